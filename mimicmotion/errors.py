@@ -1,0 +1,68 @@
+"""Every error the project raises on purpose.
+
+::
+
+    MimicMotionError
+    ├── ConfigError      a configuration that cannot be used; lists all its problems
+    ├── InputError       a file, folder or argument of the user that cannot be used
+    ├── WeightsError     a weight file that is missing, altered or of another shape
+    ├── DataError        a dataset that breaks its contract: schema, key, manifest
+    ├── StageError       a stage that had to stop; names the item it stopped at
+    └── RejectedItem     one item that cannot be used; the stage records it and goes on
+
+A message says which thing, what it got, what is allowed, and what to do.
+"""
+
+from collections.abc import Sequence
+
+
+class MimicMotionError(Exception):
+    """Base of all errors of this project; its text is meant for the user, without a traceback."""
+
+
+class ConfigError(MimicMotionError):
+    """A configuration that cannot be used.
+
+    Args:
+        problems: one sentence each, with file, field, what it got and what is allowed.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[str, ...]]]:
+        return type(self), (self.problems,)
+
+
+class InputError(MimicMotionError):
+    """A file, folder or argument of the user that cannot be used."""
+
+
+class WeightsError(MimicMotionError):
+    """A weight file that is missing, altered or of another shape."""
+
+
+class DataError(MimicMotionError):
+    """A dataset that breaks its contract: schema, key, manifest."""
+
+
+class StageError(MimicMotionError):
+    """A stage that had to stop; names the item it stopped at."""
+
+
+class RejectedItem(MimicMotionError):
+    """One item that cannot be used. The stage keeps it as a row with its reason and goes on.
+
+    Args:
+        code: stable snake_case reason, e.g. ``no_video_stream``; counted in tables.
+        sentence: what was found in this item, for a person.
+    """
+
+    def __init__(self, code: str, sentence: str) -> None:
+        self.code = code
+        self.sentence = sentence
+        super().__init__(f"{code}: {sentence}")
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.code, self.sentence)

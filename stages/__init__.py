@@ -1,0 +1,1 @@
+"""The stages: each reads datasets and writes one. Imports mimicmotion, never prefect."""

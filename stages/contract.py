@@ -1,0 +1,177 @@
+"""What a stage is: its section of the config, the datasets it reads, the Arrow schema it writes.
+
+An item stage turns one item into one outcome, in any order and on any machine. A whole stage sees its
+inputs at once. Both are plain functions to a test: a fake ``loaded`` or a fake ``Context`` goes straight
+in, and a local folder takes what they write.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+WHOLE = "all"
+"""Id of the single item of a whole stage."""
+
+
+class Section(BaseModel):
+    """A frozen part of the config that refuses unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Runtime(Section):
+    """How a stage runs. Nothing here can change a result, so none of it enters a key."""
+
+    workers: int = Field(1, ge=1, description="Processes that work on items at the same time.")
+    cpus_per_worker: float = Field(1, gt=0, description="CPU cores reserved for each worker.")
+    gpus_per_worker: float = Field(0, ge=0, description="GPUs reserved for each worker; fractions share one.")
+    item_timeout_s: float = Field(3600, gt=0, description="Seconds one item may take before it is rejected.")
+    retries: int = Field(2, ge=0, description="How often an item is redone after its worker died.")
+    max_rejected_fraction: float = Field(
+        0.5, ge=0, le=1, description="Share of rejected items from which on the stage fails."
+    )
+
+
+@dataclass(frozen=True)
+class Item:
+    """One unit of work.
+
+    Attributes:
+        id: unique in its stage, letters, digits, ``-``, ``_`` and ``.`` only; names the item everywhere.
+        inputs: content keys of everything the outcome depends on, by name.
+        payload: what ``process`` needs, small and picklable (paths, numbers; never frames).
+        label: what a person calls it, e.g. the file name.
+    """
+
+    id: str
+    inputs: Mapping[str, str]
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+
+
+class Dataset(Protocol):
+    """A published dataset, as stages read it."""
+
+    @property
+    def key(self) -> str:
+        """Content key of the whole dataset."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the kept items, sorted."""
+
+    def item_key(self, item_id: str) -> str:
+        """Content key of one kept item."""
+
+    def path(self, item_id: str, name: str) -> Path:
+        """Local path of a file of one kept item."""
+
+    def item_table(self, item_id: str) -> pa.Table:
+        """The rows of one kept item, in the schema of its stage."""
+
+    def table(self) -> pa.Table:
+        """The rows of all kept items, in the order of ``ids``."""
+
+
+class Report(Protocol):
+    """Where a stage shows what it did. Picklable; a call never raises into the stage."""
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log numbers under their names."""
+
+    def image(self, name: str, image: np.ndarray, step: int | None = None) -> None:
+        """Log a picture, uint8 (h, w, 3) RGB; with a step it joins the evolution of its name."""
+
+    def file(self, path: Path, folder: str = "") -> None:
+        """Log a file (a video, a page) under an artifact folder."""
+
+    def table(self, name: str, table: pa.Table) -> None:
+        """Log a table that people can browse."""
+
+    def text(self, name: str, text: str) -> None:
+        """Log a text file, e.g. Markdown."""
+
+
+class Launcher(Protocol):
+    """Starts one training function on a group of workers and waits for it."""
+
+    def __call__(
+        self, loop: Callable[[dict[str, Any]], None], arguments: dict[str, Any], runtime: Runtime
+    ) -> None:
+        """Run ``loop(arguments)`` on ``runtime.workers`` processes that share a torch process group."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a whole stage may use besides its inputs.
+
+    Attributes:
+        report: where to show curves and pictures.
+        launch: starts distributed training.
+        state: folder that survives a killed run of this very work, for checkpoints to resume from.
+    """
+
+    report: Report
+    launch: Launcher
+    state: Path
+
+
+class Stage(Section, ABC):
+    """What item stages and whole stages share. The fields of a subclass are its section of the config."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    """Raised when the same fields and inputs come to mean another result."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Names of the stages whose datasets it reads."""
+    schema: ClassVar[pa.Schema]
+    """Schema of the rows it writes; the runner checks every table against it."""
+    source_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields that only say where input lies; the content found there is keyed instead."""
+
+    runtime: Runtime = Runtime()
+
+    def weight_files(self) -> dict[str, Path]:
+        """Weight files (or folders) by field name; their sha256 enters the key in place of the path."""
+        return {}
+
+    def check(self) -> list[str]:
+        """Problems that can be seen before anything runs, one sentence each."""
+        return []
+
+    def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:  # noqa: B027
+        """Log pictures and numbers of the published dataset for a person."""
+
+
+class ItemStage(Stage):
+    """A stage that works item by item."""
+
+    @abstractmethod
+    def items(self, inputs: Mapping[str, Dataset]) -> Iterable[Item]:
+        """List the work. Cheap: opens no video and no model."""
+
+    def load(self) -> Any:
+        """Load what every item needs, once per worker."""
+        return None
+
+    @abstractmethod
+    def process(self, loaded: Any, item: Item, folder: Path) -> pa.Table:
+        """Turn one item into rows, and files written to ``folder``.
+
+        Raises:
+            RejectedItem: the item cannot be used; any other error stops the stage.
+        """
+
+
+class WholeStage(Stage):
+    """A stage that sees its inputs at once."""
+
+    @abstractmethod
+    def run(self, inputs: Mapping[str, Dataset], folder: Path, context: Context) -> pa.Table:
+        """Turn the inputs into rows, and files written to ``folder``."""

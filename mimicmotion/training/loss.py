@@ -1,0 +1,119 @@
+"""The training loss: SVD's EDM objective as a plain MSE on the raw output, weighted in the boxes of hands.
+
+With sigma_data = 1 the EDM weight times c_out squared is one, so the weighted loss on the denoised latents
+equals an unweighted one on what the network puts out (the target is ``(noise - sigma x) / sqrt(sigma^2+1)``):
+cheaper, and nothing is divided by a tiny sigma.
+
+Slot 0 counts like every other frame. The sampler throws its picture away, but it denoises slot 0 together
+with the others, and their temporal layers read it at every step: untrained it would drift into what the
+other frames never saw.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Denoiser = Callable[..., Tensor]
+"""``PosedDenoiser``, or the same wrapped for distributed training."""
+
+
+@dataclass(frozen=True)
+class LossParts:
+    """What one batch cost.
+
+    Attributes:
+        total: mean of the weighted squared error; the only part with a gradient.
+        per_sample: mean squared error of each sample, without hand weights.
+        inside_hands: sum of squared errors, and number of values, in the boxes of hands.
+        outside_hands: the same for the rest.
+    """
+
+    total: Float[Tensor, ""]
+    per_sample: Float[Tensor, " b"]
+    inside_hands: Float[Tensor, "2"]
+    outside_hands: Float[Tensor, "2"]
+
+
+def added_time_ids(
+    fps: float, motion_bucket: float, noise_augmentation: Float[Tensor, " b"]
+) -> Float[Tensor, "b 3"]:
+    """Return the ids in the order SVD was trained with: fps - 1, motion bucket, noise augmentation.
+
+    Args:
+        fps: frames per second that the clip is said to have; the subtraction happens here.
+        motion_bucket: at most 255; 127 everywhere in this family.
+        noise_augmentation: standard deviation of the noise that each reference picture really got.
+    """
+    ids = torch.empty(len(noise_augmentation), 3, device=noise_augmentation.device)
+    ids[:, 0] = fps - 1
+    ids[:, 1] = motion_bucket
+    ids[:, 2] = noise_augmentation
+    return ids
+
+
+def raw_target(
+    latents: Float[Tensor, "b f c h w"], noise: Float[Tensor, "b f c h w"], sigma: Float[Tensor, " b"]
+) -> Float[Tensor, "b f c h w"]:
+    """Return what the raw output should be: ``(noise - sigma x) / sqrt(sigma^2 + 1)``."""
+    s = sigma[:, None, None, None, None]
+    return (noise - s * latents) * torch.rsqrt(s**2 + 1)
+
+
+def denoising_loss(
+    network: Denoiser,
+    *,
+    latents: Float[Tensor, "b f 4 h w"],
+    reference_latents: Float[Tensor, "b 4 h w"],
+    pose_images: Float[Tensor, "b f 3 H W"],
+    image_embeds: Float[Tensor, "b 1 d"],
+    time_ids: Float[Tensor, "b 3"],
+    sigma: Float[Tensor, " b"],
+    noise: Float[Tensor, "b f 4 h w"],
+    dropped: Bool[Tensor, " b"],
+    hand_weights: Float[Tensor, "b f h w"] | None = None,
+) -> LossParts:
+    """Return the loss of one batch.
+
+    Args:
+        network: gives the raw output; see ``PosedDenoiser.forward``.
+        latents: clean latents times the VAE's scaling factor; slot 0 is the reference.
+        reference_latents: mode of the VAE posterior of the (noised) reference, not scaled.
+        pose_images: drawn guidance in [-1, 1].
+        image_embeds: embedding of the clean reference.
+        time_ids: see ``added_time_ids``.
+        sigma: noise level of each sample.
+        noise: standard normal.
+        dropped: samples that see neither image embedding, nor reference latents, nor pose, as the
+            unconditional pass of inference does: the three go together.
+        hand_weights: see ``hand_weight_map``; none for the plain loss.
+    """
+    s = sigma[:, None, None, None, None]
+    noised = (latents + s * noise) * torch.rsqrt(s**2 + 1)
+    reference = reference_latents.masked_fill(dropped[:, None, None, None], 0)
+    reference = reference[:, None].expand(-1, latents.shape[1], -1, -1, -1)
+    output = network(
+        torch.cat([noised, reference], dim=2),
+        torch.log(sigma) / 4,
+        image_embeds.masked_fill(dropped[:, None, None], 0),
+        time_ids,
+        pose_images,
+        dropped,
+    )
+    error = (output.float() - raw_target(latents, noise, sigma)) ** 2
+    if hand_weights is None:
+        hand_weights = torch.ones_like(error[:, :, 0])
+    return _parts(error, hand_weights[:, :, None])
+
+
+def _parts(error: Float[Tensor, "b f c h w"], weights: Float[Tensor, "b f 1 h w"]) -> LossParts:
+    seen = error.detach()
+    hands = (weights > 1).expand_as(seen)
+    return LossParts(
+        total=(error * weights).mean(),
+        per_sample=seen.mean(dim=(1, 2, 3, 4)),
+        inside_hands=torch.stack([seen[hands].sum(), hands.sum()]),
+        outside_hands=torch.stack([seen[~hands].sum(), (~hands).sum()]),
+    )

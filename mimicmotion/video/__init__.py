@@ -1,0 +1,1 @@
+"""Video files: reading, writing, normalising sources, scene cuts, and choosing windows of frames."""

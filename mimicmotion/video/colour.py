@@ -1,0 +1,117 @@
+"""Colours between files and RGB arrays: every conversion names its matrix and range.
+
+swscale takes BT.601 for whatever does not say what it is, and players take BT.709 for large pictures.
+Here the tags of the file decide, and where it has none, the size does, as players do.
+"""
+
+import av
+import numpy as np
+from av.video.reformatter import (
+    ColorPrimaries,
+    ColorRange,
+    Colorspace,
+    ColorTrc,
+    Interpolation,
+    VideoReformatter,
+)
+
+# BITEXACT and ACCURATE_RND: the same pixels on every processor.
+_FLAGS = int(
+    Interpolation.BICUBIC
+    | Interpolation.ACCURATE_RND
+    | Interpolation.BITEXACT
+    | Interpolation.FULL_CHR_H_INT
+    | Interpolation.FULL_CHR_H_INP
+)
+# AVColorSpace as files carry it -> the matrices swscale knows.
+_MATRICES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+_HDR_CURVES = (ColorTrc.SMPTE2084.value, ColorTrc.ARIB_STD_B67.value)
+_RGB_MATRIX = 0
+_HD_HEIGHT_PX = 720
+_HD_WIDTH_PX = 1280
+
+
+def matrix_of(frame: av.VideoFrame) -> Colorspace:
+    """Matrix that turns this frame into RGB: its tag, or what players guess from its size."""
+    tagged = _MATRICES.get(int(frame.colorspace))
+    if tagged is not None:
+        return tagged
+    large = frame.height >= _HD_HEIGHT_PX or frame.width >= _HD_WIDTH_PX
+    return Colorspace.ITU709 if large else Colorspace.ITU601
+
+
+def is_full_range(frame: av.VideoFrame) -> bool:
+    """Whether black is 0 and white is 255 in this frame."""
+    return frame.format.name.startswith("yuvj") or int(frame.color_range) == ColorRange.JPEG
+
+
+def to_rgb(
+    frame: av.VideoFrame, reformatter: VideoReformatter, size: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Picture of a decoded frame, uint8 (h, w, 3), in the curve and primaries of BT.709.
+
+    Args:
+        frame: as the decoder gave it, of any pixel format.
+        reformatter: kept between the frames of one video.
+        size: (h, w) of the result, before any rotation; the frame's own by default.
+    """
+    height, width = size or (frame.height, frame.width)
+    if frame.format.is_rgb:
+        scaled = reformatter.reformat(
+            frame, width=width, height=height, format="rgb24", interpolation=_FLAGS, threads=1
+        )
+        return scaled.to_ndarray()
+    hdr = int(frame.color_trc) in _HDR_CURVES
+    scaled = reformatter.reformat(
+        frame,
+        width=width,
+        height=height,
+        format="rgb24",
+        src_colorspace=matrix_of(frame),
+        src_color_range=ColorRange.JPEG if is_full_range(frame) else ColorRange.MPEG,
+        dst_color_range=ColorRange.JPEG,
+        # Only high dynamic range needs another curve; the rest keeps its code values.
+        dst_color_trc=ColorTrc.BT709 if hdr else None,
+        dst_color_primaries=ColorPrimaries.BT709 if hdr else None,
+        interpolation=_FLAGS,
+        threads=1,
+    )
+    return scaled.to_ndarray()
+
+
+def to_yuv(picture: np.ndarray, reformatter: VideoReformatter) -> av.VideoFrame:
+    """Frame for an H.264 encoder: yuv420p, BT.709, limited range, tagged as such.
+
+    Args:
+        picture: uint8 (h, w, 3) RGB, both sides even.
+        reformatter: kept between the frames of one video.
+    """
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+    return reformatter.reformat(
+        frame,
+        format="yuv420p",
+        src_color_range=ColorRange.JPEG,
+        dst_colorspace=Colorspace.ITU709,
+        dst_color_range=ColorRange.MPEG,
+        interpolation=_FLAGS,
+        threads=1,
+    )
+
+
+def tag_like(stream: av.VideoStream, frame: av.VideoFrame) -> None:
+    """Tag an output stream with the colours of its first frame; BT.709's curve."""
+    context = stream.codec_context
+    if frame.format.is_rgb:
+        return
+    context.color_range = frame.color_range
+    context.colorspace = frame.colorspace
+    context.color_primaries = ColorPrimaries.BT709
+    context.color_trc = ColorTrc.BT709

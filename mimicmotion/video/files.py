@@ -1,0 +1,101 @@
+"""Video files in order, with PyAV: read any, write lossless ones and ones that browsers play."""
+
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from mimicmotion.errors import InputError
+from mimicmotion.video.colour import tag_like, to_rgb, to_yuv
+from mimicmotion.video.geometry import orientation_of
+
+_COPY = int(Interpolation.POINT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT)
+
+
+def iter_frames(path: Path) -> Iterator[np.ndarray]:
+    """Every frame of a video, uint8 (h, w, 3) RGB, upright, at its stored size, in order.
+
+    Raises:
+        InputError: the file is missing, holds no video, or stops decoding on its way.
+    """
+    reformatter = VideoReformatter()
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise InputError(f"{path} holds no video stream")
+            for frame in container.decode(container.streams.video[0]):
+                yield orientation_of(frame).apply(to_rgb(frame, reformatter))
+    except av.FFmpegError as error:
+        raise InputError(f"{path} cannot be read as a video: {error}") from error
+
+
+def write_lossless(path: Path, frames: Iterable[np.ndarray], fps: Fraction | float) -> int:
+    """Number of frames written to an FFV1 Matroska file that gives back exactly these pixels.
+
+    Args:
+        path: the file, usually ``.mkv``.
+        frames: uint8 (h, w, 3) RGB, all of one size, odd sizes allowed.
+        fps: frames per second.
+    """
+    # g=1 makes every frame a key frame.
+    return _write(path, frames, as_rate(fps), "ffv1", _bgr0, {"g": "1"}, {"fflags": "+bitexact"})
+
+
+def write_preview(path: Path, frames: Iterable[np.ndarray], fps: Fraction | float) -> int:
+    """Number of frames written to an H.264 MP4 that browsers play while it still loads.
+
+    Args:
+        path: the file, usually ``.mp4``.
+        frames: uint8 (h, w, 3) RGB, all of one size; an odd side repeats its last row or column.
+        fps: frames per second.
+    """
+    options = {"crf": "18", "preset": "veryfast"}
+    container_options = {"fflags": "+bitexact", "movflags": "+faststart"}
+    return _write(path, frames, as_rate(fps), "libx264", _padded_yuv, options, container_options)
+
+
+def as_rate(fps: Fraction | float) -> Fraction:
+    """Frame rate as a fraction a container can store."""
+    return Fraction(fps).limit_denominator(1001)
+
+
+def _write(
+    path: Path,
+    frames: Iterable[np.ndarray],
+    rate: Fraction,
+    codec: str,
+    to_frame: Callable[[np.ndarray, VideoReformatter], av.VideoFrame],
+    options: dict[str, str],
+    container_options: dict[str, str],
+) -> int:
+    reformatter = VideoReformatter()
+    count = 0
+    with av.open(str(path), "w", options=container_options) as container:
+        stream = container.add_stream(codec, rate=rate, options=options)
+        stream.codec_context.thread_count = 1
+        for picture in frames:
+            frame = to_frame(picture, reformatter)
+            if count == 0:
+                stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, frame.format.name
+                tag_like(stream, frame)
+            frame.pts, frame.time_base = count, 1 / rate
+            container.mux(stream.encode(frame))
+            count += 1
+        if count == 0:
+            raise InputError(f"no frames to write to {path}")
+        container.mux(stream.encode(None))
+    return count
+
+
+def _bgr0(picture: np.ndarray, reformatter: VideoReformatter) -> av.VideoFrame:
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+    return reformatter.reformat(frame, format="bgr0", interpolation=_COPY, threads=1)
+
+
+def _padded_yuv(picture: np.ndarray, reformatter: VideoReformatter) -> av.VideoFrame:
+    height, width = picture.shape[:2]
+    padded = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return to_yuv(padded, reformatter)

@@ -1,0 +1,87 @@
+"""Upright pictures with square pixels: orientation, pixel aspect, and the size of the result."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+_EXTREME_ASPECT = 8
+"""A pixel more stretched than this is a broken header, not a pixel."""
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How the stored picture becomes the shown one: transpose first, then flips.
+
+    Attributes:
+        transpose: rows and columns change places.
+        flip_x: mirrored left to right.
+        flip_y: mirrored top to bottom.
+    """
+
+    transpose: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+
+    @property
+    def rotation_deg(self) -> int:
+        """Clockwise turn that shows the picture upright: 0, 90, 180 or 270; a mirror counts as none."""
+        turns = {
+            (False, False, False): 0,
+            (True, True, False): 90,
+            (False, True, True): 180,
+            (True, False, True): 270,
+        }
+        return turns.get((self.transpose, self.flip_x, self.flip_y), 0)
+
+    def apply(self, picture: np.ndarray) -> np.ndarray:
+        """The shown picture of a stored one; (h, w, ...) becomes (w, h, ...) where it is transposed."""
+        if self.transpose:
+            picture = picture.swapaxes(0, 1)
+        rows = slice(None, None, -1 if self.flip_y else 1)
+        columns = slice(None, None, -1 if self.flip_x else 1)
+        return np.ascontiguousarray(picture[rows, columns])
+
+
+def orientation_of(frame: Any) -> Orientation:
+    """Orientation in the display matrix of a decoded frame, snapped to right angles.
+
+    The matrix maps the stored (x, y) to (a x + c y, b x + d y), y pointing down (ISO 14496-12, tkhd).
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return Orientation()
+    a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(data), dtype=np.int32)[:5])
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return Orientation(False, a < 0, d < 0)
+    return Orientation(True, c < 0, b < 0)
+
+
+def pixel_aspect(stream: Any) -> Fraction:
+    """Width of a stored pixel over its height; 1 where the file says nothing or nonsense."""
+    for aspect in (stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio):
+        if aspect and Fraction(1, _EXTREME_ASPECT) <= aspect <= _EXTREME_ASPECT:
+            return Fraction(aspect)
+    return Fraction(1)
+
+
+def stored_target_size(
+    width_px: int, height_px: int, aspect: Fraction, short_side_px: int | None
+) -> tuple[int, int]:
+    """(height, width) in whole pixels for square pixels and a short side of at most ``short_side_px``.
+
+    The stored orientation is kept, sides may be odd. A stretched side grows, so that no detail is lost;
+    apart from that nothing is enlarged.
+    """
+    width = width_px * max(aspect, Fraction(1))
+    height = height_px / min(aspect, Fraction(1))
+    short = min(width, height)
+    scale = Fraction(1) if short_side_px is None else min(Fraction(1), Fraction(short_side_px) / short)
+    return max(2, round(height * scale)), max(2, round(width * scale))
+
+
+def even(picture: np.ndarray) -> np.ndarray:
+    """The picture without its last row or column where their number is odd: cut, not blurred."""
+    height, width = picture.shape[:2]
+    return picture[: height - height % 2, : width - width % 2]

@@ -1,0 +1,1 @@
+"""What the network sees of a pose: the drawn picture of keypoints and their confidences."""

@@ -51,7 +51,7 @@ def test_preview_plays_in_browsers(tmp_path: Path) -> None:
     assert np.abs(read - np.stack(frames)).mean() < 2
 
 
-@pytest.mark.parametrize("width", [16, 40, 48, 50, 128, 454])
+@pytest.mark.parametrize("width", [24, 48, 50, 128, 454])
 def test_reader_agrees_with_reading_in_order(tmp_path: Path, width: int) -> None:
     write_preview(tmp_path / "v.mp4", smooth_frames(20, 64, width), 24)
     reader = VideoReader(tmp_path / "v.mp4")

@@ -1,0 +1,1 @@
+"""Measures of generated videos: pictures, whole videos, poses, flicker, and the protocols that fix them."""

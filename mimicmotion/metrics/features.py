@@ -1,0 +1,200 @@
+"""Feature vectors of videos by backbones from files: I3D (``fvd``), 3D ResNet-50 (``fid_vid``), a small one.
+
+A backbone is never fetched, guessed or replaced: the metric has the name of its network, and its file's
+sha256 stands beside every number.
+"""
+
+import hashlib
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mimicmotion.errors import InputError, WeightsError
+from mimicmotion.metrics import i3d, small_video_net
+from mimicmotion.metrics.i3d import I3D
+from mimicmotion.metrics.resnet3d import ResNet3D50
+from mimicmotion.metrics.small_video_net import SmallVideoNet
+
+KINETICS_MEAN = (114.7748, 107.7354, 99.4750)
+"""Mean RGB of Kinetics frames, which the 3D ResNet was trained with."""
+
+
+@dataclass(frozen=True)
+class BackboneForm:
+    """How frames become the input of one kind of network.
+
+    Attributes:
+        network: builds it without weights.
+        size: (height, width) of its input; frames are resized directly, without a crop.
+        mean: subtracted from 0..255.
+        scale: then divided by this.
+        width: numbers in a feature vector.
+        min_frames: shortest window it takes.
+        classifier: prefix of tensors in the file that features do not need.
+    """
+
+    network: Callable[[], nn.Module]
+    size: tuple[int, int]
+    mean: tuple[float, float, float]
+    scale: float
+    width: int
+    min_frames: int
+    classifier: str | None = None
+
+
+_HALF = (127.5, 127.5, 127.5)
+FORMS: Mapping[str, BackboneForm] = {
+    "fvd": BackboneForm(I3D, (224, 224), _HALF, 127.5, 400, i3d.MIN_FRAMES),
+    "fid_vid": BackboneForm(ResNet3D50, (112, 112), KINETICS_MEAN, 1.0, 2048, 1, classifier="fc."),
+    "fvd_small": BackboneForm(
+        SmallVideoNet, small_video_net.SIZE, _HALF, 127.5, small_video_net.FEATURES, small_video_net.WINDOW
+    ),
+}
+"""Metric name -> form of its backbone."""
+
+
+@dataclass(frozen=True)
+class VideoBackbone:
+    """A loaded network that turns windows of frames into feature vectors.
+
+    Attributes:
+        metric: name of the metric it serves, a key of ``FORMS``.
+        sha256: of its file.
+        network: maps (b, 3, t, h, w) to (b, width).
+    """
+
+    metric: str
+    sha256: str
+    form: BackboneForm
+    network: Callable[[Tensor], Tensor]
+    device: torch.device
+    batch_size: int
+
+    def features(self, frames: np.ndarray, window: int) -> np.ndarray:
+        """Features float64 (n - window + 1, width) of all windows of consecutive frames, stride 1.
+
+        A video shorter than the window has none: shape (0, width).
+
+        Args:
+            frames: uint8 (n, h, w, 3) RGB.
+            window: frames of a window.
+
+        Raises:
+            InputError: the network cannot take windows this short.
+        """
+        if window < self.form.min_frames:
+            raise InputError(
+                f"{self.metric} needs windows of at least {self.form.min_frames} frames, "
+                f"the protocol has {window}"
+            )
+        if len(frames) < window:
+            return np.zeros((0, self.form.width))
+        prepared = torch.cat([self._prepared(frames[i : i + 32]) for i in range(0, len(frames), 32)])
+        windows = prepared.unfold(0, window, 1)  # (n - window + 1, 3, h, w, window), a view
+        rows = [self._row(windows[i : i + self.batch_size]) for i in range(0, len(windows), self.batch_size)]
+        return np.concatenate(rows)
+
+    def _prepared(self, frames: np.ndarray) -> Tensor:
+        """Frames as float32 (n, 3, h, w): antialiased bicubic resize as the published evaluation did."""
+        pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+        pixels = functional.interpolate(pixels, size=self.form.size, mode="bicubic", antialias=True)
+        return (pixels - torch.tensor(self.form.mean)[:, None, None]) / self.form.scale
+
+    @torch.inference_mode()
+    def _row(self, windows: Tensor) -> np.ndarray:
+        video = windows.permute(0, 1, 4, 2, 3).contiguous().to(self.device)
+        features = self.network(video)
+        if features.shape != (len(windows), self.form.width):
+            raise WeightsError(
+                f"the backbone of {self.metric} gives features of shape {tuple(features.shape)}; "
+                f"expected ({len(windows)}, {self.form.width}): this is another network"
+            )
+        return features.double().cpu().numpy()
+
+
+def load_backbone(metric: str, path: Path, device: torch.device, batch_size: int = 4) -> VideoBackbone:
+    """The backbone of a metric from its file: a state dict (.pt, .pth, .safetensors) or TorchScript.
+
+    Raises:
+        InputError: there is no such metric.
+        WeightsError: the file is missing or holds another network.
+    """
+    if metric not in FORMS:
+        raise InputError(f"there is no video metric {metric!r}; choose one of {', '.join(FORMS)}")
+    if not path.is_file():
+        raise WeightsError(f"the backbone of {metric} is not at {path}: see `mimicmotion weights list`")
+    form = FORMS[metric]
+    if _is_torchscript(path):
+        network = _load_torchscript(path, device)
+    else:
+        module = form.network()
+        _load_exactly(module, _read_tensors(path, form.classifier), path)
+        network = module.eval().requires_grad_(False).to(device)
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return VideoBackbone(metric, sha256, form, network, device, batch_size)
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("constants.pkl") for name in archive.namelist())
+
+
+def _load_torchscript(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
+    with warnings.catch_warnings():
+        # torch deprecates TorchScript, but the widely used I3D file has no other form.
+        warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)
+        module = torch.jit.load(path, map_location=device).eval()  # type: ignore[no-untyped-call]
+    # The published file rescales and resizes by itself unless told not to, and then returns logits.
+    switches = {"rescale": False, "resize": False, "return_features": True}
+    known = {argument.name for argument in module.forward.schema.arguments}
+    arguments = {name: value for name, value in switches.items() if name in known}
+
+    def network(video: Tensor) -> Tensor:
+        return module(video, **arguments)
+
+    return network
+
+
+def _read_tensors(path: Path, classifier: str | None) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        tensors = load_file(path)
+    else:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = content.get("state_dict", content)
+    names = {name: name.removeprefix("module.") for name in tensors}
+    return {
+        short: tensors[name]
+        for name, short in names.items()
+        if classifier is None or not short.startswith(classifier)
+    }
+
+
+def _load_exactly(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    expected = network.state_dict()
+    # Old files lack batch-norm step counters, which inference does not use.
+    counters = {name: value for name, value in expected.items() if name.endswith("num_batches_tracked")}
+    missing = sorted(expected.keys() - counters.keys() - tensors.keys())
+    unexpected = sorted(tensors.keys() - expected.keys())
+    shapes = [
+        f"{name} {tuple(tensors[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in sorted(expected.keys() & tensors.keys())
+        if tensors[name].shape != expected[name].shape
+    ]
+    if missing or unexpected or shapes:
+        raise WeightsError(
+            f"{path} does not hold {type(network).__name__}: "
+            f"{len(missing)} tensors missing {missing[:3]}, {len(unexpected)} unexpected {unexpected[:3]}, "
+            f"{len(shapes)} of another shape {shapes[:3]}"
+        )
+    network.load_state_dict({**counters, **tensors})

@@ -1,0 +1,159 @@
+"""The network against the released code's numbers and against upstream."""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNetSpatioTemporalConditionModel
+from torch import nn
+
+from mimicmotion.model.pose_net import PoseNet
+from mimicmotion.model.unet import PoseUNet
+
+TINY = {
+    "sample_size": 8,
+    "down_block_types": ("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+    "up_block_types": ("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
+    "block_out_channels": (32, 32),
+    "layers_per_block": 1,
+    "cross_attention_dim": 16,
+    "num_attention_heads": 2,
+    "addition_time_embed_dim": 16,
+    "projection_class_embeddings_input_dim": 48,
+}
+
+
+def fill(module: nn.Module, prefix: str, seed: int = 0) -> None:
+    """Weights that follow from parameter names; see tests/golden/README.md."""
+    state = module.state_dict()
+    for name, value in state.items():
+        if name.endswith("position_ids"):
+            continue
+        generator = np.random.default_rng([seed, zlib.crc32((prefix + name).encode())])
+        a = generator.standard_normal(tuple(value.shape)).astype(np.float32)
+        if value.ndim >= 2:
+            a *= np.float32(0.7 / np.sqrt(np.prod(value.shape[1:])))
+        elif name.endswith("weight"):
+            a = 1 + np.float32(0.1) * a
+        else:
+            a *= np.float32(0.1)
+        state[name] = torch.from_numpy(a)
+    module.load_state_dict(state)
+
+
+def tiny_inputs(frames: int = 3, batch: int = 2) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    return {
+        "sample": normal(batch, frames, 8, 8, 8),
+        "timestep": torch.tensor([0.1, -0.4])[:batch],
+        "encoder_hidden_states": normal(batch, 1, 16),
+        "added_time_ids": torch.tensor([[6.0, 127.0, 0.0]]).repeat(batch, 1),
+    }
+
+
+@pytest.fixture(scope="module")
+def tiny() -> PoseUNet:
+    torch.manual_seed(0)
+    return PoseUNet(**TINY).eval()
+
+
+@torch.no_grad()
+def test_golden_network(golden: Path) -> None:
+    config = json.loads((golden / "network.json").read_text())
+    vectors = {name: torch.from_numpy(value) for name, value in np.load(golden / "network.npz").items()}
+    unet = PoseUNet(**config["unet"]).eval()
+    pose_net = PoseNet(out_channels=config["pose_net"]["noise_latent_channels"]).eval()
+    fill(unet, "unet.")
+    fill(pose_net, "pose_net.")
+
+    features = pose_net(vectors["pose"])
+    conditions = (vectors["timestep"], vectors["clip"], vectors["added_time_ids"])
+    with_pose = unet(vectors["sample"], *conditions, pose_latents=features).sample
+    without = unet(vectors["sample"], *conditions, return_dict=False)[0]
+
+    torch.testing.assert_close(features, vectors["pose_latents"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(with_pose, vectors["unet_out"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(without, vectors["unet_out_without_pose"], atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_equals_upstream_without_pose(tiny: PoseUNet) -> None:
+    upstream = UNetSpatioTemporalConditionModel(**TINY).eval()
+    upstream.load_state_dict(tiny.state_dict())
+    inputs = tiny_inputs()
+    expected = upstream(**inputs).sample
+    assert torch.equal(tiny(**inputs).sample, expected)
+    no_pose = torch.zeros(6, 32, 8, 8)
+    assert torch.equal(tiny(**inputs, pose_latents=no_pose).sample, expected)
+
+
+@torch.no_grad()
+def test_pose_is_added_once_after_conv_in(tiny: PoseUNet) -> None:
+    """A constant feature equals the same constant on conv_in's bias."""
+    inputs = tiny_inputs()
+    shift = torch.linspace(-1, 1, 32)
+    moved = PoseUNet(**TINY).eval()
+    moved.load_state_dict(tiny.state_dict())
+    moved.conv_in.bias += shift
+    features = shift[None, :, None, None].expand(6, -1, 8, 8)
+    actual = tiny(**inputs, pose_latents=features).sample
+    torch.testing.assert_close(actual, moved(**inputs).sample)
+    assert not torch.allclose(actual, tiny(**inputs).sample, atol=1e-3)
+
+
+def test_gradients_reach_the_pose_with_checkpointing_and_autocast() -> None:
+    torch.manual_seed(0)
+    unet = PoseUNet(**TINY).train()
+    inputs = tiny_inputs()
+    gradients = []
+    for checkpointing in (False, True):
+        unet.zero_grad()
+        if checkpointing:
+            unet.enable_gradient_checkpointing()
+        features = torch.full((6, 32, 8, 8), 0.5, requires_grad=True)
+        unet(**inputs, pose_latents=features).sample.square().mean().backward()
+        assert features.grad is not None
+        gradients.append(features.grad)
+    assert gradients[0].abs().sum() > 0
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+    with torch.autocast("cpu", torch.bfloat16):
+        output = unet(**inputs, pose_latents=torch.zeros(6, 32, 8, 8, dtype=torch.bfloat16)).sample
+    assert output.dtype == torch.bfloat16
+
+
+def test_config_round_trip(tiny: PoseUNet, tmp_path: Path) -> None:
+    tiny.save_pretrained(tmp_path)
+    again = PoseUNet.from_pretrained(tmp_path, low_cpu_mem_usage=False).eval()
+    assert json.loads((tmp_path / "config.json").read_text())["_class_name"] == "PoseUNet"
+    assert list(again.config.block_out_channels) == [32, 32]
+    inputs = tiny_inputs()
+    with torch.no_grad():
+        assert torch.equal(again(**inputs).sample, tiny(**inputs).sample)
+
+
+def test_fresh_pose_net_gives_zeros_and_takes_any_width(tmp_path: Path) -> None:
+    net = PoseNet(block_out_channels=(8, 12, 16, 24), out_channels=40)
+    features = net(torch.rand(2, 3, 32, 24))
+    assert features.shape == (2, 40, 4, 3)
+    assert not features.any()
+    net.save_pretrained(tmp_path)
+    assert PoseNet.from_pretrained(tmp_path, low_cpu_mem_usage=False).final_proj.out_channels == 40
+
+
+def test_full_size_has_exactly_the_released_tensors(golden: Path) -> None:
+    with torch.device("meta"):
+        modules = {"unet": PoseUNet(sample_size=96, num_frames=25), "pose_net": PoseNet()}
+    ours = {
+        f"{part}.{name}": list(value.shape)
+        for part, module in modules.items()
+        for name, value in module.state_dict().items()
+    }
+    assert ours == json.loads((golden / "checkpoint_keys.json").read_text())

@@ -107,6 +107,22 @@ class Launcher(Protocol):
         """Run ``loop(arguments)`` on ``runtime.workers`` processes that share a torch process group."""
 
 
+class Registry(Protocol):
+    """Keeps trained models under a name, as numbered versions with tags and aliases."""
+
+    def register(self, name: str, folder: Path, tags: Mapping[str, str], description: str) -> str:
+        """Store a checkpoint folder as a new version of a model; returns the version.
+
+        A folder with the same tag ``checkpoint_key`` as a version that is there gives that version again.
+        """
+
+    def tags(self, name: str, alias: str) -> Mapping[str, str] | None:
+        """Tags of the version an alias points to, or None where there is no such version."""
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        """Let an alias point to a version."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What a whole stage may use besides its inputs.
@@ -115,11 +131,13 @@ class Context:
         report: where to show curves and pictures.
         launch: starts distributed training.
         state: folder that survives a killed run of this very work, for checkpoints to resume from.
+        registry: keeps trained models; None where nothing keeps them.
     """
 
     report: Report
     launch: Launcher
     state: Path
+    registry: Registry | None = None
 
 
 class Stage(Section, ABC):

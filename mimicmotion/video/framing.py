@@ -1,0 +1,75 @@
+"""How a video of any size becomes pictures of a trained size: cover, then cut around the centre.
+
+Frames, keypoints and boxes go through the same ``Framing``, so they stay in register.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from mimicmotion.errors import InputError
+
+
+@dataclass(frozen=True)
+class Framing:
+    """A resize followed by a cut.
+
+    Attributes:
+        source: (width, height) of the video, in pixels.
+        scaled: (width, height) after the resize; covers ``target``.
+        offset: (left, top) of the cut in the scaled picture.
+        target: (width, height) of the result.
+    """
+
+    source: tuple[int, int]
+    scaled: tuple[int, int]
+    offset: tuple[int, int]
+    target: tuple[int, int]
+
+    def frames(self, frames: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "n height width 3"]:
+        """Return the frames at the target size.
+
+        Raises:
+            InputError: the frames do not have the source size.
+        """
+        height, width = frames.shape[1:3]
+        if (width, height) != self.source:
+            raise InputError(f"frames of {width}x{height} pixels, expected {self.source[0]}x{self.source[1]}")
+        if self.scaled != self.source:
+            shrinks = self.scaled[0] < width
+            how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+            frames = np.stack([cv2.resize(frame, self.scaled, interpolation=how) for frame in frames])
+        left, top = self.offset
+        return np.ascontiguousarray(frames[:, top : top + self.target[1], left : left + self.target[0]])
+
+    def points(self, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 2"]:
+        """Return (x, y) in pixels of the result; points outside stay outside, NaN stays NaN."""
+        scale = np.array(self.scaled, points.dtype) / np.array(self.source, points.dtype)
+        return points * scale - np.array(self.offset, points.dtype)
+
+    def boxes(self, boxes: Float[np.ndarray, "*n 4"]) -> Float[np.ndarray, "*n 4"]:
+        """Return xyxy boxes in pixels of the result, not clipped."""
+        return self.points(boxes.reshape(*boxes.shape[:-1], 2, 2)).reshape(boxes.shape)
+
+
+def framing(source: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Framing:
+    """Return how a video of the ``source`` size becomes the one of ``sizes`` nearest to its aspect.
+
+    Args:
+        source: (width, height) in pixels.
+        sizes: the trained (width, height) sizes; on a tie the first wins.
+
+    Raises:
+        InputError: there is no size.
+    """
+    if not sizes:
+        raise InputError("no training size given: name at least one [width, height]")
+    aspect = np.log(source[0] / source[1])
+    target = min(sizes, key=lambda size: abs(np.log(size[0] / size[1]) - aspect))
+    scale = max(target[0] / source[0], target[1] / source[1])
+    width, height = (max(round(side * scale), least) for side, least in zip(source, target, strict=True))
+    offset = ((width - target[0]) // 2, (height - target[1]) // 2)
+    return Framing(source, (width, height), offset, target)

@@ -42,9 +42,7 @@ class PoseUNet(UNetSpatioTemporalConditionModel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         plain = self.conv_in
-        self.conv_in = PosedConv(
-            plain.in_channels, plain.out_channels, plain.kernel_size, padding=plain.padding
-        )
+        self.conv_in = PosedConv(plain.in_channels, plain.out_channels, kernel_size=3, padding=1)
 
     def forward(
         self,

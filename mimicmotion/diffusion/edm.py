@@ -1,0 +1,139 @@
+"""SVD's EDM parameterisation with sigma_data = 1, and the noise levels to train on.
+
+The network gives a raw output F for c_in * noisy; the denoised latents are c_skip * noisy + c_out * F. The
+EDM loss weight (sigma^2 + 1) / sigma^2 times c_out^2 is one, so the weighted loss on denoised latents equals
+a plain mean squared error between F and ``raw_target``. Formulas: Karras et al. 2022 (arXiv 2206.00364),
+table 1, with the v-prediction scaling of generative-models' svd.yaml.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Sigma = Float[Tensor, "..."]
+
+
+def c_skip(sigma: Sigma) -> Sigma:
+    """Return how much of the noisy latents is in the denoised ones."""
+    return 1 / (sigma**2 + 1)
+
+
+def c_out(sigma: Sigma) -> Sigma:
+    """Return how much of the raw output is in the denoised latents; negative."""
+    return -sigma * torch.rsqrt(sigma**2 + 1)
+
+
+def c_in(sigma: Sigma) -> Sigma:
+    """Return what brings noisy latents to unit variance before they enter the network."""
+    return torch.rsqrt(sigma**2 + 1)
+
+
+def c_noise(sigma: Sigma) -> Sigma:
+    """Return the network's ``timestep``."""
+    return torch.log(sigma) / 4
+
+
+def loss_weight(sigma: Sigma) -> Sigma:
+    """Return EDM's weight of the squared error of the denoised latents."""
+    return (sigma**2 + 1) / sigma**2
+
+
+def add_noise(
+    latents: Float[Tensor, "b *frame"], noise: Float[Tensor, "b *frame"], sigma: Float[Tensor, " b"]
+) -> Float[Tensor, "b *frame"]:
+    """Return noisy latents ``latents + sigma * noise``, one sigma for each sample."""
+    return latents + _per_sample(sigma, latents) * noise
+
+
+def denoised(
+    raw: Float[Tensor, "b *frame"], noisy: Float[Tensor, "b *frame"], sigma: Float[Tensor, " b"]
+) -> Float[Tensor, "b *frame"]:
+    """Return denoised latents from the network's raw output."""
+    s = _per_sample(sigma, noisy)
+    return c_skip(s) * noisy + c_out(s) * raw
+
+
+def raw_target(
+    latents: Float[Tensor, "b *frame"], noise: Float[Tensor, "b *frame"], sigma: Float[Tensor, " b"]
+) -> Float[Tensor, "b *frame"]:
+    """Return the raw output that denoises exactly: ``(noise - sigma * latents) / sqrt(sigma^2 + 1)``."""
+    s = _per_sample(sigma, latents)
+    return (noise - s * latents) * c_in(s)
+
+
+def _per_sample(sigma: Float[Tensor, " b"], like: Tensor) -> Tensor:
+    return sigma.reshape(-1, *(1,) * (like.ndim - 1))
+
+
+class NoiseDistribution(Protocol):
+    """Noise levels to train on."""
+
+    def sigmas(self, uniform: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """Return sigma at these quantiles, growing with them; uniform draws give the distribution."""
+
+
+@dataclass(frozen=True)
+class LogNormal:
+    """ln sigma is normal."""
+
+    mean: float
+    std: float
+
+    def sigmas(self, uniform: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """Return sigma at these quantiles."""
+        # Quantiles 0 and 1 lie at infinity; float32 draws do contain 0.
+        quantiles = uniform.double().clamp(1e-6, 1 - 1e-6)
+        return torch.exp(self.mean + self.std * torch.special.ndtri(quantiles)).to(uniform.dtype)
+
+
+@dataclass(frozen=True)
+class CosineInterpolated:
+    """The shifted cosine schedule between two picture sizes, as in Hoogeboom et al. 2023 and k-diffusion.
+
+    Args:
+        image_size: side of the picture in latents that the schedule is made for.
+        noise_size_low: side at which low noise is as destructive as in the plain schedule.
+        noise_size_high: the same for high noise.
+        sigma_data: standard deviation of the data.
+        sigma_min: lowest level.
+        sigma_max: highest level.
+    """
+
+    image_size: float = 64
+    noise_size_low: float = 32
+    noise_size_high: float = 64
+    sigma_data: float = 0.5
+    sigma_min: float = 0.002
+    sigma_max: float = 700.0
+
+    def sigmas(self, uniform: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """Return sigma at these quantiles."""
+        low = self._log_snr(uniform, self.noise_size_low)
+        high = self._log_snr(uniform, self.noise_size_high)
+        return torch.exp(-torch.lerp(low, high, uniform) / 2) * self.sigma_data
+
+    def _log_snr(self, uniform: Tensor, noise_size: float) -> Tensor:
+        shift = 2 * math.log(noise_size / self.image_size)
+        start = math.atan(math.exp(math.log(self.sigma_min / self.sigma_data) + shift / 2))
+        end = math.atan(math.exp(math.log(self.sigma_max / self.sigma_data) + shift / 2))
+        return -2 * torch.log(torch.tan(start + uniform * (end - start))) + shift
+
+
+NOISE_PRESETS: Mapping[str, NoiseDistribution] = MappingProxyType(
+    {"svd": LogNormal(0.7, 1.6), "cosine": CosineInterpolated()}
+)
+"""``svd``: as SVD was trained. ``cosine``: as StableAnimator and ControlNeXt were."""
+
+
+def draw_sigmas(
+    distribution: NoiseDistribution, num: int, generator: torch.Generator | None = None
+) -> Float[Tensor, " num"]:
+    """Return one noise level for each sample, float32, on the generator's device."""
+    device = generator.device if generator is not None else torch.device("cpu")
+    return distribution.sigmas(torch.rand(num, generator=generator, device=device))

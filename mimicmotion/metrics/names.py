@@ -1,0 +1,90 @@
+"""What the metrics are called, which way is better, and how a table of them reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mimicmotion.errors import InputError
+from mimicmotion.metrics.scoreboard import SUMMARY, Score
+
+
+@dataclass(frozen=True)
+class MetricName:
+    """How a metric is shown: its title, whether more is better, and digits after the point."""
+
+    title: str
+    higher_is_better: bool
+    digits: int = 2
+
+
+METRICS = {
+    "psnr": MetricName("PSNR dB", True),
+    "ssim": MetricName("SSIM", True, 3),
+    "l1": MetricName("L1", False, 4),
+    "psnr_legacy": MetricName("PSNR legacy (wraps)", True),
+    "fvd": MetricName("FVD", False, 1),
+    "fid_vid": MetricName("FID-VID", False),
+    "fvd_small": MetricName("FVD small", False),
+    "flicker": MetricName("Flicker", False, 4),
+    "hand_psnr": MetricName("Hand PSNR dB", True),
+    "hand_ssim": MetricName("Hand SSIM", True, 3),
+    **{
+        f"pose_{measure}_{part}": MetricName(f"Pose {title} {part}", higher, 4)
+        for part in ("body", "hands", "face")
+        for measure, title, higher in (
+            ("error", "error", False),
+            ("pck", "PCK", True),
+            ("found", "found", True),
+        )
+    },
+}
+
+
+def metric_name(metric: str) -> MetricName:
+    """How this metric is shown.
+
+    Raises:
+        InputError: there is no such metric.
+    """
+    if metric not in METRICS:
+        raise InputError(f"there is no metric {metric!r}; choose one of {', '.join(METRICS)}")
+    return METRICS[metric]
+
+
+def beats(metric: str, value: float, best: float, low: float | None, high: float | None) -> bool:
+    """Whether a value is better than another whose interval is [low, high], beyond that interval.
+
+    Without an interval (one video only) being better is enough.
+    """
+    if metric_name(metric).higher_is_better:
+        return value > (best if high is None else high)
+    return value < (best if low is None else low)
+
+
+def summary_markdown(scores: Sequence[Score], protocol_id: str) -> str:
+    """The summary as a Markdown table, a row per metric and a column per method, then the notes."""
+    rows = [score for score in scores if score.clip_id == SUMMARY]
+    methods = list(dict.fromkeys(row.method for row in rows))
+    cells = {(row.metric, row.method): row for row in rows}
+    lines = [
+        f"Protocol `{protocol_id}`; in brackets the 95 % bootstrap interval over videos.",
+        "",
+        f"| metric | {' | '.join(methods)} |",
+        f"|---|{'---|' * len(methods)}",
+    ]
+    notes: list[str] = []
+    for metric in sorted({row.metric for row in rows}, key=list(METRICS).index):
+        name = METRICS[metric]
+        shown = [_cell(cells.get((metric, method)), name.digits) for method in methods]
+        lines.append(f"| {name.title} {'↑' if name.higher_is_better else '↓'} | {' | '.join(shown)} |")
+        said = {row.note for row in rows if row.metric == metric and row.note}
+        notes += [f"- {name.title}: {note}" for note in sorted(said)]
+    hashes = {row.metric: row.backbone_sha256 for row in rows if row.backbone_sha256}
+    notes += [f"- {METRICS[metric].title}: backbone sha256 `{sha}`" for metric, sha in hashes.items()]
+    return "\n".join([*lines, "", *notes]) + "\n"
+
+
+def _cell(score: Score | None, digits: int) -> str:
+    if score is None or score.value is None:
+        return "-"
+    interval = "" if score.low is None else f" [{score.low:.{digits}f}, {score.high:.{digits}f}]"
+    return f"{score.value:.{digits}f}{interval}"

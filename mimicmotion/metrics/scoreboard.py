@@ -1,0 +1,206 @@
+"""A score table: several ways of making the same videos, measured against the truth, video by video.
+
+Memory does not grow with the number of videos: a mean needs one number per video, a Frechet distance
+statistics of at most ``NUM_GROUPS`` groups of videos.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mimicmotion.errors import InputError
+from mimicmotion.metrics.features import VideoBackbone
+from mimicmotion.metrics.flicker import flicker
+from mimicmotion.metrics.frechet import FeatureStatistics, frechet_distance
+from mimicmotion.metrics.image import IDENTICAL_PSNR_DB, capped, check_pair, l1, psnr, psnr_legacy, ssim
+from mimicmotion.metrics.intervals import bootstrap_interval, mean_interval
+from mimicmotion.metrics.protocols import EvaluationProtocol
+
+SUMMARY = "summary"
+NUM_GROUPS = 20
+"""Videos are dealt into this many groups for intervals of Frechet distances; fewer videos are not grouped."""
+WIDEST_INTERVAL = 512
+"""Features wider than this get no interval: a matrix root per resample would take hours."""
+NUM_FRECHET_RESAMPLES = 200
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number of the table.
+
+    Attributes:
+        clip_id: the video, or ``SUMMARY`` for all.
+        method: what made the frames: ``model`` or the name of a floor.
+        metric: what was measured.
+        value: None where it could not be measured; ``note`` says why.
+        low, high: 95 % bootstrap interval over videos; summary rows only.
+        count: what a mean went over: frames, pairs of frames, hands, points or windows.
+        num_videos: videos behind it.
+        backbone_sha256: of the network's file, where the metric has one.
+        note: what a reader must know.
+    """
+
+    clip_id: str
+    method: str
+    metric: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    count: int = 0
+    num_videos: int = 1
+    backbone_sha256: str | None = None
+    note: str | None = None
+
+
+@dataclass
+class _FrechetGroups:
+    """Statistics of true and generated features, by group of videos."""
+
+    width: int
+    num_videos: int = 0
+    true: list[FeatureStatistics] = field(default_factory=list)
+    generated: list[FeatureStatistics] = field(default_factory=list)
+
+    def add(self, true: np.ndarray, generated: np.ndarray) -> None:
+        new = FeatureStatistics.of(true), FeatureStatistics.of(generated)
+        keep = NUM_GROUPS if self.width <= WIDEST_INTERVAL else 1
+        if len(self.true) < keep:
+            self.true.append(new[0])
+            self.generated.append(new[1])
+        else:
+            group = self.num_videos % keep
+            self.true[group] = self.true[group].merged(new[0])
+            self.generated[group] = self.generated[group].merged(new[1])
+        self.num_videos += 1
+
+    def distance(self, groups: np.ndarray) -> float:
+        return frechet_distance(_merged(self.true, groups), _merged(self.generated, groups))
+
+
+def _merged(parts: list[FeatureStatistics], chosen: np.ndarray) -> FeatureStatistics:
+    total = parts[chosen[0]]
+    for i in chosen[1:]:
+        total = total.merged(parts[i])
+    return total
+
+
+class Scoreboard:
+    """Collects scores of videos and sums them up.
+
+    Args:
+        protocol: size and windows; its id belongs beside every number.
+        backbones: metric -> loaded network, or the reason why there is none.
+    """
+
+    def __init__(self, protocol: EvaluationProtocol, backbones: Mapping[str, VideoBackbone | str]) -> None:
+        self.protocol = protocol
+        self._backbones = backbones
+        self._scores: list[Score] = []
+        self._groups: dict[tuple[str, str], _FrechetGroups] = {}
+
+    def add_video(self, clip_id: str, true: np.ndarray, made: Mapping[str, np.ndarray]) -> None:
+        """Measure what each method made of one video.
+
+        Args:
+            clip_id: names the video.
+            true: uint8 (n, h, w, 3).
+            made: method -> frames of the same shape.
+
+        Raises:
+            InputError: a method's frames do not pair with the true ones.
+        """
+        for frames in made.values():
+            check_pair(true, frames)
+        true_small = self.protocol.resized(true)
+        small = {method: self.protocol.resized(frames) for method, frames in made.items()}
+        for method, frames in small.items():
+            self._add_frame_scores(clip_id, method, true_small, frames)
+        for metric, backbone in self._backbones.items():
+            if isinstance(backbone, VideoBackbone):
+                self._add_features(metric, backbone, true_small, small)
+
+    def add(
+        self, clip_id: str, method: str, metric: str, value: float, count: int, note: str | None = None
+    ) -> None:
+        """Add a number measured elsewhere; nan becomes an absent value, which needs a note."""
+        known = None if np.isnan(value) else float(value)
+        self._scores.append(Score(clip_id, method, metric, known, count=count, note=note))
+
+    def scores(self) -> list[Score]:
+        """All rows: those of single videos as they came, then the summary of each method and metric."""
+        summaries: dict[tuple[str, str], list[Score]] = {}
+        for score in self._scores:
+            summaries.setdefault((score.method, score.metric), []).append(score)
+        rows = [_summary(method, metric, rows) for (method, metric), rows in summaries.items()]
+        rows += [self._frechet(method, metric, groups) for (method, metric), groups in self._groups.items()]
+        absent = {metric: reason for metric, reason in self._backbones.items() if isinstance(reason, str)}
+        methods = dict.fromkeys(score.method for score in self._scores)
+        rows += [
+            Score(SUMMARY, method, metric, None, num_videos=0, note=reason)
+            for method in methods
+            for metric, reason in absent.items()
+        ]
+        return self._scores + rows
+
+    def _add_frame_scores(self, clip_id: str, method: str, true: np.ndarray, frames: np.ndarray) -> None:
+        decibel = psnr(true, frames)
+        num_same = int(np.isinf(decibel).sum())
+        note = f"{num_same} identical frames count {IDENTICAL_PSNR_DB:g} dB each" if num_same else None
+        values = {
+            "psnr": capped(decibel),
+            "ssim": ssim(true, frames),
+            "l1": l1(true, frames),
+            "psnr_legacy": psnr_legacy(true, frames),
+        }
+        for metric, numbers in values.items():
+            self.add(
+                clip_id, method, metric, numbers.mean(), len(numbers), note if metric == "psnr" else None
+            )
+        if len(true) > 1:
+            numbers = flicker(true, frames)
+            self.add(clip_id, method, "flicker", numbers.mean(), len(numbers))
+        else:
+            self.add(clip_id, method, "flicker", np.nan, 0, "one frame only")
+
+    def _add_features(
+        self, metric: str, backbone: VideoBackbone, true: np.ndarray, made: Mapping[str, np.ndarray]
+    ) -> None:
+        window = self.protocol.window
+        true_features = backbone.features(true, window)
+        for method, frames in made.items():
+            groups = self._groups.setdefault((method, metric), _FrechetGroups(backbone.form.width))
+            groups.add(true_features, backbone.features(frames, window))
+
+    def _frechet(self, method: str, metric: str, groups: _FrechetGroups) -> Score:
+        backbone = self._backbones[metric]
+        assert isinstance(backbone, VideoBackbone)
+        every = np.arange(len(groups.true))
+        count = sum(part.count for part in groups.generated)
+        low: float | None = None
+        high: float | None = None
+        try:
+            value = groups.distance(every)
+        except InputError as error:
+            reason = f"{error} (windows of {self.protocol.window} frames)"
+            return Score(
+                SUMMARY, method, metric, None, num_videos=groups.num_videos, count=count, note=reason
+            )
+        if len(every) > 1 and min(part.count for part in groups.true) > 1:
+            low, high = bootstrap_interval(groups.distance, len(every), NUM_FRECHET_RESAMPLES)
+        note = f"{count} windows for {groups.width} features" if count <= groups.width else None
+        return Score(
+            SUMMARY, method, metric, value, low, high, count, groups.num_videos, backbone.sha256, note
+        )
+
+
+def _summary(method: str, metric: str, rows: list[Score]) -> Score:
+    """The mean over all that was counted, as the published protocols average over frames, not videos."""
+    known = [(row.value, row.count) for row in rows if row.value is not None]
+    notes = "; ".join(dict.fromkeys(row.note for row in rows if row.note))
+    if not known:
+        return Score(SUMMARY, method, metric, None, num_videos=0, note=notes or None)
+    values, counts = np.array([value for value, _ in known]), np.array([count for _, count in known])
+    low, high = mean_interval(known) if len(known) > 1 else (None, None)
+    mean = float(np.average(values, weights=counts))
+    return Score(SUMMARY, method, metric, mean, low, high, int(counts.sum()), len(known), None, notes or None)

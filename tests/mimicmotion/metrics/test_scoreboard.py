@@ -1,0 +1,158 @@
+"""The score table: means as published, floors, absent metrics with their reason, intervals."""
+
+import numpy as np
+import pytest
+import torch
+
+from mimicmotion.errors import InputError
+from mimicmotion.metrics.features import BackboneForm, VideoBackbone
+from mimicmotion.metrics.image import psnr
+from mimicmotion.metrics.names import METRICS, beats, metric_name, summary_markdown
+from mimicmotion.metrics.protocols import PROTOCOLS
+from mimicmotion.metrics.scoreboard import NUM_GROUPS, SUMMARY, Scoreboard
+
+NATIVE = PROTOCOLS["native"].with_window(4)
+
+
+def backbone(width=3):
+    """Mean colour of a window as its features."""
+    form = BackboneForm(torch.nn.Identity, (8, 8), (0.0, 0.0, 0.0), 255.0, width, 1)
+    return VideoBackbone("fvd_small", "ab" * 32, form, lambda v: v.mean((2, 3, 4)), torch.device("cpu"), 7)
+
+
+def video(seed, num_frames=8):
+    return np.random.default_rng(seed).integers(0, 256, (num_frames, 16, 12, 3)).astype(np.uint8)
+
+
+def brighter(frames, levels):
+    return np.clip(frames.astype(int) + levels, 0, 255).astype(np.uint8)
+
+
+def board(num_videos=4, backbones=None, worse=40):
+    scores = Scoreboard(NATIVE, {"fvd_small": backbone()} if backbones is None else backbones)
+    for seed in range(num_videos):
+        true = video(seed, 8 + seed)
+        made = {"model": brighter(true, 10 + seed), "copy_reference": brighter(true, worse)}
+        scores.add_video(f"clip{seed}", true, made)
+    return scores
+
+
+def rows(scores, **wanted):
+    return [s for s in scores.scores() if all(getattr(s, k) == v for k, v in wanted.items())]
+
+
+def only(scores, **wanted):
+    found = rows(scores, **wanted)
+    assert len(found) == 1
+    return found[0]
+
+
+def test_the_summary_is_the_mean_over_all_frames_not_over_videos():
+    frames = [psnr(video(i, 8 + i), brighter(video(i, 8 + i), 10 + i)) for i in range(4)]
+    summary = only(board(), clip_id=SUMMARY, method="model", metric="psnr")
+    assert summary.value == pytest.approx(np.concatenate(frames).mean())
+    assert summary.low < summary.value < summary.high
+    assert (summary.count, summary.num_videos) == (8 + 9 + 10 + 11, 4)
+    assert only(board(), clip_id="clip2", method="model", metric="psnr").value == pytest.approx(
+        frames[2].mean()
+    )
+
+
+def test_a_better_method_scores_better_in_every_metric():
+    scores = board()
+    for metric in ("psnr", "l1", "fvd_small"):
+        model, floor = (
+            only(scores, clip_id=SUMMARY, method=m, metric=metric) for m in ("model", "copy_reference")
+        )
+        assert beats(metric, model.value, floor.value, floor.low, floor.high), metric
+
+
+def test_video_distance_names_its_backbone_and_counts_windows():
+    score = only(board(), clip_id=SUMMARY, method="model", metric="fvd_small")
+    assert score.backbone_sha256 == "ab" * 32
+    assert score.count == sum(n - 3 for n in (8, 9, 10, 11))
+    assert score.low < score.high
+
+
+def test_more_videos_than_groups_give_the_same_distance_as_all_at_once():
+    count = NUM_GROUPS + 5
+    score = only(board(count), clip_id=SUMMARY, method="model", metric="fvd_small")
+    true, made = [], []
+    for seed in range(count):
+        frames = video(seed, 8 + seed)
+        true.append(backbone().features(frames, 4))
+        made.append(backbone().features(brighter(frames, 10 + seed), 4))
+    from mimicmotion.metrics.frechet import FeatureStatistics, frechet_distance
+
+    expected = frechet_distance(*(FeatureStatistics.of(np.concatenate(f)) for f in (true, made)))
+    assert score.value == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_missing_backbone_leaves_the_metric_absent_with_the_reason():
+    scores = board(backbones={"fvd": "no file given"})
+    absent = rows(scores, metric="fvd")
+    assert {row.method for row in absent} == {"model", "copy_reference"}
+    assert all(row.value is None and row.note == "no file given" for row in absent)
+
+
+def test_videos_shorter_than_a_window_say_so():
+    scores = Scoreboard(PROTOCOLS["native"].with_window(4), {"fvd_small": backbone()})
+    scores.add_video("short", video(0, 3), {"model": video(1, 3)})
+    score = only(scores, metric="fvd_small")
+    assert score.value is None
+    assert "windows of 4 frames" in score.note
+
+
+def test_one_video_has_no_interval_and_one_frame_no_flicker():
+    scores = Scoreboard(NATIVE, {})
+    scores.add_video("one", video(0, 1), {"model": video(1, 1)})
+    assert only(scores, clip_id=SUMMARY, metric="psnr").low is None
+    assert only(scores, clip_id=SUMMARY, metric="flicker").value is None
+
+
+def test_identical_frames_are_counted_and_said():
+    scores = Scoreboard(NATIVE, {})
+    true = video(0)
+    made = true.copy()
+    made[3:] = 255 - made[3:]
+    scores.add_video("half", true, {"model": made})
+    assert "3 identical frames count 100 dB" in only(scores, clip_id="half", metric="psnr").note
+
+
+def test_unpaired_frames_are_refused():
+    with pytest.raises(InputError, match="compared by index"):
+        Scoreboard(NATIVE, {}).add_video("bad", video(0, 8), {"model": video(0, 7)})
+
+
+def test_numbers_measured_elsewhere_are_weighed_by_their_count():
+    scores = Scoreboard(NATIVE, {})
+    scores.add("a", "model", "pose_error_body", 0.1, 30)
+    scores.add("b", "model", "pose_error_body", 0.2, 10)
+    scores.add("c", "model", "pose_error_body", np.nan, 0, "nobody found")
+    summary = only(scores, clip_id=SUMMARY)
+    assert summary.value == pytest.approx(0.125)
+    assert summary.num_videos == 2
+    assert "nobody found" in summary.note
+
+
+def test_the_table_reads_well():
+    text = summary_markdown(
+        board(backbones={"fvd": "no file given", "fvd_small": backbone()}).scores(), NATIVE.id
+    )
+    assert "Protocol `native-w4`" in text
+    assert "| metric | model | copy_reference |" in text
+    assert "| PSNR dB ↑ |" in text
+    assert "| FVD ↓ | - | - |" in text
+    assert "FVD: no file given" in text
+    assert "backbone sha256" in text
+
+
+def test_better_means_beyond_the_interval_where_there_is_one():
+    assert beats("psnr", 21.1, 20.0, 19.0, 21.0)
+    assert not beats("psnr", 20.9, 20.0, 19.0, 21.0)
+    assert beats("fvd", 90.0, 100.0, 95.0, 120.0)
+    assert not beats("fvd", 96.0, 100.0, 95.0, 120.0)
+    assert beats("psnr", 20.1, 20.0, None, None)
+    with pytest.raises(InputError, match="choose one of"):
+        metric_name("fid")
+    assert len(METRICS) == 19

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +19,18 @@ WHOLE = "all"
 """Id of the single item of a whole stage."""
 
 
-class Section(BaseModel):
-    """A frozen part of the config that refuses unknown fields."""
+LOCATION = "location"
+Location = Annotated[str, LOCATION]
+"""Type of a field that holds a local path or a URI (``s3://...``, ``models:/name@alias``).
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+A relative path in it becomes absolute when the config is loaded, exactly as in a field of type ``Path``.
+"""
+
+
+class Section(BaseModel):
+    """A frozen part of the config that refuses unknown fields, NaN and infinity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Runtime(Section):
@@ -148,10 +156,16 @@ class Stage(Section, ABC):
     """Raised when the same fields and inputs come to mean another result."""
     reads: ClassVar[tuple[str, ...]] = ()
     """Names of the stages whose datasets it reads."""
+    optional_reads: ClassVar[tuple[str, ...]] = ()
+    """Stages that it reads too where the config has a section for them; absent from ``inputs`` otherwise."""
     schema: ClassVar[pa.Schema]
     """Schema of the rows it writes; the runner checks every table against it."""
     source_fields: ClassVar[tuple[str, ...]] = ()
-    """Fields that only say where input lies; the content found there is keyed instead."""
+    """Fields that only say where input lies; the content found there is keyed instead.
+
+    A stage gets a file's content from ``stages.keys.file_sha256``, which remembers it between runs. A field of
+    type ``Path`` that stands neither here nor in ``weight_files`` is keyed by the content of its file or folder.
+    """
 
     runtime: Runtime = Runtime()
 
@@ -181,6 +195,8 @@ class ItemStage(Stage):
     @abstractmethod
     def process(self, loaded: Any, item: Item, folder: Path) -> pa.Table:
         """Turn one item into rows, and files written to ``folder``.
+
+        The same item must give the same bytes: no time stamps, no absolute paths in rows or files.
 
         Raises:
             RejectedItem: the item cannot be used; any other error stops the stage.

@@ -1,0 +1,154 @@
+"""ONNX Runtime sessions whose device is the one that was asked for, and whose shapes come from the graph.
+
+ONNX Runtime goes on silently on the CPU when the libraries of CUDA are missing, forty times slower; only
+``session.get_providers()`` tells the truth.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnxruntime as ort
+
+from mimicmotion.errors import InputError, WeightsError
+
+_CUDA: Final = "CUDAExecutionProvider"
+_CPU: Final = "CPUExecutionProvider"
+_TYPES: Final[dict[str, type[np.floating]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_ERRORS_ONLY: Final = 3
+
+
+def open_session(path: Path, *, cuda: bool, allow_cpu: bool, threads: int) -> ort.InferenceSession:
+    """Return a session of the graph in this file, on CUDA if asked and there.
+
+    Args:
+        path: the ONNX file.
+        cuda: ask for CUDA; else the session is made for the CPU.
+        allow_cpu: go on with the CPU where CUDA was asked for and is not there.
+        threads: threads of one operator on the CPU.
+
+    Raises:
+        WeightsError: the file is missing or no ONNX graph.
+        InputError: CUDA was asked for and not given, and the CPU is not allowed.
+    """
+    if not path.is_file():
+        raise WeightsError(f"no ONNX model at {path}: name an existing file in the config")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Workers share the cores: idle threads must not spin on them.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    reason = missing_for_cuda() if cuda else None
+    if reason is None:
+        providers = [_CUDA, _CPU] if cuda else [_CPU]
+        session = _session(path, options, providers)
+        if not cuda or _CUDA in session.get_providers():
+            return session
+        reason = "CUDA was refused when the session was made: see the lines of ONNX Runtime above"
+    if not allow_cpu:
+        raise InputError(
+            f"{path.name} was to run on CUDA, but ONNX Runtime cannot use it here: {reason}. "
+            "Install what is missing, or set pose.runtime.allow_cpu to true to go on slowly"
+        )
+    return _session(path, options, [_CPU])
+
+
+def missing_for_cuda() -> str | None:
+    """Return what ONNX Runtime lacks to use CUDA on this machine, in words; None where nothing is missing."""
+    if _CUDA not in ort.get_available_providers():
+        return f"this build has only {', '.join(ort.get_available_providers())} (install onnxruntime-gpu)"
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        return f"no NVIDIA driver ({error})"
+    ort.preload_dlls()
+    library = Path(ort.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"
+    try:
+        ctypes.CDLL(str(library.with_name("libonnxruntime_providers_shared.so")), mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(library))
+    except OSError as error:
+        return f"a library cannot be loaded ({error})"
+    return None
+
+
+def _session(path: Path, options: ort.SessionOptions, providers: Sequence[str]) -> ort.InferenceSession:
+    options.log_severity_level = _ERRORS_ONLY
+    try:
+        return ort.InferenceSession(str(path), options, providers=list(providers))
+    except (
+        ort.capi.onnxruntime_pybind11_state.Fail,
+        ort.capi.onnxruntime_pybind11_state.InvalidProtobuf,
+    ) as error:
+        raise WeightsError(f"{path} is no ONNX model that can be used: {error}") from error
+
+
+@dataclass(frozen=True)
+class ImageGraph:
+    """A session that takes pictures, with the facts of its graph.
+
+    Attributes:
+        session: the session.
+        input_name: name of its one input.
+        batch: pictures of one run where the graph fixes it, else None.
+        height_px, width_px: size of a picture.
+        dtype: float32 or float16.
+        output_names: names of its outputs, in order.
+    """
+
+    session: ort.InferenceSession
+    input_name: str
+    batch: int | None
+    height_px: int
+    width_px: int
+    dtype: type[np.floating]
+    output_names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, session: ort.InferenceSession, path: Path) -> "ImageGraph":
+        """Return the facts of a graph with one input (batch, 3, height, width).
+
+        Raises:
+            WeightsError: the graph is of another form.
+        """
+        inputs = session.get_inputs()
+        shape = inputs[0].shape
+        fits = len(inputs) == 1 and len(shape) == 4 and shape[1] == 3 and inputs[0].type in _TYPES
+        if not fits or not all(isinstance(side, int) for side in shape[2:]):
+            got = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
+            raise WeightsError(
+                f"{path} must have one input (batch, 3, height, width), float or float16, of fixed height "
+                f"and width; it has {got}"
+            )
+        return cls(
+            session=session,
+            input_name=inputs[0].name,
+            batch=shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None,
+            height_px=shape[2],
+            width_px=shape[3],
+            dtype=_TYPES[inputs[0].type],
+            output_names=tuple(output.name for output in session.get_outputs()),
+        )
+
+    def run(self, images: np.ndarray, max_batch: int) -> list[np.ndarray]:
+        """Return every output for all pictures, joined along the first axis, as float32.
+
+        Args:
+            images: (n, 3, height_px, width_px), n at least 1.
+            max_batch: most pictures of one run where the graph leaves the number free.
+        """
+        size = self.batch or max_batch
+        parts = [self._run_once(images[start : start + size]) for start in range(0, len(images), size)]
+        return [
+            np.concatenate(outputs).astype(np.float32, copy=False) for outputs in zip(*parts, strict=True)
+        ]
+
+    def _run_once(self, images: np.ndarray) -> list[np.ndarray]:
+        num = len(images)
+        batch = images.astype(self.dtype, copy=False)
+        if self.batch is not None and num < self.batch:
+            batch = np.concatenate([batch, np.repeat(batch[-1:], self.batch - num, axis=0)])
+        outputs: list[np.ndarray] = self.session.run(None, {self.input_name: batch})
+        return [output[:num] for output in outputs]

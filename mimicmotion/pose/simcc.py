@@ -1,7 +1,7 @@
 """133 keypoints of people: a SimCC whole-body model, as DWPose and the released code use it.
 
-A person's box is widened by 1.25, brought to the aspect of the input and cut out; the model gives, per keypoint,
-one vector over x and one over y; the place of the maximum is the coordinate and the smaller of the
+A box is widened by 1.25, brought to the aspect of the input and cut out; the model gives, per keypoint, one
+vector over x and one over y; the place of the maximum is the coordinate and the smaller of the
 """
 
 from collections.abc import Sequence

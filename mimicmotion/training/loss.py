@@ -1,8 +1,8 @@
 """The training loss: SVD's EDM objective as a plain MSE on the raw output, weighted in the boxes of hands.
 
-With sigma_data = 1 the EDM weight times c_out squared is one, so the weighted loss on the denoised latents
-equals an unweighted one on what the network puts out (the target is ``(noise - sigma x) / sqrt(sigma^2+1)``):
-cheaper, and nothing is divided by a tiny sigma.
+The EDM weight times c_out squared is one (see ``diffusion/edm.py``), so the weighted loss on the denoised
+latents equals an unweighted one on what the network puts out: cheaper, and nothing
+is divided by a tiny sigma.
 
 Slot 0 counts like every other frame. The sampler throws its picture away, but it denoises slot 0 together
 with the others, and their temporal layers read it at every step: untrained it would drift into what the
@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from mimicmotion.diffusion.edm import add_noise, c_in, c_noise, raw_target
 
 Denoiser = Callable[..., Tensor]
 """``PosedDenoiser``, or the same wrapped for distributed training."""
@@ -54,14 +56,6 @@ def added_time_ids(
     return ids
 
 
-def raw_target(
-    latents: Float[Tensor, "b f c h w"], noise: Float[Tensor, "b f c h w"], sigma: Float[Tensor, " b"]
-) -> Float[Tensor, "b f c h w"]:
-    """Return what the raw output should be: ``(noise - sigma x) / sqrt(sigma^2 + 1)``."""
-    s = sigma[:, None, None, None, None]
-    return (noise - s * latents) * torch.rsqrt(s**2 + 1)
-
-
 def denoising_loss(
     network: Denoiser,
     *,
@@ -90,13 +84,12 @@ def denoising_loss(
             unconditional pass of inference does: the three go together.
         hand_weights: see ``hand_weight_map``; none for the plain loss.
     """
-    s = sigma[:, None, None, None, None]
-    noised = (latents + s * noise) * torch.rsqrt(s**2 + 1)
+    noisy = add_noise(latents, noise, sigma) * c_in(sigma)[:, None, None, None, None]
     reference = reference_latents.masked_fill(dropped[:, None, None, None], 0)
     reference = reference[:, None].expand(-1, latents.shape[1], -1, -1, -1)
     output = network(
-        torch.cat([noised, reference], dim=2),
-        torch.log(sigma) / 4,
+        torch.cat([noisy, reference], dim=2),
+        c_noise(sigma),
         image_embeds.masked_fill(dropped[:, None, None], 0),
         time_ids,
         pose_images,

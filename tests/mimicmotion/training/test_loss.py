@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from mimicmotion.training.loss import added_time_ids, denoising_loss, raw_target
+from mimicmotion.diffusion.edm import raw_target
+from mimicmotion.training.loss import added_time_ids, denoising_loss
 
 B, F, H, W = 3, 4, 6, 5
 

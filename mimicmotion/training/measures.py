@@ -1,0 +1,83 @@
+"""Numbers that people watch while training: losses by noise level and by hands, speed, waiting, memory."""
+
+import resource
+import sys
+import time
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mimicmotion.training.loss import LossParts
+from mimicmotion.training.world import World
+
+SIGMA_EDGES = (0.1, 0.5, 2.0, 10.0)
+"""Bounds between the bins of noise level; the presets put some samples in each."""
+
+_NAMES = (
+    "loss/sigma_below_0.1",
+    "loss/sigma_0.1_0.5",
+    "loss/sigma_0.5_2",
+    "loss/sigma_2_10",
+    "loss/sigma_above_10",
+)
+
+
+class Measures:
+    """Sums since the last report.
+
+    Args:
+        device: where the losses lie; nothing is brought to the host between reports.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._reset()
+
+    def _reset(self) -> None:
+        self._total = torch.zeros(2, device=self._device)
+        self._bins = torch.zeros(len(SIGMA_EDGES) + 1, 2, device=self._device)
+        self._hands = torch.zeros(2, 2, device=self._device)
+        self._samples = 0
+        self._waited_s = 0.0
+        self._started_s = time.perf_counter()
+
+    def add(self, parts: LossParts, sigma: Float[Tensor, " b"]) -> None:
+        """Count one round of this worker."""
+        edges = torch.tensor(SIGMA_EDGES, device=self._device)
+        ones = torch.ones_like(parts.per_sample)
+        self._total += torch.stack([parts.total.detach(), ones[0]])
+        self._bins.index_add_(0, torch.bucketize(sigma, edges), torch.stack([parts.per_sample, ones], dim=1))
+        self._hands += torch.stack([parts.inside_hands, parts.outside_hands])
+        self._samples += len(ones)
+
+    def waited(self, seconds: float) -> None:
+        """Count time spent waiting for samples."""
+        self._waited_s += seconds
+
+    def report(self, world: World) -> dict[str, float]:
+        """Return the means over all workers since the last report and begin anew; all call this."""
+        sums = world.sum(torch.cat([self._total, self._bins.flatten(), self._hands.flatten()])).cpu()
+        pairs = sums.reshape(-1, 2).tolist()
+        names = ("loss/total", *_NAMES, "loss/inside_hands", "loss/outside_hands")
+        elapsed_s = time.perf_counter() - self._started_s
+        values = {name: total / count for name, (total, count) in zip(names, pairs, strict=True) if count}
+        values["speed/samples_per_s"] = self._samples * world.size / elapsed_s
+        values["speed/data_wait_share"] = self._waited_s / elapsed_s
+        values["memory/peak_gb"] = _peak_bytes(self._device) / 1e9
+        self._reset()
+        return values
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def finite(values: Sequence[Tensor], world: World) -> bool:
+    """Return whether all these numbers are finite on all workers; every worker calls this."""
+    wrong = torch.stack([(~torch.isfinite(value)).float() for value in values]).sum()
+    return not world.sum(wrong).item()

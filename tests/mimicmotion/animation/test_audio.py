@@ -1,0 +1,55 @@
+"""The sound of the driving video comes along."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from mimicmotion.animation.audio import add_audio
+from mimicmotion.errors import InputError
+from mimicmotion.video.files import iter_frames, write_preview
+
+
+def silent_video(path, num_frames=24):
+    frames = np.random.default_rng(0).integers(0, 256, (num_frames, 32, 32, 3)).astype(np.uint8)
+    write_preview(path, frames, 12)
+    return path
+
+
+def sounding_file(path, seconds=5):
+    """A 440 Hz tone, mono, 44.1 kHz, with no picture at all."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=44100, layout="mono")
+        for start in range(0, 44100 * seconds, 4410):
+            tone = 8000 * np.sin(2 * np.pi * 440 / 44100 * np.arange(start, start + 4410))
+            frame = av.AudioFrame.from_ndarray(tone.astype(np.int16)[None], format="s16", layout="mono")
+            frame.rate, frame.pts, frame.time_base = 44100, start, Fraction(1, 44100)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_pictures_stay_and_sound_ends_with_them(tmp_path):
+    silent = silent_video(tmp_path / "silent.mp4")
+    assert add_audio(silent, sounding_file(tmp_path / "tone.wav"), tmp_path / "out.mp4")
+    before, after = (np.stack(list(iter_frames(p))) for p in (silent, tmp_path / "out.mp4"))
+    assert (before == after).all()
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        sound = np.concatenate([f.to_ndarray() for f in container.decode(audio=0)], axis=1)
+        rate = container.streams.audio[0].rate
+    assert abs(sound.shape[1] / rate - 2.0) < 0.1
+    spectrum = np.abs(np.fft.rfft(sound[0]))
+    assert abs(spectrum.argmax() * rate / sound.shape[1] - 440) < 2
+
+
+def test_a_silent_driving_video_adds_nothing(tmp_path):
+    silent = silent_video(tmp_path / "silent.mp4")
+    assert not add_audio(silent, silent, tmp_path / "out.mp4")
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_an_unreadable_source_is_refused(tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    with pytest.raises(InputError, match="cannot be kept"):
+        add_audio(silent_video(tmp_path / "silent.mp4"), tmp_path / "broken.mp4", tmp_path / "out.mp4")

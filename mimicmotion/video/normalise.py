@@ -1,0 +1,256 @@
+"""One source video in, one well-behaved video out: upright, square pixels, constant rate, H.264.
+
+Runs in a child process of its own (``isolated.py``), which is this module's command::
+
+    python -m mimicmotion.video.normalise SOURCE TARGET SETTINGS_AS_JSON
+
+It prints one line of JSON: the facts, or the reason for a reject. Memory does not depend on the length.
+"""
+
+import ctypes
+import dataclasses
+import json
+import signal
+import sys
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from mimicmotion.errors import RejectedItem
+from mimicmotion.video.colour import to_rgb
+from mimicmotion.video.geometry import (
+    Orientation,
+    even,
+    orientation_of,
+    pixel_aspect,
+    stored_target_size,
+)
+from mimicmotion.video.resample import hold
+from mimicmotion.video.scenes import SceneCutFinder
+from mimicmotion.video.sources import GoodFrames, Outline, read_outline
+from mimicmotion.video.writer import VideoWriter
+
+_PR_SET_PDEATHSIG = 1
+_TAIL_TOLERANCE_FRAMES = 2.5
+"""Frames that may lack at the end before a tail counts as broken: recorders often cut the last ones."""
+_HEADER_TOLERANCE_S = 0.5
+"""How far a length in the header may be off."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormaliseSettings:
+    """What the normalised video shall be.
+
+    Attributes:
+        short_side_px: most pixels of the shorter side; never enlarged. None keeps the size.
+        fps: frames per second, None for the source's own average.
+        on_broken_tail: what to do when the end does not decode.
+        min_num_frames: fewer normalised frames are rejected as ``too_short``.
+        min_short_side_px: a smaller upright picture is rejected as ``too_small``.
+        crf: H.264 quality, smaller is better; 12 cannot be told from the source.
+        key_frame_interval: frames between key frames, which a random read decodes at most.
+        preset: x264's speed.
+    """
+
+    short_side_px: int | None = None
+    fps: float | None = None
+    on_broken_tail: Literal["reject", "trim"] = "reject"
+    min_num_frames: int = 2
+    min_short_side_px: int = 16
+    crf: int = 12
+    key_frame_interval: int = 10
+    preset: str = "veryfast"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoFacts:
+    """What is known of one video after it was normalised.
+
+    Attributes:
+        codec: of the source, e.g. ``hevc``.
+        source_width_px, source_height_px: of the source as stored, before rotation.
+        source_fps: average rate of the source by time.
+        constant_rate: whether the source's frames lie on a grid of that rate.
+        width_px, height_px, fps, num_frames, duration_s: of the normalised video.
+        rotation_deg: clockwise turn that made the source upright.
+        has_audio: whether the source has sound.
+        scene_cuts: first frame of each new scene.
+        num_bad_frames: frames of the source that did not decode or refer to such.
+        bad_frames: normalised frames that stand in for them, showing the last good one.
+        trimmed_s: length of a broken tail that was cut off.
+    """
+
+    codec: str
+    source_width_px: int
+    source_height_px: int
+    source_fps: float
+    constant_rate: bool
+    width_px: int
+    height_px: int
+    fps: float
+    num_frames: int
+    duration_s: float
+    rotation_deg: int
+    has_audio: bool
+    scene_cuts: tuple[int, ...]
+    num_bad_frames: int
+    bad_frames: tuple[int, ...]
+    trimmed_s: float
+
+
+def normalise_video(source: Path, target: Path, settings: NormaliseSettings) -> VideoFacts:
+    """Facts of a source video whose normalised form now lies at ``target``.
+
+    The target is written beside itself and renamed; the same source and settings give the same bytes.
+
+    Raises:
+        RejectedItem: ``unreadable``, ``no_video_stream``, ``broken_tail``, ``too_short``, ``too_small``.
+        OSError: the file system failed, e.g. is full.
+    """
+    outline = read_outline(source)
+    aside = aside_of(target)
+    try:
+        facts = _transcode(source, aside, outline, settings)
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
+    return facts
+
+
+def aside_of(target: Path) -> Path:
+    """Where the target is written before it is renamed."""
+    return target.with_name(f".{target.stem}.part{target.suffix}")
+
+
+def _transcode(source: Path, aside: Path, outline: Outline, settings: NormaliseSettings) -> VideoFacts:
+    fps = outline.rate.fps if settings.fps is None else Fraction(settings.fps).limit_denominator(1001)
+    frames = GoodFrames(source, outline)
+    scenes, upright, bad_frames = SceneCutFinder(), Upright(source, outline, settings), list[int]()
+    good_s = 0.0
+    with VideoWriter(aside, fps, settings.crf, settings.key_frame_interval, settings.preset) as writer:
+        for held in hold(frames, fps, outline.tick_s):
+            good_s = held.end_s
+            if held.num_slots == 0:
+                continue
+            if held.before_error:
+                bad_frames.extend(range(writer.num_frames + 1, writer.num_frames + held.num_slots))
+            picture = upright(held.picture)
+            writer.write(picture, held.num_slots)
+            scenes.add(picture)
+            scenes.repeat(held.num_slots - 1)
+        check_tail(source, outline, good_s, settings)
+        if writer.num_frames < settings.min_num_frames:
+            raise RejectedItem(
+                "too_short",
+                f"{source.name} gives {writer.num_frames} frames, "
+                f"at least {settings.min_num_frames} are needed",
+            )
+    return VideoFacts(
+        codec=outline.codec,
+        source_width_px=upright.source_width_px,
+        source_height_px=upright.source_height_px,
+        source_fps=float(outline.rate.fps),
+        constant_rate=outline.rate.constant,
+        width_px=writer.width_px,
+        height_px=writer.height_px,
+        fps=float(fps),
+        num_frames=writer.num_frames,
+        duration_s=float(writer.num_frames / fps),
+        rotation_deg=upright.orientation.rotation_deg,
+        has_audio=outline.has_audio,
+        scene_cuts=tuple(scenes.cuts()),
+        num_bad_frames=frames.num_bad,
+        bad_frames=tuple(bad_frames),
+        trimmed_s=max(0.0, expected_length(outline) - good_s) if is_tail_broken(outline, good_s) else 0.0,
+    )
+
+
+def expected_length(outline: Outline) -> float:
+    """Seconds that the video should last by its packets and its header."""
+    return max(outline.length_s, outline.stated_length_s - _HEADER_TOLERANCE_S)
+
+
+def is_tail_broken(outline: Outline, good_s: float) -> bool:
+    """Whether the good frames end clearly before the video should."""
+    return expected_length(outline) - good_s > _TAIL_TOLERANCE_FRAMES * outline.step_s
+
+
+def check_tail(source: Path, outline: Outline, good_s: float, settings: NormaliseSettings) -> None:
+    """Refuse a broken tail unless it may be trimmed.
+
+    Raises:
+        RejectedItem: ``broken_tail``, or ``unreadable`` when nothing decodes.
+    """
+    if good_s == 0:
+        raise RejectedItem("unreadable", f"no frame of {source.name} decodes")
+    if settings.on_broken_tail == "reject" and is_tail_broken(outline, good_s):
+        raise RejectedItem(
+            "broken_tail",
+            f"{source.name} decodes for {good_s:.2f} of {expected_length(outline):.2f} s; "
+            "on_broken_tail: trim would keep that part",
+        )
+
+
+class Upright:
+    """Turns decoded frames of one source into upright pictures of one even size."""
+
+    def __init__(self, source: Path, outline: Outline, settings: NormaliseSettings) -> None:
+        self._source = source
+        self._settings = settings
+        self._reformatter = VideoReformatter()
+        self._size: tuple[int, int] | None = None
+        self.orientation = Orientation()
+        self.source_width_px = 0
+        self.source_height_px = 0
+        with av.open(str(source)) as container:
+            self._aspect = pixel_aspect(container.streams[outline.stream_index])
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        """Picture uint8 (h, w, 3) of a frame; the first frame settles size and orientation.
+
+        Raises:
+            RejectedItem: ``too_small``.
+        """
+        if self._size is None:
+            self._settle(frame)
+        return even(self.orientation.apply(to_rgb(frame, self._reformatter, self._size)))
+
+    def _settle(self, frame: av.VideoFrame) -> None:
+        self.orientation = orientation_of(frame)
+        self.source_width_px, self.source_height_px = frame.width, frame.height
+        limit = self._settings.short_side_px
+        self._size = stored_target_size(frame.width, frame.height, self._aspect, limit)
+        if min(self._size) < self._settings.min_short_side_px:
+            raise RejectedItem(
+                "too_small",
+                f"{self._source.name} is {self._size[1]} x {self._size[0]} pixels, the shorter side must "
+                f"have at least {self._settings.min_short_side_px}",
+            )
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status of the child: 0 with one line of JSON on standard output."""
+    _end_with_parent()
+    source, target, settings = arguments
+    try:
+        facts = normalise_video(Path(source), Path(target), NormaliseSettings(**json.loads(settings)))
+        answer: dict[str, Any] = {"facts": dataclasses.asdict(facts)}
+    except RejectedItem as reject:
+        answer = {"rejected": [reject.code, reject.sentence]}
+    sys.stdout.write(json.dumps(answer) + "\n")
+    return 0
+
+
+def _end_with_parent() -> None:
+    # A worker that is killed cannot kill its child; Linux can do it for it.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

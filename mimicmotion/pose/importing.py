@@ -1,0 +1,183 @@
+"""Keypoints that a user already has: relative Parquet with time stamps, or JSON of common pose tools.
+
+Parquet: one file per source video, one row per frame and person, columns ``frame``, ``time_s``, ``person``,
+``box`` (4), ``box_score``, ``keypoints`` (266), ``confidences`` (133), coordinates relative to width and
+height. JSON: see ``openpose_json``. Both are matched to the frames of the normalised video by time, the way
+normalising does it: each instant takes the source frame shown then.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mimicmotion.errors import InputError
+from mimicmotion.pose.layout import NUM_KEYPOINTS
+from mimicmotion.pose.openpose_json import read_json
+from mimicmotion.pose.people import Person
+from mimicmotion.pose.tracks import link
+
+_COLUMNS: Final = ("frame", "time_s", "person", "box", "box_score", "keypoints", "confidences")
+_TIME_TOLERANCE_S: Final = 0.001
+_MAX_RELATIVE: Final = 10.0
+"""Relative coordinates may lie outside the picture, but values beyond this are pixels by mistake."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoShape:
+    """The normalised video that imported poses are for, and the size of its source.
+
+    Attributes:
+        num_frames, fps, width_px, height_px: of the normalised video.
+        source_width_px, source_height_px: of the upright source, whose pixels JSON files may count in.
+    """
+
+    num_frames: int
+    fps: float
+    width_px: int
+    height_px: int
+    source_width_px: int
+    source_height_px: int
+
+
+def find_import(folder: Path, source: str) -> Path | None:
+    """Return the file or folder with the poses of a source video, or None.
+
+    Looked for under the source's relative path without suffix, then under its bare name: ``.parquet``,
+    ``.json``, and a folder of OpenPose's ``*_keypoints.json``, in this order.
+    """
+    stem = Path(source).with_suffix("")
+    for name in dict.fromkeys((stem, Path(stem.name))):
+        base = folder / name
+        for path in (base.with_name(base.name + ".parquet"), base.with_name(base.name + ".json")):
+            if path.is_file():
+                return path
+        if base.is_dir() and any(base.glob("*_keypoints.json")):
+            return base
+    return None
+
+
+def import_poses(path: Path, video: VideoShape) -> list[list[tuple[int, Person]]]:
+    """Return per frame of the normalised video the people with their track numbers, in its pixels.
+
+    Parquet brings its own track numbers; people of JSON files are linked as detected ones are.
+
+    Raises:
+        InputError: the file is of another form.
+    """
+    if path.suffix != ".parquet":
+        size = (video.source_height_px, video.source_width_px)
+        spread = _spread(read_json(path, size), video)
+        frames = [[_in_pixels(person, video) for person in people] for people in spread]
+        return link(frames, video.fps, (video.height_px, video.width_px))
+    rows = _read_parquet(path)
+    chosen = shown_frames(rows.frame, rows.time_s, video.num_frames, video.fps)
+    by_frame: dict[int, list[tuple[int, Person]]] = {}
+    for row, frame in enumerate(rows.frame):
+        person = Person(rows.box[row], float(rows.box_score[row]), rows.keypoints[row], rows.confidences[row])
+        by_frame.setdefault(int(frame), []).append((int(rows.person[row]), _in_pixels(person, video)))
+    return [[] if frame is None else by_frame.get(frame, []) for frame in chosen]
+
+
+def shown_frames(frames: np.ndarray, times_s: np.ndarray, num_frames: int, fps: float) -> list[int | None]:
+    """Return, for each frame of a normalised video, the source frame shown then; None where nobody was in it.
+
+    Args:
+        frames: numbers of source frames that have rows, in any order.
+        times_s: their times.
+        num_frames: frames of the normalised video.
+        fps: its rate.
+    """
+    known, first = np.unique(frames, return_index=True)
+    if not len(known):
+        return [None] * num_frames
+    times = times_s[first]
+    span = known[-1] - known[0]
+    step = (times[-1] - times[0]) / span if span else 1 / fps
+    instants = np.arange(num_frames) / fps + (times[0] - known[0] * step) + _TIME_TOLERANCE_S
+    last = np.searchsorted(times, instants, side="right") - 1
+    # Shown until the next source frame: its row tells when, or, where that has no rows, a step later.
+    followed = np.append(np.diff(known) == 1, False)
+    fresh = (last >= 0) & (followed[last] | (instants - times[last] < step))
+    return [int(known[place]) if there else None for place, there in zip(last, fresh, strict=True)]
+
+
+def _spread(frames: Sequence[list[Person]], video: VideoShape) -> list[list[Person]]:
+    """Return the people of frames that carry no time, spread evenly over the video."""
+    if not frames:
+        return [[] for _ in range(video.num_frames)]
+    return [frames[place * len(frames) // video.num_frames] for place in range(video.num_frames)]
+
+
+def _in_pixels(person: Person, video: VideoShape) -> Person:
+    size = np.array([video.width_px, video.height_px], dtype=np.float32)
+    return Person(
+        person.box * np.tile(size, 2), person.box_score, person.keypoints * size, person.confidences
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The columns of an import file as arrays."""
+
+    frame: np.ndarray
+    time_s: np.ndarray
+    person: np.ndarray
+    box: np.ndarray
+    box_score: np.ndarray
+    keypoints: np.ndarray
+    confidences: np.ndarray
+
+
+def _read_parquet(path: Path) -> _Rows:
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path} is no Parquet file that can be read: {error}") from error
+    missing = [name for name in _COLUMNS if name not in table.column_names]
+    if missing:
+        raise InputError(f"{path} lacks the columns {missing}; it has {table.column_names}")
+    rows = _Rows(
+        frame=table["frame"].to_numpy(),
+        time_s=table["time_s"].to_numpy(),
+        person=table["person"].to_numpy(),
+        box=_lists(table, "box", (4,), path),
+        box_score=table["box_score"].to_numpy(),
+        keypoints=_lists(table, "keypoints", (NUM_KEYPOINTS, 2), path),
+        confidences=_lists(table, "confidences", (NUM_KEYPOINTS,), path),
+    )
+    _check(rows, path)
+    return rows
+
+
+def _lists(table: pa.Table, name: str, shape: tuple[int, ...], path: Path) -> np.ndarray:
+    values = table[name].combine_chunks()
+    while not pa.types.is_primitive(values.type):
+        values = values.flatten()
+    wanted = table.num_rows * int(np.prod(shape))
+    if len(values) != wanted:
+        raise InputError(f"{path}: column {name} must hold {int(np.prod(shape))} numbers in every row")
+    return values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, *shape)
+
+
+def _check(rows: _Rows, path: Path) -> None:
+    if not all(
+        np.isfinite(values).all() for values in (rows.time_s, rows.box, rows.keypoints, rows.confidences)
+    ):
+        raise InputError(f"{path}: times, boxes, keypoints and confidences must be finite numbers")
+    largest = float(np.abs(rows.keypoints).max(initial=0.0))
+    if largest > _MAX_RELATIVE:
+        raise InputError(
+            f"{path}: keypoints must be relative to width and height (0 to 1), but reach {largest:.0f}: "
+            "divide x by the width and y by the height"
+        )
+    pairs = np.stack([rows.frame, rows.person], axis=1)
+    if len(np.unique(pairs, axis=0)) != len(pairs):
+        raise InputError(f"{path}: a person may have one row per frame, some have more")
+    order = np.argsort(rows.frame, kind="stable")
+    if (np.diff(rows.time_s[order]) < 0).any():
+        raise InputError(f"{path}: time_s must not go back from frame to frame")

@@ -1,0 +1,114 @@
+"""Poses in JSON as common tools write them, turned into COCO-WholeBody with relative coordinates.
+
+* OpenPose: a folder with one ``*_keypoints.json`` per frame, each ``{"people": [...]}``, 18 or 25 body points.
+* DWPose of ComfyUI and ControlNet: one file, a list of such frames, with ``canvas_width``, ``canvas_height``.
+* MMPose: one file, ``{"instance_info": [{"instances": [...]}]}``, 133 keypoints.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from mimicmotion.errors import InputError
+from mimicmotion.pose.layout import BODY, FACE, FEET, LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND
+from mimicmotion.pose.people import Person
+
+# COCO body point i is point _BODY[n][i] of OpenPose's n body points; feet likewise.
+_BODY: Final = {
+    18: (0, 15, 14, 17, 16, 5, 2, 6, 3, 7, 4, 11, 8, 12, 9, 13, 10),
+    25: (0, 16, 15, 18, 17, 5, 2, 6, 3, 7, 4, 12, 9, 13, 10, 14, 11),
+}
+_FEET_OF_25: Final = (19, 20, 21, 22, 23, 24)
+_PARTS: Final = (
+    ("face_keypoints_2d", FACE),
+    ("hand_left_keypoints_2d", LEFT_HAND),
+    ("hand_right_keypoints_2d", RIGHT_HAND),
+)
+_MAX_RELATIVE: Final = 2.0
+
+
+def read_json(path: Path, size: tuple[int, int]) -> list[list[Person]]:
+    """Return the people of each frame, coordinates relative to width and height.
+
+    Args:
+        path: a JSON file, or a folder of OpenPose's files, one per frame in the order of their names.
+        size: height and width of the video, for files that count in pixels and do not say of what.
+
+    Raises:
+        InputError: the JSON is of none of the known forms.
+    """
+    files = sorted(path.glob("*_keypoints.json")) if path.is_dir() else [path]
+    documents = [_load(file) for file in files]
+    frames = documents if path.is_dir() else _frames(documents[0], path)
+    return [_people(frame, size, path) for frame in frames]
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} is no JSON file that can be read: {error}") from error
+
+
+def _frames(document: Any, path: Path) -> list[Any]:
+    if isinstance(document, dict) and "instance_info" in document:
+        return list(document["instance_info"])
+    if isinstance(document, dict) and "people" in document:
+        return [document]
+    if isinstance(document, list):
+        return document
+    raise InputError(
+        f"{path} must be a list of frames with people (DWPose, OpenPose) or have instance_info (MMPose)"
+    )
+
+
+def _people(frame: Any, size: tuple[int, int], path: Path) -> list[Person]:
+    try:
+        if "instances" in frame:
+            found = [_mmpose_person(person) for person in frame["instances"]]
+        else:
+            found = [_openpose_person(person) for person in frame["people"]]
+        canvas = (float(frame.get("canvas_height", size[0])), float(frame.get("canvas_width", size[1])))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: a frame is of no known form ({type(error).__name__}: {error})") from error
+    seen = [np.abs(keypoints[confidences > 0]).max(initial=0.0) for keypoints, confidences in found]
+    unit = np.array([1.0, 1.0]) if max(seen, default=0.0) <= _MAX_RELATIVE else np.array(canvas[::-1])
+    return [_person(keypoints / unit, confidences) for keypoints, confidences in found if confidences.any()]
+
+
+def _mmpose_person(person: Any) -> tuple[np.ndarray, np.ndarray]:
+    keypoints = np.array(person["keypoints"], dtype=np.float64)
+    if keypoints.shape != (NUM_KEYPOINTS, 2):
+        raise ValueError(f"{NUM_KEYPOINTS} keypoints are needed, got {keypoints.shape}")
+    return keypoints, np.array(person["keypoint_scores"], dtype=np.float64)
+
+
+def _openpose_person(person: Any) -> tuple[np.ndarray, np.ndarray]:
+    points = np.zeros((NUM_KEYPOINTS, 3))
+    body = _triples(person["pose_keypoints_2d"])
+    if len(body) not in _BODY:
+        raise ValueError(f"18 or 25 body points are needed, got {len(body)}")
+    points[BODY] = body[list(_BODY[len(body)])]
+    if len(body) == 25:
+        points[FEET] = body[list(_FEET_OF_25)]
+    for name, part in _PARTS:
+        given = _triples(person.get(name) or [])[
+            : part.stop - part.start
+        ]  # OpenPose's face has two pupils more
+        points[part.start : part.start + len(given)] = given
+    return points[:, :2], points[:, 2]
+
+
+def _triples(values: Sequence[float]) -> np.ndarray:
+    return np.array(values, dtype=np.float64).reshape(-1, 3)
+
+
+def _person(keypoints: np.ndarray, confidences: np.ndarray) -> Person:
+    """Return the person with a box around its points, and their mean confidence as its score."""
+    seen = confidences > 0
+    box = np.concatenate([keypoints[seen].min(axis=0), keypoints[seen].max(axis=0)])
+    score = float(confidences[BODY].mean())
+    return Person(box.astype(np.float32), score, keypoints.astype(np.float32), confidences.astype(np.float32))

@@ -32,12 +32,14 @@ class PartFidelity:
         found: share of confident driving points that were found again with confidence; nan when the
             driving pose has none.
         num_points: points compared.
+        num_wanted: confident driving points.
     """
 
     error: float
     pck: float
     found: float
     num_points: int
+    num_wanted: int
 
 
 def person_heights(keypoints: np.ndarray, confidences: np.ndarray, threshold: float) -> np.ndarray:
@@ -95,4 +97,5 @@ def _part_fidelity(distances: np.ndarray, wanted: np.ndarray, compared: np.ndarr
         pck=float((chosen <= PCK_FRACTION).mean()) if chosen.size else float("nan"),
         found=chosen.size / num_wanted if num_wanted else float("nan"),
         num_points=int(chosen.size),
+        num_wanted=num_wanted,
     )

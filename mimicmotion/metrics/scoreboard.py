@@ -16,41 +16,13 @@ from mimicmotion.metrics.frechet import FeatureStatistics, frechet_distance
 from mimicmotion.metrics.image import IDENTICAL_PSNR_DB, capped, check_pair, l1, psnr, psnr_legacy, ssim
 from mimicmotion.metrics.intervals import bootstrap_interval, mean_interval
 from mimicmotion.metrics.protocols import EvaluationProtocol
+from mimicmotion.metrics.scores import SUMMARY, Score
 
-SUMMARY = "summary"
 NUM_GROUPS = 20
 """Videos are dealt into this many groups for intervals of Frechet distances; fewer videos are not grouped."""
 WIDEST_INTERVAL = 512
 """Features wider than this get no interval: a matrix root per resample would take hours."""
 NUM_FRECHET_RESAMPLES = 200
-
-
-@dataclass(frozen=True)
-class Score:
-    """One number of the table.
-
-    Attributes:
-        clip_id: the video, or ``SUMMARY`` for all.
-        method: what made the frames: ``model`` or the name of a floor.
-        metric: what was measured.
-        value: None where it could not be measured; ``note`` says why.
-        low, high: 95 % bootstrap interval over videos; summary rows only.
-        count: what a mean went over: frames, pairs of frames, hands, points or windows.
-        num_videos: videos behind it.
-        backbone_sha256: of the network's file, where the metric has one.
-        note: what a reader must know.
-    """
-
-    clip_id: str
-    method: str
-    metric: str
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    count: int = 0
-    num_videos: int = 1
-    backbone_sha256: str | None = None
-    note: str | None = None
 
 
 @dataclass

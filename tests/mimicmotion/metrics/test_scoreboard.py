@@ -7,9 +7,9 @@ import torch
 from mimicmotion.errors import InputError
 from mimicmotion.metrics.features import BackboneForm, VideoBackbone
 from mimicmotion.metrics.image import psnr
-from mimicmotion.metrics.names import METRICS, beats, metric_name, summary_markdown
 from mimicmotion.metrics.protocols import PROTOCOLS
-from mimicmotion.metrics.scoreboard import NUM_GROUPS, SUMMARY, Scoreboard
+from mimicmotion.metrics.scoreboard import NUM_GROUPS, Scoreboard
+from mimicmotion.metrics.scores import METRICS, SUMMARY, beats, metric_name, summary_markdown
 
 NATIVE = PROTOCOLS["native"].with_window(4)
 

@@ -1,10 +1,40 @@
-"""What the metrics are called, which way is better, and how a table of them reads."""
+"""Scores: one number of a table each, what the metrics are called, and how a table of them reads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mimicmotion.errors import InputError
-from mimicmotion.metrics.scoreboard import SUMMARY, Score
+
+SUMMARY = "summary"
+"""In place of a clip's id: over all clips."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number of the table.
+
+    Attributes:
+        clip_id: the video, or ``SUMMARY`` for all.
+        method: what made the frames: ``model`` or the name of a floor.
+        metric: what was measured.
+        value: None where it could not be measured; ``note`` says why.
+        low, high: 95 % bootstrap interval over videos; summary rows only.
+        count: what a mean went over: frames, pairs of frames, hands, points or windows.
+        num_videos: videos behind it.
+        backbone_sha256: of the network's file, where the metric has one.
+        note: what a reader must know.
+    """
+
+    clip_id: str
+    method: str
+    metric: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    count: int = 0
+    num_videos: int = 1
+    backbone_sha256: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)

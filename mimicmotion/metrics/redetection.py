@@ -1,0 +1,42 @@
+"""The pose of the one person in generated frames, found again by the models that found the true one."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mimicmotion.pose.detector import PersonDetector
+from mimicmotion.pose.layout import NUM_KEYPOINTS
+from mimicmotion.pose.simcc import WholeBodyModel
+
+_FRAMES_AT_A_TIME = 64
+
+
+def find_poses(
+    frames: Sequence[np.ndarray], detector: PersonDetector, whole_body: WholeBodyModel
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints float32 (n, 133, 2) in pixels and confidences (n, 133) of the best scored person.
+
+    Confidence is 0 where nobody is found. A frame equal to the one before is not looked at again.
+
+    Args:
+        frames: uint8 (h, w, 3) RGB, all of one size.
+        detector: finds people.
+        whole_body: places keypoints.
+    """
+    new = [i for i in range(len(frames)) if i == 0 or not np.array_equal(frames[i], frames[i - 1])]
+    keypoints = np.zeros((len(new), NUM_KEYPOINTS, 2), np.float32)
+    confidences = np.zeros((len(new), NUM_KEYPOINTS), np.float32)
+    for begin in range(0, len(new), _FRAMES_AT_A_TIME):
+        part = [frames[i] for i in new[begin : begin + _FRAMES_AT_A_TIME]]
+        people = detector.detect(detector.prepare(part), part[0].shape[:2])
+        found = [i for i, one in enumerate(people) if len(one.boxes)]
+        if not found:
+            continue
+        boxes = np.stack([people[i].boxes[0] for i in found])
+        crops = np.concatenate(
+            [whole_body.prepare(part[i], box[None]) for i, box in zip(found, boxes, strict=True)]
+        )
+        where = begin + np.array(found)
+        keypoints[where], confidences[where] = whole_body.estimate(crops, boxes)
+    same_as = np.searchsorted(new, np.arange(len(frames)), side="right") - 1
+    return keypoints[same_as], confidences[same_as]

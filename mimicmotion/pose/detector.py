@@ -5,7 +5,6 @@ relative to the cell, objectness, and a score per class, of which the first is "
 0-255 on a grey ground (YOLOX, arXiv 2107.08430, and the released MimicMotion code).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final

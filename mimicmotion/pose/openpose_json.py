@@ -1,6 +1,6 @@
 """Poses in JSON as common tools write them, turned into COCO-WholeBody with relative coordinates.
 
-* OpenPose: a folder with one ``*_keypoints.json`` per frame, each ``{"people": [...]}``, 18 or 25 body points.
+* OpenPose: a folder, one ``*_keypoints.json`` per frame, each ``{"people": [...]}``, 18 or 25 body points.
 * DWPose of ComfyUI and ControlNet: one file, a list of such frames, with ``canvas_width``, ``canvas_height``.
 * MMPose: one file, ``{"instance_info": [{"instances": [...]}]}``, 133 keypoints.
 """

@@ -1,0 +1,61 @@
+"""Pictures and videos go through both models; batches and threads change nothing."""
+
+import numpy as np
+import pytest
+
+from mimicmotion.pose.detector import PersonDetector
+from mimicmotion.pose.estimation import estimate_image, estimate_video
+from mimicmotion.pose.simcc import WholeBodyModel
+
+
+class Video:
+    def __init__(self, frames):
+        self.frames, self.num_frames = frames, len(frames)
+
+    def read(self, indices):
+        return self.frames[list(indices)]
+
+
+@pytest.fixture
+def models(small_detector, small_wholebody):
+    return (
+        PersonDetector.open(small_detector(None), cuda=False, allow_cpu=True),
+        WholeBodyModel.open(small_wholebody(None), cuda=False, allow_cpu=True, max_batch=8),
+    )
+
+
+@pytest.fixture
+def frames():
+    frames = np.random.default_rng(0).integers(0, 255, (11, 80, 96, 3), dtype=np.uint8)
+    frames[3:5] = 0
+    return frames
+
+
+def test_batches_do_not_change_the_people(models, frames):
+    alone = estimate_video(*models, Video(frames), frames_per_batch=1)
+    together = estimate_video(*models, Video(frames), frames_per_batch=4)
+    assert [len(people) for people in alone] == [len(people) for people in together]
+    assert len(alone) == 11
+    assert sum(len(people) for people in alone) > 11
+    for people, others in zip(alone, together, strict=True):
+        for person, other in zip(people, others, strict=True):
+            np.testing.assert_allclose(person.box, other.box, rtol=1e-4, atol=1e-3)
+            np.testing.assert_allclose(person.confidences, other.confidences, rtol=1e-3, atol=1e-4)
+
+
+def test_a_picture_gives_the_people_of_a_frame_main_person_first(models, frames):
+    people = estimate_image(*models, frames[0])
+    wanted = estimate_video(*models, Video(frames[:1]), frames_per_batch=1)[0]
+    assert len(people) == len(wanted) > 1
+    assert sorted(p.box.tolist() for p in people) == sorted(p.box.tolist() for p in wanted)
+    width = frames.shape[2]
+    weights = [p.area * p.box_score * (1 - abs((p.box[0] + p.box[2]) / 2 / width - 0.5)) for p in people]
+    assert weights[0] == pytest.approx(max(weights))
+
+
+def test_a_video_with_nobody_gives_empty_frames(models):
+    detector, wholebody = models
+    strict = PersonDetector(detector.graph, score_threshold=100.0)
+    frames = np.zeros((3, 32, 32, 3), np.uint8)
+    assert estimate_video(strict, wholebody, Video(frames), frames_per_batch=2) == [[], [], []]
+    assert estimate_image(strict, wholebody, frames[0]) == []

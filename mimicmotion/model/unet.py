@@ -10,6 +10,9 @@ from functools import wraps
 from typing import Any
 
 import torch
+
+# diffusers' pipelines look for ``ModelMixin`` in the module of a class to learn how to load it.
+from diffusers import ModelMixin as ModelMixin
 from diffusers import UNetSpatioTemporalConditionModel
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionOutput
 from jaxtyping import Float

@@ -1,47 +1,16 @@
 """The network against the released code's numbers and against upstream."""
 
 import json
-import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
 from torch import nn
 
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
-
-TINY = {
-    "sample_size": 8,
-    "down_block_types": ("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
-    "up_block_types": ("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
-    "block_out_channels": (32, 32),
-    "layers_per_block": 1,
-    "cross_attention_dim": 16,
-    "num_attention_heads": 2,
-    "addition_time_embed_dim": 16,
-    "projection_class_embeddings_input_dim": 48,
-}
-
-
-def fill(module: nn.Module, prefix: str, seed: int = 0) -> None:
-    """Weights that follow from parameter names; see tests/golden/README.md."""
-    state = module.state_dict()
-    for name, value in state.items():
-        if name.endswith("position_ids"):
-            continue
-        generator = np.random.default_rng([seed, zlib.crc32((prefix + name).encode())])
-        a = generator.standard_normal(tuple(value.shape)).astype(np.float32)
-        if value.ndim >= 2:
-            a *= np.float32(0.7 / np.sqrt(np.prod(value.shape[1:])))
-        elif name.endswith("weight"):
-            a = 1 + np.float32(0.1) * a
-        else:
-            a *= np.float32(0.1)
-        state[name] = torch.from_numpy(a)
-    module.load_state_dict(state)
 
 
 def tiny_inputs(frames: int = 3, batch: int = 2) -> dict[str, torch.Tensor]:
@@ -58,14 +27,8 @@ def tiny_inputs(frames: int = 3, batch: int = 2) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.fixture(scope="module")
-def tiny() -> PoseUNet:
-    torch.manual_seed(0)
-    return PoseUNet(**TINY).eval()
-
-
 @torch.no_grad()
-def test_golden_network(golden: Path) -> None:
+def test_golden_network(golden: Path, fill: Callable[[nn.Module, str], None]) -> None:
     config = json.loads((golden / "network.json").read_text())
     vectors = {name: torch.from_numpy(value) for name, value in np.load(golden / "network.npz").items()}
     unet = PoseUNet(**config["unet"]).eval()
@@ -84,8 +47,8 @@ def test_golden_network(golden: Path) -> None:
 
 
 @torch.no_grad()
-def test_equals_upstream_without_pose(tiny: PoseUNet) -> None:
-    upstream = UNetSpatioTemporalConditionModel(**TINY).eval()
+def test_equals_upstream_without_pose(tiny: PoseUNet, tiny_config: dict) -> None:
+    upstream = UNetSpatioTemporalConditionModel(**tiny_config).eval()
     upstream.load_state_dict(tiny.state_dict())
     inputs = tiny_inputs()
     expected = upstream(**inputs).sample
@@ -95,11 +58,11 @@ def test_equals_upstream_without_pose(tiny: PoseUNet) -> None:
 
 
 @torch.no_grad()
-def test_pose_is_added_once_after_conv_in(tiny: PoseUNet) -> None:
+def test_pose_is_added_once_after_conv_in(tiny: PoseUNet, tiny_config: dict) -> None:
     """A constant feature equals the same constant on conv_in's bias."""
     inputs = tiny_inputs()
     shift = torch.linspace(-1, 1, 32)
-    moved = PoseUNet(**TINY).eval()
+    moved = PoseUNet(**tiny_config).eval()
     moved.load_state_dict(tiny.state_dict())
     moved.conv_in.bias += shift
     features = shift[None, :, None, None].expand(6, -1, 8, 8)
@@ -108,9 +71,9 @@ def test_pose_is_added_once_after_conv_in(tiny: PoseUNet) -> None:
     assert not torch.allclose(actual, tiny(**inputs).sample, atol=1e-3)
 
 
-def test_gradients_reach_the_pose_with_checkpointing_and_autocast() -> None:
+def test_gradients_reach_the_pose_with_checkpointing_and_autocast(tiny_config: dict) -> None:
     torch.manual_seed(0)
-    unet = PoseUNet(**TINY).train()
+    unet = PoseUNet(**tiny_config).train()
     inputs = tiny_inputs()
     gradients = []
     for checkpointing in (False, True):

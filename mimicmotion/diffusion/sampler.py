@@ -1,0 +1,280 @@
+"""From noise to latents of a whole video: tiles, guidance, fusion and Euler's method.
+
+Buffers live on the latents of the video and never per tile. Nothing is computed twice: pose features and
+embeddings come in ready, and there is no unconditional pass where guidance would not change the result.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mimicmotion.diffusion import edm, sampling
+from mimicmotion.diffusion.fusion import Fusion, fusion_weights, tiles
+from mimicmotion.diffusion.memory import is_out_of_memory
+from mimicmotion.errors import InputError
+
+StepCallback = Callable[[int, float, Tensor], Tensor | None]
+"""Called after each step with (step, sigma, latents); what it returns, if anything, replaces the latents."""
+
+Progress = Callable[[int, int], None]
+"""Called after each network call with (tiles done, tiles of the whole run)."""
+
+
+class FrameFeatures(Protocol):
+    """Pose features by frame, wherever they lie; a tensor (n, c, h, w) is one too."""
+
+    def __getitem__(self, frames: Int[Tensor, " k"], /) -> Float[Tensor, "k c h w"]:
+        """Return the features of these frames."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerSettings:
+    """How to sample.
+
+    Attributes:
+        num_steps: denoising steps.
+        schedule: ``karras`` as released, or SVD's ``align_your_steps`` table, which ignores the ends below.
+        sigma_min: lowest noise level before zero.
+        sigma_max: first noise level.
+        guidance_min: guidance scale of slot 0; no more than 1 at both ends means a single pass.
+        guidance_max: guidance scale of the last frame; linear over frames in between.
+        guidance_sigmas: (low, high) noise levels between which guidance applies, both included.
+        tile: slots of a tile, the reference slot included; the number of frames the network was trained with.
+        overlap: slots that neighbouring tiles share, the reference slot included.
+        fusion: how predictions of tiles are joined; see ``fusion.fusion_weights``.
+        noise: where sampling starts; see ``sampling.initial_noise``.
+        noise_reference_sigma: how far the noise prior ``reference`` diffuses the reference.
+        fps: frames per second the network is told; SVD wants one less, which is subtracted here.
+        motion_bucket_id: how much motion the network is told, at most 255.
+        noise_aug_strength: noise in the reference picture, as the network is told.
+        pose_strength: factor on the pose features.
+        tile_batch_size: tiles in one network call; halved when memory runs out.
+        guidance_in_one_batch: both branches of guidance in one call; two calls when memory runs out.
+    """
+
+    num_steps: int = 25
+    schedule: Literal["karras", "align_your_steps"] = "karras"
+    sigma_min: float = 0.002
+    sigma_max: float = 700.0
+    guidance_min: float = 2.0
+    guidance_max: float = 2.0
+    guidance_sigmas: tuple[float, float] = (0.0, math.inf)
+    tile: int = 16
+    overlap: int = 6
+    fusion: Fusion = "progressive"
+    noise: sampling.NoisePrior = "repeated"
+    noise_reference_sigma: float = 12.0
+    fps: float = 7
+    motion_bucket_id: float = 127
+    noise_aug_strength: float = 0.0
+    pose_strength: float = 1.0
+    tile_batch_size: int = 1
+    guidance_in_one_batch: bool = True
+
+    def sigmas(self) -> list[float]:
+        """Return the noise levels of the run and a final zero."""
+        if self.schedule == "align_your_steps":
+            return sampling.align_your_steps_sigmas(self.num_steps)
+        return sampling.karras_sigmas(self.num_steps, self.sigma_min, self.sigma_max)
+
+    def guided(self, sigma: float) -> bool:
+        """Return whether the unconditional pass is needed at this noise level."""
+        low, high = self.guidance_sigmas
+        return max(self.guidance_min, self.guidance_max) > 1 and low <= sigma <= high
+
+
+@torch.no_grad()
+def sample_latents(
+    unet: nn.Module,
+    pose_latents: Float[Tensor, "n c h w"] | FrameFeatures | None,
+    image_embeds: Float[Tensor, "1 1 d"],
+    reference_latents: Float[Tensor, "4 h w"],
+    *,
+    num_frames: int,
+    settings: SamplerSettings,
+    generator: torch.Generator | None = None,
+    noise: Float[Tensor, "t 4 h w"] | None = None,
+    scaling_factor: float = 0.18215,
+    callback: StepCallback | None = None,
+    progress: Progress | None = None,
+) -> Float[Tensor, "n 4 h w"]:
+    """Return denoised latents (num_frames, 4, h, w) times the scaling factor, float32, slot 0 among them.
+
+    The picture of slot 0, the reference, is usually thrown away.
+
+    Args:
+        unet: a ``PoseUNet``, compiled or not; its dtype and device are those of the work.
+        pose_latents: PoseNet's features of all slots, the reference's own pose in slot 0; None for no pose.
+        image_embeds: embedding of the reference.
+        reference_latents: mode of the posterior of the reference, not scaled.
+        num_frames: slots of the video, slot 0 included.
+        settings: how to sample.
+        generator: source of the starting noise.
+        noise: unit starting noise of one tile or of the video, in place of the generator.
+        scaling_factor: the VAE's; what the noise prior ``reference`` scales the reference with.
+        callback: called after each step.
+        progress: called after each network call.
+
+    Raises:
+        InputError: settings that cannot be used.
+    """
+    first = next(unet.parameters())
+    reference = reference_latents.to(first.device, first.dtype)
+    if noise is None:
+        noise = sampling.initial_noise(
+            settings.noise,
+            num_frames,
+            settings.tile,
+            reference.shape,
+            generator=generator,
+            device=first.device,
+            reference=reference * scaling_factor,
+            reference_sigma=settings.noise_reference_sigma,
+        )
+    else:
+        noise = sampling.repeat_noise(noise.to(first.device, torch.float32), num_frames)
+    sigmas = settings.sigmas()
+    run = TiledDenoiser(unet, pose_latents, image_embeds, reference, num_frames, settings, progress)
+    return sampling.euler(run, sampling.start(noise, sigmas), sigmas, callback)
+
+
+class TiledDenoiser:
+    """Denoised latents of a whole video from a network that sees one tile at a time."""
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        pose_latents: Float[Tensor, "n c h w"] | FrameFeatures | None,
+        image_embeds: Float[Tensor, "1 1 d"],
+        reference_latents: Float[Tensor, "4 h w"],
+        num_frames: int,
+        settings: SamplerSettings,
+        progress: Progress | None = None,
+    ) -> None:
+        first = next(unet.parameters())
+        self.unet, self.settings, self.progress = unet, settings, progress
+        self.dtype, self.device = first.dtype, first.device
+        self.pose_latents = pose_latents
+        self.image_embeds = image_embeds.to(first.device, first.dtype)
+        self.reference = reference_latents
+        self.time_ids = torch.tensor(
+            [[settings.fps - 1, settings.motion_bucket_id, settings.noise_aug_strength]],
+            device=first.device,
+            dtype=first.dtype,
+        )
+        parts = tiles(num_frames, settings.tile, settings.overlap)
+        self.tiles = torch.tensor(parts)
+        self.weights = fusion_weights(settings.fusion, parts, num_frames).to(first.device)
+        self.guidance = torch.linspace(
+            settings.guidance_min, settings.guidance_max, num_frames, device=first.device
+        )
+        self.batch_size, self.joint = settings.tile_batch_size, settings.guidance_in_one_batch
+        if self.batch_size < 1:
+            raise InputError(f"tile_batch_size is {self.batch_size}; allowed are 1 and more")
+
+    def __call__(self, noisy: Float[Tensor, "n 4 h w"], sigma: float, step: int) -> Float[Tensor, "n 4 h w"]:
+        """Return denoised latents of all frames."""
+        level = torch.tensor([sigma], device=self.device)
+        guided = self.settings.guided(sigma)
+        raw = torch.zeros_like(noisy)
+        for where, output in self._outputs(noisy, level, guided):
+            # Tiles of a call may share frames, so they are added one by one.
+            for tile in range(len(output)):
+                index = self.tiles[where][tile].to(self.device)
+                raw.index_add_(0, index, output[tile] * self.weights[where][tile, :, None, None, None])
+            if self.progress is not None:
+                done = step * len(self.tiles) + where.stop
+                self.progress(done, self.settings.num_steps * len(self.tiles))
+        return edm.denoised(raw, noisy, level)
+
+    def _outputs(
+        self, noisy: Float[Tensor, "n 4 h w"], sigma: Float[Tensor, "1"], guided: bool
+    ) -> Iterator[tuple[slice, Float[Tensor, "b t 4 h w"]]]:
+        """Yield raw outputs by batches of tiles; smaller batches from the first shortage of memory on."""
+        begin = 0
+        while begin < len(self.tiles):
+            where = slice(begin, min(begin + self.batch_size, len(self.tiles)))
+            try:
+                output = self._output(noisy, sigma, self.tiles[where], guided)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or not self._shrink(guided):
+                    raise
+                continue
+            yield where, output
+            begin = where.stop
+
+    def _shrink(self, guided: bool) -> bool:
+        """Make network calls smaller; whether that was possible."""
+        if self.batch_size > 1:
+            self.batch_size //= 2
+        elif self.joint and guided:
+            self.joint = False
+        else:
+            return False
+        return True
+
+    def _output(
+        self,
+        noisy: Float[Tensor, "n 4 h w"],
+        sigma: Float[Tensor, "1"],
+        frames: Int[Tensor, "b t"],
+        guided: bool,
+    ) -> Float[Tensor, "b t 4 h w"]:
+        """Return the raw output of some tiles, float32, with guidance where it applies."""
+        index = frames.to(self.device)
+        scaled = (noisy[index] * edm.c_in(sigma)).to(self.dtype)
+        timestep = edm.c_noise(sigma)
+        features = self._features(frames)
+        if not guided:
+            return self._network(scaled, timestep, features, (True,))
+        if self.joint:
+            without, posed = self._network(scaled, timestep, features, (False, True)).chunk(2)
+        else:
+            without = self._network(scaled, timestep, None, (False,))
+            posed = self._network(scaled, timestep, features, (True,))
+        return torch.lerp(without, posed, self.guidance[index][..., None, None, None])
+
+    def _features(self, frames: Int[Tensor, "b t"]) -> Float[Tensor, "bt c h w"] | None:
+        if self.pose_latents is None:
+            return None
+        features = self.pose_latents[frames.flatten()].to(self.device, self.dtype)
+        strength = self.settings.pose_strength
+        return features if strength == 1 else features * strength
+
+    def _network(
+        self,
+        scaled: Float[Tensor, "b t 4 h w"],
+        timestep: Float[Tensor, "1"],
+        features: Float[Tensor, "bt c h w"] | None,
+        branches: tuple[bool, ...],
+    ) -> Float[Tensor, "_ t 4 h w"]:
+        """Return the raw output, float32, of one branch after another.
+
+        True is the conditional branch. The other one sees neither embedding, nor reference, nor pose.
+        """
+        num = len(scaled)
+        on = torch.tensor(branches, dtype=self.dtype, device=self.device).repeat_interleave(num)
+        reference = self.reference * on[:, None, None, None]
+        sample = torch.cat(
+            [
+                scaled.repeat(len(branches), 1, 1, 1, 1),
+                reference[:, None].expand(-1, scaled.shape[1], -1, -1, -1),
+            ],
+            dim=2,
+        )
+        if features is not None and len(branches) > 1:
+            features = torch.cat([features if branch else torch.zeros_like(features) for branch in branches])
+        output: Tensor = self.unet(
+            sample,
+            timestep,
+            self.image_embeds * on[:, None, None],
+            self.time_ids.expand(len(on), -1),
+            pose_latents=features,
+            return_dict=False,
+        )[0]
+        return output.float()

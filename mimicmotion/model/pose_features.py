@@ -1,0 +1,122 @@
+"""PoseNet's features of every frame of a video, computed once and kept where they fit."""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from io import BufferedRandom
+from itertools import islice
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mimicmotion.errors import InputError
+
+
+class PoseFeatures:
+    """Features by frame: in memory up to a limit, in a temporary file beyond it.
+
+    Full-size features take 6 MB a frame in half precision, and every step reads all of them. A file lets
+    memory stay the same at any length of the video; reading a tile back takes little beside the network.
+
+    Args:
+        memory_bytes: how much stays in memory.
+    """
+
+    def __init__(self, memory_bytes: int) -> None:
+        self._free = memory_bytes
+        self._kept: list[Tensor] = []
+        self._file: BufferedRandom | None = None
+        self._spilled = 0
+        self._like = torch.empty(0)
+
+    def __len__(self) -> int:
+        return len(self._kept) + self._spilled
+
+    def append(self, features: Float[Tensor, "k c h w"]) -> None:
+        """Add the features of the next frames."""
+        for frame in features:
+            size = frame.numel() * frame.element_size()
+            if self._file is None and size <= self._free:
+                self._free -= size
+                self._kept.append(frame.clone())
+                continue
+            if self._file is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115
+                self._like = torch.empty_like(frame, device="cpu")
+            # numpy knows no bfloat16, so bytes are written.
+            self._file.write(frame.cpu().contiguous().view(torch.uint8).numpy().data)
+            self._spilled += 1
+
+    def __getitem__(self, frames: Int[Tensor, " k"]) -> Float[Tensor, "k c h w"]:
+        """Return the features of these frames."""
+        return torch.stack([self._frame(int(frame)) for frame in frames])
+
+    def _frame(self, frame: int) -> Float[Tensor, "c h w"]:
+        if frame < len(self._kept):
+            return self._kept[frame]
+        if self._file is None or frame >= len(self):
+            raise IndexError(f"frame {frame} of {len(self)}")
+        read = torch.empty_like(self._like)
+        self._file.seek((frame - len(self._kept)) * read.numel() * read.element_size())
+        self._file.readinto(read.view(torch.uint8).numpy().data)
+        return read.to(self._kept[0].device) if self._kept else read
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+@torch.no_grad()
+def compute_pose_features(
+    pose_net: nn.Module,
+    poses: Iterable[np.ndarray | Tensor],
+    size: tuple[int, int],
+    *,
+    batch_size: int = 16,
+    memory_bytes: int = 2**26,
+) -> PoseFeatures:
+    """Return the features of drawn poses, each frame seen once; to be closed after use (``with``).
+
+    Args:
+        pose_net: a ``PoseNet``; its dtype and device are those of the features.
+        poses: drawn poses (3, h, w), uint8 or float in [-1, 1], one after another; never all in memory.
+        size: (h, w) that they must have.
+        batch_size: frames given to the network at a time.
+        memory_bytes: how much of the features stays in memory.
+
+    Raises:
+        InputError: a pose of another size, or none at all.
+    """
+    weight = next(pose_net.parameters())
+    features = PoseFeatures(memory_bytes)
+    for batch in _batches(poses, size, batch_size):
+        scaled = batch.to(weight.device)
+        scaled = scaled / 127.5 - 1 if scaled.dtype == torch.uint8 else scaled
+        features.append(pose_net(scaled.to(weight.dtype)))
+    if not len(features):
+        raise InputError("no drawn pose was given; the first belongs to the reference, the others to frames")
+    return features
+
+
+def _batches(
+    poses: Iterable[np.ndarray | Tensor], size: tuple[int, int], batch_size: int
+) -> Iterator[Float[Tensor, "k 3 h w"]]:
+    count = 0
+    source = iter(poses)
+    while group := list(islice(source, batch_size)):
+        for pose in group:
+            if tuple(pose.shape) != (3, *size):
+                raise InputError(
+                    f"drawn pose {count} has the shape {tuple(pose.shape)}; the reference picture asks for "
+                    f"{(3, *size)}: draw the poses at its size"
+                )
+            count += 1
+        yield torch.stack([torch.as_tensor(pose) for pose in group])

@@ -57,21 +57,20 @@ def run_child(command: list[str], name: str, timeout_s: float) -> VideoFacts:
     """
     root = str(Path(mimicmotion.__file__).parents[1])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    child = subprocess.Popen(
+    with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": path},
-    )
-    try:
-        output, complaint = child.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        raise RejectedItem("timeout", f"{name} took longer than {timeout_s:g} s to decode") from None
-    finally:
-        # Also on an interrupt: no child outlives the call.
-        child.kill()
-        child.wait()
+    ) as child:
+        try:
+            output, complaint = child.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            raise RejectedItem("timeout", f"{name} took longer than {timeout_s:g} s to decode") from None
+        finally:
+            # Also on an interrupt: no child outlives the call.
+            child.kill()
     if child.returncode < 0 and -child.returncode not in _OUTSIDE_SIGNALS:
         fault = signal.Signals(-child.returncode).name
         raise RejectedItem("decoder_crashed", f"the decoder of {name} crashed with {fault}")

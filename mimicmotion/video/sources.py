@@ -7,7 +7,6 @@ and the length by time stamps, whatever the header says. The second pass decodes
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +122,11 @@ def _outline(container: Any, stream: Any) -> Outline:
     step_s = float(1 / (sane[0] if sane else DEFAULT_RATE))
     clock = Clock(step_s)
     times_s, end_s = array("d"), 0.0
+    tick_s = float(stream.time_base)
     for packet in _packets(container, stream):
-        duration_s = _seconds(packet.duration, packet.time_base) or 0.0
+        duration_s = _seconds(packet.duration, tick_s) or 0.0
         stamp = packet.dts if packet.pts is None else packet.pts
-        time_s = clock(_seconds(stamp, packet.time_base), duration_s)
+        time_s = clock(_seconds(stamp, tick_s), duration_s)
         times_s.append(time_s)
         end_s = max(end_s, time_s + (duration_s or step_s))
     if not times_s:
@@ -136,10 +136,10 @@ def _outline(container: Any, stream: Any) -> Outline:
         stream_index=stream.index,
         codec=stream.codec_context.codec.canonical_name,
         rate=source_rate(shown_s, end_s, stated),
-        tick_s=float(stream.time_base),
+        tick_s=tick_s,
         num_packets=len(times_s),
         length_s=end_s - float(shown_s[0]),
-        stated_length_s=_stated_length(container, stream),
+        stated_length_s=_stated_length(container, stream, float(shown_s[0])),
         has_audio=bool(container.streams.audio),
     )
 
@@ -160,20 +160,21 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
             yield packet
 
 
-def _stated_length(container: Any, stream: Any) -> float:
+def _stated_length(container: Any, stream: Any, start_s: float) -> float:
     if stream.duration:
         return float(stream.duration * stream.time_base)
+    # Matroska states ends, not lengths.
     tag = stream.metadata.get("DURATION", "")
     if tag.count(":") == 2:
         hours, minutes, seconds = tag.split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - start_s
     if container.duration and len(container.streams) == 1:
-        return container.duration / av.time_base
+        return container.duration / av.time_base - start_s
     return 0.0
 
 
-def _seconds(ticks: int | None, time_base: Fraction | None) -> float | None:
-    return None if ticks is None or time_base is None else float(ticks * time_base)
+def _seconds(ticks: int | None, tick_s: float) -> float | None:
+    return None if ticks is None else ticks * tick_s
 
 
 class GoodFrames:
@@ -198,13 +199,13 @@ class GoodFrames:
                 first_s = time_s
             shown_s = max(0.0, time_s - first_s)
             step_s = self._outline.step_s
-            duration_s = _seconds(frame.duration or None, frame.time_base) or step_s
+            duration_s = _seconds(frame.duration, self._outline.tick_s) or step_s
             if self._outline.rate.constant:
                 shown_s, duration_s = round(shown_s / step_s) * step_s, step_s
             yield SourceFrame(shown_s, duration_s, frame, after_error)
 
     def _stamped(self) -> Iterator[tuple[float, tuple[av.VideoFrame, bool]]]:
-        clock = Clock(self._outline.step_s)
+        clock, tick_s = Clock(self._outline.step_s), self._outline.tick_s
         spoilt, after_error = False, False
         for frame in self._decoded():
             if frame is not None and not frame.is_corrupt and frame.key_frame:
@@ -213,10 +214,10 @@ class GoodFrames:
                 spoilt = after_error = True
                 self.num_bad += 1
                 if frame is not None:
-                    clock(_seconds(frame.pts, frame.time_base), 0.0)
+                    clock(_seconds(frame.pts, tick_s), 0.0)
                 continue
-            duration_s = _seconds(frame.duration, frame.time_base) or 0.0
-            yield clock(_seconds(frame.pts, frame.time_base), duration_s), (frame, after_error)
+            duration_s = _seconds(frame.duration, tick_s) or 0.0
+            yield clock(_seconds(frame.pts, tick_s), duration_s), (frame, after_error)
             after_error = False
 
     def _decoded(self) -> Iterator[av.VideoFrame | None]:

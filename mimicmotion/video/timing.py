@@ -22,6 +22,10 @@ _MAX_GAP_S = 10.0
 _REORDER_DEPTH = 4
 _GRID_TOLERANCE = 0.35
 """Share of a frame interval by which a stamp of a constant-rate source may lie off its grid."""
+_DRIFT = 0.02
+"""Error of an average over few frames."""
+_MOST_LEFT_OUT = 0.1
+"""Share of frames a recorder may leave out of a constant rate."""
 
 
 class Clock:
@@ -88,6 +92,8 @@ def source_rate(
 ) -> Rate:
     """Rate of a source by its stamps; the header only lends an exact fraction that agrees with them.
 
+    Where the frames lie on a grid with few left out, it is the grid's rate, and the average otherwise.
+
     Args:
         times_s: times of all frames, sorted.
         end_s: when the last frame ends.
@@ -104,11 +110,9 @@ def source_rate(
     if interval > 0:
         candidates.append(Fraction(round(1 / interval)))
     for rate in candidates:
-        if (
-            MIN_RATE <= rate <= MAX_RATE
-            and abs(float(rate) / measured - 1) < 0.02
-            and _on_grid(times_s, rate)
-        ):
+        excess = float(rate) / measured - 1
+        sane_rate = MIN_RATE <= rate <= MAX_RATE
+        if sane_rate and -_DRIFT < excess < _MOST_LEFT_OUT and _on_grid(times_s, rate):
             return Rate(rate, True)
     return Rate(min(max(average, MIN_RATE), MAX_RATE), False)
 

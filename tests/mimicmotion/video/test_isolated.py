@@ -1,0 +1,66 @@
+"""Hangs, crashes and failures of the child."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mimicmotion.errors import RejectedItem, StageError
+from mimicmotion.video.files import write_preview
+from mimicmotion.video.isolated import normalise_isolated, run_child
+from mimicmotion.video.normalise import NormaliseSettings, normalise_video
+
+
+def child(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_child_gives_the_facts_and_the_file(tmp_path: Path) -> None:
+    source = tmp_path / "v.mp4"
+    write_preview(source, [np.full((32, 48, 3), 10 * k, np.uint8) for k in range(12)], 24)
+    facts = normalise_isolated(source, tmp_path / "child.mp4", NormaliseSettings(), timeout_s=60)
+    assert facts == normalise_video(source, tmp_path / "here.mp4", NormaliseSettings())
+    assert (tmp_path / "child.mp4").read_bytes() == (tmp_path / "here.mp4").read_bytes()
+
+
+def test_reject_crosses_the_border(tmp_path: Path) -> None:
+    (tmp_path / "v.mp4").write_text("no video")
+    with pytest.raises(RejectedItem) as caught:
+        normalise_isolated(tmp_path / "v.mp4", tmp_path / "target.mp4", NormaliseSettings(), timeout_s=60)
+    assert caught.value.code == "unreadable"
+
+
+def test_hang_is_a_timeout() -> None:
+    start = time.monotonic()
+    with pytest.raises(RejectedItem, match=r"timeout: v.mp4 took longer than 0.5 s"):
+        run_child(child("import time; time.sleep(60)"), "v.mp4", timeout_s=0.5)
+    assert time.monotonic() - start < 10
+
+
+def test_crash_is_a_reject() -> None:
+    with pytest.raises(RejectedItem, match=r"decoder_crashed: the decoder of v.mp4 crashed with SIGSEGV"):
+        run_child(child("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"), "v.mp4", timeout_s=60)
+
+
+def test_kill_from_outside_is_no_reject() -> None:
+    with pytest.raises(StageError, match=r"v.mp4 failed, and not for the video's sake"):
+        run_child(child("import os, signal; os.kill(os.getpid(), signal.SIGKILL)"), "v.mp4", timeout_s=60)
+
+
+def test_failure_of_the_machine_is_no_reject(tmp_path: Path) -> None:
+    source = tmp_path / "v.mp4"
+    write_preview(source, [np.zeros((32, 48, 3), np.uint8)] * 3, 24)
+    with pytest.raises(StageError, match="No such file or directory"):
+        normalise_isolated(source, tmp_path / "no_folder" / "t.mp4", NormaliseSettings(), timeout_s=60)
+    with pytest.raises(StageError, match="broke"):
+        run_child(child("raise RuntimeError('broke')"), "v.mp4", timeout_s=60)
+
+
+def test_much_noise_on_the_error_stream_does_not_block() -> None:
+    answer = json.dumps({"rejected": ["a", "b"]})
+    code = f"import sys; sys.stderr.write('x' * 1_000_000); print({answer!r})"
+    with pytest.raises(RejectedItem, match="a: b"):
+        run_child(child(code), "v.mp4", timeout_s=60)

@@ -1,0 +1,58 @@
+"""Cuts are found, motion is none."""
+
+import numpy as np
+
+from mimicmotion.video.scenes import SceneCutFinder, scene_cuts
+
+
+def texture(seed: int) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), np.uint8)
+    return coarse.repeat(20, 0).repeat(20, 1)
+
+
+def cuts(pictures: list[np.ndarray]) -> list[int]:
+    finder = SceneCutFinder()
+    for picture in pictures:
+        finder.add(picture)
+    return finder.cuts()
+
+
+def test_cuts_between_textures() -> None:
+    assert cuts([texture(k // 10) for k in range(40)]) == [10, 20, 30]
+
+
+def test_moving_pictures_hold_no_cut_and_hide_none() -> None:
+    moving = [np.roll(texture(1), 2 * k, axis=1) for k in range(30)]
+    assert cuts(moving) == []
+    other = [np.roll(texture(2), 2 * k, axis=1) for k in range(30)]
+    assert cuts(moving + other) == [30]
+
+
+def test_slow_motion_by_repeats_holds_no_cut() -> None:
+    assert cuts([np.roll(texture(1), 10 * (k // 3), axis=1) for k in range(40)]) == []
+
+
+def test_fade_holds_no_cut() -> None:
+    assert cuts([(texture(1) * (1 - k / 20)).astype(np.uint8) for k in range(20)]) == []
+
+
+def test_noise_of_hue_in_grey_is_no_change() -> None:
+    random = np.random.default_rng(0)
+    grey = [np.clip(120 + random.integers(-2, 3, (120, 160, 3)), 0, 255).astype(np.uint8) for _ in range(12)]
+    assert cuts(grey) == []
+
+
+def test_repeats_count_as_frames() -> None:
+    finder = SceneCutFinder()
+    finder.add(texture(0))
+    finder.repeat(9)
+    finder.add(texture(1))
+    finder.repeat(9)
+    assert finder.cuts() == [10]
+
+
+def test_changes_at_the_ends_and_none_at_all() -> None:
+    assert scene_cuts([]) == []
+    assert scene_cuts([0.0]) == []
+    assert scene_cuts([0.0, 40.0]) == [1]
+    assert scene_cuts([0.0, 0.1, 0.1, 40.0]) == [3]

@@ -121,7 +121,7 @@ class Registry(Protocol):
     def register(self, name: str, folder: Path, tags: Mapping[str, str], description: str) -> str:
         """Store a checkpoint folder as a new version of a model; returns the version.
 
-        A folder with the same tag ``checkpoint_key`` as a version that is there gives that version again.
+        Where a version has the same tag ``checkpoint_key``, that version is returned, with its tags renewed.
         """
 
     def tags(self, name: str, alias: str) -> Mapping[str, str] | None:

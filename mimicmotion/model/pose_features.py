@@ -30,7 +30,7 @@ class PoseFeatures:
         self._kept: list[Tensor] = []
         self._file: BufferedRandom | None = None
         self._spilled = 0
-        self._like = torch.empty(0)
+        self._like, self._shape = torch.empty(0), torch.Size()
 
     def __len__(self) -> int:
         return len(self._kept) + self._spilled
@@ -45,7 +45,9 @@ class PoseFeatures:
                 continue
             if self._file is None:
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115
-                self._like = torch.empty_like(frame, device="cpu")
+                self._like = frame[:0]
+                self._shape = frame.shape
+            self._file.seek(self._spilled * size)
             # numpy knows no bfloat16, so bytes are written.
             self._file.write(frame.cpu().contiguous().view(torch.uint8).numpy().data)
             self._spilled += 1
@@ -59,10 +61,10 @@ class PoseFeatures:
             return self._kept[frame]
         if self._file is None or frame >= len(self):
             raise IndexError(f"frame {frame} of {len(self)}")
-        read = torch.empty_like(self._like)
+        read = torch.empty(self._shape, dtype=self._like.dtype)
         self._file.seek((frame - len(self._kept)) * read.numel() * read.element_size())
         self._file.readinto(read.view(torch.uint8).numpy().data)
-        return read.to(self._kept[0].device) if self._kept else read
+        return read.to(self._like.device)
 
     def __enter__(self) -> Self:
         return self

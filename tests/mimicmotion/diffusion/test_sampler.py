@@ -1,0 +1,172 @@
+"""The tiled sampler with a network that is known in closed form and counts its calls."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from mimicmotion.diffusion.sampler import SamplerSettings, sample_latents
+from mimicmotion.errors import InputError
+
+SETTINGS = SamplerSettings(num_steps=3, tile=4, overlap=2, guidance_min=1.0, guidance_max=1.0)
+
+
+class Network(nn.Module):
+    """Raw output = weight * (what it sees of the pose + reference + embedding); remembers its calls."""
+
+    def __init__(self, limit: int = 1000) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.limit = limit
+        self.calls: list[int] = []
+        self.time_ids: torch.Tensor | None = None
+
+    def forward(
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor,
+        embeds: torch.Tensor,
+        time_ids: torch.Tensor,
+        pose_latents: torch.Tensor | None = None,
+        return_dict: bool = True,
+    ) -> tuple[torch.Tensor]:
+        batch, slots = sample.shape[:2]
+        if batch > self.limit:
+            raise torch.OutOfMemoryError("too much")
+        self.calls.append(batch)
+        self.time_ids = time_ids
+        seen = sample[:, :, 4:] + embeds.sum(dim=(1, 2))[:, None, None, None, None]
+        if pose_latents is not None:
+            seen = seen + pose_latents.unflatten(0, (batch, slots))
+        return (self.weight * seen,)
+
+
+def run(
+    network: Network, settings: SamplerSettings, num_frames: int = 9, pose: float | None = 1.0, **more: object
+) -> torch.Tensor:
+    features = None if pose is None else torch.full((num_frames, 4, 2, 2), pose)
+    if pose is not None:
+        features *= torch.arange(num_frames)[:, None, None, None]
+    return sample_latents(
+        network,
+        features,
+        torch.full((1, 1, 3), 0.1),
+        torch.full((4, 2, 2), 0.2),
+        num_frames=num_frames,
+        settings=settings,
+        noise=torch.zeros(4, 4, 2, 2),
+        **more,
+    )
+
+
+@pytest.mark.parametrize("fusion", ["progressive", "release", "uniform", "none"])
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 5, 9])
+def test_tiles_that_agree_fuse_to_what_they_agree_on(fusion: str, num_frames: int) -> None:
+    """From zero noise, each frame's path depends on its own pose alone, whatever tile it is in."""
+    whole = run(Network(), replace(SETTINGS, tile=20, overlap=0), num_frames)
+    tiled = run(Network(), replace(SETTINGS, fusion=fusion), num_frames)
+    torch.testing.assert_close(tiled, whole)
+    assert tiled.shape == (num_frames, 4, 2, 2)
+
+
+def test_no_unconditional_pass_without_guidance() -> None:
+    for guidance, batches in ((1.0, [1]), (0.5, [1]), (2.0, [2])):
+        network = Network()
+        run(network, replace(SETTINGS, guidance_min=guidance, guidance_max=guidance), 4)
+        assert network.calls == batches * 3
+
+
+def test_tiles_and_branches_in_batches() -> None:
+    guided = replace(SETTINGS, guidance_min=2.0, guidance_max=2.0)
+    expected = run(Network(), guided)
+    for changes, calls in (
+        ({"tile_batch_size": 3}, [6, 2]),
+        ({"tile_batch_size": 9}, [8]),
+        ({"guidance_in_one_batch": False}, [1] * 8),
+        ({"guidance_in_one_batch": False, "tile_batch_size": 2}, [2] * 4),
+    ):
+        network = Network()
+        torch.testing.assert_close(run(network, replace(guided, **changes)), expected)
+        assert network.calls == calls * 3
+
+
+def test_guidance_is_linear_over_frames_and_drops_everything() -> None:
+    """One step from zero noise gives -raw; the unconditional branch sees nothing, so raw = scale * seen."""
+    settings = replace(SETTINGS, num_steps=1, guidance_min=1.0, guidance_max=3.0, sigma_max=1e6)
+    latents = run(Network(), settings, num_frames=9, pose=2.0)
+    seen = 0.2 + 0.3 + 2.0 * torch.arange(9)
+    torch.testing.assert_close(latents[:, 0, 0, 0], -seen * torch.linspace(1, 3, 9))
+
+
+def test_guidance_only_between_two_noise_levels() -> None:
+    network = Network()
+    guided = replace(SETTINGS, guidance_min=2.0, guidance_max=2.0, guidance_sigmas=(1.0, 100.0))
+    assert [guided.guided(sigma) for sigma in guided.sigmas()] == [False, True, False, False]
+    run(network, guided, 4)
+    assert network.calls == [1, 2, 1]
+
+
+def test_network_is_told_fps_minus_one_bucket_and_noise_in_this_order() -> None:
+    network = Network()
+    run(network, replace(SETTINGS, fps=8, motion_bucket_id=100, noise_aug_strength=0.5), 4)
+    assert network.time_ids is not None
+    assert network.time_ids.tolist() == [[7.0, 100.0, 0.5]]
+
+
+def test_pose_strength_scales_features() -> None:
+    half = run(Network(), replace(SETTINGS, pose_strength=0.5), pose=2.0)
+    torch.testing.assert_close(half, run(Network(), SETTINGS, pose=1.0))
+    none = run(Network(), replace(SETTINGS, pose_strength=0.0), pose=2.0)
+    torch.testing.assert_close(none, run(Network(), SETTINGS, pose=None))
+
+
+def test_shortage_of_memory_makes_calls_smaller() -> None:
+    guided = replace(SETTINGS, guidance_min=2.0, guidance_max=2.0, tile_batch_size=4)
+    network = Network(limit=1)
+    torch.testing.assert_close(run(network, guided), run(Network(), guided))
+    assert network.calls == [1] * 24
+    with pytest.raises(torch.OutOfMemoryError):
+        run(Network(limit=0), guided)
+
+
+def test_other_errors_are_not_taken_for_a_shortage_of_memory() -> None:
+    class Broken(Network):
+        def forward(self, *arguments: object, **more: object) -> tuple[torch.Tensor]:
+            raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        run(Broken(), replace(SETTINGS, tile_batch_size=4))
+
+
+def test_progress_counts_tiles_and_callback_steps() -> None:
+    done: list[tuple[int, int]] = []
+    steps: list[int] = []
+    run(
+        Network(),
+        replace(SETTINGS, tile_batch_size=3),
+        progress=lambda now, total: done.append((now, total)),
+        callback=lambda step, sigma, latents: steps.append(step),
+    )
+    assert done == [(3, 12), (4, 12), (7, 12), (8, 12), (11, 12), (12, 12)]
+    assert steps == [0, 1, 2]
+
+
+def test_generator_decides_and_impossible_settings_say_so() -> None:
+    def sample(seed: int) -> torch.Tensor:
+        return sample_latents(
+            Network(),
+            None,
+            torch.zeros(1, 1, 3),
+            torch.zeros(4, 2, 2),
+            num_frames=5,
+            settings=SETTINGS,
+            generator=torch.Generator().manual_seed(seed),
+        )
+
+    assert torch.equal(sample(1), sample(1))
+    assert not torch.equal(sample(1), sample(2))
+    with pytest.raises(InputError, match="tile_batch_size is 0"):
+        run(Network(), replace(SETTINGS, tile_batch_size=0))
+    with pytest.raises(InputError, match="overlap 4"):
+        run(Network(), replace(SETTINGS, overlap=4))

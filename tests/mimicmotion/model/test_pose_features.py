@@ -1,0 +1,37 @@
+"""Features of all frames, in memory and beyond it."""
+
+import numpy as np
+import pytest
+import torch
+
+from mimicmotion.model.pose_features import PoseFeatures, compute_pose_features
+from mimicmotion.model.pose_net import PoseNet
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kept", [0, 2, 5, 100])
+def test_frames_come_back_from_memory_and_file(dtype: torch.dtype, kept: int) -> None:
+    frames = torch.randn(7, 3, 2, 4, generator=torch.Generator().manual_seed(0)).to(dtype)
+    frame_bytes = 24 * frames.element_size()
+    with PoseFeatures(memory_bytes=kept * frame_bytes + 1) as features:
+        features.append(frames[:4])
+        assert torch.equal(features[torch.tensor([3, 0])], frames[[3, 0]])
+        features.append(frames[4:])
+        assert len(features) == 7
+        order = torch.tensor([6, 0, 3, 4, 0])
+        assert torch.equal(features[order], frames[order])
+        with pytest.raises(IndexError, match="frame 7 of 7"):
+            features[torch.tensor([7])]
+
+
+def test_the_network_sees_each_frame_once() -> None:
+    torch.manual_seed(0)
+    net = PoseNet(block_out_channels=(8, 8, 8, 8), out_channels=8)
+    torch.nn.init.normal_(net.final_proj.weight)
+    batches: list[int] = []
+    net.register_forward_pre_hook(lambda module, inputs: batches.append(len(inputs[0])))
+    poses = np.random.default_rng(0).integers(0, 256, (11, 3, 16, 8), np.uint8)
+    with compute_pose_features(net, iter(poses), (16, 8), batch_size=4, memory_bytes=200) as features:
+        assert batches == [4, 4, 3]
+        expected = net(torch.from_numpy(poses) / 127.5 - 1).detach()
+        torch.testing.assert_close(features[torch.arange(11)], expected)

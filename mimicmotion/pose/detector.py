@@ -5,6 +5,7 @@ relative to the cell, objectness, and a score per class, of which the first is "
 0-255 on a grey ground (YOLOX, arXiv 2107.08430, and the released MimicMotion code).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -70,7 +71,7 @@ class PersonDetector:
         return cls(graph, score_threshold, nms_threshold, max_batch)
 
     def prepare(
-        self, frames: Sequence[UInt8[np.ndarray, "h w 3"]]
+        self, frames: Iterable[UInt8[np.ndarray, "h w 3"]]
     ) -> Float32[np.ndarray, "n 3 height width"]:
         """Return the frames as the graph takes them."""
         size = (self.graph.height_px, self.graph.width_px)

@@ -236,13 +236,13 @@ def read_track(
         full[frames] = column
         return full
 
-    hands = np.stack([_rows(chosen, f"{side}_hand_box", (4,)) for side in ("left", "right")], axis=1)
+    hands = np.stack([column_array(chosen, f"{side}_hand_box", (4,)) for side in ("left", "right")], axis=1)
     reliability = [chosen[f"{side}_hand_confidence"].to_numpy() for side in ("left", "right")]
     return PoseTrack(
-        keypoints=spread(_rows(chosen, "keypoints", (NUM_KEYPOINTS, 2))),
-        confidences=spread(_rows(chosen, "confidences", (NUM_KEYPOINTS,))),
+        keypoints=spread(column_array(chosen, "keypoints", (NUM_KEYPOINTS, 2))),
+        confidences=spread(column_array(chosen, "confidences", (NUM_KEYPOINTS,))),
         present=spread(np.ones(len(rows), dtype=bool)),
-        boxes=spread(_rows(chosen, "box", (4,)), np.nan),
+        boxes=spread(column_array(chosen, "box", (4,)), np.nan),
         hand_boxes=spread(hands, np.nan),
         hand_confidences=spread(np.stack(reliability, axis=-1)),
         width_px=width_px,
@@ -250,7 +250,7 @@ def read_track(
     )
 
 
-def _rows(table: pa.Table, name: str, shape: tuple[int, ...]) -> np.ndarray:
+def column_array(table: pa.Table, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Return a column of (nested) lists as one array, nan where null."""
     array: Any = table[name].combine_chunks()
     valid = np.asarray(array.is_valid())

@@ -1,0 +1,248 @@
+"""The pose stage: 133 keypoints of everybody in every frame of the normalised videos, as one table per video.
+
+    mimicmotion stage pose configs/demo.yaml
+
+Keypoints are either detected (YOLOX, then a SimCC whole-body model, in ONNX Runtime) or imported from files
+that a user already has. Raw values are stored; thresholds and drawing come later, on reading.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from mimicmotion.errors import DataError, InputError, RejectedItem
+from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, poses_table
+from stages.contract import Dataset, Item, ItemStage, Report, Runtime
+from stages.keys import content_sha256, file_sha256
+
+if TYPE_CHECKING:
+    from mimicmotion.pose.detector import PersonDetector
+    from mimicmotion.pose.people import Person
+    from mimicmotion.pose.simcc import WholeBodyModel
+
+VIDEO_FILE = "video.mp4"
+_VIDEO_COLUMNS = (
+    "video_id",
+    "source",
+    "num_frames",
+    "fps",
+    "width_px",
+    "height_px",
+    "source_width_px",
+    "source_height_px",
+    "rotation_deg",
+)
+_MAX_VIDEOS_SHOWN = 200
+_MAX_SAMPLES_SHOWN = 4
+
+
+class PoseRuntime(Runtime):
+    """How the pose stage runs."""
+
+    allow_cpu: bool = Field(False, description="Go on with the CPU where ONNX Runtime cannot use the GPU.")
+    threads: int = Field(1, ge=1, description="CPU threads of each of the two models.")
+    frames_per_batch: int = Field(8, ge=1, description="Frames read and searched for people together.")
+    people_per_batch: int = Field(32, ge=1, description="People whose keypoints are placed together.")
+
+
+@dataclass(frozen=True)
+class Models:
+    """Both models, and their sha256 by role.
+
+    Attributes:
+        detector: finds people.
+        wholebody: places their keypoints.
+        sha256: of both files, by role.
+    """
+
+    detector: "PersonDetector"
+    wholebody: "WholeBodyModel"
+    sha256: dict[str, str]
+
+
+class Pose(ItemStage):
+    """Finds, or imports, everybody's keypoints; one normalised video is one item."""
+
+    name: ClassVar[str] = "pose"
+    version: ClassVar[int] = 1
+    reads: ClassVar[tuple[str, ...]] = ("decode",)
+    schema: ClassVar[pa.Schema] = POSES_SCHEMA
+    source_fields: ClassVar[tuple[str, ...]] = ("import_folder",)
+
+    runtime: PoseRuntime = PoseRuntime()
+    source: Literal["detect", "import"] = Field(
+        "detect", description="Detect keypoints with the two models, or import them from import_folder."
+    )
+    detector: Path | None = Field(None, description="YOLOX person detector in ONNX; needed to detect.")
+    wholebody: Path | None = Field(None, description="SimCC whole-body model in ONNX; needed to detect.")
+    score_threshold: float = Field(0.3, ge=0, lt=1, description="People with a score above it are kept.")
+    nms_threshold: float = Field(
+        0.45, gt=0, le=1, description="Of two boxes that overlap by more, the better one stays."
+    )
+    import_folder: Path | None = Field(
+        None,
+        description="Folder with one <source stem>.parquet (or .json) per source video; needed to import.",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        models = (self.detector, self.wholebody)
+        if self.source == "detect" and None in models:
+            raise ValueError("source detect needs both detector and wholebody: name two ONNX files")
+        if self.source == "import" and models != (None, None):
+            raise ValueError("source import uses no models: set detector and wholebody to null")
+        if (self.source == "import") != (self.import_folder is not None):
+            raise ValueError("source import needs import_folder, and source detect must not have one")
+        return self
+
+    def weight_files(self) -> dict[str, Path]:
+        """The two models, where keypoints are detected."""
+        models = {"detector": self.detector, "wholebody": self.wholebody}
+        return {name: path for name, path in models.items() if path is not None}
+
+    def check(self) -> list[str]:
+        """Name an import folder that is not there."""
+        if self.import_folder is None or self.import_folder.is_dir():
+            return []
+        return [
+            f"pose.import_folder: {self.import_folder} is no folder; name one with poses per source video"
+        ]
+
+    def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:
+        """One item per normalised video."""
+        decode = inputs["decode"]
+        for row in decode.table().select(_VIDEO_COLUMNS).to_pylist():
+            video_id, source = row["video_id"], row["source"]
+            keys = {"video": decode.item_key(video_id)}
+            payload = {**row, "video": str(decode.path(video_id, VIDEO_FILE))}
+            if self.import_folder is not None:
+                from mimicmotion.pose.importing import find_import
+
+                found = find_import(self.import_folder, source)
+                keys["poses"] = content_sha256(found) if found else "missing"
+                payload["poses"] = str(found) if found else None
+            yield Item(id=video_id, inputs=keys, payload=payload, label=source)
+
+    def load(self) -> Models | None:
+        """Open both models; nothing to open where poses are imported.
+
+        Raises:
+            WeightsError: a file is missing or of another form.
+            InputError: CUDA is not there, and the CPU is not allowed.
+        """
+        if self.detector is None or self.wholebody is None:
+            return None
+        from mimicmotion.pose.detector import PersonDetector
+        from mimicmotion.pose.simcc import WholeBodyModel
+
+        runtime = self.runtime
+        # Without a reserved GPU and with leave to use the CPU, the GPU belongs to others.
+        cuda = runtime.gpus_per_worker > 0 or not runtime.allow_cpu
+        return Models(
+            detector=PersonDetector.open(
+                self.detector,
+                cuda=cuda,
+                allow_cpu=runtime.allow_cpu,
+                threads=runtime.threads,
+                score_threshold=self.score_threshold,
+                nms_threshold=self.nms_threshold,
+                max_batch=runtime.frames_per_batch,
+            ),
+            wholebody=WholeBodyModel.open(
+                self.wholebody,
+                cuda=cuda,
+                allow_cpu=runtime.allow_cpu,
+                threads=runtime.threads,
+                max_batch=runtime.people_per_batch,
+            ),
+            sha256={"detector": file_sha256(self.detector), "wholebody": file_sha256(self.wholebody)},
+        )
+
+    def process(self, loaded: Models | None, item: Item, folder: Path) -> pa.Table:
+        """Return the poses of one video; an empty table where nobody is in it.
+
+        Raises:
+            RejectedItem: there are no poses to import, or they cannot be used.
+            DataError: the video is not as long as its row says.
+        """
+        if loaded is None:
+            frames, models = self._import(item)
+        else:
+            frames, models = self._detect(loaded, item), loaded.sha256
+        info = PosesInfo(
+            video_id=item.id,
+            width_px=item.payload["width_px"],
+            height_px=item.payload["height_px"],
+            fps=item.payload["fps"],
+            num_frames=item.payload["num_frames"],
+            models=models,
+        )
+        return poses_table(info, frames)
+
+    def _detect(self, models: Models, item: Item) -> "list[list[tuple[int, Person]]]":
+        from mimicmotion.pose.estimation import estimate_video
+        from mimicmotion.pose.tracks import link
+        from mimicmotion.video.reader import VideoReader
+
+        facts = item.payload
+        reader = VideoReader(Path(facts["video"]))
+        if reader.num_frames != facts["num_frames"]:
+            raise DataError(
+                f"{reader.path} has {reader.num_frames} frames, its row says {facts['num_frames']}"
+            )
+        people = estimate_video(models.detector, models.wholebody, reader, self.runtime.frames_per_batch)
+        return link(people, facts["fps"], (facts["height_px"], facts["width_px"]))
+
+    def _import(self, item: Item) -> "tuple[list[list[tuple[int, Person]]], dict[str, str]]":
+        from mimicmotion.pose.importing import VideoShape, import_poses
+
+        facts = item.payload
+        if facts["poses"] is None:
+            stem = Path(facts["source"]).with_suffix("").name
+            raise RejectedItem(
+                "no_poses_to_import",
+                f"{self.import_folder} has no {stem}.parquet, {stem}.json or folder {stem}",
+            )
+        source_size = (facts["source_width_px"], facts["source_height_px"])
+        if facts["rotation_deg"] % 180:
+            source_size = source_size[::-1]
+        shape = VideoShape(
+            num_frames=facts["num_frames"],
+            fps=facts["fps"],
+            width_px=facts["width_px"],
+            height_px=facts["height_px"],
+            source_width_px=source_size[0],
+            source_height_px=source_size[1],
+        )
+        try:
+            return import_poses(Path(facts["poses"]), shape), {"import": item.inputs["poses"]}
+        except InputError as error:
+            raise RejectedItem("unusable_poses", str(error)) from error
+
+    def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
+        """Log how many frames have a person, confidences by part, and frames with the pose drawn on them."""
+        from mimicmotion.pose.showing import Tally, confidence_picture, pose_on_frame
+        from mimicmotion.video.reader import VideoReader
+
+        tally = Tally()
+        for video_id in _spread(dataset.ids, _MAX_VIDEOS_SHOWN):
+            tally.add(dataset.item_table(video_id))
+        report.metrics(tally.metrics())
+        if tally.num_people:
+            report.image("confidences", confidence_picture(tally))
+        for video_id in _spread(dataset.ids, _MAX_SAMPLES_SHOWN):
+            table = dataset.item_table(video_id)
+            if table.num_rows:
+                reader = VideoReader(inputs["decode"].path(video_id, VIDEO_FILE))
+                frame = table["frame"][table.num_rows // 2].as_py()
+                report.image(f"pose/{video_id}", pose_on_frame(reader.read([frame])[0], table, frame))
+
+
+def _spread(ids: Iterable[str], most: int) -> list[str]:
+    """Return at most so many ids, evenly spread."""
+    every = list(ids)
+    return [every[place * len(every) // most] for place in range(most)] if len(every) > most else every

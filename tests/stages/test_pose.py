@@ -1,0 +1,267 @@
+"""The pose stage as a plain function: detect, import, nobody, rejects, and what it shows."""
+
+import hashlib
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+
+from mimicmotion.errors import DataError, InputError, RejectedItem
+from mimicmotion.pose.detector import Detections
+from mimicmotion.pose.sessions import missing_for_cuda
+from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, poses_table, read_track
+from mimicmotion.video.files import iter_frames, write_preview
+from stages.contract import Item
+from stages.pose import Models, Pose
+
+NUM_FRAMES, HEIGHT, WIDTH = 10, 96, 64
+
+
+class Published:
+    """A dataset whose items lie in a folder."""
+
+    def __init__(self, folder, rows=(), tables=None):
+        self.folder, self.rows, self.tables = folder, rows, tables or {}
+        self.ids = tuple(sorted(self.tables or (row["video_id"] for row in rows)))
+
+    def table(self):
+        return pa.Table.from_pylist(list(self.rows))
+
+    def item_table(self, item_id):
+        return self.tables[item_id]
+
+    def item_key(self, item_id):
+        return f"key-{item_id}"
+
+    def path(self, item_id, name):
+        return self.folder / item_id / name
+
+
+class Reported:
+    def __init__(self):
+        self.numbers, self.images = {}, {}
+
+    def metrics(self, values, step=0):
+        self.numbers.update(values)
+
+    def image(self, name, image, step=None):
+        self.images[name] = image
+
+
+class FakeDetector:
+    """Finds one person wherever a frame is not dark."""
+
+    def prepare(self, frames):
+        return np.stack([frame.mean(axis=(0, 1)) for frame in frames])
+
+    def detect(self, prepared, frame_size):
+        height, width = frame_size
+        box = np.array([[1, 2, width - 1, height - 2]], np.float32)
+        return [
+            Detections(box, np.array([0.9], np.float32))
+            if mean.max() > 40
+            else Detections(box[:0], np.zeros(0))
+            for mean in prepared
+        ]
+
+
+class FakeWholeBody:
+    """Puts all points at the middle of the box."""
+
+    def prepare(self, frame, boxes):
+        return np.zeros((len(boxes), 1), np.float32)
+
+    def estimate(self, crops, boxes):
+        middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+        return np.repeat(middles[:, None], 133, axis=1), np.full((len(boxes), 133), 0.8, np.float32)
+
+
+@pytest.fixture
+def decoded(tmp_path):
+    """Two videos: one of noise, one dark."""
+    rows = []
+    for video_id, source, top in (("v0", "deep/bright.mp4", 255), ("v1", "dark.mov", 1)):
+        frames = np.random.default_rng(0).integers(0, top, (NUM_FRAMES, HEIGHT, WIDTH, 3), dtype=np.uint8)
+        (tmp_path / "decode" / video_id).mkdir(parents=True)
+        write_preview(tmp_path / "decode" / video_id / "video.mp4", frames, 12)
+        size = {"width_px": WIDTH, "height_px": HEIGHT, "source_width_px": 192, "source_height_px": 128}
+        facts = {"num_frames": NUM_FRAMES, "fps": 12.0, "rotation_deg": 90, "codec": "h264"}
+        rows.append({"video_id": video_id, "source": source, **size, **facts})
+    return Published(tmp_path / "decode", rows)
+
+
+@pytest.fixture
+def detecting(tmp_path):
+    for name in ("detector.onnx", "wholebody.onnx"):
+        (tmp_path / name).write_bytes(name.encode())
+    return Pose(detector=tmp_path / "detector.onnx", wholebody=tmp_path / "wholebody.onnx")
+
+
+MODELS = Models(FakeDetector(), FakeWholeBody(), {"detector": "aa", "wholebody": "bb"})
+
+
+def test_items_are_the_videos(detecting, decoded):
+    items = list(detecting.items({"decode": decoded}))
+    assert [item.id for item in items] == ["v0", "v1"]
+    assert items[0].label == "deep/bright.mp4"
+    assert items[0].inputs == {"video": "key-v0"}
+    assert detecting.weight_files().keys() == {"detector", "wholebody"}
+
+
+def test_detects_a_person_in_every_frame(detecting, decoded, tmp_path):
+    item = next(detecting.items({"decode": decoded}))
+    table = detecting.process(MODELS, item, tmp_path)
+    assert table.schema.equals(POSES_SCHEMA)
+    assert table["frame"].to_pylist() == list(range(NUM_FRAMES))
+    track = read_track(table, NUM_FRAMES)
+    assert track.present.all()
+    np.testing.assert_array_equal(track.keypoints[4, 0], [WIDTH / 2, HEIGHT / 2])
+    info = PosesInfo.of(table)
+    assert (info.video_id, info.fps, info.num_frames) == ("v0", 12.0, NUM_FRAMES)
+    assert info.models == {"detector": "aa", "wholebody": "bb"}
+
+
+def test_the_same_item_gives_the_same_bytes(detecting, decoded, tmp_path):
+    item = next(detecting.items({"decode": decoded}))
+    digests = set()
+    for name in ("a", "b"):
+        pq.write_table(detecting.process(MODELS, item, tmp_path), tmp_path / name)
+        digests.add(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+def test_nobody_is_an_empty_table_that_knows_its_video(detecting, decoded, tmp_path):
+    item = list(detecting.items({"decode": decoded}))[1]
+    table = detecting.process(MODELS, item, tmp_path)
+    assert table.num_rows == 0
+    assert PosesInfo.of(table).num_frames == NUM_FRAMES
+
+
+def test_a_video_of_another_length_stops_the_stage(detecting, decoded, tmp_path):
+    item = next(detecting.items({"decode": decoded}))
+    wrong = Item(id=item.id, inputs=item.inputs, payload={**item.payload, "num_frames": 11})
+    with pytest.raises(DataError, match="10 frames, its row says 11"):
+        detecting.process(MODELS, wrong, tmp_path)
+
+
+def test_cuda_that_is_missing_stops_the_stage(detecting):
+    if missing_for_cuda() is None:
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(InputError, match=r"detector\.onnx was to run on CUDA"):
+        detecting.load()
+
+
+def relative_poses(path, num_frames=NUM_FRAMES, **replaced):
+    columns = {
+        "frame": list(range(num_frames)),
+        "time_s": [frame / 12 for frame in range(num_frames)],
+        "person": [0] * num_frames,
+        "box": [[0.1, 0.1, 0.9, 0.9]] * num_frames,
+        "box_score": [0.9] * num_frames,
+        "keypoints": [[0.25, 0.5] * 133] * num_frames,
+        "confidences": [[0.7] * 133] * num_frames,
+    }
+    pq.write_table(pa.table({**columns, **replaced}), path)
+
+
+@pytest.fixture
+def importing(tmp_path):
+    (tmp_path / "poses").mkdir()
+    return Pose(source="import", import_folder=tmp_path / "poses")
+
+
+def test_imports_the_poses_of_a_source(importing, decoded, tmp_path):
+    relative_poses(tmp_path / "poses" / "bright.parquet")
+    item = next(importing.items({"decode": decoded}))
+    assert importing.load() is None
+    table = importing.process(None, item, tmp_path)
+    track = read_track(table, NUM_FRAMES)
+    np.testing.assert_array_equal(track.keypoints[3, 7], [WIDTH / 4, HEIGHT / 2])
+    assert PosesInfo.of(table).models == {"import": item.inputs["poses"]}
+    assert (
+        item.inputs["poses"]
+        == hashlib.sha256((tmp_path / "poses" / "bright.parquet").read_bytes()).hexdigest()
+    )
+
+
+def test_changed_poses_change_the_item_alone(importing, decoded, tmp_path):
+    relative_poses(tmp_path / "poses" / "bright.parquet")
+    before = [item.inputs for item in importing.items({"decode": decoded})]
+    relative_poses(tmp_path / "poses" / "bright.parquet", num_frames=4)
+    after = [item.inputs for item in importing.items({"decode": decoded})]
+    assert before[0] != after[0]
+    assert before[1] == after[1]
+
+
+def test_poses_that_are_missing_or_broken_are_rejects(importing, decoded, tmp_path):
+    relative_poses(tmp_path / "poses" / "bright.parquet", confidences=[[0.7] * 17] * NUM_FRAMES)
+    first, second = importing.items({"decode": decoded})
+    with pytest.raises(RejectedItem, match="133") as caught:
+        importing.process(None, first, tmp_path)
+    assert caught.value.code == "unusable_poses"
+    with pytest.raises(RejectedItem, match=r"dark\.parquet") as caught:
+        importing.process(None, second, tmp_path)
+    assert caught.value.code == "no_poses_to_import"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "needs both detector and wholebody"),
+        ({"source": "import"}, "import_folder"),
+        ({"source": "import", "import_folder": "a", "detector": "b"}, "uses no models"),
+        ({"detector": "a", "wholebody": "b", "import_folder": "c"}, "must not have one"),
+    ],
+)
+def test_sections_that_make_no_sense_are_refused(fields, message):
+    with pytest.raises(ValidationError, match=message):
+        Pose(**fields)
+
+
+def test_check_names_a_missing_folder(tmp_path):
+    assert "nowhere" in Pose(source="import", import_folder=tmp_path / "nowhere").check()[0]
+    assert Pose(source="import", import_folder=tmp_path).check() == []
+
+
+def test_shows_numbers_and_pictures(detecting, decoded, tmp_path):
+    items = list(detecting.items({"decode": decoded}))
+    tables = {item.id: detecting.process(MODELS, item, tmp_path) for item in items}
+    report = Reported()
+    detecting.show(Published(tmp_path, tables=tables), {"decode": decoded}, report)
+    assert report.numbers["videos"] == 2
+    assert report.numbers["videos_without_person"] == 1
+    assert report.numbers["frames_with_person_fraction"] == 0.5
+    assert report.numbers["confidence_hands"] == pytest.approx(0.8)
+    assert report.images["pose/v0"].shape == (HEIGHT, WIDTH, 3)
+    assert report.images["confidences"].ndim == 3
+    assert "pose/v1" not in report.images
+
+
+def test_shows_nothing_of_nobody(detecting, decoded):
+    info = PosesInfo(video_id="v1", width_px=8, height_px=8, fps=1.0, num_frames=1, models={})
+    report = Reported()
+    detecting.show(Published(None, tables={"v1": poses_table(info, [[]])}), {"decode": decoded}, report)
+    assert report.numbers["people_per_frame"] == 0
+    assert report.images == {}
+
+
+def test_imports_real_poses_onto_the_dancer(real_data, tmp_path):
+    clip = real_data / "people" / "fast_dwpose_dance.mp4"
+    frames = [frame[::4, ::4] for frame in iter_frames(clip)]
+    (tmp_path / "decode" / "v0").mkdir(parents=True)
+    write_preview(tmp_path / "decode" / "v0" / "video.mp4", frames, 30)
+    height, width = frames[0].shape[:2]
+    size = {"width_px": width, "height_px": height, "source_width_px": 576, "source_height_px": 1024}
+    facts = {"num_frames": len(frames), "fps": 30.0, "rotation_deg": 0}
+    rows = [{"video_id": "v0", "source": clip.name, **size, **facts}]
+    shutil.copy(real_data / "poses" / "fast_dwpose_dance.parquet", tmp_path)
+    stage = Pose(source="import", import_folder=tmp_path)
+    item = next(stage.items({"decode": Published(tmp_path / "decode", rows)}))
+    track = read_track(stage.process(None, item, tmp_path), len(frames))
+    assert track.present.all()
+    sure = track.confidences[:, :17] > 0.5
+    points = track.keypoints[:, :17][sure]
+    assert ((points >= 0) & (points <= [width, height])).all()

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Float16, Float32, UInt8
 from safetensors import safe_open
 
+from mimicmotion.animation.framing import framed_track
 from mimicmotion.diffusion.edm import NOISE_PRESETS
 from mimicmotion.errors import DataError, StageError
 from mimicmotion.guidance.drawing import GuidanceStyle, draw_pose
@@ -33,7 +34,7 @@ class Clip:
         clip_id: names the clip in every message.
         video: the normalised video.
         poses: Parquet file with the poses of that video.
-        latents: latents of that video, to be read instead of pixels; see ``write_latents``.
+        latents: latents of that video, to be read instead of pixels; see ``read_latents``.
         frames: driving frames, at an even step.
         references: frames that may stand in slot 0.
         video_frames: number of frames of the video.
@@ -155,7 +156,7 @@ def _make_sample(clip: Clip, drawn: Draw, recipe: Recipe) -> Sample:
     slots = [drawn.reference, *clip.frames]
     fit = framing(clip.size_px, recipe.sizes_px)
     width, height = fit.target
-    track = framed(read_track(clip.poses, clip.video_frames, 0, *clip.size_px).select(slots), fit)
+    track = framed_track(read_track(clip.poses, clip.video_frames, 0, *clip.size_px).select(slots), fit)
     hands = reliable_hands(track.hand_boxes, track.hand_confidences, recipe.hand_threshold)
     sample = Sample(
         clip_id=clip.clip_id,
@@ -171,11 +172,6 @@ def _make_sample(clip: Clip, drawn: Draw, recipe: Recipe) -> Sample:
         return replace(sample, frames=fit.frames(VideoReader(clip.video).read(slots)))
     latents, embedding = read_latents(clip.latents, slots, fit)
     return replace(sample, latents=latents, image_embedding=embedding)
-
-
-def framed(track: PoseTrack, fit: Framing) -> PoseTrack:
-    """Return the track on the pictures that the framing makes."""
-    return track.resized(*fit.scaled).cropped(*fit.offset, *fit.target)
 
 
 def _drawn(track: PoseTrack, style: GuidanceStyle) -> UInt8[np.ndarray, "f 3 h w"]:

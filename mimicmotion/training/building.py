@@ -1,0 +1,96 @@
+"""The parts of a run, built from its plan: networks, optimiser, average."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from mimicmotion.model.embedding import embed_images
+from mimicmotion.model.latents import encode_frames
+from mimicmotion.model.weights import load_pipeline
+from mimicmotion.training.batch import Encoders
+from mimicmotion.training.ema import MovingAverage
+from mimicmotion.training.network import PosedDenoiser
+from mimicmotion.training.parts import choose_trained, recompute, replicate, shard
+from mimicmotion.training.plan import Plan
+from mimicmotion.training.world import World
+
+
+@dataclass(frozen=True)
+class Built:
+    """What trains, and what helps.
+
+    Attributes:
+        network: UNet and PoseNet; parameters in float32.
+        shared: the same as the loss sees it, wrapped for many workers where they replicate it.
+        trained: the parameters that train.
+        optimiser: AdamW over them.
+        average: their moving average.
+        vae: frozen.
+        encoders: the frozen networks, as functions.
+    """
+
+    network: PosedDenoiser
+    shared: nn.Module
+    trained: list[nn.Parameter]
+    optimiser: torch.optim.Optimizer
+    average: MovingAverage
+    vae: nn.Module
+    encoders: Encoders
+
+
+def build(plan: Plan, world: World) -> Built:
+    """Return the parts of a run on this worker, before any checkpoint is read.
+
+    Raises:
+        WeightsError: weights are missing or of another shape.
+    """
+    pipeline = load_pipeline(plan.base if plan.init_from is None else plan.init_from, base=plan.base)
+    network = PosedDenoiser(pipeline.unet, pipeline.pose_net).float().to(world.device).train()
+    choose_trained(network, plan.trained)
+    recompute(network, plan.recompute)
+    shared: nn.Module = network
+    if world.size > 1 and plan.sharing == "shard":
+        shard(network, half=plan.precision == "bfloat16")
+    elif world.size > 1:
+        shared = replicate(network, world)
+    if plan.compile:
+        network.unet.compile()
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return Built(
+        network=network,
+        shared=shared,
+        trained=trained,
+        optimiser=torch.optim.AdamW(
+            trained, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
+        ),
+        average=MovingAverage(network, plan.ema_decay),
+        vae=_frozen(pipeline.vae, world.device),
+        encoders=_encoders(pipeline, world.device),
+    )
+
+
+def autocast(plan: Plan, device: torch.device) -> AbstractContextManager[Any]:
+    """Return the context in which the network computes."""
+    if plan.precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def _frozen(module: nn.Module, device: torch.device) -> nn.Module:
+    return module.requires_grad_(False).eval().to(device)
+
+
+def _encoders(pipeline: Any, device: torch.device) -> Encoders:
+    vae = _frozen(pipeline.vae, device)
+    image_encoder = _frozen(pipeline.image_encoder, device)
+    if device.type == "cuda":
+        # SVD's VAE overflows in float16, so it stays as it is; the image encoder does not.
+        image_encoder.half()
+    return Encoders(
+        latents=lambda pictures: encode_frames(vae, pictures),
+        embeddings=lambda pictures: embed_images(pictures, image_encoder, pipeline.feature_extractor),
+        scale=float(pipeline.vae.config.scaling_factor),
+    )

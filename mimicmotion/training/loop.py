@@ -1,0 +1,273 @@
+"""The training run as each worker runs it: plain torch, one process or many.
+
+``train({"plan": plan, "report": report})`` begins, or goes on from the newest checkpoint, and ends with the
+averaged network in ``plan.result``. The number of a step says which samples it sees and which noise they
+get, so a checkpoint needs to remember no random state beside it.
+"""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from mimicmotion.errors import DataError, StageError
+from mimicmotion.training.batch import Batch, collate, loss_inputs
+from mimicmotion.training.building import autocast, build
+from mimicmotion.training.checkpoints import Checkpoints, training_tensors
+from mimicmotion.training.loss import denoising_loss
+from mimicmotion.training.measures import Measures, finite
+from mimicmotion.training.order import Order, Place, share
+from mimicmotion.training.parts import learning_rate, set_sync
+from mimicmotion.training.pictures import comparison, sample_picture
+from mimicmotion.training.plan import Plan, read_clips
+from mimicmotion.training.prefetch import prefetched
+from mimicmotion.training.samples import Sample, draw, make_sample
+from mimicmotion.training.stopping import stop_request
+from mimicmotion.training.validation import Validation
+from mimicmotion.training.world import World
+from mimicmotion.video.files import write_preview
+from mimicmotion.video.framing import framing
+
+logger = logging.getLogger(__name__)
+
+NETWORK_FILE = "network.safetensors"
+FACTS_FILE = "facts.json"
+_BATCHES_AHEAD = 2
+_PREVIEW_FPS = 8
+
+
+class Report(Protocol):
+    """Where the run shows what it does; the first worker alone calls it."""
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Show numbers."""
+
+    def image(self, name: str, image: np.ndarray, step: int | None = None) -> None:
+        """Show a picture, uint8 (h, w, 3)."""
+
+    def file(self, path: Path, folder: str = "") -> None:
+        """Show a file."""
+
+
+def train(arguments: dict[str, Any]) -> None:
+    """Train as one worker of a group; see ``Training.run``.
+
+    Args:
+        arguments: ``plan``, a ``Plan``, and ``report``, a ``Report``.
+    """
+    Training(arguments["plan"], arguments["report"], World.current()).run()
+
+
+class Training:
+    """One worker's part in a training run.
+
+    Args:
+        plan: the run.
+        report: where to show it.
+        world: this worker and the others.
+
+    Raises:
+        DataError: the batch does not divide over the workers.
+    """
+
+    def __init__(self, plan: Plan, report: Report, world: World) -> None:
+        self.plan, self.report, self.world = plan, report, world
+        self.clips = read_clips(plan.clips)
+        sizes = [framing(clip.size_px, plan.recipe.sizes_px).target for clip in self.clips]
+        self.order = Order(sizes, plan.batch, plan.recipe.seed)
+        self.rounds = rounds(plan, world)
+        self.built = build(plan, world)
+        self.checkpoints = Checkpoints(plan.checkpoints, plan.keep, world)
+        self.measures = Measures(world.device)
+        self.validation = Validation(
+            read_clips(plan.test_clips)[: plan.preview.clips], plan, self.built.encoders, world.device
+        )
+
+    def run(self) -> None:
+        """Train to the last step and write the result, or stop early with a checkpoint when asked to.
+
+        Raises:
+            StageError: the loss is not finite, or a clip cannot be read.
+        """
+        done = self._resume()
+        if done == 0:
+            self._look(0)
+        with stop_request(self.plan.stop_request) as stop:
+            for step, batches in enumerate(self._batches(done), start=done + 1):
+                self._step(step, batches)
+                if step == self.plan.steps:
+                    break
+                if step % self.plan.preview.every == 0:
+                    self._look(step)
+                stopping = stop.seen(self.world)
+                if stopping or step % self.plan.checkpoint_every == 0:
+                    self._save(step)
+                if stopping:
+                    logger.warning("asked to stop: the checkpoint of step %d is written", step)
+                    return
+        self._finish()
+
+    def _batches(self, done: int) -> Iterator[list[Batch]]:
+        """Yield this worker's rounds of each step still to do."""
+
+        def sample(place: Place) -> Sample:
+            clip = self.clips[place.clip]
+            return make_sample(clip, draw(clip, place, self.plan.recipe), self.plan.recipe)
+
+        own = self.plan.batch // self.world.size
+        ready = prefetched(sample, self._places(done), self.plan.loader_threads, _BATCHES_AHEAD * own)
+        for _ in range(done, self.plan.steps):
+            started_s = time.perf_counter()
+            batches = [collate(list(islice(ready, own // self.rounds))) for _ in range(self.rounds)]
+            self.measures.waited(time.perf_counter() - started_s)
+            yield batches
+
+    def _places(self, done: int) -> Iterator[Place]:
+        for step in range(done, self.plan.steps):
+            for places in share(self.order.at(step), self.world.rank, self.world.size, self.rounds):
+                yield from places
+
+    def _step(self, step: int, batches: list[Batch]) -> None:
+        """Do one optimiser step; ``step`` counts from 1."""
+        plan, built = self.plan, self.built
+        numbers = []
+        for index, batch in enumerate(batches):
+            inputs = loss_inputs(batch, built.encoders, self.world.device, plan.fps, plan.motion_bucket)
+            set_sync(built.shared, last=index == len(batches) - 1)
+            with autocast(plan, self.world.device):
+                parts = denoising_loss(built.shared, **inputs)
+            torch.autograd.backward(parts.total / len(batches))
+            self.measures.add(parts, inputs["sigma"])
+            numbers.append(parts.total.detach())
+        norm = _whole(torch.nn.utils.clip_grad_norm_(built.trained, plan.clip_norm))
+        if not finite([*numbers, norm], self.world):
+            raise self._not_finite(step, batches, numbers, norm)
+        rate = learning_rate(step - 1, plan.learning_rate, plan.warmup_steps)
+        for group in built.optimiser.param_groups:
+            group["lr"] = rate
+        built.optimiser.step()
+        built.optimiser.zero_grad()
+        built.average.update(built.network)
+        if step % plan.log_every == 0 or step == plan.steps:
+            self._log(step, {"optimiser/gradient_norm": float(norm), "optimiser/learning_rate": rate})
+
+    def _log(self, step: int, extra: Mapping[str, float]) -> None:
+        values = {**self.measures.report(self.world), **extra}
+        if self.world.is_first:
+            self.report.metrics(values, step)
+            logger.info(
+                "step %d of %d: loss %.4f, gradient %.3f, %.2f samples/s",
+                step,
+                self.plan.steps,
+                values["loss/total"],
+                values["optimiser/gradient_norm"],
+                values["speed/samples_per_s"],
+            )
+
+    def _not_finite(self, step: int, batches: list[Batch], losses: list[Tensor], norm: Tensor) -> StageError:
+        clips = sorted({clip for batch in batches for clip in batch.clip_ids})
+        return StageError(
+            f"training stopped at step {step}: the loss is {[float(loss) for loss in losses]} and the norm "
+            f"of the gradient {float(norm)} on worker {self.world.rank}, with the clips {', '.join(clips)}. "
+            f"Newest checkpoint: {self.checkpoints.newest() or 'none'}. Look at these clips, or lower "
+            "learning_rate; a new run goes on from the checkpoint."
+        )
+
+    def _look(self, step: int) -> float | None:
+        """Validate and show pictures with the averaged weights; returns the loss, if there are test clips."""
+        if not self.validation.samples:
+            return None
+        built = self.built
+        with built.average.applied(built.network), autocast(self.plan, self.world.device):
+            loss = self.validation.loss(built.network)
+            generated = self.validation.generate(built.network, built.vae)
+        if self.world.is_first:
+            self.report.metrics({"loss/validation": loss}, step)
+            pictures = comparison(self.validation.samples, generated)
+            self.report.image("samples", pictures[len(pictures) // 2], step)
+            video = self.plan.state / f"samples-step-{step:08d}.mp4"
+            write_preview(video, pictures, _PREVIEW_FPS)
+            self.report.file(video, "samples")
+            video.unlink()
+            if step == 0:
+                self.report.image("hand_map", sample_picture(self.validation.samples[0]))
+        return loss
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return training_tensors(self.built.network, self.built.optimiser, self.built.average)
+
+    def _promise(self) -> dict[str, Any]:
+        """What must be the same for a checkpoint to be gone on from."""
+        return {"batch": self.plan.batch, "seed": self.plan.recipe.seed, "clips": len(self.clips)}
+
+    def _save(self, step: int) -> None:
+        facts = {"updates": self.built.average.updates, **self._promise()}
+        path = self.checkpoints.save(step, self._tensors(), facts)
+        logger.info("checkpoint %s", path)
+
+    def _resume(self) -> int:
+        """Load the newest checkpoint; returns the steps done."""
+        newest = self.checkpoints.newest()
+        if newest is None:
+            return 0
+        facts = self.checkpoints.load(newest, self._tensors())
+        for name, value in self._promise().items():
+            if facts[name] != value:
+                raise DataError(
+                    f"{newest} was made with {name} {facts[name]}, this run has {value}: remove the folder "
+                    f"{newest.parent} to begin anew"
+                )
+        self.built.average.updates = facts["updates"]
+        logger.info("going on from %s", newest)
+        return int(facts["step"])
+
+    def _finish(self) -> None:
+        """Write the averaged network, whole, and what the run came to; all workers gather, one writes."""
+        loss = self._look(self.plan.steps)
+        self._save(self.plan.steps)
+        average = self.built.average.state_dict()
+        network = {
+            name: _whole(average.get(name, value)).cpu().contiguous()
+            for name, value in self.built.network.state_dict().items()
+        }
+        if not self.world.is_first:
+            return
+        aside = self.plan.result.with_name(self.plan.result.name + ".partial")
+        for old in (aside, self.plan.result):
+            if old.exists():
+                shutil.rmtree(old)
+        aside.mkdir(parents=True)
+        save_file(network, aside / NETWORK_FILE)
+        facts = {"steps": self.plan.steps, "validation_loss": loss, **self._promise()}
+        (aside / FACTS_FILE).write_text(json.dumps(facts, indent=2))
+        aside.rename(self.plan.result)
+
+
+def rounds(plan: Plan, world: World) -> int:
+    """Return how many micro-batches each worker sums up for one optimiser step.
+
+    Raises:
+        DataError: the batch does not divide over workers and micro-batches.
+    """
+    micro = plan.micro_batch or max(1, plan.batch // world.size)
+    count, rest = divmod(plan.batch, world.size * micro)
+    if rest or not count:
+        raise DataError(
+            f"a batch of {plan.batch} samples does not divide over {world.size} workers with {micro} samples "
+            "at once: let train.batch be a multiple of workers x runtime.micro_batch"
+        )
+    return count
+
+
+def _whole(value: Tensor) -> Tensor:
+    return value.full_tensor().detach() if isinstance(value, DTensor) else value.detach()

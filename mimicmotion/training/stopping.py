@@ -1,0 +1,48 @@
+"""Ending a run early without loss: SIGTERM, or a file, makes it write a checkpoint first."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from mimicmotion.training.world import World
+
+
+class StopRequest:
+    """Whether the run has been asked to end.
+
+    Args:
+        file: its presence asks too; a launcher that catches the signal itself, or starts the run outside
+            a main thread, where no signal arrives, writes it.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._signalled = False
+
+    def seen(self, world: World) -> bool:
+        """Return whether any worker was asked; every worker calls this and gets the same answer."""
+        asked = self._signalled or self._file.exists()
+        votes = world.sum(torch.tensor(float(asked), device=world.device))
+        return bool(votes.item())
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signalled = True
+
+
+@contextmanager
+def stop_request(file: Path) -> Iterator[StopRequest]:
+    """Listen for SIGTERM and for the file within the block."""
+    request = StopRequest(file)
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = signal.signal(signal.SIGTERM, request._on_signal)
+    try:
+        yield request
+    finally:
+        signal.signal(signal.SIGTERM, before)

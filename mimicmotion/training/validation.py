@@ -1,0 +1,86 @@
+"""Loss on fixed noise and pictures of fixed test clips: the same work at every visit, so visits compare."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mimicmotion.diffusion.edm import NOISE_PRESETS
+from mimicmotion.diffusion.sampler import SamplerSettings, sample_latents
+from mimicmotion.model.latents import decode_frames
+from mimicmotion.training.batch import Encoders, collate, loss_inputs
+from mimicmotion.training.loss import denoising_loss
+from mimicmotion.training.network import PosedDenoiser
+from mimicmotion.training.plan import Plan
+from mimicmotion.training.samples import Clip, Draw, Sample, make_sample
+
+_QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+class Validation:
+    """Fixed test clips, encoded once.
+
+    Every worker does all of it, since a sharded network needs all workers in every call.
+
+    Args:
+        clips: test clips; each stands for itself, whatever its size.
+        plan: the run.
+        encoders: the frozen networks.
+        device: where to compute.
+    """
+
+    def __init__(self, clips: list[Clip], plan: Plan, encoders: Encoders, device: torch.device) -> None:
+        self._plan = plan
+        self._device = device
+        self.samples = [self._sample(number, clip) for number, clip in enumerate(clips)]
+        self._inputs = [self._encoded(sample, encoders) for sample in self.samples]
+
+    def _sample(self, number: int, clip: Clip) -> Sample:
+        fixed = Draw(clip.references[0], sigma=1.0, reference_noise=0.0, dropped=False, noise_seed=number)
+        return make_sample(replace(clip, latents=None), fixed, self._plan.recipe)
+
+    def _encoded(self, sample: Sample, encoders: Encoders) -> dict[str, Any]:
+        batch = collate([sample])
+        return loss_inputs(batch, encoders, self._device, self._plan.fps, self._plan.motion_bucket)
+
+    @torch.no_grad()
+    def loss(self, network: PosedDenoiser) -> float:
+        """Return the mean loss over clips and fixed noise levels, with hand weights."""
+        quantiles = torch.tensor(_QUANTILES, dtype=torch.float64)
+        levels = NOISE_PRESETS[self._plan.recipe.noise].sigmas(quantiles).float().to(self._device)
+        losses = [
+            denoising_loss(network, **{**inputs, "sigma": sigma[None]}).total
+            for inputs in self._inputs
+            for sigma in levels
+        ]
+        return float(torch.stack(losses).mean())
+
+    @torch.no_grad()
+    def generate(self, network: PosedDenoiser, vae: nn.Module) -> list[np.ndarray]:
+        """Return the generated driving frames of each clip, uint8 (f, h, w, 3), without slot 0."""
+        return [self._generated(network, vae, inputs) for inputs in self._inputs]
+
+    def _generated(self, network: PosedDenoiser, vae: Any, inputs: dict[str, Any]) -> np.ndarray:
+        num_frames = inputs["latents"].shape[1]
+        settings = SamplerSettings(
+            num_steps=self._plan.preview.num_steps,
+            guidance_min=self._plan.preview.guidance,
+            guidance_max=self._plan.preview.guidance,
+            tile=num_frames,
+            overlap=0,
+            fps=self._plan.fps,
+            motion_bucket_id=self._plan.motion_bucket,
+        )
+        latents = sample_latents(
+            network.unet,
+            network.pose_net(inputs["pose_images"][0]),
+            inputs["image_embeds"],
+            inputs["reference_latents"][0],
+            num_frames=num_frames,
+            settings=settings,
+            noise=inputs["noise"][0],
+            scaling_factor=vae.config.scaling_factor,
+        )
+        return np.stack(list(decode_frames(vae, latents, skip=1)))

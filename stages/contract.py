@@ -9,22 +9,26 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 WHOLE = "all"
 """Id of the single item of a whole stage."""
 
 
-LOCATION = "location"
-Location = Annotated[str, LOCATION]
-"""Type of a field that holds a local path or a URI (``s3://...``, ``models:/name@alias``).
+class Location(str):
+    """A local path or a URI (``s3://...``, ``models:/name@alias``), as the type of a field.
 
-A relative path in it becomes absolute when the config is loaded, exactly as in a field of type ``Path``.
-"""
+    A relative path in it becomes absolute when the config is loaded, exactly as in a field of type ``Path``.
+    """
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(cls, core_schema.str_schema(min_length=1))
 
 
 class Section(BaseModel):
@@ -163,8 +167,8 @@ class Stage(Section, ABC):
     source_fields: ClassVar[tuple[str, ...]] = ()
     """Fields that only say where input lies; the content found there is keyed instead.
 
-    A stage gets a file's content from ``stages.keys.file_sha256``, which remembers it between runs. A field of
-    type ``Path`` that stands neither here nor in ``weight_files`` is keyed by the content of its file or folder.
+    A stage gets a file's content from ``stages.keys.file_sha256``, which remembers it between runs. A field
+    of type ``Path`` that stands neither here nor in ``weight_files`` is keyed by the content it names.
     """
 
     runtime: Runtime = Runtime()
@@ -177,7 +181,7 @@ class Stage(Section, ABC):
         """Problems that can be seen before anything runs, one sentence each."""
         return []
 
-    def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:  # noqa: B027
+    def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log pictures and numbers of the published dataset for a person."""
 
 

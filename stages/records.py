@@ -1,0 +1,210 @@
+"""What a workspace says about itself: the record of one item, and the manifest of one dataset.
+
+Both are JSON with a sha256 of their own content, so that a truncated or edited one is noticed.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mimicmotion.errors import DataError
+
+RECORD_VERSION = 1
+MANIFEST_VERSION = 1
+
+KEPT: Literal["kept"] = "kept"
+REJECTED: Literal["rejected"] = "rejected"
+State = Literal["kept", "rejected"]
+
+MACHINE_REASONS = frozenset({"timeout", "worker_died"})
+"""Reasons that blame the machine as much as the item; such an item is tried again in the next run."""
+
+ITEMS_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("label", pa.string()),
+        ("item_key", pa.string()),
+        ("state", pa.string()),
+        ("reason", pa.string()),
+        ("sentence", pa.string()),
+        ("rows", pa.int64()),
+        ("time", pa.timestamp("ms", tz="UTC")),
+        ("seconds", pa.float64()),
+    ]
+)
+"""One row for each item of a dataset: what became of it, when, and in how many seconds (null: unknown)."""
+
+
+class Sealed(BaseModel):
+    """A frozen record that is stored as JSON together with the sha256 of its content."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: int
+
+    def sealed(self) -> bytes:
+        """The record as JSON bytes; the same record gives the same bytes."""
+        content = self.model_dump(mode="json")
+        return (_canonical({**content, "sha256": _digest(content)}) + "\n").encode()
+
+    @classmethod
+    def opened(cls, data: bytes, where: str, newest: int) -> Self:
+        """The record in JSON bytes.
+
+        Raises:
+            DataError: it is truncated, edited, or of a version newer than ``newest``; names ``where``.
+        """
+        advice = "Delete the folder it lies in and run the stage again."
+        try:
+            content = json.loads(data)
+            version = content["schema_version"]
+            if isinstance(version, int) and version > newest:
+                raise DataError(
+                    f"{where}: written by a newer mimicmotion (schema version {version}, this one knows "
+                    f"up to {newest}). Use that release, or another workspace."
+                )
+            seal = content.pop("sha256")
+            if seal != _digest(content):
+                raise DataError(f"{where}: its content was changed after it was written. {advice}")
+            return cls.model_validate(content)
+        except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+            raise DataError(f"{where}: damaged, no whole record ({_first_line(error)}). {advice}") from error
+
+
+class FileFacts(BaseModel):
+    """Size and content of one file of an item."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size_bytes: int
+    sha256: str
+
+
+class ItemRecord(Sealed):
+    """What became of one item. Holds no time and no absolute path: the same outcome is the same bytes."""
+
+    schema_version: int = RECORD_VERSION
+    stage: str
+    recipe_key: str
+    item_key: str
+    id: str
+    label: str
+    state: State
+    reason: str | None = None
+    sentence: str | None = None
+    rows: int = 0
+    files: dict[str, FileFacts] = {}
+
+
+class Counts(BaseModel):
+    """How many items a dataset has, and why it lacks others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kept: int
+    rejected: int
+    rows: int
+    reasons: dict[str, int]
+
+
+class Timings(BaseModel):
+    """When a dataset was made: UTC times in ISO form, and the wall-clock seconds of its last run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    started: str
+    published: str
+    seconds: float
+    processed: int
+
+
+class Manifest(Sealed):
+    """What a published dataset is and where it comes from.
+
+    Attributes:
+        fields: the result-changing fields its recipe key was made from.
+        config: the fully resolved config it was made with.
+        inputs: keys of the datasets it reads, by stage.
+        items_sha256: sha256 of the ``items.parquet`` beside it.
+        run_id: MLflow run that shows it, if there was one.
+    """
+
+    schema_version: int = MANIFEST_VERSION
+    stage: str
+    stage_version: int
+    recipe_key: str
+    dataset_key: str
+    fields: dict[str, Any]
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    git_revision: str | None
+    versions: dict[str, str]
+    counts: Counts
+    timings: Timings
+    items_sha256: str
+    run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class ItemState:
+    """One row of a dataset's item list."""
+
+    id: str
+    label: str
+    item_key: str
+    state: State
+    reason: str | None
+    sentence: str | None
+    rows: int
+    time_s: float
+    seconds: float | None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether another run would find the same, as far as anybody can tell."""
+        return self.state == KEPT or self.reason not in MACHINE_REASONS
+
+
+def items_table(items: list[ItemState]) -> pa.Table:
+    """The item list of a dataset in ``ITEMS_SCHEMA``."""
+    columns: Mapping[str, list[Any]] = {
+        "id": [item.id for item in items],
+        "label": [item.label for item in items],
+        "item_key": [item.item_key for item in items],
+        "state": [item.state for item in items],
+        "reason": [item.reason for item in items],
+        "sentence": [item.sentence for item in items],
+        "rows": [item.rows for item in items],
+        "time": [round(item.time_s * 1000) for item in items],
+        "seconds": [item.seconds for item in items],
+    }
+    return pa.table(
+        [pa.array(columns[field.name], type=field.type) for field in ITEMS_SCHEMA], schema=ITEMS_SCHEMA
+    )
+
+
+def item_states(table: pa.Table) -> list[ItemState]:
+    """The rows of an item list."""
+    columns = {name: table.column(name).to_pylist() for name in ITEMS_SCHEMA.names if name != "time"}
+    times = table.column("time").cast(pa.int64()).to_pylist()
+    return [
+        ItemState(time_s=time / 1000, **dict(zip(columns, values, strict=True)))
+        for time, *values in zip(times, *columns.values(), strict=True)
+    ]
+
+
+def _canonical(content: Any) -> str:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(_canonical(content).encode()).hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,192 @@
+"""YAML files as plain values that remember the file and line each of them came from."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mimicmotion.errors import ConfigError
+
+Place = tuple[str | int, ...]
+"""Where a value stands in a config: field names and list positions from the top."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a value was written.
+
+    Attributes:
+        text: ``file:line``, or the override as the user typed it.
+        folder: what a relative path in the value is relative to.
+    """
+
+    text: str
+    folder: Path
+
+
+@dataclass
+class Tree:
+    """A config's plain values, and the mark of each place in it."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    marks: dict[Place, Mark] = field(default_factory=dict)
+
+    def mark(self, place: Place) -> Mark:
+        """The mark of a place, or of the nearest one around it."""
+        while place and place not in self.marks:
+            place = place[:-1]
+        return self.marks[place]
+
+    def merge(self, other: "Tree") -> None:
+        """Let another tree replace what it also has; sections are merged, lists are replaced."""
+        _merge(self, other, self.values, other.values, ())
+        self.marks.setdefault((), other.mark(()))
+
+
+def read_tree(path: Path) -> Tree:
+    """A config file with everything it extends merged below it.
+
+    Raises:
+        ConfigError: a file is missing or is no YAML mapping, a key stands twice, or files extend in a circle.
+    """
+    return _read_extended(path, ())
+
+
+def override_tree(overrides: Sequence[str], folder: Path) -> Tree:
+    """What ``a.b=value`` overrides say, each value read as YAML.
+
+    Raises:
+        ConfigError: names each override that cannot be read.
+    """
+    tree = Tree(marks={(): Mark("--set", folder)})
+    problems = []
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        names = name.strip().split(".")
+        if not equals or not all(names):
+            problems.append(f"--set {override}: write it as section.field=value.")
+            continue
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            problems.append(f"--set {override}: the value is not YAML ({_reason(error)}).")
+            continue
+        for part in reversed(names):
+            value = {part: value}
+        tree.merge(Tree(value, {(): tree.marks[()], tuple(names): Mark(f"--set {override}", folder)}))
+    if problems:
+        raise ConfigError(problems)
+    return tree
+
+
+def find_config(name: str, folder: Path) -> Path:
+    """The file that a config name or path means; a bare name is looked up as ``<folder>/<name>.yaml``.
+
+    Raises:
+        ConfigError: there is none; names the nearest ones.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
+    if path.is_file():
+        return path
+    there = sorted(found.relative_to(folder).with_suffix("").as_posix() for found in folder.rglob("*.yaml"))
+    near = difflib.get_close_matches(name, there, n=1)
+    hint = f" Did you mean {near[0]}?" if near else f" There are: {', '.join(there) or 'none'}."
+    raise ConfigError([f"config {name}: there is no file {path}.{hint}"])
+
+
+def _read_extended(path: Path, below: tuple[Path, ...]) -> Tree:
+    path = path.resolve()
+    if path in below:
+        circle = " -> ".join(shown(file) for file in below)
+        raise ConfigError([f"{shown(path)}: extends itself through {circle}."])
+    tree = _read_file(path)
+    base = tree.values.pop("extends", None)
+    if base is None:
+        return tree
+    if not isinstance(base, str):
+        where = tree.mark(("extends",)).text
+        raise ConfigError([f"{where}: extends: got {base!r}, allowed: one config name."])
+    parent = path.parent / base if base.endswith((".yaml", ".yml")) else find_config(base, path.parent)
+    merged = _read_extended(parent, (*below, path))
+    merged.merge(tree)
+    merged.marks[()] = tree.marks[()]
+    return merged
+
+
+def _read_file(path: Path) -> Tree:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{shown(path)}: cannot be read ({error})."]) from error
+    tree = Tree(marks={(): Mark(f"{shown(path)}:1", path.parent)})
+    problems: list[str] = []
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        values = {} if node is None else _construct(loader, node, (), tree, path, problems)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError([f"{shown(path)}: is not YAML ({_reason(error)})."]) from error
+    if not isinstance(values, dict):
+        problems.append(f"{shown(path)}:1: got a {type(values).__name__}, allowed: sections with fields.")
+    if problems:
+        raise ConfigError(problems)
+    tree.values = values
+    return tree
+
+
+def _construct(
+    loader: yaml.SafeLoader, node: yaml.Node, place: Place, tree: Tree, path: Path, problems: list[str]
+) -> Any:
+    line = f"{shown(path)}:{node.start_mark.line + 1}"
+    tree.marks[place] = Mark(line, path.parent)
+    if isinstance(node, yaml.SequenceNode):
+        return [
+            _construct(loader, item, (*place, index), tree, path, problems)
+            for index, item in enumerate(node.value)
+        ]
+    if not isinstance(node, yaml.MappingNode):
+        return loader.construct_object(node, deep=True)
+    own = {id(key) for key, _ in node.value}
+    loader.flatten_mapping(node)
+    values: dict[str, Any] = {}
+    written: set[str] = set()
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node)
+        key_line = f"{shown(path)}:{key_node.start_mark.line + 1}"
+        if not isinstance(key, str):
+            problems.append(f"{key_line}: {'.'.join(map(str, place))}: field name {key!r} is not text.")
+            continue
+        if key in written and id(key_node) in own:
+            problems.append(f"{key_line}: {'.'.join(map(str, (*place, key)))}: stands twice in this section.")
+        written |= {key} if id(key_node) in own else set()
+        values[key] = _construct(loader, value_node, (*place, key), tree, path, problems)
+        tree.marks[(*place, key)] = Mark(key_line, path.parent)
+    return values
+
+
+def _merge(tree: Tree, other: Tree, into: dict[str, Any], new: Mapping[str, Any], place: Place) -> None:
+    for key, value in new.items():
+        here = (*place, key)
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(tree, other, into[key], value, here)
+            continue
+        into[key] = value
+        for old in [mark for mark in tree.marks if mark[: len(here)] == here]:
+            del tree.marks[old]
+        tree.marks.update({mark: where for mark, where in other.marks.items() if mark[: len(here)] == here})
+        tree.marks.setdefault(here, other.mark(here))
+
+
+def shown(path: Path) -> str:
+    """A path as a person wants to read it: relative to the current folder where it lies inside."""
+    resolved = path.resolve()
+    return str(resolved.relative_to(Path.cwd()) if resolved.is_relative_to(Path.cwd()) else resolved)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return str(error).splitlines()[0]

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from mimicmotion.pose.detector import PersonDetector
+from mimicmotion.pose.estimation import estimate_frames
 from mimicmotion.pose.layout import NUM_KEYPOINTS
 from mimicmotion.pose.simcc import WholeBodyModel
 
-_FRAMES_AT_A_TIME = 64
+_FRAMES_AT_A_TIME = 32
 
 
 def find_poses(
@@ -26,17 +27,11 @@ def find_poses(
     new = [i for i in range(len(frames)) if i == 0 or not np.array_equal(frames[i], frames[i - 1])]
     keypoints = np.zeros((len(new), NUM_KEYPOINTS, 2), np.float32)
     confidences = np.zeros((len(new), NUM_KEYPOINTS), np.float32)
-    for begin in range(0, len(new), _FRAMES_AT_A_TIME):
-        part = [frames[i] for i in new[begin : begin + _FRAMES_AT_A_TIME]]
-        people = detector.detect(detector.prepare(part), part[0].shape[:2])
-        found = [i for i, one in enumerate(people) if len(one.boxes)]
-        if not found:
-            continue
-        boxes = np.stack([people[i].boxes[0] for i in found])
-        crops = np.concatenate(
-            [whole_body.prepare(part[i], box[None]) for i, box in zip(found, boxes, strict=True)]
-        )
-        where = begin + np.array(found)
-        keypoints[where], confidences[where] = whole_body.estimate(crops, boxes)
+    starts = range(0, len(new), _FRAMES_AT_A_TIME)
+    chunks = (np.stack([frames[i] for i in new[start : start + _FRAMES_AT_A_TIME]]) for start in starts)
+    for place, people in enumerate(estimate_frames(detector, whole_body, chunks)):
+        if people:
+            best = max(people, key=lambda person: person.box_score)
+            keypoints[place], confidences[place] = best.keypoints, best.confidences
     same_as = np.searchsorted(new, np.arange(len(frames)), side="right") - 1
     return keypoints[same_as], confidences[same_as]

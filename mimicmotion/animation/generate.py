@@ -1,0 +1,120 @@
+"""One video from a reference picture and driving poses: what the command and the animate stage share."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from mimicmotion.animation.preview import labelled_row
+from mimicmotion.diffusion.sampler import SamplerSettings
+from mimicmotion.guidance.drawing import GuidanceStyle, draw_pose
+from mimicmotion.pose.table import PoseTrack
+
+Progress = Callable[[int, int], None]
+
+
+class Pipeline(Protocol):
+    """The part of ``MimicMotionPipeline`` that is used here."""
+
+    def sample(
+        self,
+        image: np.ndarray,
+        poses: Iterable[np.ndarray],
+        *,
+        settings: SamplerSettings,
+        generator: torch.Generator,
+        progress: Progress | None,
+    ) -> torch.Tensor:
+        """Latents of all slots from the reference and drawn poses, the reference's own first."""
+
+    def decode(self, latents: torch.Tensor, chunk_size: int) -> Iterator[np.ndarray]:
+        """Frames without the reference slot, one after another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Performance:
+    """What shall be danced, by whom: all in pixels of the result.
+
+    Attributes:
+        reference: uint8 (h, w, 3); the result has its size.
+        reference_pose: the pose in the reference, a track of one frame.
+        driving: the pose of each frame of the result.
+        style: how poses are drawn; that of the checkpoint's training.
+    """
+
+    reference: np.ndarray
+    reference_pose: PoseTrack
+    driving: PoseTrack
+    style: GuidanceStyle
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the result."""
+        height, width = self.reference.shape[:2]
+        return height, width
+
+    def pose_pictures(self) -> Iterator[np.ndarray]:
+        """Drawn poses uint8 (3, h, w), the reference's own first; black where nobody was found."""
+        yield self._drawn(self.reference_pose, 0)
+        for frame in range(len(self.driving)):
+            yield self._drawn(self.driving, frame)
+
+    def _drawn(self, track: PoseTrack, frame: int) -> np.ndarray:
+        if not track.present[frame]:
+            return np.zeros((3, *self.size), np.uint8)
+        return draw_pose(track.keypoints[None, frame], track.confidences[None, frame], self.size, self.style)
+
+
+def generate(
+    pipeline: Pipeline,
+    performance: Performance,
+    settings: SamplerSettings,
+    seed: int,
+    decode_chunk: int = 8,
+    progress: Progress | None = None,
+) -> Iterator[np.ndarray]:
+    """Frames uint8 (h, w, 3), one for each driving pose; a chunk of them is in memory.
+
+    Args:
+        pipeline: a loaded ``MimicMotionPipeline``.
+        performance: the reference and the poses.
+        settings: how to sample.
+        seed: of all randomness; the same seed gives the same video.
+        decode_chunk: frames that the temporal decoder sees together.
+        progress: called with (tiles done, tiles of the whole run).
+    """
+    latents = pipeline.sample(
+        performance.reference,
+        performance.pose_pictures(),
+        settings=settings,
+        generator=torch.Generator().manual_seed(seed),
+        progress=progress,
+    )
+    yield from pipeline.decode(latents, decode_chunk)
+
+
+def side_by_side(
+    performance: Performance, generated: Iterable[np.ndarray], true: Iterable[np.ndarray] | None = None
+) -> Iterator[np.ndarray]:
+    """Frames of a comparison: reference, driving pose, generated and, where given, true, each labelled."""
+    poses = performance.pose_pictures()
+    next(poses)  # the reference's own
+    truths = iter(true) if true is not None else None
+    for pose, frame in zip(poses, generated, strict=True):
+        panels = {
+            "reference": performance.reference,
+            "driving pose": pose.transpose(1, 2, 0),
+            "generated": frame,
+        }
+        if truths is not None:
+            panels["true"] = next(truths)
+        yield labelled_row(panels)
+
+
+def device_and_dtype(wants_gpu: bool, precision: str) -> tuple[torch.device, torch.dtype]:
+    """The device and number type to work with."""
+    types = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    device = torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
+    return device, types[precision]

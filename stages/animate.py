@@ -1,0 +1,242 @@
+"""The animate stage: every test clip danced again by the trained model, from one picture of it.
+
+``mimicmotion stage animate configs/demo.yaml``
+
+The reference is a frame of the true video, the driving poses are its own, so the result can be compared
+with the truth frame by frame.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from mimicmotion.errors import RejectedItem
+from stages.contract import WHOLE, Dataset, Item, ItemStage, Report, Runtime
+
+if TYPE_CHECKING:
+    from mimicmotion.animation.checkpoint import CheckpointFacts
+    from mimicmotion.animation.generate import Performance, Pipeline
+    from mimicmotion.diffusion.sampler import SamplerSettings
+
+ANIMATIONS_SCHEMA = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("video_id", pa.string()),
+        ("num_frames", pa.int32()),
+        ("fps", pa.float64()),
+        ("width_px", pa.int32()),
+        ("height_px", pa.int32()),
+        ("seed", pa.int64()),
+        ("reference_frame", pa.int32()),
+        ("frames", pa.list_(pa.int32())),
+    ]
+)
+"""One row per generated clip; ``frames`` names the true frame of each generated one."""
+
+GENERATED_FILE, PREVIEW_FILE = "generated.mkv", "preview.mp4"
+_NUM_PICTURED = 6
+
+
+class AnimateRuntime(Runtime):
+    """How the animate stage runs."""
+
+    tile_batch_size: int = Field(1, ge=1, description="Tiles that the network sees at a time.")
+
+
+@dataclass
+class Pipelines:
+    """The pipeline of each checkpoint a worker was asked for; in practice there is one.
+
+    Attributes:
+        wants_gpu: work on the GPU.
+        precision: number type of the weights.
+    """
+
+    wants_gpu: bool
+    precision: str
+    _loaded: "dict[Path, tuple[Pipeline, CheckpointFacts]]" = field(default_factory=dict)
+
+    def at(self, checkpoint: Path) -> "tuple[Pipeline, CheckpointFacts]":
+        """The pipeline in a checkpoint folder, loaded on the first call, and what the folder says of it."""
+        if checkpoint not in self._loaded:
+            from mimicmotion.model.weights import load_pipeline
+
+            from mimicmotion.animation.checkpoint import read_checkpoint_facts
+            from mimicmotion.animation.generate import device_and_dtype
+
+            device, dtype = device_and_dtype(self.wants_gpu, self.precision)
+            pipeline = load_pipeline(checkpoint).to(device=device, dtype=dtype)
+            self._loaded[checkpoint] = pipeline, read_checkpoint_facts(checkpoint)
+        return self._loaded[checkpoint]
+
+
+class Animate(ItemStage):
+    """Generates every test clip from one frame of it and its poses."""
+
+    name: ClassVar[str] = "animate"
+    version: ClassVar[int] = 1
+    reads: ClassVar[tuple[str, ...]] = ("train", "clips", "decode", "pose")
+    schema: ClassVar[pa.Schema] = ANIMATIONS_SCHEMA
+
+    runtime: AnimateRuntime = AnimateRuntime()
+    num_steps: int = Field(25, ge=1, description="Denoising steps.")
+    schedule: Literal["karras", "align_your_steps"] = Field(
+        "karras", description="Noise levels: Karras as released, or SVD's Align-Your-Steps table."
+    )
+    sigma_max: float = Field(700.0, gt=0.002, description="First noise level of the Karras schedule.")
+    guidance: float = Field(2.0, ge=0, description="Guidance scale; at most 1 means a single pass.")
+    tile: int | None = Field(
+        None, ge=2, description="Slots of a tile, the reference included; null takes the training clip's."
+    )
+    overlap: int = Field(6, ge=0, description="Slots that neighbouring tiles share, the reference included.")
+    fusion: Literal["progressive", "release", "uniform", "none"] = Field(
+        "progressive", description="How predictions of overlapping tiles are joined."
+    )
+    noise: Literal["repeated", "independent", "reference"] = Field(
+        "repeated",
+        description="Starting noise: one tile's over and over, new for every frame, or the reference's.",
+    )
+    seed: int = Field(0, ge=0, description="Seed of the starting noise.")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Number type of weights and work."
+    )
+    decode_chunk: int = Field(8, ge=1, description="Frames that the temporal decoder sees together.")
+
+    def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:
+        """One item per kept test clip."""
+        checkpoint = inputs["train"].path(WHOLE, "checkpoint")
+        videos = {row["video_id"]: row for row in inputs["decode"].table().to_pylist()}
+        for clip in inputs["clips"].table().to_pylist():
+            if clip["kind"] != "test" or not clip["kept"]:
+                continue
+            video_id, video = clip["video_id"], videos[clip["video_id"]]
+            window = {name: clip[name] for name in ("first_frame", "num_frames", "step", "reference_frames")}
+            yield Item(
+                id=clip["clip_id"],
+                inputs={
+                    "checkpoint": inputs["train"].item_key(WHOLE),
+                    "video": inputs["decode"].item_key(video_id),
+                    "poses": inputs["pose"].item_key(video_id),
+                    # Its own window only: another test video leaves this item as it is.
+                    "window": json.dumps(window, sort_keys=True),
+                },
+                payload={
+                    "video_id": video_id,
+                    "checkpoint": checkpoint,
+                    "video": inputs["decode"].path(video_id, "video.mp4"),
+                    "poses": inputs["pose"].path(video_id, "table.parquet"),
+                    "video_frames": video["num_frames"],
+                    "video_size": (video["width_px"], video["height_px"]),
+                    "fps": video["fps"] / clip["step"],
+                    "reference_frame": clip["reference_frames"][0],
+                    "frames": list(
+                        range(
+                            clip["first_frame"],
+                            clip["first_frame"] + clip["num_frames"] * clip["step"],
+                            clip["step"],
+                        )
+                    ),
+                },
+                label=f"{Path(video['source']).name} {clip['clip_id']}",
+            )
+
+    def load(self) -> Pipelines:
+        """A holder that loads the checkpoint named by the first item."""
+        return Pipelines(self.runtime.gpus_per_worker > 0, self.precision)
+
+    def process(self, loaded: Pipelines, item: Item, folder: Path) -> pa.Table:
+        """Generate one clip; writes it without loss, and beside reference, pose and truth for a browser.
+
+        Raises:
+            RejectedItem: nobody is in the reference frame, or in any driving frame.
+        """
+        from mimicmotion.animation.generate import generate, side_by_side
+        from mimicmotion.video.files import iter_frames, write_lossless, write_preview
+
+        pipeline, facts = loaded.at(Path(item.payload["checkpoint"]))
+        performance, true = _performance(item, facts)
+        fps = item.payload["fps"]
+        frames = generate(pipeline, performance, self._settings(facts), self.seed, self.decode_chunk)
+        num_frames = write_lossless(folder / GENERATED_FILE, frames, fps)
+        generated = iter_frames(folder / GENERATED_FILE)
+        write_preview(folder / PREVIEW_FILE, side_by_side(performance, generated, true), fps)
+        height, width = performance.size
+        row = {
+            "clip_id": item.id,
+            "video_id": item.payload["video_id"],
+            "num_frames": num_frames,
+            "fps": fps,
+            "width_px": width,
+            "height_px": height,
+            "seed": self.seed,
+            "reference_frame": item.payload["reference_frame"],
+            "frames": item.payload["frames"],
+        }
+        return pa.Table.from_pylist([row], schema=ANIMATIONS_SCHEMA)
+
+    def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
+        """Log every preview as a video that plays in the page, and a picture of the first clips."""
+        from mimicmotion.animation.preview import grid
+        from mimicmotion.video.reader import VideoReader
+
+        rows: list[np.ndarray] = []
+        for clip_id in dataset.ids:
+            preview = dataset.path(clip_id, PREVIEW_FILE)
+            report.file(preview, f"previews/{clip_id}")
+            if len(rows) < _NUM_PICTURED:
+                reader = VideoReader(preview)
+                rows.append(reader.read([reader.num_frames // 2])[0])
+        if rows:
+            report.image("reference_pose_generated_true", grid(rows))
+
+    def _settings(self, facts: "CheckpointFacts") -> "SamplerSettings":
+        from mimicmotion.diffusion.sampler import SamplerSettings
+
+        return SamplerSettings(
+            num_steps=self.num_steps,
+            schedule=self.schedule,
+            sigma_max=self.sigma_max,
+            guidance_min=self.guidance,
+            guidance_max=self.guidance,
+            tile=facts.num_frames if self.tile is None else self.tile,
+            overlap=self.overlap,
+            fusion=self.fusion,
+            noise=self.noise,
+            fps=facts.fps,
+            motion_bucket_id=facts.motion_bucket,
+            tile_batch_size=self.runtime.tile_batch_size,
+        )
+
+
+def _performance(item: Item, facts: "CheckpointFacts") -> "tuple[Performance, np.ndarray]":
+    """What the model is to dance, and the true frames at the same size."""
+    from mimicmotion.animation.framing import framed_track, released_size
+    from mimicmotion.animation.generate import Performance
+    from mimicmotion.pose.table import read_track
+    from mimicmotion.video.framing import framing
+    from mimicmotion.video.reader import VideoReader
+
+    payload: Mapping[str, Any] = item.payload
+    width, height = payload["video_size"]
+    fit = framing((width, height), facts.sizes_px or [released_size(width, height)])
+    slots = [payload["reference_frame"], *payload["frames"]]
+    track = read_track(Path(payload["poses"]), payload["video_frames"], 0, width, height).select(slots)
+    if not track.present[0]:
+        raise RejectedItem(
+            "no_reference_pose", f"nobody is in frame {slots[0]}, which is the reference of {item.label}"
+        )
+    if not track.present[1:].any():
+        raise RejectedItem("no_driving_pose", f"nobody is in any of the driving frames of {item.label}")
+    track = framed_track(track, fit)
+    pictures = fit.frames(VideoReader(Path(payload["video"])).read(slots))
+    driving = track.select(range(1, len(track)))
+    performance = Performance(
+        reference=pictures[0], reference_pose=track.select([0]), driving=driving, style=facts.style
+    )
+    return performance, pictures[1:]

@@ -1,0 +1,307 @@
+"""The evaluate stage: generated and true test videos in, one row per score out.
+
+``mimicmotion stage evaluate configs/demo.yaml``
+
+Beside the model stand three floors that any model must be read against: copying the reference picture,
+the VAE's round trip of the true frames, and the truth one frame late.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from mimicmotion.errors import StageError
+from stages.contract import WHOLE, Context, Dataset, Report, Runtime, WholeStage
+from stages.generated_clips import GeneratedClip, generated_clips, read_generated, read_truth
+
+if TYPE_CHECKING:
+    import torch
+
+    from mimicmotion.metrics.features import VideoBackbone
+    from mimicmotion.metrics.scoreboard import Scoreboard
+    from mimicmotion.metrics.scores import Score
+    from mimicmotion.pose.detector import PersonDetector
+    from mimicmotion.pose.simcc import WholeBodyModel
+    from mimicmotion.pose.table import PoseTrack
+
+_LOG = logging.getLogger(__name__)
+
+SCORES_SCHEMA = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("method", pa.string()),
+        ("metric", pa.string()),
+        ("is_primary", pa.bool_()),
+        ("value", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("count", pa.int64()),
+        ("num_videos", pa.int32()),
+        ("protocol", pa.string()),
+        ("backbone_sha256", pa.string()),
+        ("note", pa.string()),
+    ]
+)
+"""One row per clip, method and metric, and one with clip_id ``summary`` over all clips.
+
+``value`` is null where a metric is absent; ``note`` says why.
+"""
+
+MODEL = "model"
+PICTURE_FILE = "best_and_worst.png"
+_NUM_PICTURED = 5
+_BACKBONE_FIELDS = ("fvd", "fid_vid", "fvd_small")
+
+
+class EvaluateRuntime(Runtime):
+    """How the evaluate stage runs."""
+
+    batch_size: int = Field(4, ge=1, description="Windows of frames that a video backbone sees at a time.")
+    allow_cpu: bool = Field(False, description="Go on with the CPU where ONNX Runtime cannot use the GPU.")
+
+
+class Evaluate(WholeStage):
+    """Measures generated test videos against the true ones under a named protocol."""
+
+    name: ClassVar[str] = "evaluate"
+    version: ClassVar[int] = 1
+    reads: ClassVar[tuple[str, ...]] = ("animate", "clips", "decode", "pose", "train")
+    schema: ClassVar[pa.Schema] = SCORES_SCHEMA
+
+    runtime: EvaluateRuntime = EvaluateRuntime()
+    protocol: str = Field(
+        "native", description="Protocol id: tiktok-335-340-256, tiktok-disco10-256 or native."
+    )
+    window: int | None = Field(
+        None, ge=2, description="Frames of a window for video metrics; null takes the protocol's 16."
+    )
+    primary_metric: str = Field("psnr", description="Metric that decides about the champion.")
+    fvd: Path | None = Field(None, description="I3D weights for FVD.")
+    fid_vid: Path | None = Field(None, description="3D ResNet-50 Kinetics weights for FID-VID.")
+    fvd_small: Path | None = Field(None, description="The embedded world's video network.")
+    detector: Path | None = Field(None, description="YOLOX graph for pose fidelity.")
+    wholebody: Path | None = Field(None, description="SimCC graph for pose fidelity.")
+    keypoint_threshold: float = Field(
+        0.3, ge=0, le=1, description="Points above this confidence in both poses are compared."
+    )
+    hand_threshold: float = Field(
+        0.5, ge=0, le=1, description="Hands whose smallest confidence exceeds this are cut out and compared."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        from mimicmotion.metrics.protocols import PROTOCOLS
+        from mimicmotion.metrics.scores import METRICS
+
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"protocol {self.protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
+        if self.primary_metric not in METRICS:
+            raise ValueError(
+                f"primary_metric {self.primary_metric!r} is unknown; choose one of {', '.join(METRICS)}"
+            )
+        if (self.detector is None) != (self.wholebody is None):
+            raise ValueError("detector and wholebody go together: give both for pose fidelity, or none")
+        if self.primary_metric in _BACKBONE_FIELDS and getattr(self, self.primary_metric) is None:
+            raise ValueError(
+                f"primary_metric {self.primary_metric!r} needs the weights in field of that name"
+            )
+        return self
+
+    def weight_files(self) -> dict[str, Path]:
+        """The backbones and pose models that are given."""
+        fields = (*_BACKBONE_FIELDS, "detector", "wholebody")
+        return {name: path for name in fields if (path := getattr(self, name)) is not None}
+
+    def run(self, inputs: Mapping[str, Dataset], folder: Path, context: Context) -> pa.Table:
+        """Score every generated clip; writes a picture of the best and worst."""
+        from mimicmotion.metrics.protocols import protocol_by_id
+        from mimicmotion.metrics.scoreboard import Scoreboard
+
+        protocol = protocol_by_id(self.protocol)
+        protocol = protocol if self.window is None else protocol.with_window(self.window)
+        clips = list(generated_clips(inputs))
+        if not clips:
+            raise StageError("there is no generated clip to evaluate: the animate stage kept none")
+        protocol.check_videos(clip.source_name for clip in clips)
+        device = self._device()
+        board = Scoreboard(protocol, self._backbones(device))
+        vae = _load_vae(inputs["train"].path(WHOLE, "checkpoint"), device)
+        models = self._pose_models()
+        for number, clip in enumerate(clips, start=1):
+            _LOG.info("clip %s (%d of %d)", clip.clip_id, number, len(clips))
+            self._score(board, clip, vae, models)
+        scores = board.scores()
+        _save_picture(folder / PICTURE_FILE, clips, scores, self.primary_metric)
+        rows = [
+            {**asdict(score), "is_primary": score.metric == self.primary_metric, "protocol": protocol.id}
+            for score in scores
+        ]
+        return pa.Table.from_pylist(rows, schema=SCORES_SCHEMA)
+
+    def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
+        """Log the score table, its numbers, and the best and worst clips."""
+        import cv2
+
+        from mimicmotion.metrics.scores import summary_markdown
+
+        table = dataset.table()
+        scores = scores_of(table)
+        summary = [score for score in scores if score.clip_id == "summary"]
+        report.metrics({f"{s.method}/{s.metric}": s.value for s in summary if s.value is not None})
+        report.table("scores", table)
+        report.text("scores.md", summary_markdown(scores, table["protocol"][0].as_py()))
+        picture = cv2.imread(str(dataset.path(WHOLE, PICTURE_FILE)))
+        if picture is not None:
+            report.image("best_and_worst", cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+
+    def _device(self) -> "torch.device":
+        import torch
+
+        wants_gpu = self.runtime.gpus_per_worker > 0
+        return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
+
+    def _backbones(self, device: "torch.device") -> dict[str, "VideoBackbone | str"]:
+        from mimicmotion.metrics.features import load_backbone
+
+        backbones: dict[str, VideoBackbone | str] = {}
+        for metric in _BACKBONE_FIELDS:
+            path: Path | None = getattr(self, metric)
+            if path is None:
+                backbones[metric] = f"absent: no weights in evaluate.{metric}"
+            else:
+                backbones[metric] = load_backbone(metric, path, device, self.runtime.batch_size)
+        return backbones
+
+    def _pose_models(self) -> "tuple[PersonDetector, WholeBodyModel] | None":
+        from mimicmotion.pose.detector import PersonDetector
+        from mimicmotion.pose.simcc import WholeBodyModel
+
+        if self.detector is None or self.wholebody is None:
+            return None
+        cuda, allow_cpu = self.runtime.gpus_per_worker > 0, self.runtime.allow_cpu
+        return (
+            PersonDetector.open(self.detector, cuda=cuda, allow_cpu=allow_cpu),
+            WholeBodyModel.open(self.wholebody, cuda=cuda, allow_cpu=allow_cpu),
+        )
+
+    def _score(
+        self,
+        board: "Scoreboard",
+        clip: GeneratedClip,
+        vae: Any,
+        models: "tuple[PersonDetector, WholeBodyModel] | None",
+    ) -> None:
+        true, late, reference, track = read_truth(clip)
+        generated = read_generated(clip)
+        made = {
+            MODEL: generated,
+            "copy_reference": np.repeat(reference[None], len(true), axis=0),
+            "vae_round_trip": _round_trip(vae, true),
+            "truth_one_frame_late": late,
+        }
+        board.add_video(clip.clip_id, true, made)
+        for method, frames in made.items():
+            self._score_hands(board, clip, method, true, frames, track)
+        if models is not None:
+            for method, frames in {**made, "truth": true}.items():
+                self._score_pose(board, clip, method, frames, track, models)
+
+    def _score_hands(
+        self,
+        board: "Scoreboard",
+        clip: GeneratedClip,
+        method: str,
+        true: np.ndarray,
+        frames: np.ndarray,
+        track: "PoseTrack",
+    ) -> None:
+        from mimicmotion.metrics.hand_crops import hand_scores
+
+        usable = track.hand_confidences > self.hand_threshold
+        psnrs, ssims = hand_scores(true, frames, track.hand_boxes, usable)
+        for metric, values in (("hand_psnr", psnrs), ("hand_ssim", ssims)):
+            if len(values):
+                board.add(clip.clip_id, method, metric, values.mean(), len(values))
+            else:
+                board.add(clip.clip_id, method, metric, np.nan, 0, "no hand is confident enough")
+
+    def _score_pose(
+        self,
+        board: "Scoreboard",
+        clip: GeneratedClip,
+        method: str,
+        frames: np.ndarray,
+        track: "PoseTrack",
+        models: "tuple[PersonDetector, WholeBodyModel]",
+    ) -> None:
+        from mimicmotion.metrics.pose_fidelity import pose_fidelity
+        from mimicmotion.metrics.redetection import find_poses
+
+        found, confidences = find_poses(list(frames), *models)
+        parts = pose_fidelity(track.keypoints, track.confidences, found, confidences, self.keypoint_threshold)
+        for part, result in parts.items():
+            note = None if result.num_points else "no point is confident in both poses"
+            board.add(clip.clip_id, method, f"pose_error_{part}", result.error, result.num_points, note)
+            board.add(clip.clip_id, method, f"pose_pck_{part}", result.pck, result.num_points, note)
+            note = None if result.num_wanted else "no driving point is confident"
+            board.add(clip.clip_id, method, f"pose_found_{part}", result.found, result.num_wanted, note)
+
+
+def scores_of(table: pa.Table) -> list["Score"]:
+    """The scores in a table of this stage."""
+    from mimicmotion.metrics.scores import Score
+
+    names = Score.__dataclass_fields__
+    return [Score(**{name: row[name] for name in names}) for row in table.to_pylist()]
+
+
+def _load_vae(checkpoint: Path, device: "torch.device") -> Any:
+    from diffusers import AutoencoderKLTemporalDecoder
+
+    vae = AutoencoderKLTemporalDecoder.from_pretrained(checkpoint / "vae")
+    return vae.eval().requires_grad_(False).to(device)
+
+
+def _round_trip(vae: Any, true: np.ndarray) -> np.ndarray:
+    """What the VAE alone makes of the true frames: no model that uses it can be better."""
+    import torch
+
+    from mimicmotion.model.latents import decode_frames, encode_frames
+
+    made: list[np.ndarray] = []
+    for begin in range(0, len(true), 8):
+        pixels = torch.from_numpy(true[begin : begin + 8]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        latents = encode_frames(vae, pixels) * vae.config.scaling_factor
+        made.extend(decode_frames(vae, latents))
+    return np.stack(made)
+
+
+def _save_picture(path: Path, clips: list[GeneratedClip], scores: list["Score"], primary: str) -> None:
+    """A picture of the best and the worst clips by the primary metric, the middle frame of each."""
+    import cv2
+
+    from mimicmotion.animation.preview import grid, labelled_row
+    from mimicmotion.metrics.scores import METRICS
+
+    by_clip = {s.clip_id: s.value for s in scores if s.method == MODEL and s.metric == primary}
+    if not by_clip.keys() & {clip.clip_id for clip in clips}:
+        primary = "psnr"  # a distance between sets of videos says nothing about one of them
+        by_clip = {s.clip_id: s.value for s in scores if s.method == MODEL and s.metric == primary}
+    known = [clip for clip in clips if by_clip.get(clip.clip_id) is not None]
+    known.sort(key=lambda clip: by_clip[clip.clip_id] or 0.0, reverse=METRICS[primary].higher_is_better)
+    chosen = known if len(known) <= 2 * _NUM_PICTURED else known[:_NUM_PICTURED] + known[-_NUM_PICTURED:]
+    rows = []
+    for clip in chosen:
+        true, _, reference, _ = read_truth(clip)
+        middle = len(true) // 2
+        value = f"{primary} {by_clip[clip.clip_id]:.{METRICS[primary].digits}f}"
+        panels = {"reference": reference, value: read_generated(clip)[middle], "true": true[middle]}
+        rows.append(labelled_row(panels))
+    if rows:
+        cv2.imwrite(str(path), cv2.cvtColor(grid(rows), cv2.COLOR_RGB2BGR))

@@ -1,0 +1,197 @@
+"""The register stage: the trained checkpoint becomes a version of a named model, with aliases.
+
+``mimicmotion stage register configs/demo.yaml``
+
+Every version becomes ``candidate``. It becomes ``champion`` when there is none, or when its primary metric is
+better than the champion's by more than the champion's interval, under the same protocol and on the same data.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pyarrow as pa
+from pydantic import Field
+
+from mimicmotion.errors import StageError
+from stages.contract import WHOLE, Context, Dataset, Report, WholeStage
+
+_LOG = logging.getLogger(__name__)
+
+MODELS_SCHEMA = pa.schema(
+    [
+        ("name", pa.string()),
+        ("version", pa.string()),
+        ("aliases", pa.list_(pa.string())),
+        ("primary_metric", pa.string()),
+        ("value", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("protocol", pa.string()),
+        ("data_key", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+"""One row: the registered version, and why it did or did not become champion."""
+
+CANDIDATE, CHAMPION = "candidate", "champion"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a version scored, as its tags keep it.
+
+    Attributes:
+        metric: name of the primary metric.
+        value: of the model.
+        low, high: interval; None with one test video.
+        protocol: id of the protocol.
+        data_key: content key of the test clips.
+    """
+
+    metric: str
+    value: float
+    low: float | None
+    high: float | None
+    protocol: str
+    data_key: str
+
+    def tags(self) -> dict[str, str]:
+        """As text, for a registry."""
+        numbers = {"value": self.value, "low": self.low, "high": self.high}
+        known = {name: repr(number) for name, number in numbers.items() if number is not None}
+        named = {f"primary_{name}": text for name, text in known.items()}
+        return {
+            "primary_metric": self.metric,
+            "protocol": self.protocol,
+            "data_key": self.data_key,
+            **named,
+        }
+
+    @classmethod
+    def of(cls, tags: Mapping[str, str]) -> "Standing | None":
+        """The standing that a version's tags keep; None where they lack it."""
+        if not {"primary_metric", "primary_value", "protocol", "data_key"} <= tags.keys():
+            return None
+        low, high = tags.get("primary_low"), tags.get("primary_high")
+        return cls(
+            tags["primary_metric"],
+            float(tags["primary_value"]),
+            None if low is None else float(low),
+            None if high is None else float(high),
+            tags["protocol"],
+            tags["data_key"],
+        )
+
+
+class Register(WholeStage):
+    """Keeps the trained checkpoint as a version of a named model."""
+
+    name: ClassVar[str] = "register"
+    version: ClassVar[int] = 1
+    reads: ClassVar[tuple[str, ...]] = ("train", "evaluate", "clips")
+    schema: ClassVar[pa.Schema] = MODELS_SCHEMA
+
+    model_name: str = Field("mimicmotion", min_length=1, description="Name of the model in the registry.")
+
+    def run(self, inputs: Mapping[str, Dataset], folder: Path, context: Context) -> pa.Table:
+        """Register the checkpoint and decide about its aliases.
+
+        Raises:
+            StageError: there is no registry, or the primary metric could not be measured.
+        """
+        if context.registry is None:
+            raise StageError("register needs a model registry: set mlflow in the config")
+        registry = context.registry
+        standing = _standing(inputs)
+        checkpoint_key = inputs["train"].item_key(WHOLE)
+        tags = {
+            **standing.tags(),
+            "checkpoint_key": checkpoint_key,
+            "scores_key": inputs["evaluate"].item_key(WHOLE),
+        }
+        description = f"{standing.metric} {standing.value:.4g} under protocol {standing.protocol}"
+        checkpoint = inputs["train"].path(WHOLE, "checkpoint")
+        wins, reason = _wins(standing, checkpoint_key, registry.tags(self.model_name, CHAMPION))
+        version = registry.register(self.model_name, checkpoint, tags, description)
+        aliases = [CANDIDATE, CHAMPION] if wins else [CANDIDATE]
+        for alias in aliases:
+            registry.set_alias(self.model_name, alias, version)
+        _LOG.info("%s version %s: %s; %s", self.model_name, version, " and ".join(aliases), reason)
+        row = {
+            "name": self.model_name,
+            "version": version,
+            "aliases": aliases,
+            "primary_metric": standing.metric,
+            "value": standing.value,
+            "low": standing.low,
+            "high": standing.high,
+            "protocol": standing.protocol,
+            "data_key": standing.data_key,
+            "reason": reason,
+        }
+        return pa.Table.from_pylist([row], schema=MODELS_SCHEMA)
+
+    def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
+        """Log which version it is and why it is, or is not, champion."""
+        row = dataset.table().to_pylist()[0]
+        lines = [
+            f"# {row['name']} version {row['version']}",
+            "",
+            f"Aliases: {', '.join(row['aliases'])}. {row['reason']}",
+            "",
+            f"Primary metric: {row['primary_metric']} {row['value']:.4g} under protocol `{row['protocol']}`, "
+            f"test data `{row['data_key']}`.",
+        ]
+        report.text("registered.md", "\n".join(lines) + "\n")
+
+
+def _standing(inputs: Mapping[str, Dataset]) -> Standing:
+    scores = inputs["evaluate"].table().to_pylist()
+    primary = [
+        row
+        for row in scores
+        if row["is_primary"] and row["clip_id"] == "summary" and row["method"] == "model"
+    ]
+    if not primary or primary[0]["value"] is None:
+        why = primary[0]["note"] if primary else "it is not in the scores"
+        raise StageError(
+            f"the primary metric of the evaluate stage has no value ({why}); choose another primary_metric"
+        )
+    row = primary[0]
+    return Standing(
+        row["metric"], row["value"], row["low"], row["high"], row["protocol"], _data_key(inputs["clips"])
+    )
+
+
+def _data_key(clips: Dataset) -> str:
+    """Key of the test clips alone: training clips do not decide what scores mean."""
+    test = [row for row in clips.table().to_pylist() if row["kind"] == "test" and row["kept"]]
+    names = ("video_id", "first_frame", "num_frames", "step", "reference_frames")
+    windows = sorted([row[name] for name in names] for row in test)
+    return hashlib.sha256(json.dumps(windows).encode()).hexdigest()[:16]
+
+
+def _wins(standing: Standing, key: str, champion: Mapping[str, str] | None) -> tuple[bool, str]:
+    """Whether a version becomes champion, and a sentence that says why."""
+    from mimicmotion.metrics.scores import beats
+
+    if champion is None:
+        return True, "There was no champion."
+    if champion.get("checkpoint_key") == key:
+        return True, "It is the champion already."
+    best = Standing.of(champion)
+    if best is None:
+        return False, "The champion's tags do not say what it scored, so nothing can be compared with it."
+    for name in ("metric", "protocol", "data_key"):
+        ours, theirs = getattr(standing, name), getattr(best, name)
+        if ours != theirs:
+            return False, f"The champion was measured with {name} {theirs}, this version with {ours}."
+    against = f"{best.value:.4g}" + ("" if best.low is None else f" [{best.low:.4g}, {best.high:.4g}]")
+    if beats(standing.metric, standing.value, best.value, best.low, best.high):
+        return True, f"Its {standing.metric} of {standing.value:.4g} beats the champion's {against}."
+    return False, f"Its {standing.metric} of {standing.value:.4g} does not beat the champion's {against}."

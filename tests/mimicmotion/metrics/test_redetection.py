@@ -1,0 +1,49 @@
+"""Poses are found again in generated frames."""
+
+import numpy as np
+
+from mimicmotion.metrics.redetection import find_poses
+from mimicmotion.pose.detector import Detections
+
+
+class FakeDetector:
+    """Finds one person in bright frames, and a worse one beside."""
+
+    def __init__(self):
+        self.seen = 0
+
+    def prepare(self, frames):
+        return np.stack(list(frames))
+
+    def detect(self, prepared, frame_size):
+        self.seen += len(prepared)
+        boxes = np.array([[0, 0, 9, 9], [1, 1, 5, 5]], np.float32)
+        scores = np.array([0.9, 0.4], np.float32)
+        bright = [frame.mean() > 100 for frame in prepared]
+        return [Detections(boxes[: 2 * b], scores[: 2 * b]) for b in bright]
+
+
+class FakeWholeBody:
+    """Puts every point at the brightness of the frame; the second person's confidence is lower."""
+
+    def prepare(self, frame, boxes):
+        return np.full((len(boxes), 3, 2, 2), frame.mean(), np.float32)
+
+    def estimate(self, crops, boxes):
+        keypoints = np.ones((len(crops), 133, 2), np.float32) * crops.mean((1, 2, 3))[:, None, None]
+        return keypoints, np.ones((len(crops), 133), np.float32) * (boxes[:, 2:3] / 10)
+
+
+def test_the_best_person_is_taken_and_nobody_has_no_confidence():
+    detector = FakeDetector()
+    frames = [np.full((10, 10, 3), level, np.uint8) for level in (200, 200, 10, 150)]
+    keypoints, confidences = find_poses(frames, detector, FakeWholeBody())
+    assert keypoints[:, 0, 0].tolist() == [200, 200, 0, 150]
+    np.testing.assert_allclose(confidences[:, 5], [0.9, 0.9, 0, 0.9])
+    assert detector.seen == 3  # the repeated frame is not looked at again
+
+
+def test_long_videos_go_through_in_parts():
+    frames = [np.full((10, 10, 3), 101 + i, np.uint8) for i in range(70)]
+    keypoints, _ = find_poses(frames, FakeDetector(), FakeWholeBody())
+    assert keypoints[:, 0, 0].tolist() == list(range(101, 171))

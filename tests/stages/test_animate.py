@@ -1,0 +1,196 @@
+"""The animate stage as a plain function: a fake pipeline dances the real files."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mimicmotion.animation.checkpoint import CheckpointFacts
+from mimicmotion.errors import RejectedItem
+from mimicmotion.pose.people import Person
+from mimicmotion.pose.table import PosesInfo, poses_table
+from mimicmotion.video.files import iter_frames, write_preview
+from stages.animate import ANIMATIONS_SCHEMA, Animate
+
+SIZE = (32, 48)
+NUM_FRAMES = 12
+
+
+class FakePipeline:
+    """Gives back the reference, one level brighter for each frame; remembers what it was shown."""
+
+    def sample(self, image, poses, *, settings, generator, progress):
+        self.poses = list(poses)
+        self.settings = settings
+        self.noise = generator.initial_seed()
+        return image, len(self.poses)
+
+    def decode(self, latents, chunk_size):
+        image, num_slots = latents
+        for i in range(1, num_slots):
+            yield np.clip(image.astype(int) + i, 0, 255).astype(np.uint8)
+
+
+class FakePipelines:
+    def __init__(self, sizes=((16, 24),)):
+        self.pipeline = FakePipeline()
+        self.facts = CheckpointFacts(sizes_px=sizes, num_frames=8, fps=6.0)
+
+    def at(self, checkpoint):
+        return self.pipeline, self.facts
+
+
+class FakeDataset:
+    def __init__(self, rows, files=None):
+        self.rows, self.files = rows, files or {}
+        self.key = "dataset"
+        self.ids = tuple(sorted(rows))
+
+    def item_key(self, item_id):
+        return f"key of {item_id}"
+
+    def path(self, item_id, name):
+        return self.files[item_id, name]
+
+    def item_table(self, item_id):
+        return pa.Table.from_pylist(self.rows[item_id])
+
+    def table(self):
+        return pa.concat_tables(self.item_table(i) for i in self.ids)
+
+
+def person(shift):
+    keypoints = np.random.default_rng(0).uniform(8, 24, (133, 2)) + np.array([0, shift])
+    box = np.array([4, 4, 28, 44], np.float32)
+    return Person(box, 0.9, keypoints.astype(np.float32), np.ones(133, np.float32))
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    rng = np.random.default_rng(0)
+    frames = np.repeat(rng.integers(0, 200, (1, 6, 4, 3)), NUM_FRAMES, axis=0).repeat(8, 1).repeat(8, 2)
+    write_preview(tmp_path / "video.mp4", frames.astype(np.uint8), 12)
+    info = PosesInfo(video_id="v", width_px=32, height_px=48, fps=12, num_frames=NUM_FRAMES, models={})
+    people = [[] if i == 5 else [(0, person(i))] for i in range(NUM_FRAMES)]
+    pq.write_table(poses_table(info, people), tmp_path / "table.parquet")
+    window = {"first_frame": 1, "num_frames": 5, "step": 2, "reference_frames": [0]}
+    clips = [
+        {"clip_id": "test-v", "video_id": "v", "kind": "test", "kept": True, **window},
+        {"clip_id": "train-v", "video_id": "v", "kind": "train", "kept": True, **window},
+        {"clip_id": "test-bad", "video_id": "v", "kind": "test", "kept": False, **window},
+    ]
+    video = {"video_id": "v", "source": "a/dancer.mp4", "width_px": 32, "height_px": 48, "fps": 12.0}
+    video["num_frames"] = NUM_FRAMES
+    return {
+        "train": FakeDataset({"all": [{}]}, {("all", "checkpoint"): tmp_path / "checkpoint"}),
+        "clips": FakeDataset({"all": clips}),
+        "decode": FakeDataset({"v": [video]}, {("v", "video.mp4"): tmp_path / "video.mp4"}),
+        "pose": FakeDataset({"v": []}, {("v", "table.parquet"): tmp_path / "table.parquet"}),
+    }
+
+
+def only_item(inputs, stage=None):
+    items = list((stage or Animate()).items(inputs))
+    assert [item.id for item in items] == ["test-v"]
+    return items[0]
+
+
+def test_one_item_per_kept_test_clip_keyed_by_its_own_window(inputs):
+    item = only_item(inputs)
+    assert item.label == "dancer.mp4 test-v"
+    assert item.payload["frames"] == [1, 3, 5, 7, 9]
+    assert item.payload["fps"] == 6.0
+    inputs["clips"].rows["all"].append({**inputs["clips"].rows["all"][0], "clip_id": "test-w", "kept": False})
+    assert only_item(inputs).inputs == item.inputs
+    inputs["clips"].rows["all"][0]["first_frame"] = 0
+    assert only_item(inputs).inputs != item.inputs
+
+
+def test_a_clip_is_generated_at_the_size_of_the_checkpoint(inputs, tmp_path):
+    loaded, folder = FakePipelines(), tmp_path / "out"
+    folder.mkdir()
+    table = Animate(seed=3, num_steps=2).process(loaded, only_item(inputs), folder)
+    assert table.schema.equals(ANIMATIONS_SCHEMA)
+    row = table.to_pylist()[0]
+    assert (row["width_px"], row["height_px"], row["num_frames"], row["fps"]) == (16, 24, 5, 6.0)
+    assert row["frames"] == [1, 3, 5, 7, 9]
+    generated = np.stack(list(iter_frames(folder / "generated.mkv")))
+    assert generated.shape == (5, 24, 16, 3)
+    assert (np.diff(generated.astype(int), axis=0) == 1).all()  # stored without loss
+    settings = loaded.pipeline.settings
+    assert (settings.num_steps, settings.tile, settings.fps) == (2, 8, 6.0)
+    assert loaded.pipeline.noise == 3
+
+
+def test_slot_0_holds_the_pose_of_the_reference_and_absent_people_are_black(inputs, tmp_path):
+    loaded = FakePipelines()
+    Animate().process(loaded, only_item(inputs), tmp_path)
+    poses = loaded.pipeline.poses
+    assert len(poses) == 6
+    assert poses[0].shape == (3, 24, 16)
+    assert poses[0].max() > 0
+    assert poses[3].max() == 0  # frame 5 has nobody
+    heights = [np.argwhere(pose.max(0))[:, 0].mean() for pose in (poses[0], poses[1], poses[5])]
+    assert heights[0] < heights[1] < heights[2]
+
+
+def test_the_preview_shows_four_panels_and_plays(inputs, tmp_path):
+    Animate().process(FakePipelines(), only_item(inputs), tmp_path)
+    import av
+
+    with av.open(str(tmp_path / "preview.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.pix_fmt, stream.average_rate) == (
+            "h264",
+            "yuv420p",
+            Fraction(6),
+        )
+        assert stream.frames == 5
+        assert stream.width >= 4 * 16 * 16
+
+
+def test_the_same_item_gives_the_same_bytes(inputs, tmp_path):
+    content = []
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        Animate().process(FakePipelines(), only_item(inputs), folder)
+        content.append({file.name: file.read_bytes() for file in sorted(folder.iterdir())})
+    assert content[0] == content[1]
+
+
+def test_a_reference_with_nobody_is_rejected_with_its_reason(inputs, tmp_path):
+    inputs["clips"].rows["all"][0]["reference_frames"] = [5]
+    with pytest.raises(RejectedItem, match="nobody is in frame 5") as caught:
+        Animate().process(FakePipelines(), only_item(inputs), tmp_path)
+    assert caught.value.code == "no_reference_pose"
+
+
+def test_driving_frames_with_nobody_are_rejected(inputs, tmp_path):
+    inputs["clips"].rows["all"][0].update(first_frame=5, num_frames=1)
+    with pytest.raises(RejectedItem, match="nobody is in any of the driving frames") as caught:
+        Animate().process(FakePipelines(), only_item(inputs), tmp_path)
+    assert caught.value.code == "no_driving_pose"
+
+
+class FakeReport:
+    def __init__(self):
+        self.files, self.images = [], {}
+
+    def file(self, path, folder=""):
+        self.files.append(f"{folder}/{Path(path).name}")
+
+    def image(self, name, image, step=None):
+        self.images[name] = image
+
+
+def test_previews_and_a_grid_are_shown(inputs, tmp_path):
+    Animate().process(FakePipelines(), only_item(inputs), tmp_path)
+    report = FakeReport()
+    dataset = FakeDataset({"test-v": [{}]}, {("test-v", "preview.mp4"): tmp_path / "preview.mp4"})
+    Animate().show(dataset, inputs, report)
+    assert report.files == ["previews/test-v/preview.mp4"]
+    assert report.images["reference_pose_generated_true"].ndim == 3

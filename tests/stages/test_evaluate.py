@@ -1,0 +1,209 @@
+"""The evaluate stage as a plain function: the table, its floors, and frames that must pair."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save_file
+
+from mimicmotion.errors import DataError, InputError, StageError
+from mimicmotion.metrics.small_video_net import SmallVideoNet
+from mimicmotion.pose.people import Person
+from mimicmotion.pose.table import PosesInfo, poses_table
+from mimicmotion.video.files import write_lossless, write_preview
+from mimicmotion.video.reader import VideoReader
+from stages import evaluate
+from stages.evaluate import SCORES_SCHEMA, Evaluate
+
+WIDTH, HEIGHT, NUM_FRAMES = 32, 48, 14
+
+
+class FakeDataset:
+    def __init__(self, tables, files=None):
+        self.tables, self.files = tables, files or {}
+        self.ids = tuple(sorted(tables))
+
+    def path(self, item_id, name):
+        return self.files[item_id, name]
+
+    def item_table(self, item_id):
+        table = self.tables[item_id]
+        return table if isinstance(table, pa.Table) else pa.Table.from_pylist(table)
+
+    def table(self):
+        return pa.concat_tables(self.item_table(i) for i in self.ids)
+
+
+class FakeVae:
+    """Loses one level of brightness on its way."""
+
+    class config:  # noqa: N801
+        scaling_factor = 0.18215
+
+
+def round_trip(vae, true):
+    return np.maximum(true, 1) - 1
+
+
+class FakeContext:
+    report = launch = state = registry = None
+
+
+def true_video(path, seed):
+    rng = np.random.default_rng(seed)
+    still = rng.integers(40, 200, (1, HEIGHT // 8, WIDTH // 8, 3)).repeat(8, 1).repeat(8, 2)
+    frames = np.repeat(still, NUM_FRAMES, axis=0).astype(np.uint8)
+    for i, frame in enumerate(frames):
+        frame[i : i + 12, 6:20] = (250, 240, 10)
+    write_preview(path, frames, 12)
+
+
+def person(shift):
+    keypoints = np.random.default_rng(0).uniform(4, 28, (133, 2)) + np.array([0, shift])
+    box = np.array([2, 2, 30, 46], np.float32)
+    return Person(box, 0.9, keypoints.astype(np.float32), np.ones(133, np.float32))
+
+
+def make_inputs(
+    folder: Path, names=("a", "b"), change=lambda frames: np.clip(frames.astype(int) + 6, 0, 255)
+):
+    clips, animate, decode, pose = [], {}, {}, {}
+    files: dict = {"animate": {}, "decode": {}}
+    for seed, name in enumerate(names):
+        true_video(folder / f"{name}.mp4", seed)
+        frames = list(range(1, 13))
+        clip_id = f"clip-{name}"
+        true = VideoReader(folder / f"{name}.mp4").read(frames)
+        write_lossless(folder / f"{name}.mkv", change(true).astype(np.uint8), 12)
+        window = {"first_frame": 1, "num_frames": 12, "step": 1, "reference_frames": [0]}
+        clips.append({"clip_id": clip_id, "video_id": name, "kind": "test", "kept": True, **window})
+        row = {"clip_id": clip_id, "video_id": name, "width_px": WIDTH, "height_px": HEIGHT}
+        animate[clip_id] = [{**row, "frames": frames, "reference_frame": 0}]
+        decode[name] = [
+            {"source": f"x/{name}.mp4", "width_px": WIDTH, "height_px": HEIGHT, "num_frames": NUM_FRAMES}
+        ]
+        info = PosesInfo(
+            video_id=name, width_px=WIDTH, height_px=HEIGHT, fps=12, num_frames=NUM_FRAMES, models={}
+        )
+        pose[name] = poses_table(info, [[(0, person(i))] for i in range(NUM_FRAMES)])
+        files["animate"][clip_id, "generated.mkv"] = folder / f"{name}.mkv"
+        files["decode"][name, "video.mp4"] = folder / f"{name}.mp4"
+    return {
+        "animate": FakeDataset(animate, files["animate"]),
+        "clips": FakeDataset({"all": clips}),
+        "decode": FakeDataset(decode, files["decode"]),
+        "pose": FakeDataset(pose),
+        "train": FakeDataset({"all": [{}]}, {("all", "checkpoint"): folder / "checkpoint"}),
+    }
+
+
+@pytest.fixture(autouse=True)
+def no_real_vae(monkeypatch):
+    monkeypatch.setattr(evaluate, "_load_vae", lambda checkpoint, device: FakeVae())
+    monkeypatch.setattr(evaluate, "_round_trip", round_trip)
+
+
+def summary(table):
+    rows = [row for row in table.to_pylist() if row["clip_id"] == "summary"]
+    return {(row["method"], row["metric"]): row for row in rows}
+
+
+def test_the_table_holds_the_model_and_every_floor(tmp_path):
+    table = Evaluate().run(make_inputs(tmp_path), tmp_path, FakeContext())
+    assert table.schema.equals(SCORES_SCHEMA)
+    rows = summary(table)
+    methods = {"model", "copy_reference", "vae_round_trip", "truth_one_frame_late"}
+    assert {method for method, _ in rows} == methods
+    psnr = {method: rows[method, "psnr"]["value"] for method in methods}
+    assert psnr["vae_round_trip"] > psnr["model"] > psnr["truth_one_frame_late"] > psnr["copy_reference"]
+    row = rows["model", "psnr"]
+    assert row["low"] <= row["value"] <= row["high"]
+    assert (row["num_videos"], row["count"], row["protocol"], row["is_primary"]) == (2, 24, "native", True)
+    assert rows["model", "hand_psnr"]["count"] == 2 * 24
+    assert not rows["model", "ssim"]["is_primary"]
+
+
+def test_a_missing_backbone_is_absent_with_its_reason_and_a_given_one_named(tmp_path):
+    torch.manual_seed(0)
+    weights = tmp_path / "net.safetensors"
+    save_file(SmallVideoNet().state_dict(), weights)
+    stage = Evaluate(fvd_small=weights, window=8)
+    assert stage.weight_files() == {"fvd_small": weights}
+    rows = summary(stage.run(make_inputs(tmp_path), tmp_path, FakeContext()))
+    assert rows["model", "fvd"]["value"] is None
+    assert "absent: no weights in evaluate.fvd" in rows["model", "fvd"]["note"]
+    assert len(rows["model", "fvd_small"]["backbone_sha256"]) == 64
+    assert rows["model", "fvd_small"]["value"] > 0
+    assert rows["model", "fvd_small"]["protocol"] == "native-w8"
+
+
+def test_a_clip_generated_from_other_frames_is_refused(tmp_path):
+    inputs = make_inputs(tmp_path, ("a",))
+    inputs["animate"].tables["clip-a"][0]["frames"] = list(range(2, 14))
+    with pytest.raises(DataError, match="compared with the wrong ones"):
+        Evaluate().run(inputs, tmp_path, FakeContext())
+
+
+def test_a_missing_frame_is_refused(tmp_path):
+    inputs = make_inputs(tmp_path, ("a",), change=lambda frames: frames[:-1])
+    with pytest.raises(DataError, match="holds 11 frames of 32x48"):
+        Evaluate().run(inputs, tmp_path, FakeContext())
+
+
+def test_a_protocol_with_a_list_wants_its_videos(tmp_path):
+    with pytest.raises(InputError, match="missing: 00335"):
+        Evaluate(protocol="tiktok-335-340-256").run(make_inputs(tmp_path), tmp_path, FakeContext())
+
+
+def test_nothing_generated_stops_the_stage(tmp_path):
+    inputs = make_inputs(tmp_path)
+    inputs["animate"] = FakeDataset({})
+    with pytest.raises(StageError, match="no generated clip"):
+        Evaluate().run(inputs, tmp_path, FakeContext())
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"protocol": "tiktok"}, "choose one of tiktok-335-340-256"),
+        ({"primary_metric": "fid"}, "choose one of psnr"),
+        ({"primary_metric": "fvd"}, "needs the weights"),
+        ({"detector": Path("d.onnx")}, "go together"),
+    ],
+)
+def test_fields_that_do_not_fit_are_refused(fields, message):
+    with pytest.raises(ValidationError, match=message):
+        Evaluate(**fields)
+
+
+class FakeReport:
+    def __init__(self):
+        self.logged, self.texts, self.images, self.tables = {}, {}, {}, {}
+
+    def metrics(self, values, step=0):
+        self.logged.update(values)
+
+    def table(self, name, table):
+        self.tables[name] = table
+
+    def text(self, name, text):
+        self.texts[name] = text
+
+    def image(self, name, image, step=None):
+        self.images[name] = image
+
+
+def test_the_score_table_is_shown(tmp_path):
+    inputs = make_inputs(tmp_path)
+    table = Evaluate().run(inputs, tmp_path, FakeContext())
+    report = FakeReport()
+    dataset = FakeDataset({"all": table}, {("all", "best_and_worst.png"): tmp_path / "best_and_worst.png"})
+    Evaluate().show(dataset, inputs, report)
+    assert report.logged["model/psnr"] == summary(table)["model", "psnr"]["value"]
+    assert "model/fvd" not in report.logged
+    assert "| PSNR dB ↑ |" in report.texts["scores.md"]
+    assert report.images["best_and_worst"].shape[0] > 2 * 300
+    assert report.tables["scores"].num_rows == table.num_rows

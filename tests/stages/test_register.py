@@ -1,0 +1,147 @@
+"""The register stage: candidate always, champion only when it is earned."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from mimicmotion.errors import StageError
+from stages.register import MODELS_SCHEMA, Register
+
+
+class FakeRegistry:
+    def __init__(self):
+        self.versions, self.aliases = [], {}
+
+    def register(self, name, folder, tags, description):
+        for number, (_, known) in enumerate(self.versions, start=1):
+            if known["checkpoint_key"] == tags["checkpoint_key"]:
+                self.versions[number - 1] = (folder, tags)
+                return str(number)
+        self.versions.append((folder, tags))
+        return str(len(self.versions))
+
+    def tags(self, name, alias):
+        version = self.aliases.get(alias)
+        return None if version is None else self.versions[int(version) - 1][1]
+
+    def set_alias(self, name, alias, version):
+        self.aliases[alias] = version
+
+
+class FakeContext:
+    report = launch = state = None
+
+    def __init__(self, registry):
+        self.registry = registry
+
+
+class FakeDataset:
+    def __init__(self, rows, key="k", files=None):
+        self.rows, self.key_of_item, self.files = rows, key, files or {}
+        self.ids = ("all",)
+
+    def item_key(self, item_id):
+        return self.key_of_item
+
+    def path(self, item_id, name):
+        return self.files[name]
+
+    def table(self):
+        return pa.Table.from_pylist(self.rows)
+
+
+def make_inputs(checkpoint, value, low=None, high=None, metric="psnr", protocol="native", first_frame=0):
+    score = {"clip_id": "summary", "method": "model", "metric": metric, "is_primary": True, "value": value}
+    score |= {"low": low, "high": high, "protocol": protocol, "note": None}
+    floor = {**score, "method": "copy_reference", "value": 1.0}
+    clip = {"kind": "test", "kept": True, "video_id": "v", "first_frame": first_frame, "num_frames": 4}
+    clip |= {"step": 1, "reference_frames": [0]}
+    return {
+        "train": FakeDataset([{}], checkpoint, {"checkpoint": Path("checkpoint")}),
+        "evaluate": FakeDataset([floor, score], "scores"),
+        "clips": FakeDataset([clip, {**clip, "kind": "train"}]),
+    }
+
+
+def register(registry, *args, **kwargs):
+    table = Register().run(make_inputs(*args, **kwargs), Path(), FakeContext(registry))
+    assert table.schema.equals(MODELS_SCHEMA)
+    return table.to_pylist()[0]
+
+
+@pytest.fixture
+def registry():
+    registry = FakeRegistry()
+    register(registry, "first", 20.0, 19.0, 21.0)
+    return registry
+
+
+def test_the_first_version_is_champion(registry):
+    assert registry.aliases == {"candidate": "1", "champion": "1"}
+    folder, tags = registry.versions[0]
+    assert folder == Path("checkpoint")
+    assert (tags["primary_metric"], tags["primary_value"], tags["protocol"]) == ("psnr", "20.0", "native")
+    assert tags["scores_key"] == "scores"
+
+
+def test_better_within_the_interval_is_a_candidate_only(registry):
+    row = register(registry, "second", 20.9, 20.0, 22.0)
+    assert row["aliases"] == ["candidate"]
+    assert registry.aliases == {"candidate": "2", "champion": "1"}
+    assert "does not beat" in row["reason"]
+
+
+def test_better_beyond_the_interval_becomes_champion(registry):
+    row = register(registry, "second", 21.1, 20.0, 22.0)
+    assert row["aliases"] == ["candidate", "champion"]
+    assert registry.aliases == {"candidate": "2", "champion": "2"}
+    assert "beats" in row["reason"]
+
+
+def test_for_a_distance_smaller_is_better():
+    registry = FakeRegistry()
+    register(registry, "first", 100.0, 90.0, 120.0, metric="fvd")
+    assert register(registry, "second", 95.0, metric="fvd")["aliases"] == ["candidate"]
+    assert register(registry, "third", 89.0, metric="fvd")["aliases"] == ["candidate", "champion"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"protocol": "tiktok-335-340-256"}, "protocol native"),
+        ({"metric": "ssim"}, "metric psnr"),
+        ({"first_frame": 3}, "data_key"),
+    ],
+)
+def test_scores_of_another_kind_are_not_compared(registry, change, said):
+    row = register(registry, "second", 99.0, **change)
+    assert row["aliases"] == ["candidate"]
+    assert f"The champion was measured with {said}" in row["reason"]
+
+
+def test_the_same_checkpoint_again_is_the_same_version(registry):
+    row = register(registry, "first", 20.0, 19.0, 21.0)
+    assert (row["version"], row["aliases"]) == ("1", ["candidate", "champion"])
+    assert len(registry.versions) == 1
+
+
+def test_no_registry_or_no_value_stops_the_stage(registry):
+    with pytest.raises(StageError, match="needs a model registry"):
+        register(None, "x", 1.0)
+    with pytest.raises(StageError, match="has no value"):
+        register(registry, "x", None)
+
+
+class FakeReport:
+    def text(self, name, text):
+        self.shown = text
+
+
+def test_the_decision_is_shown(registry):
+    inputs = make_inputs("second", 21.1, 20.0, 22.0)
+    table = Register().run(inputs, Path(), FakeContext(registry))
+    report = FakeReport()
+    Register().show(FakeDataset(table.to_pylist()), inputs, report)
+    assert "# mimicmotion version 2" in report.shown
+    assert "candidate, champion" in report.shown

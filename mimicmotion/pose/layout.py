@@ -77,3 +77,13 @@ def to_openpose(
     scores = np.concatenate([scores[..., BODY], neck_score, scores[..., BODY.stop :]], axis=-1)
     order = [*_BODY_FROM_NECKED, *range(OPENPOSE_BODY.stop, NUM_OPENPOSE_KEYPOINTS)]
     return points[..., order, :], scores[..., order]
+
+
+def from_openpose(points: Float[np.ndarray, "*people 134 n"]) -> Float[np.ndarray, "*people 133 n"]:
+    """Return points of the OpenPose order in COCO-WholeBody order, without the neck."""
+    places = {source: place for place, source in enumerate(_BODY_FROM_NECKED) if source != _NECK}
+    order = [
+        *(places[source] for source in range(BODY.stop)),
+        *range(OPENPOSE_BODY.stop, NUM_OPENPOSE_KEYPOINTS),
+    ]
+    return points[..., order, :]

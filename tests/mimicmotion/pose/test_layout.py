@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mimicmotion.pose.layout import HAND_EDGES, to_openpose
+from mimicmotion.pose.layout import HAND_EDGES, from_openpose, to_openpose
 
 
 def test_equals_the_released_order(golden):
@@ -27,3 +27,8 @@ def test_hand_edges_run_from_wrist_to_tips():
     assert len(HAND_EDGES) == 20
     assert HAND_EDGES[:5] == ((0, 1), (1, 2), (2, 3), (3, 4), (0, 5))
     assert HAND_EDGES[-1] == (19, 20)
+
+
+def test_the_way_back_drops_the_neck():
+    keypoints = np.random.default_rng(0).normal(size=(2, 133, 2))
+    np.testing.assert_array_equal(from_openpose(to_openpose(keypoints, np.ones((2, 133)))[0]), keypoints)

@@ -1,0 +1,215 @@
+"""Weights in every form that people have, in and out of a pipeline: strict, local paths only.
+
+Two forms: a *released* file (``.pth`` or ``.safetensors``) holds UNet and PoseNet in one flat list of tensors
+``unet.*`` and ``pose_net.*``; a *folder* in diffusers layout holds all parts. A released file needs a base,
+the folder of Stable Video Diffusion, for the rest.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLTemporalDecoder
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import CLIPVisionModelWithProjection
+from transformers.models.clip import CLIPImageProcessorPil
+
+from mimicmotion.errors import WeightsError
+from mimicmotion.model.pipeline import MimicMotionPipeline, read_guidance
+from mimicmotion.model.pose_net import PoseNet
+from mimicmotion.model.tensors import fill_strictly, read_tensors
+from mimicmotion.model.unet import PoseUNet
+
+FILE_SUFFIXES = (".safetensors", ".pth")
+
+_WHENCE = {
+    "svd": (
+        "It is part of Stable Video Diffusion XT 1.1 (huggingface.co, stabilityai/stable-video-diffusion-"
+        "img2vid-xt-1-1), which is gated: accept its licence there, which restricts commercial use, and "
+        "download the whole folder, or run `mimicmotion weights fetch`. Then give the folder's path"
+    ),
+    "released": (
+        "The released checkpoint is MimicMotion_1-1.pth (huggingface.co, tencent/MimicMotion); download it "
+        "or run `mimicmotion weights fetch`. One of your own is the `checkpoint` folder of a train stage"
+    ),
+}
+
+
+def load_pipeline(
+    path: Path | str,
+    base: Path | str | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+    new_pose_net: bool = False,
+) -> MimicMotionPipeline:
+    """Return the pipeline of a released file or a folder, on the host, ready to sample.
+
+    Args:
+        path: a released ``.pth`` or ``.safetensors`` file, or a folder in diffusers layout.
+        base: folder in diffusers layout that holds what ``path`` does not: the VAE, the image encoder and
+            its preprocessor, and for a released file the config of the UNet.
+        dtype: number type of all weights.
+        new_pose_net: give a folder that has no PoseNet (SVD itself) a fresh one, for training.
+
+    Raises:
+        WeightsError: a file is missing (says where it comes from), unreadable, or of another network.
+    """
+    path, base = Path(path), Path(base) if base is not None else None
+    if not path.exists():
+        raise WeightsError(f"no weights at {path.absolute()}. {_WHENCE['released']}.")
+    folders = [folder for folder in (path, base) if folder is not None and folder.is_dir()]
+    tensors = _split(read_released(path, only_unet=new_pose_net), path)
+    unet = fill_strictly(
+        _on_meta(PoseUNet, _part(folders, "unet", "config.json")), tensors["unet"], f"{path}"
+    )
+    pose_net = _pose_net(unet, tensors["pose_net"], folders, path)
+    vae_folder = _part(folders, "vae", "config.json")
+    vae = fill_strictly(
+        _on_meta(AutoencoderKLTemporalDecoder, vae_folder), _folder_tensors(vae_folder), f"{vae_folder}"
+    )
+    pipeline = MimicMotionPipeline(
+        vae=vae.eval(),
+        image_encoder=_image_encoder(_part(folders, "image_encoder", "config.json")),
+        feature_extractor=CLIPImageProcessorPil.from_pretrained(
+            _part(folders, "feature_extractor", "preprocessor_config.json")
+        ),
+        unet=unet.eval(),
+        pose_net=pose_net.eval(),
+    )
+    pipeline.guidance = read_guidance(path) if path.is_dir() else {}
+    return pipeline.to(dtype=dtype, silence_dtype_warnings=True)
+
+
+def read_released(path: Path, *, only_unet: bool = False) -> dict[str, Tensor]:
+    """Return UNet's and PoseNet's tensors of a released file or a folder, named as in released files.
+
+    Args:
+        path: file or folder.
+        only_unet: a folder may lack PoseNet.
+
+    Raises:
+        WeightsError: something is missing or unreadable.
+    """
+    if path.is_file():
+        return read_tensors(path)
+    parts = {"unet": _folder_tensors(_part([path], "unet", "config.json"))}
+    if not only_unet or (path / "pose_net").is_dir():
+        parts["pose_net"] = _folder_tensors(_part([path], "pose_net", "config.json"))
+    return {f"{part}.{name}": value for part, tensors in parts.items() for name, value in tensors.items()}
+
+
+def save_released(tensors: Mapping[str, Tensor] | MimicMotionPipeline, path: Path) -> None:
+    """Write UNet and PoseNet as one file of the released form, ``.safetensors`` or ``.pth``.
+
+    Raises:
+        WeightsError: another suffix.
+    """
+    if path.suffix not in FILE_SUFFIXES:
+        raise WeightsError(
+            f"{path} has the suffix {path.suffix!r}; a released file has one of {FILE_SUFFIXES}"
+        )
+    if isinstance(tensors, MimicMotionPipeline):
+        tensors = {
+            f"{part}.{name}": value
+            for part in ("unet", "pose_net")
+            for name, value in getattr(tensors, part).state_dict().items()
+        }
+    flat = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".pth":
+        torch.save(flat, path)
+    else:
+        save_file(flat, path, metadata={"format": "pt"})
+
+
+def convert(source: Path, target: Path, base: Path | None = None) -> None:
+    """Write weights in another form: the target is a folder unless it ends in ``.safetensors`` or ``.pth``.
+
+    Args:
+        source: released file or folder.
+        target: what to write.
+        base: needed where a released file becomes a folder; see ``load_pipeline``.
+    """
+    if target.suffix in FILE_SUFFIXES:
+        save_released(read_released(source), target)
+    else:
+        load_pipeline(source, base).save_pretrained(target)
+
+
+def _split(tensors: Mapping[str, Tensor], path: Path) -> dict[str, dict[str, Tensor]]:
+    parts: dict[str, dict[str, Tensor]] = {"unet": {}, "pose_net": {}}
+    strange = []
+    for name, value in tensors.items():
+        part, _, rest = name.partition(".")
+        if part in parts:
+            parts[part][rest] = value
+        else:
+            strange.append(name)
+    if strange:
+        raise WeightsError(
+            f"{path} holds {len(strange)} tensors that belong neither to unet.* nor to pose_net.*, "
+            f"e.g. {', '.join(strange[:5])}; a released checkpoint has these two parts alone"
+        )
+    return parts
+
+
+def _part(folders: list[Path], part: str, file: str) -> Path:
+    """The first folder of this part that holds this file."""
+    for folder in folders:
+        if (folder / part / file).is_file():
+            return folder / part
+    wanted = " or ".join(str((folder / part / file).absolute()) for folder in folders) or f"{part}/{file}"
+    whence = _WHENCE["released" if part == "pose_net" else "svd"]
+    raise WeightsError(
+        f"the file {wanted} is missing. {whence}" + (" as base." if part != "pose_net" else ".")
+    )
+
+
+def _on_meta(kind: Any, folder: Path) -> Any:
+    """A network of this config without memory for weights."""
+    with torch.device("meta"):
+        return kind.from_config(kind.load_config(folder, local_files_only=True))
+
+
+def _folder_tensors(folder: Path) -> dict[str, Tensor]:
+    return read_tensors(_weight_file(folder, "diffusion_pytorch_model"))
+
+
+def _weight_file(folder: Path, stem: str) -> Path:
+    for suffix in (".safetensors", ".fp16.safetensors", ".bin"):
+        if (folder / f"{stem}{suffix}").is_file():
+            return folder / f"{stem}{suffix}"
+    raise WeightsError(
+        f"the file {(folder / stem).absolute()}.safetensors is missing though its config.json is there: the "
+        "download or copy is incomplete"
+    )
+
+
+def _pose_net(unet: PoseUNet, tensors: dict[str, Tensor], folders: list[Path], path: Path) -> PoseNet:
+    configs = [folder / "pose_net" for folder in folders if (folder / "pose_net" / "config.json").is_file()]
+    width = unet.config.block_out_channels[0]
+    if path.is_dir() and not tensors:
+        return PoseNet(out_channels=width)
+    with torch.device("meta"):
+        empty = PoseNet(out_channels=width)
+    return fill_strictly(_on_meta(PoseNet, configs[0]) if configs else empty, tensors, f"{path}")
+
+
+def _image_encoder(folder: Path) -> CLIPVisionModelWithProjection:
+    stem = "pytorch_model" if (folder / "pytorch_model.bin").is_file() else "model"
+    variant = "fp16" if _weight_file(folder, stem).name == "model.fp16.safetensors" else None
+    encoder, report = CLIPVisionModelWithProjection.from_pretrained(
+        folder, output_loading_info=True, local_files_only=True, variant=variant
+    )
+    # Positions are counted, not learnt; files of older versions hold them all the same.
+    wrong = [
+        f"{kind} {name}"
+        for kind, names in report.items()
+        for name in sorted(map(str, names))
+        if not name.endswith("position_ids")
+    ]
+    if wrong:
+        raise WeightsError(f"the weights of {folder} do not fit the image encoder: {', '.join(wrong)}")
+    return encoder.eval()

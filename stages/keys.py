@@ -6,7 +6,7 @@ becomes stale before anything runs.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
@@ -44,12 +44,17 @@ class FileHashes:
     def sha256(self, path: Path) -> str:
         """Sha256 of a file's content, as 64 hex digits."""
         stat = path.stat()
-        name = str(path.resolve())
-        size, mtime_ns, digest = self._known.get(name, (-1, -1, ""))
-        if (size, mtime_ns) != (stat.st_size, stat.st_mtime_ns):
-            digest = _read_sha256(path)
-            self._known[name] = (stat.st_size, stat.st_mtime_ns, digest)
-            self._append(json.dumps([name, stat.st_size, stat.st_mtime_ns, digest]))
+        return self.remembered(
+            str(path.resolve()), stat.st_size, stat.st_mtime_ns, lambda: _read_sha256(path)
+        )
+
+    def remembered(self, name: str, size: int, mtime_ns: int, compute: Callable[[], str]) -> str:
+        """The sha256 known for this name, size and time of change, or else computed now."""
+        known_size, known_mtime_ns, digest = self._known.get(name, (-1, -1, ""))
+        if (known_size, known_mtime_ns) != (size, mtime_ns):
+            digest = compute()
+            self._known[name] = (size, mtime_ns, digest)
+            self._append(json.dumps([name, size, mtime_ns, digest]))
         return digest
 
     def _append(self, line: str) -> None:
@@ -82,6 +87,12 @@ def file_sha256(path: Path) -> str:
         return hashes.sha256(path) if hashes else _read_sha256(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def remembered_sha256(name: str, size: int, mtime_ns: int, compute: Callable[[], str]) -> str:
+    """Sha256 of a file that is not local, computed where no active index knows this name, size and time."""
+    hashes = _active.get()
+    return hashes.remembered(name, size, mtime_ns, compute) if hashes else compute()
 
 
 def content_sha256(path: Path) -> str:

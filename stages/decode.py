@@ -1,0 +1,229 @@
+"""The decode stage: every source video made upright, of square pixels and constant rate, with its facts.
+
+    mimicmotion stage decode configs/demo.yaml
+
+What follows reads one well-behaved kind of file, whatever the sources were. Each video is decoded in a
+child process with a time limit, so a file that hangs or crashes a decoder becomes a reject.
+"""
+
+import hashlib
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from mimicmotion.errors import InputError, RejectedItem
+from stages.contract import Dataset, Item, ItemStage, Location, Report
+from stages.keys import file_sha256, remembered_sha256
+
+if TYPE_CHECKING:
+    from mimicmotion.video.listing import SourceVideo
+
+log = logging.getLogger(__name__)
+
+VIDEO_FILE = "video.mp4"
+VIDEOS_SCHEMA = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("source", pa.string()),
+        ("given_id", pa.string()),
+        ("split", pa.string()),
+        ("sha256", pa.string()),
+        ("codec", pa.string()),
+        ("width_px", pa.int32()),
+        ("height_px", pa.int32()),
+        ("fps", pa.float64()),
+        ("num_frames", pa.int32()),
+        ("duration_s", pa.float64()),
+        ("source_width_px", pa.int32()),
+        ("source_height_px", pa.int32()),
+        ("source_fps", pa.float64()),
+        ("constant_rate", pa.bool_()),
+        ("rotation_deg", pa.int16()),
+        ("has_audio", pa.bool_()),
+        ("scene_cuts", pa.list_(pa.int32())),
+        ("num_bad_frames", pa.int32()),
+        ("bad_frames", pa.list_(pa.int32())),
+        ("trimmed_s", pa.float64()),
+    ]
+)
+"""One row per video, see ``VideoFacts``. ``source`` is its path in the source folder or list; ``given_id``
+and ``split`` are what a list says, else null; sizes are upright except those of the source."""
+
+_ID_LENGTH = 16
+_MAX_SHOWN = 24
+_COLUMNS_SHOWN = 6
+_THUMBNAIL_HEIGHT_PX = 384
+
+
+class Decode(ItemStage):
+    """Normalises source videos; one video is one item, named by its content."""
+
+    name: ClassVar[str] = "decode"
+    version: ClassVar[int] = 1
+    schema: ClassVar[pa.Schema] = VIDEOS_SCHEMA
+    source_fields: ClassVar[tuple[str, ...]] = ("source",)
+
+    source: Location = Field(
+        description="Folder, s3:// prefix, or list (.csv, .parquet, .jsonl) with columns path, split, id."
+    )
+    short_side_px: int | None = Field(
+        576,
+        ge=16,
+        description="Most pixels of the shorter side, never enlarged; null keeps the size.",
+    )
+    fps: float | None = Field(
+        None, gt=0, le=240, description="Frames per second by time stamps; null keeps the source's average."
+    )
+    on_broken_tail: Literal["reject", "trim"] = Field(
+        "reject", description="Reject a video whose end does not decode, or trim it to the part that does."
+    )
+    min_num_frames: int = Field(2, ge=1, description="Fewer normalised frames reject a video as too_short.")
+    min_short_side_px: int = Field(
+        16, ge=16, description="A shorter side of the normalised picture rejects a video as too_small."
+    )
+    crf: int = Field(12, ge=0, le=51, description="H.264 quality; smaller is better and larger on disk.")
+    key_frame_interval: int = Field(
+        10, ge=1, description="Frames between key frames: what a random read decodes at most."
+    )
+
+    def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:
+        """One item per source video; copies of the same content become items that reject themselves.
+
+        Raises:
+            InputError: the source is missing, holds no video, or is a list with problems.
+        """
+        from mimicmotion.video.listing import list_videos
+
+        listing = list_videos(self.source)
+        if listing.num_ignored:
+            log.info("decode: %d files in %s are no videos", listing.num_ignored, self.source)
+        copies: dict[str, list[SourceVideo]] = {}
+        for video in listing.videos:
+            sha256 = _sha256(video)
+            first = copies.setdefault(sha256, [])
+            yield _item(video, sha256, first)
+            first.append(video)
+
+    def process(self, loaded: None, item: Item, folder: Path) -> pa.Table:
+        """Return the facts of one video, whose normalised form is then ``video.mp4`` in the folder.
+
+        Raises:
+            RejectedItem: see ``normalise_isolated``; and ``duplicate``.
+            StageError: decoding failed for a reason that is not the video's.
+        """
+        from mimicmotion.video.isolated import normalise_isolated
+        from mimicmotion.video.normalise import NormaliseSettings
+
+        payload = item.payload
+        if payload["duplicate_of"] is not None:
+            raise RejectedItem(
+                "duplicate", f"{payload['source']} has the same content as {payload['duplicate_of']}"
+            )
+        settings = NormaliseSettings(
+            short_side_px=self.short_side_px,
+            fps=self.fps,
+            on_broken_tail=self.on_broken_tail,
+            min_num_frames=self.min_num_frames,
+            min_short_side_px=self.min_short_side_px,
+            crf=self.crf,
+            key_frame_interval=self.key_frame_interval,
+        )
+        with tempfile.TemporaryDirectory(prefix="decode-") as scratch:
+            path = _fetched(payload["location"], Path(scratch))
+            facts = normalise_isolated(path, folder / VIDEO_FILE, settings, self.runtime.item_timeout_s)
+        row = {**payload, "video_id": item.id, **asdict(facts)}
+        return pa.Table.from_pylist([{name: row[name] for name in VIDEOS_SCHEMA.names}], schema=VIDEOS_SCHEMA)
+
+    def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
+        """Log totals, the table of facts, and a frame from the middle of some videos."""
+        table = dataset.table()
+        rows = table.to_pylist()
+        report.metrics(
+            {
+                "videos": float(len(rows)),
+                "hours": sum(row["duration_s"] for row in rows) / 3600,
+                "scene_cuts": float(sum(len(row["scene_cuts"]) for row in rows)),
+                "bad_frames": float(sum(row["num_bad_frames"] for row in rows)),
+                "trimmed_videos": float(sum(row["trimmed_s"] > 0 for row in rows)),
+            }
+        )
+        report.table("videos", table)
+        if rows:
+            report.image("videos", _contact_sheet(dataset, rows))
+
+
+def _contact_sheet(dataset: Dataset, rows: list[dict[str, Any]]) -> np.ndarray:
+    """Middle frames of some videos, evenly spread over all."""
+    from mimicmotion.animation.preview import grid, labelled_row
+    from mimicmotion.video.reader import VideoReader
+
+    shown = [rows[place * len(rows) // _MAX_SHOWN] for place in range(_MAX_SHOWN)]
+    panels = {}
+    for row in shown if len(rows) > _MAX_SHOWN else rows:
+        reader = VideoReader(dataset.path(row["video_id"], VIDEO_FILE))
+        panels[row["source"]] = _thumbnail(reader.read([reader.num_frames // 2])[0])
+    names = list(panels)
+    lines = [names[start : start + _COLUMNS_SHOWN] for start in range(0, len(names), _COLUMNS_SHOWN)]
+    return grid([labelled_row({name: panels[name] for name in line}) for line in lines])
+
+
+def _item(video: "SourceVideo", sha256: str, copies: "list[SourceVideo]") -> Item:
+    video_id = sha256[:_ID_LENGTH]
+    duplicate_of = copies[0].name if copies else None
+    # Everything that the row says, for the row is part of the outcome.
+    keys = {"content": sha256, "source": video.name}
+    given = {"split": video.split, "given_id": video.given_id, "duplicate_of": duplicate_of}
+    payload: dict[str, Any] = {"location": video.location, "source": video.name, "sha256": sha256, **given}
+    return Item(
+        id=f"{video_id}-dup{len(copies)}" if copies else video_id,
+        inputs={**keys, **{name: value for name, value in given.items() if value is not None}},
+        payload=payload,
+        label=video.name,
+    )
+
+
+def _sha256(video: "SourceVideo") -> str:
+    if video.is_local:
+        return file_sha256(Path(video.location))
+    return remembered_sha256(
+        video.location, video.size_bytes, video.mtime_ns, lambda: _remote_sha256(video.location)
+    )
+
+
+def _remote_sha256(uri: str) -> str:
+    from pyarrow import fs
+
+    digest = hashlib.sha256()
+    try:
+        store, path = fs.FileSystem.from_uri(uri)
+        with store.open_input_stream(path) as stream:
+            while block := stream.read(1 << 22):
+                digest.update(block)
+    except OSError as error:
+        raise InputError(f"{uri} cannot be read: {error}") from error
+    return digest.hexdigest()
+
+
+def _fetched(location: str, scratch: Path) -> Path:
+    """Local path of a source, brought to the scratch folder if it is elsewhere."""
+    if "://" not in location:
+        return Path(location)
+    from pyarrow import fs
+
+    local = scratch / location.rsplit("/", 1)[-1]
+    fs.copy_files(location, local.as_uri())
+    return local
+
+
+def _thumbnail(picture: np.ndarray) -> np.ndarray:
+    import cv2
+
+    width_px = max(1, round(picture.shape[1] * _THUMBNAIL_HEIGHT_PX / picture.shape[0]))
+    return np.asarray(cv2.resize(picture, (width_px, _THUMBNAIL_HEIGHT_PX), interpolation=cv2.INTER_AREA))

@@ -1,0 +1,134 @@
+"""Folders, stores and lists of source videos."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mimicmotion.errors import InputError
+from mimicmotion.video.listing import list_videos
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(path.name.encode())
+
+
+def test_folder_is_searched_through_and_sorted(tmp_path: Path) -> None:
+    names = ["b.mp4", "a/z.MOV", "a/y.mkv", "notes.txt", "._b.mp4", "a/poses.parquet"]
+    touch(*(tmp_path / name for name in names))
+    listing = list_videos(str(tmp_path))
+    assert [video.name for video in listing.videos] == ["a/y.mkv", "a/z.MOV", "b.mp4"]
+    assert Path(listing.videos[0].location) == tmp_path / "a/y.mkv"
+    assert listing.num_ignored == 3
+
+
+def test_missing_and_empty_sources(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no folder or list of source videos at .*/missing"):
+        list_videos(str(tmp_path / "missing"))
+    touch(tmp_path / "notes.txt")
+    with pytest.raises(InputError, match=r"no video in .*looked for \.3gp.* found 1 other files"):
+        list_videos(str(tmp_path))
+    with pytest.raises(InputError, match="neither a folder nor a list"):
+        list_videos(str(tmp_path / "notes.txt"))
+
+
+def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path / "outside/v.mp4", tmp_path / "in/a.mp4", tmp_path / "in/sub/b.mp4")
+    (tmp_path / "in/inner.mp4").symlink_to(tmp_path / "in/a.mp4")
+    (tmp_path / "in/folder").symlink_to(tmp_path / "in/sub")
+    assert [video.name for video in list_videos(str(tmp_path / "in")).videos] == [
+        "a.mp4",
+        "inner.mp4",
+        "sub/b.mp4",
+    ]
+    (tmp_path / "in/out.mp4").symlink_to(tmp_path / "outside/v.mp4")
+    (tmp_path / "in/away").symlink_to(tmp_path / "outside")
+    with pytest.raises(InputError, match=r"2 links in .* lead out of it: away -> .*; out.mp4 -> "):
+        list_videos(str(tmp_path / "in"))
+
+
+ROWS = [
+    {"path": "v/b.mp4", "split": "test", "id": "007"},
+    {"path": "v/a.mp4", "split": "train", "id": "x"},
+    {"path": "v/c.bin", "split": None, "id": None},
+]
+
+
+def write_list(path: Path) -> Path:
+    if path.suffix == ".csv":
+        lines = [
+            "path,split,id,note",
+            *(",".join([*(value or "" for value in row.values()), "n"]) for row in ROWS),
+        ]
+        path.write_text("\n".join(lines) + "\n")
+    elif path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(ROWS), path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
+def test_lists(tmp_path: Path, suffix: str) -> None:
+    touch(*(tmp_path / str(row["path"]) for row in ROWS))
+    videos = list_videos(str(write_list(tmp_path / f"list{suffix}"))).videos
+    assert [(video.name, video.split, video.given_id) for video in videos] == [
+        ("v/b.mp4", "test", "007"),
+        ("v/a.mp4", "train", "x"),
+        ("v/c.bin", None, None),
+    ]
+    assert Path(videos[0].location).read_bytes() == b"b.mp4"
+
+
+def test_all_problems_of_a_list_at_once(tmp_path: Path) -> None:
+    touch(tmp_path / "a.mp4", tmp_path / "b.mp4")
+    lines = [
+        "path,split,id",
+        "a.mp4,train,1",
+        "gone.mp4,,2",
+        "b.mp4,valid,1",
+        ",,",
+        "a.mp4,,",
+        "s3://b/c.mp4,,",
+    ]
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    with pytest.raises(InputError) as caught:
+        list_videos(str(tmp_path / "list.csv"))
+    message = str(caught.value)
+    assert "6 problems" in message
+    for part in (
+        "row 2: there is no file",
+        "row 3: split is 'valid', allowed: train, test or nothing",
+        "row 3: id 1 is that of row 1 too",
+        "row 4: path is empty",
+        "a.mp4 is that of row 1 too",
+        "row 6: s3://b/c.mp4 is a URI",
+    ):
+        assert part in message
+
+
+def test_lists_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("file,split\na.mp4,train\n")
+    with pytest.raises(InputError, match="has no column path; it has file, split"):
+        list_videos(str(tmp_path / "list.csv"))
+    (tmp_path / "list.csv").write_text("path\n")
+    with pytest.raises(InputError, match="lists no video"):
+        list_videos(str(tmp_path / "list.csv"))
+    (tmp_path / "list.parquet").write_text("no parquet")
+    with pytest.raises(InputError, match="cannot be read as a list of videos"):
+        list_videos(str(tmp_path / "list.parquet"))
+
+
+def test_stores_are_listed_by_their_uri(tmp_path: Path) -> None:
+    touch(tmp_path / "b.mp4", tmp_path / "sub/a.mov", tmp_path / "readme.md")
+    listing = list_videos(f"file://{tmp_path}")
+    assert [(video.name, video.size_bytes) for video in listing.videos] == [("b.mp4", 5), ("sub/a.mov", 5)]
+    assert listing.videos[0].location == f"file://{tmp_path}/b.mp4"
+    assert not listing.videos[0].is_local
+    assert listing.num_ignored == 1
+    with pytest.raises(InputError, match="cannot be listed"):
+        list_videos(f"file://{tmp_path}/missing")

@@ -1,0 +1,207 @@
+"""The decode stage as a plain function: items, facts, duplicates, rejects."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mimicmotion.errors import InputError, RejectedItem
+from mimicmotion.video.files import write_preview
+from mimicmotion.video.reader import VideoReader
+from stages.contract import Item
+from stages.decode import VIDEO_FILE, VIDEOS_SCHEMA, Decode
+from stages.keys import FileHashes, recipe_key, remembering
+
+
+def write_video(path: Path, shade: int, count: int = 12, size: tuple[int, int] = (48, 64)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_preview(path, [np.full((*size, 3), shade + k, np.uint8) for k in range(count)], 12)
+    return path
+
+
+def items(source: Path | str, **fields: object) -> list[Item]:
+    return list(Decode(source=str(source), **fields).items({}))
+
+
+def decode(item: Item, folder: Path, **fields: object) -> dict:
+    folder.mkdir(parents=True, exist_ok=True)
+    table = Decode(source="unused", **fields).process(None, item, folder)
+    assert table.schema == VIDEOS_SCHEMA
+    (row,) = table.to_pylist()
+    return row
+
+
+def test_item_is_named_by_content_and_keyed_by_what_its_row_says(tmp_path: Path) -> None:
+    write_video(tmp_path / "in/a.mp4", 10)
+    (item,) = items(tmp_path / "in")
+    assert len(item.id) == 16
+    assert item.label == "a.mp4"
+    assert item.inputs["content"].startswith(item.id)
+    (tmp_path / "in/a.mp4").rename(tmp_path / "in/b.mp4")
+    (renamed,) = items(tmp_path / "in")
+    assert renamed.id == item.id
+    assert renamed.inputs != item.inputs
+    json.dumps(dict(renamed.payload))
+
+
+def test_place_of_the_source_is_no_part_of_the_recipe(tmp_path: Path) -> None:
+    keys = {recipe_key(Decode(source=source)) for source in ("here", "there")}
+    assert len(keys) == 1
+    assert recipe_key(Decode(source="here", short_side_px=64)) not in keys
+    assert Decode(source="here", runtime={"item_timeout_s": 5}).runtime.item_timeout_s == 5
+
+
+def test_facts_and_file(tmp_path: Path) -> None:
+    write_video(tmp_path / "in/sub/a.mp4", 10, size=(96, 64))
+    (item,) = items(tmp_path / "in")
+    row = decode(item, tmp_path / "out", short_side_px=32)
+    expected = {
+        "video_id": item.id,
+        "source": "sub/a.mp4",
+        "sha256": item.inputs["content"],
+        "codec": "h264",
+        "width_px": 32,
+        "height_px": 48,
+        "source_width_px": 64,
+        "fps": 12.0,
+        "num_frames": 12,
+        "duration_s": 1.0,
+        "rotation_deg": 0,
+        "has_audio": False,
+        "scene_cuts": [],
+        "bad_frames": [],
+        "split": None,
+        "given_id": None,
+    }
+    assert {name: row[name] for name in expected} == expected
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [VIDEO_FILE]
+    assert VideoReader(tmp_path / "out" / VIDEO_FILE).num_frames == 12
+
+
+def test_duplicates_are_named_and_not_decoded(tmp_path: Path) -> None:
+    for name in ("in/c.mp4", "in/a.mp4", "in/b.mp4"):
+        write_video(tmp_path / name, 10)
+    first, *copies = items(tmp_path / "in")
+    assert [item.label for item in (first, *copies)] == ["a.mp4", "b.mp4", "c.mp4"]
+    assert [item.id for item in copies] == [f"{first.id}-dup1", f"{first.id}-dup2"]
+    for item in copies:
+        with pytest.raises(RejectedItem) as caught:
+            decode(item, tmp_path / item.id)
+        assert caught.value.code == "duplicate"
+        assert caught.value.sentence == f"{item.label} has the same content as a.mp4"
+        assert list((tmp_path / item.id).iterdir()) == []
+
+
+def test_rejects_leave_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/text.mp4").write_text("no video")
+    (tmp_path / "in/zero.mp4").write_bytes(b"")
+    write_video(tmp_path / "in/short.mp4", 10, count=3)
+    codes = {}
+    for item in items(tmp_path / "in"):
+        with pytest.raises(RejectedItem) as caught:
+            decode(item, tmp_path / item.id, min_num_frames=5)
+        codes[item.label] = caught.value.code
+        assert list((tmp_path / item.id).iterdir()) == []
+    assert codes == {"text.mp4": "unreadable", "zero.mp4": "unreadable", "short.mp4": "too_short"}
+
+
+def test_time_limit_is_the_one_of_the_runtime(tmp_path: Path) -> None:
+    write_video(tmp_path / "in/a.mp4", 10)
+    (item,) = items(tmp_path / "in")
+    with pytest.raises(RejectedItem, match=r"timeout: a.mp4 took longer than 0.01 s"):
+        decode(item, tmp_path / "out", runtime={"item_timeout_s": 0.01})
+
+
+def test_list_gives_split_and_id(tmp_path: Path) -> None:
+    write_video(tmp_path / "v/a.mp4", 10)
+    write_video(tmp_path / "v/b.mp4", 90)
+    (tmp_path / "list.csv").write_text("path,split,id\nv/b.mp4,test,007\nv/a.mp4,,\n")
+    rows = [decode(item, tmp_path / item.id) for item in items(tmp_path / "list.csv")]
+    assert [(row["source"], row["split"], row["given_id"]) for row in rows] == [
+        ("v/b.mp4", "test", "007"),
+        ("v/a.mp4", None, None),
+    ]
+
+
+def test_other_files_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_video(tmp_path / "in/a.mp4", 10)
+    (tmp_path / "in/notes.txt").write_text("x")
+    with caplog.at_level("INFO"):
+        assert len(items(tmp_path / "in")) == 1
+    assert "1 files" in caplog.text
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no video in"):
+        items(tmp_path / "empty")
+
+
+def test_source_in_a_store_is_hashed_once_and_fetched(tmp_path: Path) -> None:
+    write_video(tmp_path / "in/a.mp4", 10)
+    uri = f"file://{tmp_path}/in"
+    with remembering(FileHashes(tmp_path / "hashes.jsonl")):
+        (item,) = items(uri)
+        (again,) = items(uri)
+    assert (item.id, item.inputs) == (again.id, again.inputs)
+    assert len((tmp_path / "hashes.jsonl").read_text().splitlines()) == 1
+    (local,) = items(tmp_path / "in")
+    assert local.id == item.id
+    assert local.inputs == item.inputs
+    assert decode(item, tmp_path / "out")["num_frames"] == 12
+
+
+class FakeDataset:
+    """Decoded videos in a folder, one subfolder per video."""
+
+    key = "k"
+
+    def __init__(self, folder: Path, tables: dict[str, pa.Table]) -> None:
+        self._folder, self._tables = folder, tables
+        self.ids = tuple(sorted(tables))
+
+    def item_key(self, item_id: str) -> str:
+        return f"key-{item_id}"
+
+    def path(self, item_id: str, name: str) -> Path:
+        return self._folder / item_id / name
+
+    def item_table(self, item_id: str) -> pa.Table:
+        return self._tables[item_id]
+
+    def table(self) -> pa.Table:
+        return pa.concat_tables(self._tables[item_id] for item_id in self.ids)
+
+
+class FakeReport:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, float] = {}
+        self.images: dict[str, np.ndarray] = {}
+        self.tables: dict[str, pa.Table] = {}
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        self.numbers |= values
+
+    def image(self, name: str, image: np.ndarray, step: int | None = None) -> None:
+        self.images[name] = image
+
+    def table(self, name: str, table: pa.Table) -> None:
+        self.tables[name] = table
+
+
+def test_show(tmp_path: Path) -> None:
+    report = FakeReport()
+    for k in range(7):
+        write_video(tmp_path / f"in/{k}.mp4", 20 * k)
+    stage, tables = Decode(source=str(tmp_path / "in")), {}
+    for item in stage.items({}):
+        (tmp_path / item.id).mkdir()
+        tables[item.id] = stage.process(None, item, tmp_path / item.id)
+    stage.show(FakeDataset(tmp_path, tables), {}, report)
+    assert report.numbers["videos"] == 7
+    assert report.numbers["hours"] == pytest.approx(7 / 3600)
+    assert report.tables["videos"].num_rows == 7
+    assert report.images["videos"].dtype == np.uint8

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
     from mimicmotion.animation.generate import Performance, Pipeline
     from mimicmotion.diffusion.sampler import SamplerSettings
+    from mimicmotion.pose.alignment import AlignmentMode
 
 ANIMATIONS_SCHEMA = pa.schema(
     [
@@ -65,13 +66,12 @@ class Pipelines:
     def at(self, checkpoint: Path) -> "tuple[Pipeline, CheckpointFacts]":
         """The pipeline in a checkpoint folder, loaded on the first call, and what the folder says of it."""
         if checkpoint not in self._loaded:
-            from mimicmotion.model.weights import load_pipeline
-
             from mimicmotion.animation.checkpoint import read_checkpoint_facts
             from mimicmotion.animation.generate import device_and_dtype
+            from mimicmotion.model.weights import load_pipeline
 
             device, dtype = device_and_dtype(self.wants_gpu, self.precision)
-            pipeline = load_pipeline(checkpoint).to(device=device, dtype=dtype)
+            pipeline = load_pipeline(checkpoint, dtype=dtype).to(device)
             self._loaded[checkpoint] = pipeline, read_checkpoint_facts(checkpoint)
         return self._loaded[checkpoint]
 
@@ -105,6 +105,10 @@ class Animate(ItemStage):
     seed: int = Field(0, ge=0, description="Seed of the starting noise.")
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="Number type of weights and work."
+    )
+    alignment: Literal["none", "release", "robust", "limbs"] = Field(
+        "none",
+        description="How driving poses are brought onto the reference's body, here the same one.",
     )
     decode_chunk: int = Field(8, ge=1, description="Frames that the temporal decoder sees together.")
 
@@ -160,7 +164,7 @@ class Animate(ItemStage):
         from mimicmotion.video.files import iter_frames, write_lossless, write_preview
 
         pipeline, facts = loaded.at(Path(item.payload["checkpoint"]))
-        performance, true = _performance(item, facts)
+        performance, true = _performance(item, facts, self.alignment)
         fps = item.payload["fps"]
         frames = generate(pipeline, performance, self._settings(facts), self.seed, self.decode_chunk)
         num_frames = write_lossless(folder / GENERATED_FILE, frames, fps)
@@ -214,8 +218,11 @@ class Animate(ItemStage):
         )
 
 
-def _performance(item: Item, facts: "CheckpointFacts") -> "tuple[Performance, np.ndarray]":
+def _performance(
+    item: Item, facts: "CheckpointFacts", alignment: "AlignmentMode"
+) -> "tuple[Performance, np.ndarray]":
     """What the model is to dance, and the true frames at the same size."""
+    from mimicmotion.animation.driving import aligned
     from mimicmotion.animation.framing import framed_track, released_size
     from mimicmotion.animation.generate import Performance
     from mimicmotion.pose.table import read_track
@@ -235,8 +242,10 @@ def _performance(item: Item, facts: "CheckpointFacts") -> "tuple[Performance, np
         raise RejectedItem("no_driving_pose", f"nobody is in any of the driving frames of {item.label}")
     track = framed_track(track, fit)
     pictures = fit.frames(VideoReader(Path(payload["video"])).read(slots))
-    driving = track.select(range(1, len(track)))
+    own_pose, driving = track.select([0]), track.select(range(1, len(track)))
+    if alignment != "none":
+        driving = aligned(alignment, driving, own_pose)
     performance = Performance(
-        reference=pictures[0], reference_pose=track.select([0]), driving=driving, style=facts.style
+        reference=pictures[0], reference_pose=own_pose, driving=driving, style=facts.style
     )
     return performance, pictures[1:]

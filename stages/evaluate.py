@@ -184,7 +184,9 @@ class Evaluate(WholeStage):
 
         if self.detector is None or self.wholebody is None:
             return None
-        cuda, allow_cpu = self.runtime.gpus_per_worker > 0, self.runtime.allow_cpu
+        allow_cpu = self.runtime.allow_cpu
+        # As in the pose stage: without a reserved GPU and with leave to use the CPU, it belongs to others.
+        cuda = self.runtime.gpus_per_worker > 0 or not allow_cpu
         return (
             PersonDetector.open(self.detector, cuda=cuda, allow_cpu=allow_cpu),
             WholeBodyModel.open(self.wholebody, cuda=cuda, allow_cpu=allow_cpu),

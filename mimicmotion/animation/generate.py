@@ -116,5 +116,10 @@ def side_by_side(
 def device_and_dtype(wants_gpu: bool, precision: str) -> tuple[torch.device, torch.dtype]:
     """The device and number type to work with."""
     types = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    device = torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if wants_gpu and has_cuda() else "cpu")
     return device, types[precision]
+
+
+def has_cuda() -> bool:
+    """Whether torch can use a GPU here."""
+    return torch.cuda.is_available()

@@ -58,18 +58,18 @@ def pose_over(picture: np.ndarray, pose: np.ndarray) -> np.ndarray:
     return (picture * (0.6 * (1 - drawn)) + marks * drawn).round().astype(np.uint8)
 
 
-def alignment_preview(reference: np.ndarray, poses: np.ndarray, num_shown: int = 5) -> np.ndarray:
-    """The reference under its own pose and under driving poses spread over the video, uint8 (H, W, 3).
+def alignment_preview(
+    reference: np.ndarray, poses: Sequence[np.ndarray], labels: Sequence[str]
+) -> np.ndarray:
+    """The reference under its own pose and under some driving poses, uint8 (H, W, 3).
 
     Args:
         reference: uint8 (h, w, 3).
-        poses: uint8 (n + 1, 3, h, w), the reference's own pose first.
-        num_shown: driving poses shown at most.
+        poses: uint8 (3, h, w) each, the reference's own pose first.
+        labels: of the driving poses.
     """
-    num_driving = len(poses) - 1
-    chosen = np.unique(np.linspace(0, num_driving - 1, min(num_shown, num_driving)).round().astype(int))
     panels = {"reference": pose_over(reference, poses[0])}
-    panels.update({f"frame {i}": pose_over(reference, poses[i + 1]) for i in chosen})
+    panels.update({label: pose_over(reference, pose) for label, pose in zip(labels, poses[1:], strict=True)})
     return labelled_row(panels)
 
 

@@ -43,7 +43,8 @@ def test_a_pose_covers_only_where_it_is_drawn():
     assert (over[0] == 60).all()
 
 
-def test_the_alignment_preview_spreads_over_the_video():
-    poses = np.zeros((101, 3, 400, 40), np.uint8)
-    assert alignment_preview(np.zeros((400, 40, 3), np.uint8), poses).shape[1] == 6 * 40 + 5 * 4
-    assert alignment_preview(np.zeros((400, 40, 3), np.uint8), poses[:2]).shape[1] == 2 * 40 + 4
+def test_the_alignment_preview_shows_the_reference_and_every_given_pose():
+    poses = np.zeros((3, 3, 400, 40), np.uint8)
+    shown = alignment_preview(np.full((400, 40, 3), 200, np.uint8), poses, ["frame 0", "frame 9"])
+    assert shown.shape == (400 + LABEL_HEIGHT_PX, 3 * 40 + 2 * 4, 3)
+    assert (shown[LABEL_HEIGHT_PX:, :40] == 120).all()

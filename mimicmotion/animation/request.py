@@ -1,0 +1,203 @@
+"""One request of a user: a reference picture and driving poses in, a video that a browser plays out."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+
+from mimicmotion.animation.audio import add_audio
+from mimicmotion.animation.checkpoint import CheckpointFacts
+from mimicmotion.animation.driving import (
+    Driving,
+    PoseModels,
+    aligned,
+    driving_from_poses,
+    driving_from_video,
+    reference_pose,
+    reference_pose_from,
+)
+from mimicmotion.animation.framing import framed_track, released_size
+from mimicmotion.animation.generate import Performance, Pipeline, Progress, generate
+from mimicmotion.animation.preview import alignment_preview
+from mimicmotion.animation.reference import read_reference
+from mimicmotion.diffusion.sampler import SamplerSettings
+from mimicmotion.errors import InputError
+from mimicmotion.guidance.drawing import GuidanceStyle
+from mimicmotion.pose.alignment import AlignmentMode
+from mimicmotion.pose.table import PoseTrack
+from mimicmotion.video.files import write_preview
+from mimicmotion.video.framing import Framing, framing
+
+_NUM_PREVIEWED = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnimationRequest:
+    """What a user asks for.
+
+    Attributes:
+        image: the reference picture.
+        out: the MP4 to write.
+        video: the driving video; its sound is kept.
+        poses: stored poses in place of those found in the video.
+        reference_poses: stored pose of the reference in place of one found in the picture.
+        person: which person of the driving video, 0 is the main person.
+        size: (width, height) of the result; None for the checkpoint's.
+        short_side_px: short side of the result at the released aspects; None for the checkpoint's size.
+        fps: of the result; None for the driving video's, at most 15.
+        alignment: how driving poses are brought onto the reference's body.
+        seed: of all randomness.
+        decode_chunk: frames that the temporal decoder sees together.
+        keep_audio: keep the driving video's sound.
+    """
+
+    image: Path
+    out: Path
+    video: Path | None = None
+    poses: Path | None = None
+    reference_poses: Path | None = None
+    person: int = 0
+    size: tuple[int, int] | None = None
+    short_side_px: int | None = None
+    fps: float | None = None
+    alignment: AlignmentMode = "robust"
+    seed: int = 0
+    decode_chunk: int = 8
+    keep_audio: bool = True
+
+    def check(self) -> None:
+        """Refuse what cannot be done before anything is loaded.
+
+        Raises:
+            InputError: something is missing or contradicts something else.
+        """
+        if self.video is None and self.poses is None:
+            raise InputError("nothing drives the result: give a video or stored poses")
+        if self.size is not None and self.short_side_px is not None:
+            raise InputError("both a size and a resolution are given; give one of them")
+        if self.out.suffix != ".mp4":
+            raise InputError(f"the result {self.out} must end in .mp4, which every browser plays")
+        if not self.out.absolute().parent.is_dir():
+            raise InputError(f"the folder {self.out.absolute().parent} for the result is not there")
+        if self.fps is not None and not 1 <= self.fps <= 120:
+            raise InputError(f"{self.fps:g} frames per second were asked for; allowed are 1 to 120")
+
+    def target_size(self, picture: np.ndarray, facts: CheckpointFacts) -> tuple[int, int]:
+        """(width, height) of the result for this reference picture."""
+        height, width = picture.shape[:2]
+        if self.size is not None:
+            return self.size
+        if self.short_side_px is not None:
+            return released_size(width, height, self.short_side_px)
+        if facts.sizes_px:
+            return framing((width, height), facts.sizes_px).target
+        return released_size(width, height)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request ready for the network.
+
+    Attributes:
+        performance: reference and poses at the size of the result.
+        driving: the poses before alignment.
+        preview: picture of the aligned poses over the reference.
+    """
+
+    performance: Performance
+    driving: Driving
+    preview: np.ndarray
+
+
+def prepare(
+    request: AnimationRequest, facts: CheckpointFacts, style: GuidanceStyle, models: PoseModels | None
+) -> Prepared:
+    """Everything before the long work.
+
+    Args:
+        request: what is asked for.
+        facts: of the checkpoint.
+        style: how poses are drawn, usually the checkpoint's.
+        models: find poses; None where all poses are stored.
+
+    Raises:
+        InputError: a file cannot be used, nobody is in it, or models are missing.
+    """
+    request.check()
+    picture = read_reference(request.image)
+    target = request.target_size(picture, facts)
+    fit = framing((picture.shape[1], picture.shape[0]), [target])
+    reference = fit.frames(picture[None])[0]
+    own_pose = _reference_pose(request, reference, fit, models)
+    with TemporaryDirectory() as folder:
+        driving = _driving(request, models, Path(folder))
+    poses = aligned(request.alignment, driving.track, own_pose)
+    performance = Performance(reference=reference, reference_pose=own_pose, driving=poses, style=style)
+    return Prepared(performance, driving, _preview(performance))
+
+
+def perform(
+    request: AnimationRequest,
+    prepared: Prepared,
+    pipeline: Pipeline,
+    settings: SamplerSettings,
+    progress: Progress | None = None,
+) -> int:
+    """Number of frames written to the request's result; the file appears when it is complete.
+
+    Args:
+        request: what is asked for.
+        prepared: by ``prepare``.
+        pipeline: a loaded pipeline.
+        settings: how to sample.
+        progress: called with (tiles done, tiles of the whole run).
+    """
+    frames = generate(pipeline, prepared.performance, settings, request.seed, request.decode_chunk, progress)
+    with TemporaryDirectory(dir=request.out.absolute().parent, prefix=".animate-") as folder:
+        silent, sounding = Path(folder) / "silent.mp4", Path(folder) / "sounding.mp4"
+        num_frames = write_preview(silent, frames, prepared.driving.fps)
+        with_sound = (
+            request.keep_audio and request.video is not None and add_audio(silent, request.video, sounding)
+        )
+        (sounding if with_sound else silent).replace(request.out)
+    return num_frames
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Write a picture uint8 (h, w, 3) RGB."""
+    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+        raise InputError(f"the picture {path} cannot be written")
+
+
+def _reference_pose(
+    request: AnimationRequest, reference: np.ndarray, fit: Framing, models: PoseModels | None
+) -> PoseTrack:
+    if request.reference_poses is not None:
+        # Relative to the whole picture, as it is on disk.
+        return framed_track(reference_pose_from(request.reference_poses, *fit.source), fit)
+    if models is None:
+        raise InputError(
+            "finding the pose of the reference needs --detector and --wholebody, or --reference-poses"
+        )
+    return reference_pose(reference, models)
+
+
+def _driving(request: AnimationRequest, models: PoseModels | None, folder: Path) -> Driving:
+    if request.poses is not None:
+        return driving_from_poses(request.poses, request.video, request.fps, folder, request.person)
+    if models is None or request.video is None:
+        raise InputError(
+            "finding the driving poses needs --detector and --wholebody, or stored poses (--poses)"
+        )
+    return driving_from_video(request.video, request.fps, models, folder, request.person)
+
+
+def _preview(performance: Performance) -> np.ndarray:
+    """Only the poses that are shown are drawn."""
+    num_driving = len(performance.driving)
+    chosen = np.unique(np.linspace(0, num_driving - 1, min(_NUM_PREVIEWED, num_driving)).round().astype(int))
+    few = replace(performance, driving=performance.driving.select(chosen))
+    labels = [f"frame {frame}" for frame in chosen]
+    return alignment_preview(performance.reference, list(few.pose_pictures()), labels)

@@ -47,7 +47,13 @@ def build(plan: Plan, world: World) -> Built:
     Raises:
         WeightsError: weights are missing or of another shape.
     """
-    pipeline = load_pipeline(plan.base if plan.init_from is None else plan.init_from, base=plan.base)
+    # A fresh PoseNet must be the same on every worker.
+    with torch.random.fork_rng():
+        torch.manual_seed(plan.recipe.seed)
+        if plan.init_from is None:
+            pipeline = load_pipeline(plan.base, new_pose_net=True)
+        else:
+            pipeline = load_pipeline(plan.init_from, base=plan.base)
     network = PosedDenoiser(pipeline.unet, pipeline.pose_net).float().to(world.device).train()
     choose_trained(network, plan.trained)
     recompute(network, plan.recompute)

@@ -2,13 +2,16 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
@@ -54,11 +57,12 @@ class Checkpoints:
             for leftover in self.folder.glob("*" + _PARTIAL):
                 shutil.rmtree(leftover)
         self._world.wait()
-        save(
-            dict(tensors),
-            storage_writer=FileSystemWriter(aside, sync_files=True),
-            no_dist=self._world.size == 1,
-        )
+        with _one_process_is_meant():
+            save(
+                dict(tensors),
+                storage_writer=FileSystemWriter(aside, sync_files=True),
+                no_dist=self._world.size == 1,
+            )
         if self._world.is_first:
             (aside / _FACTS).write_text(json.dumps({"step": step, **facts}, indent=2))
             if final.exists():
@@ -78,18 +82,32 @@ class Checkpoints:
         facts: dict[str, Any] = json.loads((checkpoint / _FACTS).read_text())
         reader = FileSystemReader(checkpoint)
         stored = reader.read_metadata().state_dict_metadata
-        lacking = sorted(set(tensors) - set(stored))
-        foreign = sorted(set(stored) - set(tensors))
-        if lacking or foreign:
+        shapes = {
+            name: tuple(value.size)
+            for name, value in stored.items()
+            if isinstance(value, TensorStorageMetadata)
+        }
+        wanted = {name: tuple(value.shape) for name, value in tensors.items()}
+        if shapes != wanted:
+            differing = sorted({name for name, _ in shapes.items() ^ wanted.items()})
             raise DataError(
-                f"{checkpoint} is of another network: it lacks {lacking[:3]} and has {foreign[:3]} besides; "
-                "remove it to begin anew"
+                f"{checkpoint} is of another network: it differs in {', '.join(differing[:4])} of "
+                f"{len(wanted)} tensors; remove {self.folder} to begin anew"
             )
-        load(dict(tensors), storage_reader=reader, no_dist=self._world.size == 1)
+        with _one_process_is_meant():
+            load(dict(tensors), storage_reader=reader, no_dist=self._world.size == 1)
         return facts
 
     def _published(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("step-*") if (path / _FACTS).is_file())
+
+
+@contextmanager
+def _one_process_is_meant() -> Iterator[None]:
+    """Silence torch's remark that a lone process saves alone."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
+        yield
 
 
 def training_tensors(
@@ -97,16 +115,24 @@ def training_tensors(
 ) -> dict[str, Tensor]:
     """Return every tensor that a run continues from, by name; loading into them restores the run.
 
-    The optimiser's moments are created where it has none yet.
+    The optimiser's moments are created where it has none yet. Its step counts are left out: all are the
+    number of the step, see ``set_optimiser_steps``.
     """
     tensors = {f"model.{name}": value.detach() for name, value in network.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
     for name, parameter in network.named_parameters():
-        if parameter.requires_grad:
-            state = optimiser.state[parameter]
-            if not state:
-                state["step"] = torch.zeros((), device=parameter.device)
-                state["exp_avg"] = torch.zeros_like(parameter, requires_grad=False)
-                state["exp_avg_sq"] = torch.zeros_like(parameter, requires_grad=False)
-            tensors |= {f"optimiser.{name}.{key}": value for key, value in state.items()}
+        if not parameter.requires_grad:
+            continue
+        state = optimiser.state[parameter]
+        if not state:
+            state["step"] = torch.zeros((), device=parameter.device)
+            state["exp_avg"] = torch.zeros_like(parameter, requires_grad=False)
+            state["exp_avg_sq"] = torch.zeros_like(parameter, requires_grad=False)
+        tensors |= {f"{moment}.{name}": state[moment] for moment in ("exp_avg", "exp_avg_sq")}
     return tensors
+
+
+def set_optimiser_steps(optimiser: torch.optim.Optimizer, steps: int) -> None:
+    """Tell the optimiser how many steps its moments have seen."""
+    for state in optimiser.state.values():
+        state["step"].fill_(steps)

@@ -48,7 +48,7 @@ class MovingAverage:
             _write(parameters, own)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the averages by parameter name, not copied; ``updates`` is saved beside them."""
+        """Return the averages by parameter name, not copied; ``updates`` belongs to them."""
         return self.averages
 
     def load_state_dict(self, averages: Mapping[str, Tensor], updates: int) -> None:

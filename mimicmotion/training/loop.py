@@ -23,7 +23,7 @@ from torch.distributed.tensor import DTensor
 from mimicmotion.errors import DataError, StageError
 from mimicmotion.training.batch import Batch, collate, loss_inputs
 from mimicmotion.training.building import autocast, build
-from mimicmotion.training.checkpoints import Checkpoints, training_tensors
+from mimicmotion.training.checkpoints import Checkpoints, set_optimiser_steps, training_tensors
 from mimicmotion.training.loss import denoising_loss
 from mimicmotion.training.measures import Measures, finite
 from mimicmotion.training.order import Order, Place, share
@@ -82,6 +82,7 @@ class Training:
 
     def __init__(self, plan: Plan, report: Report, world: World) -> None:
         self.plan, self.report, self.world = plan, report, world
+        plan.state.mkdir(parents=True, exist_ok=True)
         self.clips = read_clips(plan.clips)
         sizes = [framing(clip.size_px, plan.recipe.sizes_px).target for clip in self.clips]
         self.order = Order(sizes, plan.batch, plan.recipe.seed)
@@ -211,8 +212,7 @@ class Training:
         return {"batch": self.plan.batch, "seed": self.plan.recipe.seed, "clips": len(self.clips)}
 
     def _save(self, step: int) -> None:
-        facts = {"updates": self.built.average.updates, **self._promise()}
-        path = self.checkpoints.save(step, self._tensors(), facts)
+        path = self.checkpoints.save(step, self._tensors(), self._promise())
         logger.info("checkpoint %s", path)
 
     def _resume(self) -> int:
@@ -227,7 +227,8 @@ class Training:
                     f"{newest} was made with {name} {facts[name]}, this run has {value}: remove the folder "
                     f"{newest.parent} to begin anew"
                 )
-        self.built.average.updates = facts["updates"]
+        self.built.average.updates = facts["step"]
+        set_optimiser_steps(self.built.optimiser, facts["step"])
         logger.info("going on from %s", newest)
         return int(facts["step"])
 

@@ -24,6 +24,15 @@ from mimicmotion.video.files import write_preview
 NUM_FRAMES = 14
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """One thread: small networks gain nothing from more, and lose much where cores are busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def _person(x, y):
     rng = np.random.default_rng(5)
     keypoints = np.array([x, y]) + rng.uniform(-14, 14, (133, 2))
@@ -195,4 +204,9 @@ class RecordedReport:
 
 @pytest.fixture
 def report() -> RecordedReport:
+    return RecordedReport()
+
+
+@pytest.fixture
+def second_report() -> RecordedReport:
     return RecordedReport()

@@ -1,0 +1,77 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mimicmotion.training.batch import Encoders, collate, loss_inputs
+from mimicmotion.training.samples import Draw, make_sample
+
+CPU = torch.device("cpu")
+
+
+def means(pictures):
+    """Latents that are the means of 8x8 pixels, so that what was encoded can be told."""
+    pooled = torch.nn.functional.avg_pool2d(pictures, 8)
+    return torch.cat([pooled, pooled[:, :1]], dim=1)
+
+
+ENCODERS = Encoders(latents=means, embeddings=lambda pictures: pictures.mean((2, 3))[:, None], scale=0.5)
+
+
+@pytest.fixture
+def samples(clips, recipe):
+    draws = [Draw(9, 1.5, 0.0, False, noise_seed=n) for n in range(2)]
+    return [make_sample(clip, drawn, recipe) for clip, drawn in zip(clips, draws, strict=True)]
+
+
+def test_pictures_become_scaled_latents_and_an_unscaled_reference(samples):
+    inputs = loss_inputs(collate(samples), ENCODERS, CPU, fps=7, motion_bucket=127)
+    picture = samples[1].frames[0].astype(np.float32) / 127.5 - 1
+    corner = picture[:8, :8].mean((0, 1))
+    np.testing.assert_allclose(inputs["reference_latents"][1, :3, 0, 0], corner, atol=1e-6)
+    np.testing.assert_allclose(inputs["latents"][1, 0, :3, 0, 0], corner * 0.5, atol=1e-6)
+    np.testing.assert_allclose(inputs["image_embeds"][1, 0], picture.mean((0, 1)), atol=1e-4)
+    assert inputs["pose_images"].min() == -1
+    assert inputs["pose_images"].max() > 0
+    assert inputs["time_ids"].tolist() == [[6, 127, 0], [6, 127, 0]]
+
+
+def test_noise_on_the_reference_is_encoded_and_named_but_not_seen_by_the_embedding(samples):
+    noisy = [
+        replace(sample, draw=replace(sample.draw, reference_noise=0.5 * n))
+        for n, sample in enumerate(samples)
+    ]
+    clean = loss_inputs(collate(samples), ENCODERS, CPU, 7, 127)
+    inputs = loss_inputs(collate(noisy), ENCODERS, CPU, 7, 127)
+    assert inputs["time_ids"][:, 2].tolist() == [0.0, 0.5]
+    assert torch.equal(inputs["reference_latents"][0], clean["reference_latents"][0])
+    # Means of 64 pixels of noise 0.5.
+    spread = (inputs["reference_latents"][1] - clean["reference_latents"][1]).std()
+    assert spread == pytest.approx(0.5 / 8, rel=0.2)
+    for name in ("latents", "image_embeds", "noise"):
+        assert torch.equal(inputs[name], clean[name])
+
+
+def test_noise_belongs_to_the_sample_and_not_to_its_batch(samples):
+    both, alone = collate(samples), collate(samples[1:])
+    assert torch.equal(both.noise[1], alone.noise[0])
+    assert both.noise.std() == pytest.approx(1.0, abs=0.05)
+    assert not torch.equal(both.noise[0], both.noise[1])
+
+
+def test_stored_latents_take_the_place_of_pictures(samples):
+    from_pictures = loss_inputs(collate(samples), ENCODERS, CPU, 7, 127)
+
+    def stored(sample):
+        pictures = torch.from_numpy(sample.frames).permute(0, 3, 1, 2) / 127.5 - 1
+        return replace(
+            sample,
+            frames=None,
+            latents=means(pictures).half().numpy(),
+            image_embedding=ENCODERS.embeddings(pictures[:1])[0].half().numpy(),
+        )
+
+    inputs = loss_inputs(collate([stored(sample) for sample in samples]), ENCODERS, CPU, 7, 127)
+    for name, expected in from_pictures.items():
+        torch.testing.assert_close(inputs[name], expected, atol=1e-3, rtol=0)

@@ -1,0 +1,167 @@
+import json
+import os
+import signal
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mimicmotion.errors import DataError, StageError
+from mimicmotion.training.loop import Training, rounds, train
+from mimicmotion.training.plan import read_clips, write_clips
+from mimicmotion.training.world import World
+
+ALONE = World(0, 1, torch.device("cpu"))
+
+
+def result(plan):
+    return load_file(plan.result / "network.safetensors")
+
+
+def run(plan, report):
+    train({"plan": plan, "report": report})
+    return result(plan)
+
+
+class StopAt:
+    """A report that asks the run to stop once it has seen a step."""
+
+    def __init__(self, step, ask):
+        self.step, self.ask = step, ask
+
+    def metrics(self, values, step=0):
+        if step == self.step:
+            self.ask()
+
+
+def test_clips_survive_their_file(tmp_path, clips):
+    write_clips(tmp_path / "list.jsonl", [*clips, replace(clips[0], latents=tmp_path / "a")])
+    assert read_clips(tmp_path / "list.jsonl") == [*clips, replace(clips[0], latents=tmp_path / "a")]
+
+
+def test_a_run_reports_trains_and_leaves_its_average(plan, report):
+    network = run(plan, report)
+    assert {name for name in report.values if name.startswith(("optimiser", "speed", "memory"))} == {
+        "optimiser/gradient_norm",
+        "optimiser/learning_rate",
+        "speed/samples_per_s",
+        "speed/data_wait_share",
+        "memory/peak_gb",
+    }
+    assert [step for step, _ in report.values["loss/total"]] == [1, 2, 3, 4]
+    assert [rate for _, rate in report.values["optimiser/learning_rate"]] == [5e-4, 1e-3, 1e-3, 1e-3]
+    start = Training(plan, report, ALONE).built.network.state_dict()
+    assert start.keys() == network.keys()
+    assert not torch.equal(network["unet.conv_in.weight"], start["unet.conv_in.weight"])
+    assert json.loads((plan.result / "facts.json").read_text())["steps"] == 4
+
+
+@pytest.mark.parametrize(("ask", "steps", "at"), [("signal", 10, 6), ("file", 3, 1)])
+def test_a_stopped_run_that_goes_on_equals_one_that_never_stopped(plan, report, tmp_path, ask, steps, at):
+    plan = replace(plan, steps=steps)
+    whole = run(replace(plan, state=tmp_path / "whole"), report)
+
+    def request():
+        if ask == "signal":
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            plan.stop_request.touch()
+
+    train({"plan": plan, "report": StopAt(at, request)})
+    assert not plan.result.exists()
+    assert [path.name for path in plan.checkpoints.iterdir()] == [f"step-{at:08d}"]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    plan.stop_request.unlink(missing_ok=True)
+    for name, value in run(plan, report).items():
+        assert torch.equal(value, whole[name]), name
+
+
+def test_a_killed_run_goes_on_from_its_newest_checkpoint(plan, report, tmp_path):
+    whole = run(replace(plan, state=tmp_path / "whole", steps=5), report)
+
+    def die():
+        raise KeyboardInterrupt
+
+    plan = replace(plan, checkpoint_every=2, steps=5)
+    with pytest.raises(KeyboardInterrupt):
+        train({"plan": plan, "report": StopAt(5, die)})
+    assert sorted(path.name for path in plan.checkpoints.iterdir()) == ["step-00000002", "step-00000004"]
+    report.values.clear()
+    resumed = run(plan, report)
+    assert [step for step, _ in report.values["loss/total"]] == [5]
+    assert all(torch.equal(value, whole[name]) for name, value in resumed.items())
+
+
+def test_it_runs_outside_the_main_thread(plan, report):
+    worker = threading.Thread(target=train, args=({"plan": replace(plan, steps=1), "report": report},))
+    worker.start()
+    worker.join()
+    assert plan.result.exists()
+
+
+def test_micro_batches_add_up_to_the_batch(plan, report, second_report, tmp_path):
+    plan = replace(plan, batch=4)
+    run(replace(plan, state=tmp_path / "whole"), report)
+    run(replace(plan, micro_batch=1), second_report)
+    for name in ("loss/total", "optimiser/gradient_norm"):
+        whole, summed = ([value for _, value in told.values[name]] for told in (report, second_report))
+        assert summed == pytest.approx(whole, rel=1e-3), name
+
+
+def test_validation_is_the_same_at_every_visit_and_shows_pictures(plan, report):
+    plan = replace(plan, steps=2, learning_rate=1e-12, preview=replace(plan.preview, every=1, clips=1))
+    run(plan, report)
+    assert [step for step, _ in report.values["loss/validation"]] == [0, 1, 2]
+    losses = [loss for _, loss in report.values["loss/validation"]]
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
+    assert [(name, step) for name, _, step in report.images] == [
+        ("samples", 0),
+        ("hand_map", None),
+        ("samples", 1),
+        ("samples", 2),
+    ]
+    assert [name for name, folder, size in report.files if folder == "samples" and size] == [
+        f"samples-step-{step:08d}.mp4" for step in range(3)
+    ]
+
+
+def test_bfloat16_and_frozen_parts(plan, report):
+    before = Training(plan, report, ALONE).built.network.state_dict()
+    network = run(replace(plan, precision="bfloat16", trained="pose_net", recompute="layers"), report)
+    assert all(torch.equal(network[name], value) for name, value in before.items() if name.startswith("unet"))
+    assert not torch.equal(network["pose_net.scale"], before["pose_net.scale"])
+    assert network["pose_net.scale"].dtype == torch.float32
+
+
+def test_a_loss_that_is_not_finite_stops_with_clips_step_and_checkpoint(plan, report):
+    run(replace(plan, steps=2, checkpoint_every=1), report)
+    with pytest.raises(StageError) as stopped:
+        run(replace(plan, steps=30, learning_rate=1e30, warmup_steps=0, clip_norm=1e30), report)
+    message = str(stopped.value)
+    assert "stopped at step" in message
+    assert "video0-clip" in message
+    assert str(plan.checkpoints / "step-00000002") in message
+
+
+def test_a_bad_clip_stops_with_its_name(plan, report, clips, tmp_path):
+    write_clips(plan.clips, [clips[0], replace(clips[1], video=tmp_path / "gone.mp4")])
+    with pytest.raises(StageError, match="video1-clip"):
+        run(plan, report)
+
+
+def test_checkpoints_of_another_batch_or_list_are_refused(plan, report):
+    run(plan, report)
+    with pytest.raises(DataError, match="made with batch 2, this run has 4"):
+        run(replace(plan, batch=4), report)
+
+
+def test_a_batch_must_divide_over_workers(plan):
+    two = World(0, 2, torch.device("cpu"))
+    assert rounds(replace(plan, batch=8), two) == 1
+    assert rounds(replace(plan, batch=8, micro_batch=2), two) == 2
+    with pytest.raises(DataError, match="batch of 3 samples does not divide over 2 workers"):
+        rounds(replace(plan, batch=3), two)
+    with pytest.raises(DataError, match="1 samples does not divide"):
+        rounds(replace(plan, batch=1), two)

@@ -1,0 +1,38 @@
+import pytest
+import torch
+
+from mimicmotion.training.loss import LossParts
+from mimicmotion.training.measures import Measures, finite
+from mimicmotion.training.world import World
+
+ALONE = World(0, 1, torch.device("cpu"))
+
+
+def parts(total, per_sample, inside, outside):
+    return LossParts(*(torch.tensor(value) for value in (total, per_sample, inside, outside)))
+
+
+def test_means_by_noise_level_and_hands_since_the_last_report():
+    measures = Measures(ALONE.device)
+    measures.add(parts(2.0, [1.0, 3.0], [8.0, 4.0], [10.0, 40.0]), torch.tensor([0.05, 5.0]))
+    measures.add(parts(4.0, [5.0], [0.0, 0.0], [5.0, 20.0]), torch.tensor([9.0]))
+    values = measures.report(ALONE)
+    assert values["loss/total"] == 3.0
+    assert values["loss/sigma_below_0.1"] == 1.0
+    assert values["loss/sigma_2_10"] == 4.0
+    assert "loss/sigma_above_10" not in values
+    assert values["loss/inside_hands"] == 2.0
+    assert values["loss/outside_hands"] == pytest.approx(0.25)
+    assert values["speed/samples_per_s"] > 0
+    assert values["memory/peak_gb"] > 0.01
+
+    measures.add(parts(7.0, [7.0], [0.0, 0.0], [1.0, 1.0]), torch.tensor([1.0]))
+    again = measures.report(ALONE)
+    assert again["loss/total"] == 7.0
+    assert "loss/inside_hands" not in again
+
+
+def test_one_bad_number_is_noticed():
+    assert finite([torch.tensor(1.0), torch.tensor(2.0)], ALONE)
+    assert not finite([torch.tensor(1.0), torch.tensor(float("nan"))], ALONE)
+    assert not finite([torch.tensor(float("inf"))], ALONE)

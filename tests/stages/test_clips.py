@@ -1,0 +1,222 @@
+"""The clips stage as a plain function, on tiny videos whose poses are made up."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pydantic import ValidationError
+
+from mimicmotion.errors import StageError
+from mimicmotion.pose.people import Person
+from mimicmotion.pose.table import PosesInfo, poses_table
+from mimicmotion.video.files import write_preview
+from stages.clips import CLIPS_SCHEMA, Clips
+from stages.contract import Context
+from stages.decode import VIDEOS_SCHEMA
+
+WIDTH, HEIGHT, FPS = 64, 96, 12.0
+
+
+class Published:
+    """A dataset with tables by item; files lie in a folder."""
+
+    key = "key"
+
+    def __init__(self, tables: Mapping[str, pa.Table], folder: Path = Path()) -> None:
+        self._tables, self._folder = tables, folder
+        self.ids = tuple(sorted(tables))
+
+    def item_key(self, item_id: str) -> str:
+        return f"key-{item_id}"
+
+    def item_table(self, item_id: str) -> pa.Table:
+        return self._tables[item_id]
+
+    def table(self) -> pa.Table:
+        return pa.concat_tables(self._tables[item_id] for item_id in self.ids)
+
+    def path(self, item_id: str, name: str) -> Path:
+        return self._folder / item_id / name
+
+
+class Reported:
+    def __init__(self) -> None:
+        self.numbers: dict[str, float] = {}
+        self.images: dict[str, np.ndarray] = {}
+        self.tables: dict[str, pa.Table] = {}
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        self.numbers |= values
+
+    def image(self, name: str, image: np.ndarray, step: int | None = None) -> None:
+        self.images[name] = image
+
+    def table(self, name: str, table: pa.Table) -> None:
+        self.tables[name] = table
+
+
+def video(video_id: str, num_frames: int = 40, **facts: object) -> pa.Table:
+    row = dict.fromkeys(VIDEOS_SCHEMA.names) | {
+        "video_id": video_id,
+        "source": f"{video_id}.mp4",
+        "width_px": WIDTH,
+        "height_px": HEIGHT,
+        "fps": FPS,
+        "num_frames": num_frames,
+        "scene_cuts": [],
+        "bad_frames": [],
+    }
+    return pa.Table.from_pylist([row | facts], schema=VIDEOS_SCHEMA)
+
+
+def dancer(frame: int, confidence: float = 0.9) -> Person:
+    points = np.random.default_rng(0).uniform(10, 50, (133, 2)) + np.array([2 * np.sin(frame), 0])
+    return Person(
+        box=np.array([8, 8, 56, 88], np.float32),
+        box_score=0.9,
+        keypoints=points.astype(np.float32),
+        confidences=np.full(133, confidence, np.float32),
+    )
+
+
+def poses(video_id: str, frames: list[list[Person]]) -> pa.Table:
+    info = PosesInfo(
+        video_id=video_id, width_px=WIDTH, height_px=HEIGHT, fps=FPS, num_frames=len(frames), models={}
+    )
+    return poses_table(info, [list(enumerate(people)) for people in frames])
+
+
+def solo(video_id: str, num_frames: int = 40, confidence: float = 0.9) -> pa.Table:
+    return poses(video_id, [[dancer(k, confidence)] for k in range(num_frames)])
+
+
+def run(stage: Clips, videos: Mapping[str, pa.Table], tracks: Mapping[str, pa.Table]) -> list[dict]:
+    inputs = {"decode": Published(videos), "pose": Published(tracks)}
+    context = Context(report=Reported(), launch=None, state=Path())
+    table = stage.run(inputs, Path(), context)
+    assert table.schema == CLIPS_SCHEMA
+    rows = table.to_pylist()
+    assert len({row["clip_id"] for row in rows}) == len(rows)
+    assert all(row["kept"] == (row["reason"] is None) == (row["sentence"] is None) for row in rows)
+    return rows
+
+
+def test_windows_references_and_numbers() -> None:
+    stage = Clips(num_frames=8, step=2, stride=10, test_fraction=0, reference_distance=3, max_references=4)
+    rows = run(stage, {"a": video("a", split="train")}, {"a": solo("a")})
+    assert [(row["clip_id"], row["first_frame"]) for row in rows] == [
+        ("a-000000", 0),
+        ("a-000010", 10),
+        ("a-000020", 20),
+    ]
+    first = rows[0]
+    assert (first["kind"], first["split"], first["num_frames"], first["step"]) == ("train", "train", 7, 2)
+    assert first["fps"] == 6.0
+    assert first["reference_frames"] == [15, 23, 31, 39]
+    assert first["mean_confidence"] == pytest.approx(0.9)
+    assert first["box_height"] == pytest.approx(80 / 96)
+    assert first["hand_reliability"] == 1.0
+    assert first["motion"] > 0.05
+
+
+def test_scenes_are_respected_and_short_ones_are_rows() -> None:
+    rows = run(Clips(num_frames=8, test_fraction=0), {"a": video("a", scene_cuts=[15, 20])}, {"a": solo("a")})
+    assert [(row["first_frame"], row["reason"]) for row in rows] == [
+        (0, None),
+        (7, None),
+        (15, "too_short"),
+        (20, None),
+        (27, None),
+    ]
+    assert rows[2]["sentence"] == "its scene has 5 frames, a window spans 7"
+    assert all(frame < 15 for frame in rows[0]["reference_frames"])
+    assert all(frame >= 20 for frame in rows[3]["reference_frames"])
+
+
+def test_every_reject_is_a_row_with_its_reason() -> None:
+    frames = [[dancer(k)] for k in range(42)]
+    frames[3] = []
+    frames[10] = [dancer(10), dancer(11)]
+    frames[14:21] = [[dancer(k, 0.2)] for k in range(14, 21)]
+    frames[28:35] = [[dancer(0)] for _ in range(7)]
+    videos = {"a": video("a", 42, bad_frames=[21])}
+    rows = run(Clips(num_frames=8, test_fraction=0), videos, {"a": poses("a", frames)})
+    assert [row["reason"] for row in rows] == [
+        "no_person",
+        "several_people",
+        "low_visibility",
+        "bad_frames",
+        "too_still",
+        None,
+    ]
+
+
+def test_no_usable_window_is_an_error_with_counts() -> None:
+    videos = {"a": video("a"), "b": video("b", num_frames=5), "c": video("c")}
+    stage = Clips(num_frames=8, min_confidence=0.95, test_fraction=0)
+    with pytest.raises(StageError) as caught:
+        run(stage, videos, {"a": solo("a"), "b": solo("b", 5)})
+    assert str(caught.value) == (
+        "clips keeps none of 7 windows: 5 low_confidence, 1 too_short, 1 no_poses. clips.min_confidence = 0.95 "
+        "rejected most (5): change it, or look at the poses that the pose stage shows."
+    )
+
+
+def test_test_video_gives_its_longest_run() -> None:
+    videos = {"a": video("a", split="test", scene_cuts=[12]), "b": video("b", split="train")}
+    frames = [[dancer(k)] for k in range(40)]
+    frames[38] = []
+    rows = run(Clips(num_frames=8), videos, {"a": poses("a", frames), "b": solo("b")})
+    (clip,) = [row for row in rows if row["kind"] == "test"]
+    assert (clip["clip_id"], clip["first_frame"], clip["num_frames"]) == ("a-test", 12, 26)
+    assert clip["reference_frames"] == [12]
+    assert clip["split"] == "test"
+    (short,) = [
+        row
+        for row in run(Clips(num_frames=8, max_test_frames=9), videos, {"a": solo("a"), "b": solo("b")})
+        if row["kind"] == "test"
+    ]
+    assert (short["first_frame"], short["num_frames"]) == (0, 9)
+
+
+def test_two_videos_serve_both_sides_and_the_split_stays() -> None:
+    videos = {name: video(name) for name in "abc"}
+    tracks = {name: solo(name) for name in "abc"}
+    stage = Clips(num_frames=8, test_fraction=0.01)
+    split = {row["video_id"]: row["split"] for row in run(stage, videos, tracks)}
+    assert sorted(split.values()) == ["test", "train", "train"]
+    unseen = {row["video_id"]: row["split"] for row in run(stage, videos, {k: tracks[k] for k in "ab"})}
+    assert {unseen["a"], unseen["b"]} == {"train", "test"}
+
+
+def test_fps_sets_the_step_of_each_video() -> None:
+    videos = {"a": video("a", fps=30.0), "b": video("b", fps=12.0)}
+    rows = run(Clips(num_frames=4, fps=6, test_fraction=0), videos, {name: solo(name) for name in "ab"})
+    assert {(row["video_id"], row["step"]) for row in rows} == {("a", 5), ("b", 2)}
+
+
+def test_fields_that_do_not_fit() -> None:
+    with pytest.raises(ValidationError, match="step and fps say the same thing"):
+        Clips(step=2, fps=8)
+    with pytest.raises(ValidationError, match="max_test_frames must be at least num_frames - 1 = 15, got 9"):
+        Clips(max_test_frames=9)
+
+
+def test_show(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        pictures = [np.full((HEIGHT, WIDTH, 3), 5 * k, np.uint8) for k in range(40)]
+        write_preview(tmp_path / name / "video.mp4", pictures, FPS)
+    videos = Published({name: video(name) for name in "abc"}, tmp_path)
+    tracks = Published({"a": solo("a"), "b": solo("b", confidence=0.4)}, tmp_path)
+    inputs, report = {"decode": videos, "pose": tracks}, Reported()
+    stage = Clips(num_frames=8)
+    table = stage.run(inputs, tmp_path, Context(report=report, launch=None, state=tmp_path))
+    stage.show(Published({"all": table}), inputs, report)
+    assert report.numbers["windows"] == table.num_rows
+    assert report.numbers["windows_no_poses"] == 1
+    assert report.tables["clips"] == table
+    assert set(report.images) == {"reasons", "histograms", "kept", "rejected"}
+    assert all(image.dtype == np.uint8 and image.ndim == 3 for image in report.images.values())

@@ -65,21 +65,36 @@ def load_pipeline(
         _on_meta(PoseUNet, _part(folders, "unet", "config.json")), tensors["unet"], f"{path}"
     )
     pose_net = _pose_net(unet, tensors["pose_net"], folders, path)
-    vae_folder = _part(folders, "vae", "config.json")
-    vae = fill_strictly(
-        _on_meta(AutoencoderKLTemporalDecoder, vae_folder), _folder_tensors(vae_folder), f"{vae_folder}"
-    )
+    vae, image_encoder, feature_extractor = load_encoders(*folders)
     pipeline = MimicMotionPipeline(
-        vae=vae.eval(),
-        image_encoder=_image_encoder(_part(folders, "image_encoder", "config.json")),
-        feature_extractor=CLIPImageProcessorPil.from_pretrained(
-            _part(folders, "feature_extractor", "preprocessor_config.json")
-        ),
+        vae=vae,
+        image_encoder=image_encoder,
+        feature_extractor=feature_extractor,
         unet=unet.eval(),
         pose_net=pose_net.eval(),
     )
     pipeline.guidance = read_guidance(path) if path.is_dir() else {}
     return pipeline.to(dtype=dtype, silence_dtype_warnings=True)
+
+
+def load_encoders(
+    *folders: Path,
+) -> tuple[AutoencoderKLTemporalDecoder, CLIPVisionModelWithProjection, CLIPImageProcessorPil]:
+    """Return the VAE, the image encoder and its preprocessor, without the networks that are trained.
+
+    Args:
+        folders: in diffusers layout; each part comes from the first that has it.
+
+    Raises:
+        WeightsError: a file is missing, or of another network.
+    """
+    vae_folder = _part([*folders], "vae", "config.json")
+    vae = fill_strictly(
+        _on_meta(AutoencoderKLTemporalDecoder, vae_folder), _folder_tensors(vae_folder), f"{vae_folder}"
+    )
+    image_encoder = _image_encoder(_part([*folders], "image_encoder", "config.json"))
+    preprocessor = _part([*folders], "feature_extractor", "preprocessor_config.json")
+    return vae.eval(), image_encoder, CLIPImageProcessorPil.from_pretrained(preprocessor)
 
 
 def read_released(path: Path, *, only_unet: bool = False) -> dict[str, Tensor]:

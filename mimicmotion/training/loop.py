@@ -29,7 +29,7 @@ from mimicmotion.training.measures import Measures, finite
 from mimicmotion.training.order import Order, Place, share
 from mimicmotion.training.parts import learning_rate, set_sync
 from mimicmotion.training.pictures import comparison, sample_picture
-from mimicmotion.training.plan import Plan, read_clips
+from mimicmotion.training.plan import FACTS_FILE, NETWORK_FILE, Plan, read_clips
 from mimicmotion.training.prefetch import prefetched
 from mimicmotion.training.samples import Sample, draw, make_sample
 from mimicmotion.training.stopping import stop_request
@@ -40,8 +40,6 @@ from mimicmotion.video.framing import framing
 
 logger = logging.getLogger(__name__)
 
-NETWORK_FILE = "network.safetensors"
-FACTS_FILE = "facts.json"
 _BATCHES_AHEAD = 2
 _PREVIEW_FPS = 8
 
@@ -249,7 +247,13 @@ class Training:
                 shutil.rmtree(old)
         aside.mkdir(parents=True)
         save_file(network, aside / NETWORK_FILE)
-        facts = {"steps": self.plan.steps, "validation_loss": loss, **self._promise()}
+        facts = {
+            "steps": self.plan.steps,
+            "validation_loss": loss,
+            "num_parameters": sum(value.numel() for value in network.values()),
+            "num_trained_parameters": sum(value.numel() for value in self.built.trained),
+            **self._promise(),
+        }
         (aside / FACTS_FILE).write_text(json.dumps(facts, indent=2))
         aside.rename(self.plan.result)
 

@@ -9,6 +9,9 @@ from typing import Any, Literal
 from mimicmotion.training.parts import Recompute, Sharing, TrainedPart
 from mimicmotion.training.samples import Clip, Recipe
 
+NETWORK_FILE = "network.safetensors"
+FACTS_FILE = "facts.json"
+
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -96,7 +99,7 @@ class Plan:
 
     @property
     def result(self) -> Path:
-        """Folder of the result: ``network.safetensors`` and, written last, ``facts.json``."""
+        """Folder of the result, the averaged network and facts about it; there once it is whole."""
         return self.state / "result"
 
     @property

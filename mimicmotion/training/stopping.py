@@ -1,8 +1,9 @@
 """Ending a run early without loss: SIGTERM, or a file, makes it write a checkpoint first."""
 
+import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -10,6 +11,8 @@ from types import FrameType
 import torch
 
 from mimicmotion.training.world import World
+
+logger = logging.getLogger(__name__)
 
 
 class StopRequest:
@@ -38,11 +41,30 @@ class StopRequest:
 def stop_request(file: Path) -> Iterator[StopRequest]:
     """Listen for SIGTERM and for the file within the block."""
     request = StopRequest(file)
+    with _on_sigterm(request._on_signal):
+        yield request
+
+
+@contextmanager
+def sigterm_writes(file: Path) -> Iterator[None]:
+    """Let SIGTERM write the file within the block, for a process that waits for workers elsewhere."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        logger.warning("SIGTERM: training will write a checkpoint and stop")
+        file.touch()
+
+    with _on_sigterm(ask):
+        yield
+
+
+@contextmanager
+def _on_sigterm(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Signals reach the main thread alone; elsewhere this does nothing."""
     if threading.current_thread() is not threading.main_thread():
-        yield request
+        yield
         return
-    before = signal.signal(signal.SIGTERM, request._on_signal)
+    before = signal.signal(signal.SIGTERM, handler)
     try:
-        yield request
+        yield
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,220 @@
+"""The latents stage: VAE latents and image embeddings of what training will read, video by video.
+
+    mimicmotion stage latents configs/paper.yaml
+
+Optional: with a section ``latents`` in the config, training reads these instead of pictures and needs
+neither VAE nor image encoder at every step. ``sizes_px`` must be those of ``train``.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from stages.contract import Dataset, Item, ItemStage, Report, Runtime
+from stages.training_clips import LATENTS_FILE, VIDEO_FILE, driving_frames
+
+if TYPE_CHECKING:
+    import torch
+
+LATENTS_SCHEMA = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("num_frames", pa.int32()),
+        ("num_embeddings", pa.int32()),
+        ("width_px", pa.int32()),
+        ("height_px", pa.int32()),
+        ("num_bytes", pa.int64()),
+    ]
+)
+"""One row per video: encoded frames, embedded reference candidates, size of the encoded pictures."""
+
+_CELL_PX = 8
+_NUM_PICTURED = 4
+
+
+class LatentsRuntime(Runtime):
+    """How the latents stage runs."""
+
+    chunk: int = Field(8, ge=1, description="Pictures that are in memory and encoded at a time.")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The frozen networks on the worker's device."""
+
+    vae: Any
+    image_encoder: Any
+    feature_extractor: Any
+
+
+class Latents(ItemStage):
+    """Encodes the frames of training windows and the pictures that may be their reference."""
+
+    name: ClassVar[str] = "latents"
+    version: ClassVar[int] = 1
+    reads: ClassVar[tuple[str, ...]] = ("decode", "clips")
+    schema: ClassVar[pa.Schema] = LATENTS_SCHEMA
+
+    runtime: LatentsRuntime = LatentsRuntime()
+    base: Path = Field(description="Folder of the pretrained pipeline in diffusers layout.")
+    sizes_px: tuple[tuple[int, int], ...] = Field(
+        ((576, 1024),), min_length=1, description="[width, height] of training pictures, as in train."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        odd = [
+            size for size in self.sizes_px if min(size) < _CELL_PX or any(side % _CELL_PX for side in size)
+        ]
+        if odd:
+            raise ValueError(f"sizes_px: both sides must be multiples of {_CELL_PX}, got {odd}")
+        return self
+
+    def weight_files(self) -> dict[str, Path]:
+        """The parts of the pipeline that encode; its UNet does not matter here."""
+        return {
+            "base": self.base / "vae",
+            "image_encoder": self.base / "image_encoder",
+            "feature_extractor": self.base / "feature_extractor",
+        }
+
+    def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:
+        """One item per video with windows to train on."""
+        videos = {row["video_id"]: row for row in inputs["decode"].table().to_pylist()}
+        windows: dict[str, list[dict[str, Any]]] = {}
+        for row in inputs["clips"].table().to_pylist():
+            if row["kept"] and row["kind"] == "train":
+                windows.setdefault(row["video_id"], []).append(row)
+        for video_id, rows in sorted(windows.items()):
+            references = sorted({frame for row in rows for frame in row["reference_frames"]})
+            frames = sorted({frame for row in rows for frame in driving_frames(row)} | set(references))
+            video = videos[video_id]
+            yield Item(
+                id=video_id,
+                inputs={
+                    "video": inputs["decode"].item_key(video_id),
+                    "frames": json.dumps([frames, references]),
+                },
+                payload={
+                    "video": inputs["decode"].path(video_id, VIDEO_FILE),
+                    "size": (video["width_px"], video["height_px"]),
+                    "frames": frames,
+                    "references": references,
+                },
+                label=Path(video["source"]).name,
+            )
+
+    def load(self) -> Loaded:
+        """The VAE and the image encoder, on the GPU where the worker has one.
+
+        Raises:
+            WeightsError: weights are missing or do not fit.
+        """
+        import torch
+
+        from mimicmotion.model.weights import load_encoders
+
+        device = torch.device("cuda" if self.runtime.gpus_per_worker > 0 else "cpu")
+        vae, image_encoder, feature_extractor = load_encoders(self.base)
+        return Loaded(vae.to(device), image_encoder.to(device), feature_extractor)
+
+    def process(self, loaded: Loaded, item: Item, folder: Path) -> pa.Table:
+        """Write ``latents.safetensors`` of one video; give its row."""
+        from safetensors.torch import save_file
+
+        from mimicmotion.training.samples import framing_text
+        from mimicmotion.video.framing import framing
+
+        payload = item.payload
+        fit = framing(tuple(payload["size"]), self.sizes_px)
+        tensors = self._encoded(loaded, payload, fit)
+        save_file(tensors, folder / LATENTS_FILE, metadata={"framing": framing_text(fit)})
+        row = {
+            "video_id": item.id,
+            "num_frames": len(payload["frames"]),
+            "num_embeddings": len(payload["references"]),
+            "width_px": fit.target[0],
+            "height_px": fit.target[1],
+            "num_bytes": (folder / LATENTS_FILE).stat().st_size,
+        }
+        return pa.Table.from_pylist([row], schema=LATENTS_SCHEMA)
+
+    def _encoded(self, loaded: Loaded, payload: Mapping[str, Any], fit: Any) -> "dict[str, torch.Tensor]":
+        """Tensors of the file: frames and their latents, reference candidates and their embeddings."""
+        import torch
+
+        from mimicmotion.model.embedding import embed_images
+        from mimicmotion.model.latents import encode_frames
+        from mimicmotion.training.batch import as_pictures
+        from mimicmotion.video.reader import VideoReader
+
+        reader = VideoReader(payload["video"])
+        frames, references = payload["frames"], set(payload["references"])
+        latents, embeddings = [], []
+        for begin in range(0, len(frames), self.runtime.chunk):
+            some = frames[begin : begin + self.runtime.chunk]
+            pictures = as_pictures(torch.from_numpy(fit.frames(reader.read(some))).permute(0, 3, 1, 2))
+            latents.append(encode_frames(loaded.vae, pictures).half().cpu())
+            shown = [place for place, frame in enumerate(some) if frame in references]
+            if shown:
+                embeds = embed_images(pictures[shown], loaded.image_encoder, loaded.feature_extractor)
+                embeddings.append(embeds.half().cpu())
+        return {
+            "frames": torch.tensor(frames, dtype=torch.int32),
+            "latents": torch.cat(latents),
+            "embedded_frames": torch.tensor(sorted(references), dtype=torch.int32),
+            "embeddings": torch.cat(embeddings),
+        }
+
+    def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
+        """Log totals, and the round trip of some frames: what training can reach at best."""
+        from mimicmotion.animation.preview import grid
+
+        table = dataset.table()
+        report.metrics(
+            {
+                "videos": float(table.num_rows),
+                "frames": float(sum(table["num_frames"].to_pylist())),
+                "gigabytes": sum(table["num_bytes"].to_pylist()) / 1e9,
+            }
+        )
+        loaded = self.model_copy(update={"runtime": LatentsRuntime()}).load()
+        videos = {row["video_id"]: row for row in inputs["decode"].table().to_pylist()}
+        rows = [
+            _round_trip(
+                loaded,
+                dataset.path(video_id, LATENTS_FILE),
+                videos[video_id],
+                inputs["decode"],
+                self.sizes_px,
+            )
+            for video_id in dataset.ids[:_NUM_PICTURED]
+        ]
+        if rows:
+            report.image("round_trip", grid(rows))
+
+
+def _round_trip(
+    loaded: Loaded, file: Path, video: Mapping[str, Any], decode: Dataset, sizes: tuple[tuple[int, int], ...]
+) -> np.ndarray:
+    """The first stored frame of a video beside what its latents decode to."""
+    from safetensors.torch import load_file
+
+    from mimicmotion.animation.preview import labelled_row
+    from mimicmotion.model.latents import decode_frames
+    from mimicmotion.video.framing import framing
+    from mimicmotion.video.reader import VideoReader
+
+    tensors = load_file(file)
+    frame = int(tensors["frames"][0])
+    fit = framing((video["width_px"], video["height_px"]), sizes)
+    true = fit.frames(VideoReader(decode.path(video["video_id"], VIDEO_FILE)).read([frame]))[0]
+    latents = tensors["latents"][:1].float() * loaded.vae.config.scaling_factor
+    (decoded,) = decode_frames(loaded.vae, latents)
+    return labelled_row({f"frame {frame}": true, "decoded": decoded})

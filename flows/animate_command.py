@@ -6,10 +6,12 @@
 checkpoint, then from the release.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -17,13 +19,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mimicmotion.errors import InputError
-from stages.config import load_config
+from stages.config import PipelineConfig, load_config
 from stages.contract import WHOLE
 from stages.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
     from mimicmotion.animation.driving import PoseModels
+    from mimicmotion.animation.request import AnimationRequest
     from mimicmotion.diffusion.sampler import SamplerSettings
     from mimicmotion.guidance.drawing import GuidanceStyle
 
@@ -94,6 +97,21 @@ class Sources:
     sampling: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Work:
+    """Where and how to work.
+
+    Attributes:
+        cuda: on the GPU.
+        precision: number type; None for the device's own.
+        offload: keep only the module at work on the GPU.
+    """
+
+    cuda: bool
+    precision: Precision | None
+    offload: bool
+
+
 def animate(
     image: _Image,
     out: _Out,
@@ -126,9 +144,8 @@ def animate(
 ) -> None:
     """Let the person of a picture dance as the one in a video does."""
     from mimicmotion.animation.checkpoint import read_checkpoint_facts
-    from mimicmotion.animation.request import AnimationRequest, perform, prepare, write_picture
+    from mimicmotion.animation.request import AnimationRequest
 
-    console = Console()
     request = AnimationRequest(
         image=image,
         out=out,
@@ -144,15 +161,30 @@ def animate(
         keep_audio=audio,
     )
     request.check()
-    sources = find_sources(config, checkpoint, base, detector, wholebody)
-    cuda = _wants_cuda(device)
-    facts = read_checkpoint_facts(sources.checkpoint)
     given = {"num_steps": steps, "guidance": guidance, "tile": tile, "overlap": overlap, "fusion": fusion}
-    settings = sampler_settings(given, sources.sampling, facts, pose_strength)
-    style = shown_style(facts.style, hide or [], confidence)
+    work = Work(_wants_cuda(device), precision, offload)
+    with TemporaryDirectory() as folder:
+        sources = find_sources(config, checkpoint, base, detector, wholebody, Path(folder))
+        facts = read_checkpoint_facts(sources.checkpoint)
+        settings = sampler_settings(given, sources.sampling, facts, pose_strength)
+        _run(request, sources, facts, shown_style(facts.style, hide or [], confidence), settings, work)
+
+
+def _run(
+    request: "AnimationRequest",
+    sources: Sources,
+    facts: "CheckpointFacts",
+    style: "GuidanceStyle",
+    settings: "SamplerSettings",
+    work: Work,
+) -> None:
+    """Find poses, show them, then sample; says on the console what it does."""
+    from mimicmotion.animation.request import perform, prepare, write_picture
+
+    console = Console()
     with console.status("finding poses"):
-        prepared = prepare(request, facts, style, _pose_models(sources, cuda))
-    preview = out.with_name(f"{out.stem}.poses.png")
+        prepared = prepare(request, facts, style, _pose_models(sources, work.cuda))
+    preview = request.out.with_name(f"{request.out.stem}.poses.png")
     write_picture(preview, prepared.preview)
     driving, (height, width) = prepared.driving, prepared.performance.size
     console.print(f"aligned poses over the reference: {preview}")
@@ -162,10 +194,10 @@ def animate(
         f"guidance {settings.guidance_max:g}"
     )
     with console.status("loading weights"):
-        pipeline = _load(sources, cuda, precision, offload)
+        pipeline = _load(sources, work)
     with _progress_bar(console) as progress:
         perform(request, prepared, pipeline, settings, progress)
-    console.print(f"[bold]{out}[/bold]")
+    console.print(f"[bold]{request.out}[/bold]")
 
 
 def find_sources(
@@ -174,8 +206,15 @@ def find_sources(
     base: Path | None,
     detector: Path | None,
     wholebody: Path | None,
+    folder: Path,
 ) -> Sources:
     """Where all weights lie: as given, else as the config says.
+
+    Args:
+        config: name or path of a config.
+        checkpoint: folder, released file, or a registered model.
+        base, detector, wholebody: as given.
+        folder: where a registered model is brought.
 
     Raises:
         InputError: there is no checkpoint.
@@ -190,9 +229,7 @@ def find_sources(
         if "animate" in loaded.stages:
             sampling = loaded.stages["animate"].model_dump()
     if checkpoint is not None and checkpoint.startswith("models:/"):
-        from stages.tracking import fetch_model
-
-        place = fetch_model(checkpoint, loaded)
+        place = _download(checkpoint, loaded, folder)
     elif checkpoint is not None:
         place = Path(checkpoint)
     elif loaded is not None:
@@ -248,6 +285,15 @@ def shown_style(style: "GuidanceStyle", hidden: list[str], confidence: bool) -> 
     return replace(style, **changes)
 
 
+def _download(model: str, config: PipelineConfig | None, folder: Path) -> Path:
+    from stages.tracking import download_model, tracking_uri
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI") if config is None else tracking_uri(config)
+    if uri is None:
+        raise InputError(f"{model}: which MLflow? Give --config, or set MLFLOW_TRACKING_URI")
+    return download_model(uri, model, folder)
+
+
 def _parsed_size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
@@ -273,14 +319,13 @@ def _pose_models(sources: Sources, cuda: bool) -> "PoseModels | None":
     return PoseModels.open(sources.detector, sources.wholebody, cuda=cuda)
 
 
-def _load(sources: Sources, cuda: bool, precision: Precision | None, offload: bool) -> Any:
+def _load(sources: Sources, work: Work) -> Any:
     from mimicmotion.animation.generate import device_and_dtype
     from mimicmotion.model.weights import load_pipeline
 
-    number_type = precision or ("float16" if cuda else "float32")
-    device, dtype = device_and_dtype(cuda, number_type)
+    device, dtype = device_and_dtype(work.cuda, work.precision or ("float16" if work.cuda else "float32"))
     pipeline = load_pipeline(sources.checkpoint, sources.base, dtype=dtype)
-    if offload:
+    if work.offload:
         pipeline.offload_modules(device)
         return pipeline
     return pipeline.to(device)

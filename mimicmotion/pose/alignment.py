@@ -31,11 +31,12 @@ _FITTED: Final = (0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17)
 """OpenPose body points that fits look at: all but elbows and wrists, which move most."""
 _MIN_POINTS: Final = 3
 
-_NECK, _NOSE = 1, 0
+_NOSE: Final = 0
 # Bones that tell the size of a body, and how far to trust each: arms are seen shortened most often.
 _SIZE_BONES: Final = (
     ((2, 5), 1.0), ((1, 8), 1.0), ((1, 11), 1.0), ((8, 9), 1.0), ((11, 12), 1.0), ((9, 10), 1.0),
-    ((12, 13), 1.0), ((0, 1), 0.5), ((8, 11), 0.5), ((2, 3), 0.25), ((5, 6), 0.25), ((3, 4), 0.25), ((6, 7), 0.25),
+    ((12, 13), 1.0), ((0, 1), 0.5), ((8, 11), 0.5), ((2, 3), 0.25), ((5, 6), 0.25), ((3, 4), 0.25),
+    ((6, 7), 0.25),
 )  # fmt: skip
 _LENGTH_QUANTILE: Final = 0.75
 """A bone is as long as it is in its longer views, since turning it shortens it."""

@@ -5,7 +5,7 @@ relative to the cell, objectness, and a score per class, of which the first is "
 0-255 on a grey ground (YOLOX, arXiv 2107.08430, and the released MimicMotion code).
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -71,11 +71,13 @@ class PersonDetector:
         return cls(graph, score_threshold, nms_threshold, max_batch)
 
     def prepare(
-        self, frames: Iterable[UInt8[np.ndarray, "h w 3"]]
+        self, frames: Sequence[UInt8[np.ndarray, "h w 3"]] | UInt8[np.ndarray, "n h w 3"]
     ) -> Float32[np.ndarray, "n 3 height width"]:
         """Return the frames as the graph takes them."""
-        size = (self.graph.height_px, self.graph.width_px)
-        return np.stack([letterbox(frame, size) for frame in frames])
+        pictures = np.empty((len(frames), 3, self.graph.height_px, self.graph.width_px), dtype=np.float32)
+        for picture, frame in zip(pictures, frames, strict=True):
+            letterbox_into(picture, frame)
+        return pictures
 
     def detect(
         self, prepared: Float32[np.ndarray, "n 3 height width"], frame_size: tuple[int, int]
@@ -97,7 +99,7 @@ class PersonDetector:
         return [people(frame, size, scale, self.score_threshold, self.nms_threshold) for frame in rows]
 
 
-def letterbox_scale(frame_size: tuple[int, int], size: tuple[int, int]) -> float:
+def letterbox_scale(frame_size: tuple[int, ...], size: tuple[int, ...]) -> float:
     """Return the factor that fits a frame of this height and width into ``size``."""
     return min(size[0] / frame_size[0], size[1] / frame_size[1])
 
@@ -106,13 +108,22 @@ def letterbox(
     frame: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]
 ) -> Float32[np.ndarray, "3 height width"]:
     """Return the frame fitted into the upper left of a grey picture of ``size`` (height, width), 0-255."""
-    scale = letterbox_scale(frame.shape[:2], size)
+    picture = np.empty((3, *size), dtype=np.float32)
+    letterbox_into(picture, frame)
+    return picture
+
+
+def letterbox_into(picture: Float32[np.ndarray, "3 height width"], frame: UInt8[np.ndarray, "h w 3"]) -> None:
+    """Fill the picture with the letterboxed frame; most of the time of letterboxing is memory traffic."""
+    scale = letterbox_scale(frame.shape[:2], picture.shape[1:])
     height, width = int(frame.shape[0] * scale), int(frame.shape[1] * scale)
-    picture = np.full((3, *size), _GREY, dtype=np.float32)
+    picture[:, height:] = _GREY
+    picture[:, :height, width:] = _GREY
     if height and width:
         small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
-        picture[:, :height, :width] = small.transpose(2, 0, 1)
-    return picture
+        # Plane by plane: several times faster than assigning the transposed picture.
+        for channel, plane in enumerate(cv2.split(small)):
+            picture[channel, :height, :width] = plane
 
 
 def people(

@@ -1,7 +1,6 @@
 """People with 133 keypoints in a picture or in every frame of a video: detector, then whole-body model."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -46,8 +45,8 @@ def estimate_video(
 ) -> list[list[Person]]:
     """Return the people of every frame of a video.
 
-    Reading with letterboxing, detection with cutting out people, and the whole-body model each run in a
-    thread of their own; people of many frames go through the models together.
+    Reading, letterboxing, detection, cutting out people, and the whole-body model each run in a thread of
+    their own; people of many frames go through the models together.
 
     Args:
         detector: finds people.
@@ -67,37 +66,24 @@ def estimate_frames(
     detector: PersonDetector, wholebody: WholeBodyModel, chunks: Iterable[Frames]
 ) -> Iterator[list[Person]]:
     """Yield the people of each frame, from frames that come in chunks."""
-    prepared = ahead((frames, detector.prepare(frames)) for frames in chunks)
-    for cut in ahead(_cut_out(detector, wholebody, *each) for each in prepared):
-        keypoints, confidences = wholebody.estimate(cut.crops, np.concatenate([f.boxes for f in cut.found]))
+    read = ahead(chunks)
+    prepared = ahead((frames, detector.prepare(frames)) for frames in read)
+    searched = ahead((frames, detector.detect(pictures, frames.shape[1:3])) for frames, pictures in prepared)
+    cut = ahead((found, _cut_out(wholebody, frames, found)) for frames, found in searched)
+    for found, crops in cut:
+        keypoints, confidences = wholebody.estimate(crops, np.concatenate([one.boxes for one in found]))
         first = 0
-        for found in cut.found:
-            last = first + len(found.boxes)
-            each = zip(
-                found.boxes,
-                found.scores.tolist(),
-                keypoints[first:last],
-                confidences[first:last],
-                strict=True,
-            )
-            yield [Person(*values) for values in each]
+        for one in found:
+            last = first + len(one.boxes)
+            points, sure = keypoints[first:last], confidences[first:last]
+            yield [Person(*each) for each in zip(one.boxes, one.scores.tolist(), points, sure, strict=True)]
             first = last
 
 
-@dataclass(frozen=True, eq=False)
-class _Cut:
-    """People found in some frames, and cut out of them."""
-
-    found: list[Detections]
-    crops: Float32[np.ndarray, "people 3 height width"]
-
-
 def _cut_out(
-    detector: PersonDetector,
-    wholebody: WholeBodyModel,
-    frames: Frames,
-    prepared: Float32[np.ndarray, "n 3 height width"],
-) -> _Cut:
-    found = detector.detect(prepared, frames.shape[1:3])
-    crops = [wholebody.prepare(frame, one.boxes) for frame, one in zip(frames, found, strict=True)]
-    return _Cut(found, np.concatenate(crops))
+    wholebody: WholeBodyModel, frames: Frames, found: Sequence[Detections]
+) -> Float32[np.ndarray, "people 3 height width"]:
+    """Return the people of all these frames, as the model takes them."""
+    return np.concatenate(
+        [wholebody.prepare(frame, one.boxes) for frame, one in zip(frames, found, strict=True)]
+    )

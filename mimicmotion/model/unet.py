@@ -18,6 +18,8 @@ from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemp
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mimicmotion.model.attention import SingleTokenAttention
+
 
 class PosedConv(nn.Conv2d):
     """A convolution of the first ``in_channels`` channels, plus the channels behind them, if any."""
@@ -46,6 +48,12 @@ class PoseUNet(UNetSpatioTemporalConditionModel):
         super().__init__(*args, **kwargs)
         plain = self.conv_in
         self.conv_in = PosedConv(plain.in_channels, plain.out_channels, kernel_size=3, padding=1)
+        self.set_attn_processor(
+            {
+                name: SingleTokenAttention() if "attn2" in name else processor
+                for name, processor in self.attn_processors.items()
+            }
+        )
 
     def forward(
         self,

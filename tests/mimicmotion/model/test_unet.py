@@ -46,7 +46,6 @@ def test_golden_network(golden: Path, fill: Callable[[nn.Module, str], None]) ->
     torch.testing.assert_close(without, vectors["unet_out_without_pose"], atol=1e-4, rtol=0)
 
 
-@torch.no_grad()
 def test_equals_upstream_without_pose(tiny: PoseUNet, tiny_config: dict) -> None:
     upstream = UNetSpatioTemporalConditionModel(**tiny_config).eval()
     upstream.load_state_dict(tiny.state_dict())
@@ -55,6 +54,22 @@ def test_equals_upstream_without_pose(tiny: PoseUNet, tiny_config: dict) -> None
     assert torch.equal(tiny(**inputs).sample, expected)
     no_pose = torch.zeros(6, 32, 8, 8)
     assert torch.equal(tiny(**inputs, pose_latents=no_pose).sample, expected)
+
+
+def test_attention_to_one_token_is_left_out_without_gradients(tiny: PoseUNet) -> None:
+    inputs = tiny_inputs()
+    full = tiny(**inputs).sample.detach()
+    queries = [layer for name, layer in tiny.named_modules() if name.endswith("attn2.to_q")]
+    asked: list[int] = []
+    hooks = [layer.register_forward_hook(lambda *_: asked.append(1)) for layer in queries]
+    with torch.no_grad():
+        torch.testing.assert_close(tiny(**inputs).sample, full)
+        assert not asked
+        two_tokens = inputs | {"encoder_hidden_states": torch.zeros(2, 2, 16)}
+        tiny(**two_tokens)
+        assert len(asked) == len(queries) > 0
+    for hook in hooks:
+        hook.remove()
 
 
 @torch.no_grad()

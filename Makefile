@@ -21,6 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 demo: $(STAMP)
+	$(BIN)/python -m mimicmotion.synthetic.world workspace/dancers --num-videos 14
 	$(BIN)/mimicmotion rebuild demo
 
 test: $(STAMP)

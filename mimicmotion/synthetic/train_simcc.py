@@ -1,8 +1,8 @@
 """Trains the small whole-body model: ``python -m mimicmotion.synthetic.train_simcc .cache/corpus OUT.onnx``.
 
 SimCC's form, as DWPose's file: crops (n, 3, 160, 120) in, ``simcc_x`` (n, 133, 240) and ``simcc_y``
-(n, 133, 320) out. Targets are Gaussians whose height says how well the point can be seen, so that the
-maxima are confidences worth the name.
+(n, 133, 320) out. Where a point lies is learned apart from how well it can be seen: each vector has its
+maximum at the place and, there, the visibility as its height, so that maxima are confidences worth the name.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from mimicmotion.synthetic.train_detector import person_boxes
 SIZE = (160, 120)
 SPLIT, SPREAD_BINS = 2, 2.5
 CONFIDENCE = np.array([1.0, 0.72, 0.30, 0.0], np.float32)
-"""Height of the target by ``Visibility``; a blurred point loses up to 0.25."""
+"""Confidence to learn by ``Visibility``; a blurred point loses up to 0.25."""
 
 
 def _conv(cin: int, cout: int, stride: int = 1) -> nn.Sequential:
@@ -55,13 +55,20 @@ class SmallSimcc(nn.Module):
         cells = (SIZE[0] // 8) * (SIZE[1] // 8)
         self.shared = nn.Sequential(nn.LayerNorm(cells), nn.Linear(cells, 192), nn.GELU())
         self.x, self.y = (nn.Linear(192, SIZE[k] * SPLIT) for k in (1, 0))
+        self.visible = nn.Linear(192, 1)
 
-    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors over x (n, 133, 240) and y (n, 133, 320) of normalised crops (n, 3, 160, 120)."""
+    def logits(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of the place over x (n, 133, 240) and y (n, 133, 320), and of the confidence (n, 133, 1)."""
         fine = self.stem(crops)
         wide = F.interpolate(self.context(fine), size=fine.shape[-2:], mode="nearest")
         shared = self.shared(self.maps(self.mix(fine + wide)).flatten(2))
-        return self.x(shared), self.y(shared)
+        return self.x(shared), self.y(shared), self.visible(shared)
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors over x (n, 133, 240) and y (n, 133, 320) of normalised crops (n, 3, 160, 120)."""
+        x, y, visible = self.logits(crops)
+        height = visible.sigmoid()
+        return tuple(height * (v - v.amax(-1, keepdim=True)).exp() for v in (x, y))  # type: ignore[return-value]
 
 
 def _sample(corpus: Corpus, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -93,20 +100,15 @@ def _hide(
     return frame, np.where(hidden, np.minimum(heights, CONFIDENCE[Visibility.BEHIND_OCCLUDER]), heights)
 
 
-def _gaussians(places: Tensor, heights: Tensor, bins: int) -> Tensor:
-    away = torch.arange(bins) - places[..., None] * SPLIT
-    return heights[..., None] * torch.exp(-0.5 * (away / SPREAD_BINS) ** 2)
-
-
-def simcc_loss(x: Tensor, y: Tensor, points: Tensor, heights: Tensor) -> Tensor:
-    """Squared error of both vectors, plus cross entropy of the place where a point can be seen at all."""
-    total = torch.zeros(())
-    for axis, vector in enumerate((x, y)):
-        target = _gaussians(points[..., axis], heights, vector.shape[-1])
-        place = _gaussians(points[..., axis], torch.ones_like(heights), vector.shape[-1])
+def simcc_loss(x: Tensor, y: Tensor, visible: Tensor, points: Tensor, heights: Tensor) -> Tensor:
+    """Cross entropy of the place where a point lies in the crop, plus squared error of the confidence."""
+    total = 8 * (visible[..., 0].sigmoid() - heights).square().mean()
+    for axis, logits in enumerate((x, y)):
+        away = torch.arange(logits.shape[-1]) - points[..., axis, None] * SPLIT
+        place = torch.exp(-0.5 * (away / SPREAD_BINS) ** 2)
         place = place / place.sum(-1, keepdim=True).clamp(min=1e-6)
-        entropy = -(place * F.log_softmax(10 * vector, -1)).sum(-1)
-        total = total + 60 * (vector - target).square().mean() + 0.05 * (entropy * heights).mean()
+        entropy = -(place * F.log_softmax(logits, -1)).sum(-1)
+        total = total + 0.2 * (entropy * heights).mean()
     return total
 
 
@@ -149,7 +151,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=2200)
     options = parser.parse_args()
     torch.manual_seed(0)
     rng, started = np.random.default_rng(0), time.time()
@@ -160,8 +162,8 @@ def main() -> None:
     for step in range(options.steps):
         crops, points, heights = batch(corpus, rng, 24)
         with torch.autocast("cpu", torch.bfloat16):
-            x, y = model.train()(crops)
-        loss = simcc_loss(x.float(), y.float(), points, heights)
+            logits = model.train().logits(crops)
+        loss = simcc_loss(*(v.float() for v in logits), points, heights)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -46,7 +46,7 @@ class Runtime(Section):
     item_timeout_s: float = Field(3600, gt=0, description="Seconds one item may take before it is rejected.")
     retries: int = Field(2, ge=0, description="How often an item is redone after its worker died.")
     max_rejected_fraction: float = Field(
-        0.5, ge=0, le=1, description="Share of rejected items from which on the stage fails."
+        0.5, ge=0, le=1, description="Largest share of rejected items; above it the stage fails."
     )
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from mimicmotion.errors import InputError, MimicMotionError, StageError
 from stages.config import PipelineConfig
@@ -23,6 +24,7 @@ class Plan:
     """The work of one stage under one config.
 
     Attributes:
+        fields: what the recipe key is made from.
         work: every item with its key, in the order it is worked on.
         states: what became of the items that are done, by item key.
     """
@@ -30,6 +32,7 @@ class Plan:
     stage: Stage
     store: StageStore
     inputs: Mapping[str, PublishedDataset]
+    fields: Mapping[str, Any]
     work: Sequence[tuple[Item, str]]
     states: Mapping[str, ItemState]
 
@@ -45,6 +48,11 @@ class Plan:
         if len(self.states) < len(self.work):
             return None
         return self.store.manifest(key_of(list(self.states.values())))
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether there is nothing to do."""
+        return self.manifest is not None and not self.todo
 
     @property
     def input_keys(self) -> dict[str, str]:
@@ -79,7 +87,7 @@ class Pipeline:
         with remembering(self._hashes):
             return StageStore(self.workspace, name, recipe_key(self.stage(name)))
 
-    def fields(self, name: str) -> dict[str, object]:
+    def fields(self, name: str) -> dict[str, Any]:
         """What the recipe key of a stage is made from."""
         with remembering(self._hashes):
             return key_fields(self.stage(name))
@@ -142,7 +150,7 @@ class Pipeline:
         manifests = store.manifests()
         known = store.item_list(manifests[0]) if manifests else []
         states = {state.item_key: state for state in store.states(work, known)}
-        return Plan(stage, store, inputs, work, states)
+        return Plan(stage, store, inputs, self.fields(stage.name), work, states)
 
 
 def reasons(items: Sequence[ItemState]) -> str:

@@ -110,31 +110,31 @@ class StageStore:
         self.workspace = workspace
         self.stage = stage
         self.recipe_key = recipe_key
-        self._top = f"{stage}/{recipe_key}"
+        self.top = f"{stage}/{recipe_key}"
 
     def item_name(self, item_key: str) -> str:
         """Name of an item's folder in the workspace."""
-        return f"{self._top}/items/{item_key}"
+        return f"{self.top}/items/{item_key}"
 
     def dataset_name(self, key: str) -> str:
         """Name of a dataset's folder in the workspace."""
-        return f"{self._top}/datasets/{key}"
+        return f"{self.top}/datasets/{key}"
 
     def state_folder(self, item_key: str) -> Path:
         """Local folder for what a killed run of a whole stage resumes from."""
-        return self.workspace.scratch(f"{self._top}/state/{item_key}")
+        return self.workspace.scratch(f"{self.top}/state/{item_key}")
 
     def published_items(self) -> dict[str, float]:
         """Item keys that are published, with the time (s since 1970) of each."""
-        return self.workspace.published(f"{self._top}/items", ITEM_RECORD)
+        return self.workspace.published(f"{self.top}/items", ITEM_RECORD)
 
     def aside(self) -> Path:
         """A new folder to write one item to."""
-        return self.workspace.aside(self._top)
+        return self.workspace.aside(self.top)
 
     def clear_asides(self) -> None:
         """Delete what killed runs left behind. Only the holder of the stage's lock may call this."""
-        self.workspace.clear_asides(self._top)
+        self.workspace.clear_asides(self.top)
 
     def record(self, item_key: str) -> ItemRecord:
         """The record of a published item.
@@ -161,7 +161,7 @@ class StageStore:
 
     def reject(self, item: Item, item_key: str, reason: RejectedItem) -> ItemRecord:
         """Publish that an item cannot be used."""
-        with written_aside(self.workspace, self._top) as folder:
+        with written_aside(self.workspace, self.top) as folder:
             record = self._record(folder, item, item_key).model_copy(
                 update={"state": REJECTED, "reason": reason.code, "sentence": reason.sentence}
             )
@@ -198,7 +198,7 @@ class StageStore:
 
     def manifests(self) -> list[Manifest]:
         """All published datasets of this recipe, newest first."""
-        names = self.workspace.folders(f"{self._top}/datasets")
+        names = self.workspace.folders(f"{self.top}/datasets")
         found = [manifest for name in names if (manifest := self.manifest(name))]
         return sorted(found, key=lambda manifest: manifest.timings.published, reverse=True)
 
@@ -223,7 +223,7 @@ class StageStore:
     def publish_dataset(self, manifest: Manifest, items: Sequence[ItemState]) -> Manifest:
         """Publish a dataset; gives the manifest with what is only known now."""
         ordered = sorted(items, key=lambda item: item.id)
-        with written_aside(self.workspace, self._top) as folder:
+        with written_aside(self.workspace, self.top) as folder:
             pq.write_table(items_table(ordered), folder / ITEM_LIST, compression="zstd")
             digest = hashlib.sha256((folder / ITEM_LIST).read_bytes()).hexdigest()
             sealed = manifest.model_copy(update={"items_sha256": digest})

@@ -1,0 +1,125 @@
+"""What a worker does with one item: process it, check its table, publish the outcome."""
+
+import errno
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mimicmotion.errors import MimicMotionError, RejectedItem, StageError
+from stages.contract import Item, ItemStage
+from stages.records import ItemRecord, ItemState
+from stages.store import StageStore, check_schema
+from stages.workspace import Workspace, open_workspace, written_aside
+
+_FULL_BYTES = 1 << 20
+_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass
+class ItemTask:
+    """The work of one item stage, sent to each worker once.
+
+    Attributes:
+        stage: what to do.
+        workspace_uri: where to publish.
+        recipe_key: under which recipe.
+    """
+
+    stage: ItemStage
+    workspace_uri: str
+    recipe_key: str
+    _loaded: Any = field(default=None, init=False)
+
+    def load(self) -> None:
+        """Load what every item needs."""
+        self._loaded = self.stage.load()
+
+    def run(self, item: Item, key: str) -> ItemState:
+        """Work on one item and publish its outcome, kept or rejected.
+
+        Raises:
+            StageError: the disk is full, or the stage broke its own schema; names the item.
+        """
+        start_s = time.monotonic()
+        workspace = open_workspace(self.workspace_uri)
+        store = StageStore(workspace, self.stage.name, self.recipe_key)
+        try:
+            record = self._publish(store, _with_files_here(workspace, item), key)
+        except MimicMotionError as error:
+            if str(error).startswith(self._doing(item)):
+                raise
+            raise StageError(f"{self._doing(item)}: {error}") from error
+        except Exception as error:
+            if is_disk_full(error, workspace):
+                raise disk_full(self._doing(item), workspace) from error
+            raise
+        return outcome_of(record, time.monotonic() - start_s)
+
+    def _publish(self, store: StageStore, item: Item, key: str) -> ItemRecord:
+        with written_aside(store.workspace, store.top) as folder:
+            try:
+                table = self.stage.process(self._loaded, item, folder)
+            except RejectedItem as reason:
+                # A decoder that cannot write may well blame the video.
+                if is_disk_full(reason, store.workspace):
+                    raise disk_full(self._doing(item), store.workspace) from reason
+                return store.reject(item, key, reason)
+            check_schema(self.stage.name, self.stage.schema, table)
+            return store.keep(folder, item, key, table)
+
+    def _doing(self, item: Item) -> str:
+        return f"{self.stage.name} stopped at item {item.label or item.id} ({item.id})"
+
+
+def outcome_of(record: ItemRecord, seconds: float | None) -> ItemState:
+    """An item's row for the item list, published just now."""
+    return ItemState(
+        id=record.id,
+        label=record.label,
+        item_key=record.item_key,
+        state=record.state,
+        reason=record.reason,
+        sentence=record.sentence,
+        rows=record.rows,
+        time_s=time.time(),
+        seconds=seconds,
+    )
+
+
+def is_disk_full(error: BaseException, workspace: Workspace) -> bool:
+    """Whether an error comes from a full disk, however the library that met it says so."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if getattr(seen, "errno", None) in _FULL_ERRORS or "No space left on device" in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    free_bytes = workspace.free_bytes()
+    return free_bytes is not None and free_bytes < _FULL_BYTES
+
+
+def disk_full(doing: str, workspace: Workspace) -> StageError:
+    """What to tell about a full disk."""
+    free_bytes = workspace.free_bytes()
+    free = "unknown" if free_bytes is None else f"{free_bytes / 1e6:.1f} MB"
+    return StageError(
+        f"{doing}: the disk of workspace {workspace.uri} is full (free: {free}). "
+        "Nothing half-written counts; make room and run it again, finished items are kept."
+    )
+
+
+def _with_files_here(workspace: Workspace, item: Item) -> Item:
+    """The item with every file of its payload that lies in a remote workspace brought to this machine."""
+    top = workspace.path("")
+
+    def here(value: Any) -> Any:
+        if isinstance(value, Path) and value.is_relative_to(top):
+            return workspace.fetch(value.relative_to(top).as_posix())
+        if isinstance(value, Mapping):
+            return {key: here(inner) for key, inner in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(here(inner) for inner in value)
+        return value
+
+    return Item(item.id, item.inputs, {name: here(value) for name, value in item.payload.items()}, item.label)

@@ -1,0 +1,392 @@
+"""Everything the project asks of Ray: workers for items, and groups of workers for training.
+
+No other file imports Ray. Frames never pass through here: a worker publishes what it made and sends back a
+few numbers.
+"""
+
+import logging
+import os
+import secrets
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import ray
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
+
+from mimicmotion.errors import InputError, MimicMotionError, RejectedItem, StageError
+from stages.config import RaySettings
+from stages.contract import Item, Runtime
+from stages.records import ItemState
+
+log = logging.getLogger(__name__)
+
+_DEATHS = (RayActorError, OutOfMemoryError, WorkerCrashedError)
+_WAIT_S = 10.0
+_MEGABYTE = 1 << 20
+
+
+class Task(Protocol):
+    """What runs in a worker; picklable."""
+
+    def load(self) -> None:
+        """Load what every item needs."""
+
+    def run(self, item: Item, key: str) -> ItemState:
+        """Work on one item and publish its outcome."""
+
+
+def connect(settings: RaySettings) -> None:
+    """Join the cluster of the config, or start Ray on this machine until the process ends.
+
+    Raises:
+        InputError: the cluster cannot be reached.
+    """
+    if ray.is_initialized():
+        return
+    quiet: dict[str, Any] = {"log_to_driver": True, "logging_level": logging.ERROR}
+    variables = {"OMP_WAIT_POLICY": "PASSIVE", **settings.runtime_env.get("env_vars", {})}
+    if settings.address:
+        environment = {**settings.runtime_env, "env_vars": variables}
+        try:
+            ray.init(address=settings.address, runtime_env=environment, **quiet)
+        except (ConnectionError, RayError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"ray.address {settings.address}: cannot be reached ({error}). "
+                "Start that cluster, or leave the field out to run on this machine."
+            ) from error
+        return
+    # Ray asks for a token here; one of this process keeps other users out and leaves no file in the home folder.
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")  # 60 s is short on a busy machine
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else a warning from every worker
+    # Ray Train's watchers need the dashboard, and a machine that is its own cluster has nothing to watch.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
+    for name, value in variables.items():  # inherited by the workers, and quicker than a runtime environment
+        os.environ.setdefault(name, value)
+    ray.init(
+        address="local",
+        num_cpus=settings.num_cpus,
+        include_dashboard=settings.dashboard,
+        dashboard_host="127.0.0.1",
+        object_store_memory=settings.object_store_mb * _MEGABYTE,
+        **quiet,
+    )
+
+
+def cluster_resources() -> dict[str, float]:
+    """What the connected Ray has in all, e.g. ``{"CPU": 8.0, "GPU": 1.0}``."""
+    return {name: float(amount) for name, amount in ray.cluster_resources().items()}
+
+
+def map_items(
+    task: Task,
+    stage: str,
+    work: Sequence[tuple[Item, str]],
+    runtime: Runtime,
+    reject: Callable[[Item, str, RejectedItem], ItemState],
+) -> Iterator[ItemState]:
+    """Outcomes of items as workers finish them, in any order.
+
+    Args:
+        task: what a worker does.
+        stage: name for messages.
+        work: items with their keys.
+        runtime: how many workers, with what, how long, how often again.
+        reject: publishes that an item took too long or keeps killing its worker.
+
+    Raises:
+        StageError: an item met a bug, or workers die whatever they work on; names the item.
+        MimicMotionError: what the worker raised on purpose.
+    """
+    pool = _Pool(task, stage, runtime, reject)
+    try:
+        yield from pool.outcomes(work)
+    finally:
+        pool.stop()
+
+
+class _Worker:
+    """The actor: a task in a process of its own."""
+
+    def __init__(self, task: Task, stage: str) -> None:
+        self._task = task
+        self._stage = stage
+        self._lines = logging.StreamHandler()
+        root = logging.getLogger()
+        root.handlers = [self._lines]
+        root.setLevel(logging.INFO)
+
+    def __repr__(self) -> str:
+        return self._stage
+
+    def load(self) -> None:
+        self._name("loading")
+        self._task.load()
+
+    def run(self, item: Item, key: str) -> ItemState:
+        self._name(item.label or item.id)
+        return self._task.run(item, key)
+
+    def _name(self, what: str) -> None:
+        self._lines.setFormatter(logging.Formatter(f"{what.replace('%', '%%')}: %(levelname)s %(message)s"))
+
+
+@dataclass
+class _Slot:
+    """One place for a worker: its actor, what it does now, and since when."""
+
+    actor: Any
+    ref: Any
+    item: tuple[Item, str] | None = None
+    since_s: float = 0.0
+
+
+class _Pool:
+    def __init__(
+        self, task: Task, stage: str, runtime: Runtime, reject: Callable[[Item, str, RejectedItem], ItemState]
+    ) -> None:
+        self._task = ray.put(task)
+        self._stage = stage
+        self._runtime = runtime
+        self._reject = reject
+        self._slots: list[_Slot] = []
+        self._deaths: Counter[str] = Counter()
+        self._deaths_in_a_row = 0
+        self._queue: deque[tuple[Item, str]] = deque()
+        self._actor = ray.remote(_Worker).options(
+            num_cpus=runtime.cpus_per_worker,
+            num_gpus=runtime.gpus_per_worker,
+            max_restarts=0,
+            max_task_retries=0,
+        )
+
+    def outcomes(self, work: Sequence[tuple[Item, str]]) -> Iterator[ItemState]:
+        """Work on everything; at most one item is with each worker, so memory does not grow."""
+        check_resources(self._stage, self._runtime, 1)
+        self._queue.extend(work)
+        self._slots = [self._started() for _ in range(min(self._runtime.workers, len(work)))]
+        while busy := [slot for slot in self._slots if slot.ref is not None]:
+            ready, _ = ray.wait([slot.ref for slot in busy], timeout=self._patience_s(busy))
+            for slot in busy:
+                outcome = self._taken(slot) if slot.ref in ready else self._overdue(slot)
+                if outcome is not None:
+                    yield outcome
+                if slot.ref is None:
+                    self._assign(slot)
+
+    def stop(self) -> None:
+        """End all workers at once, whatever they do."""
+        for slot in self._slots:
+            ray.kill(slot.actor, no_restart=True)
+        self._slots = []
+
+    def _started(self) -> _Slot:
+        actor = self._actor.remote(self._task, self._stage)
+        return _Slot(actor, actor.load.remote())
+
+    def _restart(self, slot: _Slot) -> None:
+        ray.kill(slot.actor, no_restart=True)
+        slot.actor = self._actor.remote(self._task, self._stage)
+        slot.ref, slot.item = slot.actor.load.remote(), None
+
+    def _assign(self, slot: _Slot) -> None:
+        slot.item = self._queue.popleft() if self._queue else None
+        if slot.item:
+            slot.ref, slot.since_s = slot.actor.run.remote(*slot.item), time.monotonic()
+
+    def _patience_s(self, busy: Sequence[_Slot]) -> float:
+        ends = [slot.since_s + self._runtime.item_timeout_s for slot in busy if slot.item]
+        return min([_WAIT_S, *(max(0.01, end - time.monotonic()) for end in ends)])
+
+    def _taken(self, slot: _Slot) -> ItemState | None:
+        """The outcome of a worker that is done; None when it was loading or its item is to be redone."""
+        ref, slot.ref = slot.ref, None
+        try:
+            outcome: ItemState | None = ray.get(ref)
+        except _DEATHS as error:
+            return self._died(slot, error)
+        except RayTaskError as error:
+            raise _application_error(error, self._stage, slot.item) from None
+        self._deaths_in_a_row = 0
+        return outcome
+
+    def _died(self, slot: _Slot, error: Exception) -> ItemState | None:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        doing = f"item {_named(slot.item[0])}" if slot.item else "loading"
+        log.warning("%s: a worker died at %s: %s", self._stage, doing, error)
+        self._deaths_in_a_row += 1
+        # One bad item cannot reach this many in a row before it is rejected; a broken machine does.
+        if self._deaths_in_a_row > 2 * (self._runtime.retries + 1) + self._runtime.workers:
+            raise StageError(
+                f"{self._stage}: workers keep dying, {self._deaths_in_a_row} in a row, last at {doing} "
+                f"({reason}). "
+                "Look for too little memory or a broken GPU driver; finished items are kept, so run it again."
+            ) from error
+        item = slot.item
+        if item is None:
+            self._restart(slot)
+            return None
+        self._deaths[item[1]] += 1
+        outcome = None
+        if self._deaths[item[1]] > self._runtime.retries:
+            sentence = f"its worker died {self._deaths[item[1]]} times ({reason})"
+            outcome = self._reject(*item, RejectedItem("worker_died", sentence))
+            self._deaths_in_a_row = 0
+        else:
+            self._queue.appendleft(item)
+        self._replace(slot)
+        return outcome
+
+    def _overdue(self, slot: _Slot) -> ItemState | None:
+        limit_s = self._runtime.item_timeout_s
+        if slot.item is None or time.monotonic() < slot.since_s + limit_s:
+            return None
+        item = slot.item
+        ray.kill(slot.actor, no_restart=True)
+        sentence = f"took longer than {limit_s:g} s ({self._stage}.runtime.item_timeout_s)"
+        outcome = self._reject(*item, RejectedItem("timeout", sentence))
+        self._replace(slot)
+        return outcome
+
+    def _replace(self, slot: _Slot) -> None:
+        """A new worker in a slot, unless nothing is left for it."""
+        slot.ref = slot.item = None
+        if self._queue:
+            self._restart(slot)
+
+
+def check_resources(stage: str, runtime: Runtime, num_workers: int) -> None:
+    """Refuse work that this Ray can never place; a cluster that grows is only warned about.
+
+    Raises:
+        StageError: says what is asked and what is there.
+    """
+    there = cluster_resources()
+    asked = {"CPU": runtime.cpus_per_worker * num_workers, "GPU": runtime.gpus_per_worker * num_workers}
+    lacking = [
+        f"{amount:g} {name} asked, {there.get(name, 0):g} there"
+        for name, amount in asked.items()
+        if amount > there.get(name, 0)
+    ]
+    if not lacking:
+        return
+    message = f"{stage}: Ray has too little for {num_workers} worker(s): {'; '.join(lacking)}."
+    if len(ray.nodes()) > 1:
+        log.warning("%s Waiting for the cluster to grow.", message)
+        return
+    raise StageError(f"{message} Lower {stage}.runtime or use a larger machine.")
+
+
+class RayLauncher:
+    """Distributed training as ``stages.contract.Launcher`` describes it.
+
+    Args:
+        stage: name of the stage, for messages.
+        folder: where Ray Train keeps its own files.
+    """
+
+    def __init__(self, stage: str, folder: Path, settings: RaySettings) -> None:
+        self._stage = stage
+        self._folder = folder
+        self._settings = settings
+
+    def __call__(
+        self, loop: Callable[[dict[str, Any]], None], arguments: dict[str, Any], runtime: Runtime
+    ) -> None:
+        """Run ``loop(arguments)`` on each worker; groups that lose a worker start again, bugs do not.
+
+        Raises:
+            StageError: the loop met a bug, or workers died more often than ``runtime.retries``.
+            MimicMotionError: what the loop raised on purpose.
+        """
+        connect(self._settings)
+        check_resources(self._stage, runtime, runtime.workers)
+        for attempt in range(runtime.retries + 1):
+            failure = self._fit(loop, arguments, runtime)
+            if failure is None:
+                return
+            log.warning("%s: a worker was lost in attempt %d: %s", self._stage, attempt + 1, failure)
+        raise StageError(
+            f"{self._stage}: workers were lost {runtime.retries + 1} times, last: {failure}. "
+            "Run it again to go on from the last checkpoint."
+        )
+
+    def _fit(
+        self, loop: Callable[[dict[str, Any]], None], arguments: dict[str, Any], runtime: Runtime
+    ) -> Exception | None:
+        from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+        from ray.train.v2.api.exceptions import TrainingFailedError
+
+        resources = {"CPU": runtime.cpus_per_worker, "GPU": runtime.gpus_per_worker}
+        threads = {"OMP_NUM_THREADS": str(max(1, int(runtime.cpus_per_worker))), "OMP_WAIT_POLICY": "PASSIVE"}
+        trainer = _trainer_class(bool(self._settings.address) or self._settings.dashboard)(
+            loop,
+            train_loop_config=arguments,
+            scaling_config=ScalingConfig(
+                num_workers=runtime.workers,
+                use_gpu=runtime.gpus_per_worker > 0,
+                resources_per_worker={name: amount for name, amount in resources.items() if amount},
+            ),
+            run_config=RunConfig(
+                name=self._stage,
+                storage_path=str(self._folder),
+                failure_config=FailureConfig(max_failures=0),
+                worker_runtime_env={"env_vars": threads},
+                logging_config=LoggingConfig(log_level="WARNING"),
+            ),
+        )
+        try:
+            trainer.fit()
+        except TrainingFailedError as error:
+            failures = list(getattr(error, "worker_failures", {}).values()) or [error]
+            for failure in failures:
+                # Ray Train marks what the loop itself raised; all else is a lost worker or machine.
+                cause = getattr(failure, "_base_exc", None)
+                if cause is not None:
+                    log.error("%s: the training loop failed:\n%s", self._stage, failure)
+                    raise _raised(cause, self._stage, "training") from None
+            return Exception(failures[0])
+        return None
+
+
+def _trainer_class(has_dashboard: bool) -> Any:
+    from ray.train.torch import TorchTrainer
+
+    class WithoutCleaner(TorchTrainer):
+        """Leaves out the actor that asks the dashboard every second whether training is alive.
+
+        Without a dashboard it would only warn every second; a local Ray ends with this process anyway.
+        """
+
+        def _create_default_callbacks(self) -> list[Any]:
+            callbacks = super()._create_default_callbacks()
+            return [call for call in callbacks if type(call).__name__ != "PlacementGroupCleanerCallback"]
+
+    return TorchTrainer if has_dashboard else WithoutCleaner
+
+
+def _application_error(error: RayTaskError, stage: str, item: tuple[Item, str] | None) -> MimicMotionError:
+    doing = f"item {_named(item[0])}" if item else "loading its models"
+    if not isinstance(error.cause, MimicMotionError):
+        log.error("%s: %s failed in its worker:\n%s", stage, doing, error)
+    return _raised(error.cause, stage, doing)
+
+
+def _raised(cause: Any, stage: str, doing: str) -> MimicMotionError:
+    if isinstance(cause, MimicMotionError):
+        return cause
+    return StageError(
+        f"{stage}: stopped at {doing}: {type(cause).__name__}: {cause}. The log has the traceback; "
+        "finished work is kept, so the stage goes on from here when it is run again."
+    )
+
+
+def _named(item: Item) -> str:
+    return f"{item.label} ({item.id})" if item.label and item.label != item.id else item.id

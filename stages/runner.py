@@ -1,0 +1,272 @@
+"""Runs one stage: what it lacks, nothing else, and publishes the dataset.
+
+``run_stage(load_config("demo"), "pose")``
+"""
+
+import logging
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from mimicmotion.errors import ConfigError, MimicMotionError, StageError
+from stages.config import PipelineConfig
+from stages.contract import Context, ItemStage, Launcher, Runtime, WholeStage
+from stages.datasets import PublishedDataset
+from stages.item_task import ItemTask, disk_full, is_disk_full, outcome_of
+from stages.pipeline import Pipeline, Plan, reasons
+from stages.progress import watched
+from stages.provenance import git_revision, library_versions
+from stages.records import KEPT, Counts, ItemState, Manifest, Timings
+from stages.store import check_schema, key_of
+from stages.workspace import written_aside
+
+if TYPE_CHECKING:
+    from stages.tracking import StageRun
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What running a stage came to.
+
+    Attributes:
+        state: ``fresh`` when there was nothing to do, else ``published``.
+        processed: items that were worked on now.
+        run_id: MLflow run that shows the dataset, if there is one.
+    """
+
+    name: str
+    state: Literal["fresh", "published"]
+    dataset_key: str
+    kept: int
+    rejected: int
+    processed: int
+    seconds: float
+    run_id: str | None
+
+
+def run_stage(config: PipelineConfig, name: str, force: bool = False) -> StageResult:
+    """Bring the dataset of one stage up to date.
+
+    Args:
+        config: what to run.
+        name: which stage.
+        force: work on every item again, also on those that are done.
+
+    Raises:
+        StageError: an input is not published, an item met a bug, too many items were rejected, the disk is
+            full, or another process runs this stage.
+        MimicMotionError: the config, a source or a weight file cannot be used.
+    """
+    start_s = time.monotonic()
+    pipeline = Pipeline(config)
+    plan = pipeline.plan(name)
+    if force or not plan.is_fresh:
+        check_stages(config, [name])
+        with pipeline.workspace.lock(f"{name}/lock.json", f"stage {name} in workspace {config.workspace}"):
+            # Planned again: another process may have worked on it until now.
+            plan = Pipeline(config).plan(name)
+            if force or not plan.is_fresh:
+                return _run(config, plan, force, start_s)
+    assert plan.manifest is not None
+    log.info("%s: fresh, nothing to do", name)
+    return _result(plan.manifest, "fresh", 0, start_s)
+
+
+def check_stages(config: PipelineConfig, names: list[str]) -> None:
+    """Refuse a config whose stages would fail anyway.
+
+    Raises:
+        ConfigError: lists every problem of every stage.
+    """
+    problems = []
+    for name in names:
+        stage = config.stages[name]
+        problems += [f"{config.source}: {name}: {problem}" for problem in stage.check()]
+        problems += [
+            f"{config.source}: {name}.{field}: there is no file or folder {path}. "
+            f"`mimicmotion weights list {config.source}` says where weights come from."
+            for field, path in stage.weight_files().items()
+            if not path.exists()
+        ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float) -> StageResult:
+    from stages.tracking import stage_run
+
+    started = datetime.now(UTC).isoformat(timespec="milliseconds")
+    name = plan.stage.name
+    todo = plan.work if force else plan.todo
+    log.info("%s: %d of %d items to do", name, len(todo), len(plan.work))
+    plan.store.clear_asides()
+    with stage_run(config, plan.stage) as run:
+        if isinstance(plan.stage, ItemStage):
+            seconds = _run_items(config, plan, plan.stage, force)
+        else:
+            assert isinstance(plan.stage, WholeStage)
+            seconds = _run_whole(config, plan, plan.stage, run, force) if todo else {}
+        known = list(plan.states.values())
+        states = [
+            replace(state, seconds=seconds.get(state.item_key, state.seconds))
+            for state in plan.store.states(plan.work, known)
+        ]
+        _check_rejected(plan, states)
+        manifest = _manifest(
+            config, plan, states, started, time.monotonic() - start_s, len(seconds), run.run_id
+        )
+        manifest = plan.store.publish_dataset(manifest, states)
+        dataset = PublishedDataset(plan.store, manifest, plan.stage.schema)
+        run.published(dataset)
+        _show(plan, dataset, run)
+    _clear_state(plan)
+    log.info(
+        "%s: published %s (%d kept, %s)", name, manifest.dataset_key, manifest.counts.kept, reasons(states)
+    )
+    return _result(manifest, "published", len(seconds), start_s)
+
+
+def _run_items(config: PipelineConfig, plan: Plan, stage: ItemStage, force: bool) -> dict[str, float]:
+    """Work on what is left over Ray; gives the seconds of each item by its key."""
+    todo = plan.work if force else plan.todo
+    if not todo:
+        return {}
+    from stages.ray_adapter import connect, map_items
+
+    connect(config.settings.ray)
+    task = ItemTask(stage, plan.store.workspace.uri, plan.store.recipe_key)
+
+    def reject(item: Any, key: str, reason: Any) -> ItemState:
+        return outcome_of(plan.store.reject(item, key, reason), None)
+
+    seconds = {}
+    with watched(stage.name, len(todo)) as watch:
+        for outcome in map_items(task, stage.name, todo, stage.runtime, reject):
+            seconds[outcome.item_key] = outcome.seconds or 0.0
+            watch(outcome)
+    return seconds
+
+
+def _run_whole(
+    config: PipelineConfig, plan: Plan, stage: WholeStage, run: "StageRun", force: bool
+) -> dict[str, float]:
+    """Run a whole stage in this process; gives the seconds of its one item by its key."""
+    start_s = time.monotonic()
+    ((item, key),) = plan.work
+    if force:
+        _clear_state(plan)
+    state = plan.store.state_folder(key)
+    context = Context(run.report, _launcher(config, stage.name, state), state, run.registry)
+    workspace = plan.store.workspace
+    with written_aside(workspace, plan.store.top) as folder:
+        try:
+            table = stage.run(plan.inputs, folder, context)
+            check_schema(stage.name, stage.schema, table)
+            plan.store.keep(folder, item, key, table)
+        except MimicMotionError as error:
+            if isinstance(error, StageError) or not is_disk_full(error, workspace):
+                raise
+            raise disk_full(f"{stage.name} stopped", workspace) from error
+        except Exception as error:
+            if is_disk_full(error, workspace):
+                raise disk_full(f"{stage.name} stopped", workspace) from error
+            log.exception("%s failed", stage.name)
+            raise StageError(
+                f"{stage.name} stopped: {type(error).__name__}: {error}. The log has the traceback."
+            ) from error
+    return {key: time.monotonic() - start_s}
+
+
+def _launcher(config: PipelineConfig, name: str, state: Any) -> Launcher:
+    def launch(loop: Callable[[dict[str, Any]], None], arguments: dict[str, Any], runtime: Runtime) -> None:
+        from stages.ray_adapter import RayLauncher
+
+        RayLauncher(name, state / "ray", config.settings.ray)(loop, arguments, runtime)
+
+    return launch
+
+
+def _clear_state(plan: Plan) -> None:
+    if isinstance(plan.stage, WholeStage):
+        for _, key in plan.work:
+            shutil.rmtree(plan.store.state_folder(key), ignore_errors=True)
+
+
+def _check_rejected(plan: Plan, states: list[ItemState]) -> None:
+    name = plan.stage.name
+    rejected = [state for state in states if state.state != KEPT]
+    allowed = plan.stage.runtime.max_rejected_fraction
+    if len(rejected) == len(states) or len(rejected) > allowed * len(states):
+        first = rejected[0]
+        raise StageError(
+            f"{name}: {len(rejected)} of {len(states)} items were rejected ({reasons(states)}), allowed is "
+            f"a share of {allowed:g}. The first: {first.label or first.id}: {first.sentence}. "
+            f"Correct the sources, or raise {name}.runtime.max_rejected_fraction."
+        )
+
+
+def _show(plan: Plan, dataset: PublishedDataset, run: "StageRun") -> None:
+    try:
+        plan.stage.show(dataset, plan.inputs, run.report)
+    except Exception:
+        # The dataset is published and right; only its pictures are missing.
+        log.exception("%s: its pictures could not be made", plan.stage.name)
+        run.tag("show", "failed")
+
+
+def _manifest(
+    config: PipelineConfig,
+    plan: Plan,
+    states: list[ItemState],
+    started: str,
+    seconds: float,
+    processed: int,
+    run_id: str | None,
+) -> Manifest:
+    kept = [state for state in states if state.state == KEPT]
+    return Manifest(
+        stage=plan.stage.name,
+        stage_version=plan.stage.version,
+        recipe_key=plan.store.recipe_key,
+        dataset_key=key_of(states),
+        fields=dict(plan.fields),
+        config=config.resolved(),
+        inputs=plan.input_keys,
+        git_revision=git_revision(),
+        versions=library_versions(),
+        counts=Counts(
+            kept=len(kept),
+            rejected=len(states) - len(kept),
+            rows=sum(state.rows for state in kept),
+            reasons=dict(sorted(Counter(state.reason for state in states if state.reason).items())),
+        ),
+        timings=Timings(
+            started=started,
+            published=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            seconds=round(seconds, 3),
+            processed=processed,
+        ),
+        items_sha256="",
+        run_id=run_id,
+    )
+
+
+def _result(
+    manifest: Manifest, state: Literal["fresh", "published"], processed: int, start_s: float
+) -> StageResult:
+    return StageResult(
+        name=manifest.stage,
+        state=state,
+        dataset_key=manifest.dataset_key,
+        kept=manifest.counts.kept,
+        rejected=manifest.counts.rejected,
+        processed=processed,
+        seconds=time.monotonic() - start_s,
+        run_id=manifest.run_id,
+    )

@@ -1,0 +1,389 @@
+"""Everything the project asks of MLflow: runs that show what a stage did, and the registry of models.
+
+No other file imports MLflow. A failure here is logged and never stops a stage.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mimicmotion.errors import InputError
+from stages.config import PipelineConfig, redacted
+from stages.contract import Registry, Report, Stage
+from stages.datasets import PublishedDataset
+from stages.provenance import git_revision
+from stages.records import KEPT
+from stages.workspace import is_remote
+
+log = logging.getLogger(__name__)
+
+CONFIG_TAG = "mimicmotion.config"
+DIGEST_TAG = "mimicmotion.config_digest"
+STAGE_TAG = "mimicmotion.stage"
+_NOTE_TAG = "mlflow.note.content"
+_PARENT_TAG = "mlflow.parentRunId"
+_PARAMS_PER_CALL = 100
+_LONGEST_TEXT = 5000
+_PAUSE_S = 60.0
+
+
+def tracking_uri(config: PipelineConfig) -> str:
+    """MLflow's address: the config's, else the environment's, else a SQLite file in a local workspace.
+
+    Raises:
+        InputError: the workspace is remote and no address is given.
+    """
+    given = config.settings.mlflow.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if given:
+        return given
+    if is_remote(config.workspace):
+        raise InputError(
+            f"workspace {config.workspace} is not a local folder, so MLflow needs an address: set "
+            "mlflow.tracking_uri in the config, or the variable MLFLOW_TRACKING_URI."
+        )
+    return f"sqlite:///{config.workspace}/mlflow.db"
+
+
+class MlflowReport:
+    """Shows things in one MLflow run. Picklable; usable in any process that reaches MLflow.
+
+    Args:
+        uri: MLflow's address.
+        run_id: the run; None shows nothing.
+    """
+
+    def __init__(self, uri: str, run_id: str | None) -> None:
+        self._uri = uri
+        self._run_id = run_id
+        self._silent_until_s = 0.0
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log numbers under their names, in one call."""
+
+        def send(client: Any) -> None:
+            from mlflow.entities import Metric
+
+            now_ms = int(time.time() * 1000)
+            batch = [Metric(name, float(value), now_ms, step) for name, value in values.items()]
+            client.log_batch(self._run_id, metrics=batch)
+
+        self._send("metrics", send)
+
+    def image(self, name: str, image: np.ndarray, step: int | None = None) -> None:
+        """Log a picture, uint8 (h, w, 3) RGB; with a step it joins the evolution of its name."""
+
+        def send(client: Any) -> None:
+            if step is None:
+                client.log_image(self._run_id, image, artifact_file=f"{name}.png")
+            else:
+                client.log_image(self._run_id, image, key=name, step=step, synchronous=True)
+
+        self._send(f"picture {name}", send)
+
+    def file(self, path: Path, folder: str = "") -> None:
+        """Log a file under an artifact folder."""
+        self._send(
+            f"file {path.name}",
+            lambda client: client.log_artifact(self._run_id, str(path), folder or None),
+        )
+
+    def table(self, name: str, table: pa.Table) -> None:
+        """Log a table that people can browse."""
+        self._send(
+            f"table {name}",
+            lambda client: client.log_table(self._run_id, table.to_pydict(), f"{name}.json"),
+        )
+
+    def text(self, name: str, text: str) -> None:
+        """Log a text file."""
+        self._send(f"text {name}", lambda client: client.log_text(self._run_id, text, name))
+
+    def _send(self, what: str, send: Callable[[Any], None]) -> None:
+        if self._run_id is None or time.monotonic() < self._silent_until_s:
+            return
+        try:
+            send(_client(self._uri))
+        except Exception as error:
+            # A server that is away must not slow every step down, so it is left alone for a while.
+            self._silent_until_s = time.monotonic() + _PAUSE_S
+            log.warning("MLflow did not take %s, nor what follows for %g s: %s", what, _PAUSE_S, error)
+
+
+class MlflowRegistry:
+    """Models in MLflow's registry.
+
+    Args:
+        uri: MLflow's address.
+        run_id: run that holds the files of new versions.
+    """
+
+    def __init__(self, uri: str, run_id: str) -> None:
+        self._uri = uri
+        self._run_id = run_id
+
+    def register(self, name: str, folder: Path, tags: Mapping[str, str], description: str) -> str:
+        """Store a checkpoint folder as a new version of a model; returns the version.
+
+        A folder with the same tag ``checkpoint_key`` as a version that is there gives that version again.
+        """
+        client = _client(self._uri)
+        if not client.search_registered_models(f"name='{name}'"):
+            client.create_registered_model(name)
+        for version in client.search_model_versions(f"name='{name}'"):
+            if version.tags.get("checkpoint_key") == tags.get("checkpoint_key", ""):
+                return str(version.version)
+        client.log_artifacts(self._run_id, str(folder), "checkpoint")
+        made = client.create_model_version(
+            name,
+            source=f"runs:/{self._run_id}/checkpoint",
+            run_id=self._run_id,
+            tags=dict(tags),
+            description=description,
+        )
+        return str(made.version)
+
+    def tags(self, name: str, alias: str) -> Mapping[str, str] | None:
+        """Tags of the version an alias points to, or None where there is no such version."""
+        client = _client(self._uri)
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return dict(client.get_model_version_by_alias(name, alias).tags)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            return None
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        """Let an alias point to a version."""
+        _client(self._uri).set_registered_model_alias(name, alias, version)
+
+
+def download_model(tracking_uri: str, model_uri: str, folder: Path) -> Path:
+    """The checkpoint folder of ``models:/name@alias`` or ``models:/name/version``, brought into a folder.
+
+    Raises:
+        InputError: there is no such model, alias or version.
+    """
+    client = _client(tracking_uri)
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    name, separator, which = model_uri.removeprefix("models:/").partition("@")
+    if not separator:
+        name, _, which = name.rpartition("/")
+    try:
+        version = client.get_model_version_by_alias(name, which).version if separator else which
+        source = client.get_model_version_download_uri(name, str(version))
+        found = download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=tracking_uri)
+    except MlflowException as error:
+        raise InputError(
+            f"{model_uri}: MLflow at {redacted(tracking_uri)} has no such model ({error}). "
+            "Write models:/name@alias or models:/name/version; the page under Models lists them."
+        ) from error
+    return Path(found)
+
+
+class StageRun:
+    """One stage's run in MLflow, nested in the run of its config.
+
+    Attributes:
+        report: where the stage shows what it did.
+        registry: where it registers models; None when MLflow could not be reached.
+        run_id: id of the run; None when MLflow could not be reached.
+    """
+
+    def __init__(self, uri: str, parent_id: str | None, run_id: str | None) -> None:
+        self.run_id = run_id
+        self._uri = uri
+        self._parent_id = parent_id
+        self.report: Report = MlflowReport(uri, run_id)
+        self.registry: Registry | None = MlflowRegistry(uri, run_id) if run_id else None
+
+    def tag(self, name: str, value: str) -> None:
+        """Tag the run."""
+        self._safely("a tag", lambda client: client.set_tag(self.run_id, name, value))
+
+    def published(self, dataset: PublishedDataset) -> None:
+        """Show the counts, the rejects and the keys of a dataset, and refresh the parent's description."""
+        manifest = dataset.manifest
+        counts, timings = manifest.counts, manifest.timings
+        self.report.metrics(
+            {
+                "items/kept": counts.kept,
+                "items/rejected": counts.rejected,
+                "items/processed": timings.processed,
+                "rows": counts.rows,
+                "seconds": timings.seconds,
+            }
+        )
+        rejected = [item for item in dataset.items.values() if item.state != KEPT]
+        if rejected:
+            names = ("id", "label", "reason", "sentence")
+            columns = {name: [str(getattr(item, name)) for item in rejected] for name in names}
+            self.report.table("rejected", pa.table(columns))
+        self.tag("dataset_key", manifest.dataset_key)
+        self._safely("the dataset of a stage", lambda client: _describe(client, self._parent_id, dataset))
+
+    def end(self, status: str, error: str = "") -> None:
+        """Close the run as ``FINISHED``, ``FAILED`` or ``KILLED``."""
+        if error:
+            self.tag("error", error[:_LONGEST_TEXT])
+        self._safely("the end of a run", lambda client: client.set_terminated(self.run_id, status))
+        self._safely("the end of a run", lambda client: client.set_terminated(self._parent_id, status))
+
+    def _safely(self, what: str, send: Callable[[Any], None]) -> None:
+        if self.run_id is None:
+            return
+        try:
+            send(_client(self._uri))
+        except Exception as error:
+            log.warning("MLflow did not take %s: %s", what, error)
+
+
+@contextmanager
+def stage_run(config: PipelineConfig, stage: Stage) -> Iterator[StageRun]:
+    """A run for a stage while it works, below the run of this workspace and config (made if need be)."""
+    run = _opened(config, stage)
+    try:
+        yield run
+    except KeyboardInterrupt:
+        run.end("KILLED", "interrupted")
+        raise
+    except BaseException as error:
+        run.end("FAILED", str(error))
+        raise
+    run.end("FINISHED")
+
+
+def parent_run_id(config: PipelineConfig) -> str | None:
+    """The run of this workspace and config; None when there is none or MLflow cannot be reached."""
+    try:
+        uri = tracking_uri(config)
+        client = _client(uri)
+        experiment = client.get_experiment_by_name(config.settings.mlflow.experiment)
+        return _find_parent(client, experiment.experiment_id, config) if experiment else None
+    except Exception as error:
+        log.warning("MLflow cannot be reached: %s", error)
+        return None
+
+
+def _opened(config: PipelineConfig, stage: Stage) -> StageRun:
+    uri = tracking_uri(config)
+    try:
+        client = _client(uri)
+        experiment = _experiment(client, config)
+        parent_id = _find_parent(client, experiment, config) or _new_parent(client, experiment, config)
+        _end_killed(client, experiment, parent_id, stage.name)
+        client.update_run(parent_id, status="RUNNING")
+        tags = {_PARENT_TAG: parent_id, STAGE_TAG: stage.name, **_common_tags(config)}
+        run = client.create_run(experiment, run_name=stage.name, tags=tags)
+        run_id: str = run.info.run_id
+        _log_params(client, run_id, stage.model_dump(mode="json"))
+        client.log_text(run_id, config.to_yaml(), "config.yaml")
+    except Exception as error:
+        log.warning("%s goes on without MLflow at %s: %s", stage.name, redacted(uri), error)
+        return StageRun(uri, None, None)
+    return StageRun(uri, parent_id, run_id)
+
+
+def _client(uri: str) -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # Its own patience (7 retries, 2 minutes each) would hold a training up for a quarter of an hour.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    for noisy in ("alembic", "mlflow"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    return MlflowClient(uri, registry_uri=uri)
+
+
+def _experiment(client: Any, config: PipelineConfig) -> str:
+    name = config.settings.mlflow.experiment
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    in_workspace = tracking_uri(config) == f"sqlite:///{config.workspace}/mlflow.db"
+    artifacts = Path(config.workspace, "mlartifacts").as_uri() if in_workspace else None
+    return str(client.create_experiment(name, artifact_location=artifacts))
+
+
+def _config_digest(config: PipelineConfig) -> str:
+    sections = {
+        name: stage.model_dump(mode="json", exclude={"runtime"}) for name, stage in config.stages.items()
+    }
+    text = json.dumps([config.workspace, sections], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _common_tags(config: PipelineConfig) -> dict[str, str]:
+    return {CONFIG_TAG: config.name, "git_revision": git_revision() or "unknown"}
+
+
+def _find_parent(client: Any, experiment: str, config: PipelineConfig) -> str | None:
+    wanted = f"tags.`{DIGEST_TAG}` = '{_config_digest(config)}'"
+    found = client.search_runs([experiment], wanted, max_results=1, order_by=["attributes.start_time DESC"])
+    return str(found[0].info.run_id) if found else None
+
+
+def _new_parent(client: Any, experiment: str, config: PipelineConfig) -> str:
+    note = (
+        f"# {config.name}\n\n{config.settings.title}\n\n"
+        f"* datasets: `{redacted(config.workspace)}`\n"
+        f"* again: `mimicmotion rebuild {config.source}`\n"
+        f"* one stage: `mimicmotion stage NAME {config.source}`\n\n"
+        "Each nested run is one stage: its curves, pictures and videos are under its artifacts.\n\n"
+        "| stage | kept | rejected | dataset | run |\n|---|---|---|---|---|\n"
+    )
+    tags = {DIGEST_TAG: _config_digest(config), _NOTE_TAG: note, **_common_tags(config)}
+    run = client.create_run(experiment, run_name=f"rebuild {config.name}", tags=tags)
+    client.log_text(run.info.run_id, config.to_yaml(), "config.yaml")
+    return str(run.info.run_id)
+
+
+def _end_killed(client: Any, experiment: str, parent_id: str, stage: str) -> None:
+    """Close runs of this stage that a killed process left open; the stage's lock says that none is alive."""
+    wanted = f"tags.`{_PARENT_TAG}` = '{parent_id}' and tags.`{STAGE_TAG}` = '{stage}'"
+    for run in client.search_runs([experiment], f"{wanted} and attributes.status = 'RUNNING'"):
+        client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _describe(client: Any, parent_id: str | None, dataset: PublishedDataset) -> None:
+    manifest = dataset.manifest
+    tags = client.get_run(parent_id).data.tags
+    row = (
+        f"| {manifest.stage} | {manifest.counts.kept} | {manifest.counts.rejected} "
+        f"| `{manifest.dataset_key}` | {manifest.run_id} |"
+    )
+    lines = [line for line in tags[_NOTE_TAG].splitlines() if not line.startswith(f"| {manifest.stage} ")]
+    client.set_tag(parent_id, _NOTE_TAG, "\n".join([*lines, row]))
+    client.set_tag(parent_id, f"dataset.{manifest.stage}", manifest.dataset_key)
+
+
+def _log_params(client: Any, run_id: str, section: Mapping[str, Any]) -> None:
+    from mlflow.entities import Param
+
+    params = [Param(name, str(value)[:_LONGEST_TEXT]) for name, value in _flat(section, "")]
+    for start in range(0, len(params), _PARAMS_PER_CALL):
+        client.log_batch(run_id, params=params[start : start + _PARAMS_PER_CALL])
+
+
+def _flat(section: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in section.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

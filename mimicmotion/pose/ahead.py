@@ -17,7 +17,7 @@ class _End:
         self.error = error
 
 
-def ahead(source: Iterable[T], depth: int = 2) -> Iterator[T]:
+def ahead(source: Iterable[T], depth: int = 1) -> Iterator[T]:
     """Yield the values of ``source``, which runs in a thread of its own and at most ``depth`` values ahead.
 
     An error in the source is raised here, in its place. When the consumer stops early, so does the source.

@@ -83,7 +83,7 @@ def plain_drawing(points, scores, size, canvas_short_side_px):
     return cv2.cvtColor(cv2.resize(canvas, (w, h)), cv2.COLOR_BGR2RGB).transpose(2, 0, 1)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
     h=st.integers(20, 400),
     w=st.integers(20, 400),

@@ -57,6 +57,8 @@ VIDEOS_SCHEMA = pa.schema(
 and ``split`` are what a list says, else null; sizes are upright except those of the source."""
 
 _ID_LENGTH = 16
+_CHILD_SHARE = 0.95
+"""Share of the time limit that the child gets, so that it ends before its worker has to be killed."""
 _MAX_SHOWN = 24
 _COLUMNS_SHOWN = 6
 _THUMBNAIL_HEIGHT_PX = 384
@@ -137,7 +139,8 @@ class Decode(ItemStage):
         )
         with tempfile.TemporaryDirectory(prefix="decode-") as scratch:
             path = _fetched(payload["location"], Path(scratch))
-            facts = normalise_isolated(path, folder / VIDEO_FILE, settings, self.runtime.item_timeout_s)
+            timeout_s = _CHILD_SHARE * self.runtime.item_timeout_s
+            facts = normalise_isolated(path, folder / VIDEO_FILE, settings, timeout_s)
         row = {**payload, "video_id": item.id, **asdict(facts)}
         return pa.Table.from_pylist([{name: row[name] for name in VIDEOS_SCHEMA.names}], schema=VIDEOS_SCHEMA)
 

@@ -91,7 +91,7 @@ class Evaluate(WholeStage):
         0.3, ge=0, le=1, description="Points above this confidence in both poses are compared."
     )
     hand_threshold: float = Field(
-        0.5, ge=0, le=1, description="Hands whose smallest confidence exceeds this are cut out and compared."
+        0.3, ge=0, le=1, description="Hands whose smallest confidence exceeds this are cut out and compared."
     )
 
     @model_validator(mode="after")
@@ -266,7 +266,10 @@ def scores_of(table: pa.Table) -> list["Score"]:
 def _load_vae(checkpoint: Path, device: "torch.device") -> Any:
     from diffusers import AutoencoderKLTemporalDecoder
 
-    vae = AutoencoderKLTemporalDecoder.from_pretrained(checkpoint / "vae")
+    # Without the accelerate package diffusers warns about its own default.
+    vae = AutoencoderKLTemporalDecoder.from_pretrained(
+        checkpoint / "vae", low_cpu_mem_usage=False, local_files_only=True
+    )
     return vae.eval().requires_grad_(False).to(device)
 
 

@@ -133,13 +133,15 @@ class MlflowRegistry:
     def register(self, name: str, folder: Path, tags: Mapping[str, str], description: str) -> str:
         """Store a checkpoint folder as a new version of a model; returns the version.
 
-        A folder with the same tag ``checkpoint_key`` as a version that is there gives that version again.
+        Where a version has the same tag ``checkpoint_key``, that version is returned, with its tags renewed.
         """
         client = _client(self._uri)
         if not client.search_registered_models(f"name='{name}'"):
             client.create_registered_model(name)
         for version in client.search_model_versions(f"name='{name}'"):
             if version.tags.get("checkpoint_key") == tags.get("checkpoint_key", ""):
+                for tag, value in tags.items():
+                    client.set_model_version_tag(name, version.version, tag, value)
                 return str(version.version)
         client.log_artifacts(self._run_id, str(folder), "checkpoint")
         made = client.create_model_version(

@@ -1,0 +1,50 @@
+"""The command ``evaluate``: scores two folders of videos, whoever made them.
+
+``mimicmotion evaluate --generated results --truth truth --protocol native --fvd i3d_pretrained_400.pt``
+
+``flows/cli.py`` mounts the function ``evaluate``.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+
+_BATCH_SIZE = 4
+
+
+def evaluate(
+    generated: Annotated[Path, typer.Option(help="Folder of results: videos, or folders of frames.")],
+    truth: Annotated[Path, typer.Option(help="Folder of the true ones, of the same names.")],
+    protocol: Annotated[str, typer.Option(help="tiktok-335-340-256, tiktok-disco10-256 or native.")],
+    window: Annotated[
+        int | None, typer.Option(min=2, help="Frames of a window; else the protocol's.")
+    ] = None,
+    fvd: Annotated[Path | None, typer.Option(help="I3D weights for FVD.")] = None,
+    fid_vid: Annotated[Path | None, typer.Option(help="3D ResNet-50 weights for FID-VID.")] = None,
+    fvd_small: Annotated[Path | None, typer.Option(help="The embedded world's video network.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file for all scores.")] = None,
+) -> None:
+    """Score results against the truth under a named protocol."""
+    from mimicmotion.animation.generate import device_and_dtype, has_cuda
+    from mimicmotion.metrics.features import VideoBackbone, load_backbone
+    from mimicmotion.metrics.folders import score_folders
+    from mimicmotion.metrics.protocols import protocol_by_id
+    from mimicmotion.metrics.scores import summary_markdown
+
+    chosen = protocol_by_id(protocol)
+    chosen = chosen if window is None else chosen.with_window(window)
+    device, _ = device_and_dtype(has_cuda(), "float32")
+    backbones: dict[str, VideoBackbone | str] = {}
+    for metric, path in (("fvd", fvd), ("fid_vid", fid_vid), ("fvd_small", fvd_small)):
+        absent = f"absent: no weights in --{metric.replace('_', '-')}"
+        backbones[metric] = absent if path is None else load_backbone(metric, path, device, _BATCH_SIZE)
+    scores = score_folders(generated, truth, chosen, backbones)
+    Console().print(Markdown(summary_markdown(scores, chosen.id)))
+    if out is not None:
+        rows = [{**asdict(score), "protocol": chosen.id} for score in scores]
+        out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

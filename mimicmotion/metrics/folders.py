@@ -1,0 +1,114 @@
+"""Scoring what anyone made: two folders of videos, or of folders with frames, paired by name.
+
+Frames are compared by index, so both sides of a pair must have the same number of them.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mimicmotion.errors import InputError
+from mimicmotion.metrics.features import VideoBackbone
+from mimicmotion.metrics.protocols import EvaluationProtocol, resize_frames
+from mimicmotion.metrics.scoreboard import Scoreboard
+from mimicmotion.metrics.scores import Score
+from mimicmotion.video.files import iter_frames
+
+VIDEO_SUFFIXES = (".mkv", ".mp4", ".avi", ".mov", ".webm")
+FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+
+def score_folders(
+    generated: Path,
+    truth: Path,
+    protocol: EvaluationProtocol,
+    backbones: Mapping[str, VideoBackbone | str],
+) -> list[Score]:
+    """Scores of every pair and their summary; the method is called ``model``.
+
+    Generated frames of another size than the true ones are resized to the true ones, as published
+    evaluations do.
+
+    Args:
+        generated: folder with one video, or one folder of frames, for each true one, of the same name.
+        truth: the true ones.
+        protocol: says size, windows, and which videos there must be.
+        backbones: metric -> loaded network, or the reason why there is none.
+
+    Raises:
+        InputError: names or numbers of frames do not pair, or the protocol wants other videos.
+    """
+    made, true = entries(generated), entries(truth)
+    lacking, foreign = sorted(true.keys() - made.keys()), sorted(made.keys() - true.keys())
+    if lacking or foreign:
+        raise InputError(
+            f"the folders do not pair: {generated} lacks {', '.join(lacking[:5]) or 'nothing'} and has "
+            f"{', '.join(foreign[:5]) or 'nothing'} besides; give each result the name of its truth"
+        )
+    protocol.check_videos(true)
+    board = Scoreboard(protocol, backbones)
+    for name in sorted(true):
+        true_frames, frames = read_frames(true[name]), read_frames(made[name])
+        if len(frames) != len(true_frames):
+            raise InputError(
+                f"{made[name]} has {len(frames)} frames, {true[name]} has {len(true_frames)}: frames are "
+                "compared by index, so both need the same number"
+            )
+        height, width = true_frames.shape[1:3]
+        board.add_video(name, true_frames, {"model": resize_frames(frames, (height, width))})
+    return board.scores()
+
+
+def entries(folder: Path) -> dict[str, Path]:
+    """Videos and folders of frames in a folder, by name without suffix.
+
+    Raises:
+        InputError: there are none, or two of one name.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        is_video = path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
+        if not is_video and not (path.is_dir() and _frame_files(path)):
+            continue
+        name = path.stem if is_video else path.name
+        if name in found:
+            raise InputError(f"both {found[name]} and {path} are called {name}; remove one of them")
+        found[name] = path
+    if not found:
+        raise InputError(f"{folder} holds neither videos {VIDEO_SUFFIXES} nor folders of frames")
+    return found
+
+
+def read_frames(path: Path) -> np.ndarray:
+    """Frames uint8 (n, h, w, 3) RGB of a video, or of the pictures in a folder in the order of their numbers.
+
+    Raises:
+        InputError: a file cannot be read, or frames differ in size.
+    """
+    frames = list(iter_frames(path)) if path.is_file() else [_read_picture(f) for f in _frame_files(path)]
+    sizes = {frame.shape for frame in frames}
+    if len(sizes) != 1:
+        raise InputError(f"the frames of {path} have {len(sizes)} sizes; a video needs one")
+    return np.stack(frames)
+
+
+def _frame_files(folder: Path) -> list[Path]:
+    files = [path for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES]
+    return sorted(files, key=lambda path: (_number(path), path.name))
+
+
+def _number(path: Path) -> int:
+    """The last number in a name: frame_9 comes before frame_10 whatever the padding."""
+    digits = "".join(c if c.isdigit() else " " for c in path.stem).split()
+    return int(digits[-1]) if digits else -1
+
+
+def _read_picture(path: Path) -> np.ndarray:
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise InputError(f"{path} cannot be read as a picture")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)

@@ -59,7 +59,7 @@ def connect(settings: RaySettings) -> None:
                 "Start that cluster, or leave the field out to run on this machine."
             ) from error
         return
-    # Ray asks for a token here; one of this process keeps other users out and leaves no file in the home folder.
+    # Ray asks for a token; one of this process keeps others out and leaves no file in the home folder.
     if "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

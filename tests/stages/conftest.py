@@ -1,0 +1,39 @@
+"""Fixtures of the machinery's tests."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from fake_stages import Letters, write_texts
+
+from stages.contract import Item, Runtime
+from stages.item_task import ItemTask
+from stages.records import ItemState
+
+
+@pytest.fixture
+def letters(tmp_path: Path) -> Letters:
+    """A stage over two texts."""
+    return Letters(source=write_texts(tmp_path / "source", a="one", b="three"))
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages run in this process, without Ray and MLflow, which have tests of their own."""
+    from stages import ray_adapter, tracking
+
+    def map_here(
+        task: ItemTask, stage: str, work: Sequence[tuple[Item, str]], runtime: Runtime, reject: Callable
+    ) -> Iterator[ItemState]:
+        task.load()
+        for item, key in work:
+            yield task.run(item, key)
+
+    @contextmanager
+    def no_run(config: object, stage: object) -> Iterator[tracking.StageRun]:
+        yield tracking.StageRun("", None, None)
+
+    monkeypatch.setattr(ray_adapter, "connect", lambda settings: None)
+    monkeypatch.setattr(ray_adapter, "map_items", map_here)
+    monkeypatch.setattr(tracking, "stage_run", no_run)

@@ -1,0 +1,297 @@
+"""Running a stage: only what is lacking, nothing dropped, one clear message when it must stop."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from fake_stages import Letters, Shouts, Total, make_config, write_texts
+
+from mimicmotion.errors import ConfigError, DataError, InputError, StageError, WeightsError
+from stages.contract import Runtime
+from stages.pipeline import Pipeline
+from stages.runner import run_stage
+from stages.workspace import LocalWorkspace
+
+pytestmark = pytest.mark.usefixtures("alone")
+
+ANY = Runtime(max_rejected_fraction=1)
+
+
+def processed(source: Path) -> list[str]:
+    """Names of the texts that workers saw, once for each time."""
+    logs = sorted((source / "log").glob("*.log"))
+    return [log.stem for log in logs for _ in log.read_text().split()]
+
+
+def files_of(workspace: Path) -> dict[str, bytes]:
+    """Content of every item file of a workspace."""
+    found = (path for path in workspace.rglob("items/*/**/*") if path.is_file())
+    return {path.relative_to(workspace).as_posix(): path.read_bytes() for path in found}
+
+
+def test_a_stage_publishes_and_the_next_reads_it(tmp_path: Path, letters: Letters) -> None:
+    config = make_config(tmp_path / "space", letters, Shouts(), Total(offset=10))
+    results = [run_stage(config, name) for name in config.stages]
+    assert [(result.state, result.kept, result.processed) for result in results] == [
+        ("published", 2, 2),
+        ("published", 2, 2),
+        ("published", 1, 1),
+    ]
+    pipeline = Pipeline(config)
+    assert pipeline.dataset("shouts").table().column("shout").to_pylist() == ["ONE!", "THREE!"]
+    total = pipeline.dataset("total")
+    assert total.table().to_pylist() == [{"total": 18, "reads": "letters shouts"}]
+    assert (total.path("all", "parts") / "note.txt").read_text() == "note"
+
+
+def test_an_optional_input_is_left_out_where_the_config_lacks_it(tmp_path: Path, letters: Letters) -> None:
+    config = make_config(tmp_path / "space", letters, Total())
+    for name in config.stages:
+        run_stage(config, name)
+    assert Pipeline(config).dataset("total").table().to_pylist() == [{"total": 8, "reads": "letters"}]
+
+
+def test_run_again_there_is_nothing_to_do(tmp_path: Path, letters: Letters, monkeypatch) -> None:
+    config = make_config(tmp_path / "space", letters, Shouts(), Total())
+    first = [run_stage(config, name).dataset_key for name in config.stages]
+
+    def never(self: object, *arguments: object) -> None:
+        raise AssertionError("nothing may run")
+
+    monkeypatch.setattr(Letters, "process", never)
+    monkeypatch.setattr(Total, "run", never)
+    again = [run_stage(config, name) for name in config.stages]
+    assert [result.dataset_key for result in again] == first
+    assert {(result.state, result.processed) for result in again} == {("fresh", 0)}
+
+
+def test_new_items_cost_themselves(tmp_path: Path, letters: Letters) -> None:
+    config = make_config(tmp_path / "space", letters, Shouts())
+    run_stage(config, "letters")
+    run_stage(config, "shouts")
+    write_texts(letters.source, c="new", d="newer")
+    assert run_stage(config, "letters").processed == 2
+    assert run_stage(config, "shouts").processed == 2
+    assert processed(letters.source) == ["a", "b", "c", "d"]
+
+
+def test_rejects_are_rows_and_the_rest_goes_on(tmp_path: Path) -> None:
+    letters = Letters(source=write_texts(tmp_path / "source", a="one", b="reject this", c="two"))
+    config = make_config(tmp_path / "space", letters)
+    result = run_stage(config, "letters")
+    assert (result.kept, result.rejected) == (2, 1)
+    dataset = Pipeline(config).dataset("letters")
+    assert dataset.ids == ("a", "c")
+    rejected = dataset.items["b"]
+    assert (rejected.label, rejected.reason, rejected.sentence) == ("b.txt", "bad_text", "b.txt asks for it")
+    assert rejected.time_s > 1e9
+    assert rejected.seconds is not None
+    assert dataset.manifest.counts.reasons == {"bad_text": 1}
+    with pytest.raises(DataError, match="item 'b' was rejected"):
+        dataset.item_key("b")
+
+
+def test_too_many_rejects_stop_before_publishing_and_lose_nothing(tmp_path: Path) -> None:
+    source = write_texts(tmp_path / "source", a="one", b="reject", c="reject 2")
+    strict = make_config(tmp_path / "space", Letters(source=source))
+    with pytest.raises(
+        StageError, match=r"2 of 3 items were rejected \(2 bad_text\), allowed is a share of 0.5"
+    ):
+        run_stage(strict, "letters")
+    lenient = make_config(tmp_path / "space", Letters(source=source, runtime=ANY))
+    result = run_stage(lenient, "letters")
+    assert (result.state, result.processed, result.kept) == ("published", 0, 1)
+
+
+def test_a_bug_names_its_item_and_keeps_what_is_done(tmp_path: Path) -> None:
+    letters = Letters(source=write_texts(tmp_path / "source", a="one", b="bug", c="two"))
+    config = make_config(tmp_path / "space", letters)
+    with pytest.raises(KeyError):
+        run_stage(config, "letters")
+    write_texts(letters.source, b="fixed")
+    assert run_stage(config, "letters").processed == 2
+    assert processed(letters.source) == ["a", "b", "b", "c"]
+
+
+def test_a_full_disk_names_item_workspace_and_space(tmp_path: Path) -> None:
+    letters = Letters(source=write_texts(tmp_path / "source", a="one", b="full"))
+    config = make_config(tmp_path / "space", letters)
+    with pytest.raises(
+        StageError, match=r"item b.txt \(b\): the disk of workspace .*space is full \(free: .* MB"
+    ):
+        run_stage(config, "letters")
+    write_texts(letters.source, b="fine")
+    assert run_stage(config, "letters").processed == 1
+
+
+def test_a_reject_on_a_full_disk_is_no_reject(tmp_path: Path, monkeypatch) -> None:
+    letters = Letters(source=write_texts(tmp_path / "source", a="reject"))
+    monkeypatch.setattr(LocalWorkspace, "free_bytes", lambda self: 1000)
+    with pytest.raises(StageError, match="is full"):
+        run_stage(make_config(tmp_path / "space", letters), "letters")
+
+
+def test_killed_and_resumed_the_items_are_the_same_bytes(tmp_path: Path) -> None:
+    source = write_texts(tmp_path / "source", a="one", b="bug", c="two")
+    killed = make_config(tmp_path / "killed", Letters(source=source), Shouts())
+    with pytest.raises(KeyError):
+        run_stage(killed, "letters")
+    write_texts(source, b="fixed")
+    straight = make_config(tmp_path / "straight", Letters(source=source), Shouts())
+    for name in ("letters", "shouts"):
+        first, second = run_stage(killed, name), run_stage(straight, name)
+        assert first.dataset_key == second.dataset_key
+    assert files_of(tmp_path / "killed") == files_of(tmp_path / "straight")
+
+
+def test_force_works_on_everything_again(tmp_path: Path, letters: Letters) -> None:
+    config = make_config(tmp_path / "space", letters, Total())
+    first = run_stage(config, "letters")
+    again = run_stage(config, "letters", force=True)
+    assert (again.state, again.processed, again.dataset_key) == ("published", 2, first.dataset_key)
+    run_stage(config, "total")
+    assert run_stage(config, "total", force=True).processed == 1
+
+
+def test_a_missing_input_says_what_to_run(tmp_path: Path, letters: Letters) -> None:
+    config = make_config(tmp_path / "space", letters, Shouts())
+    with pytest.raises(
+        StageError, match=r"letters has no dataset for this config yet \(2 of 2 items to do\)"
+    ):
+        run_stage(config, "shouts")
+
+
+def test_an_empty_source_is_an_error(tmp_path: Path) -> None:
+    letters = Letters(source=write_texts(tmp_path / "source"))
+    with pytest.raises(InputError, match="letters: its source holds nothing to work on"):
+        run_stage(make_config(tmp_path / "space", letters), "letters")
+
+
+def test_nothing_kept_is_an_error_even_where_all_rejects_are_allowed(tmp_path: Path) -> None:
+    letters = Letters(source=write_texts(tmp_path / "source", a="reject"), runtime=ANY)
+    with pytest.raises(StageError, match="1 of 1 items were rejected"):
+        run_stage(make_config(tmp_path / "space", letters), "letters")
+
+
+def test_an_unknown_stage_and_missing_weights(tmp_path: Path, letters: Letters) -> None:
+    with pytest.raises(InputError, match="config fake has no stage 'pose'; it has letters"):
+        run_stage(make_config(tmp_path / "space", letters), "pose")
+    weightless = Letters(source=letters.source, weights=tmp_path / "gone.onnx")
+    with pytest.raises(WeightsError, match=r"letters\.weights: there is no file or folder .*gone\.onnx"):
+        run_stage(make_config(tmp_path / "space", weightless), "letters")
+
+
+def test_problems_that_can_be_seen_first_are_seen_first(
+    tmp_path: Path, letters: Letters, monkeypatch
+) -> None:
+    monkeypatch.setattr(Letters, "check", lambda self: ["the moon is wrong"])
+    with pytest.raises(ConfigError, match=r"configs/fake\.yaml: letters: the moon is wrong"):
+        run_stage(make_config(tmp_path / "space", letters), "letters")
+    assert not (letters.source / "log").exists()
+
+
+def test_a_running_stage_is_left_alone(tmp_path: Path, letters: Letters) -> None:
+    config = make_config(tmp_path / "space", letters)
+    with (
+        LocalWorkspace(tmp_path / "space").lock("letters/lock.json", "stage letters"),
+        pytest.raises(StageError, match=r"stage letters in workspace .* is already running: process"),
+    ):
+        run_stage(config, "letters")
+    assert run_stage(config, "letters").state == "published"
+
+
+def test_a_lost_item_is_made_again(tmp_path: Path, letters: Letters) -> None:
+    config = make_config(tmp_path / "space", letters)
+    key = run_stage(config, "letters").dataset_key
+    dataset = Pipeline(config).dataset("letters")
+    shutil.rmtree(dataset.path("a", "copy.txt").parent)
+    again = run_stage(config, "letters")
+    assert (again.processed, again.dataset_key) == (1, key)
+
+
+def test_a_changed_item_file_is_named_by_whoever_reads_it(tmp_path: Path, letters: Letters) -> None:
+    config = make_config(tmp_path / "space", letters)
+    run_stage(config, "letters")
+    dataset = Pipeline(config).dataset("letters")
+    dataset.path("a", "copy.txt").write_text("longer than it was")
+    with pytest.raises(DataError, match=r"copy\.txt: has 18 bytes, its record says 3"):
+        dataset.path("a", "copy.txt")
+    dataset.path("b", "table.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"table\.parquet: is not what was published"):
+        dataset.item_table("b")
+    with pytest.raises(DataError, match=r"item a.txt has no file gone.txt; it has copy.txt, table.parquet"):
+        dataset.path("a", "gone.txt")
+
+
+def test_a_source_out_of_reach_still_serves_what_was_made_from_it(tmp_path: Path, letters: Letters) -> None:
+    config = make_config(tmp_path / "space", letters, Total())
+    run_stage(config, "letters")
+    shutil.rmtree(letters.source)
+    assert run_stage(config, "total").kept == 1
+    with pytest.raises(InputError, match="its source holds nothing"):
+        run_stage(config, "letters")
+
+
+def test_a_failing_show_leaves_the_dataset(tmp_path: Path, letters: Letters, monkeypatch, caplog) -> None:
+    def show(self: object, *arguments: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Letters, "show", show)
+    assert run_stage(make_config(tmp_path / "space", letters), "letters").state == "published"
+    assert "letters: its pictures could not be made" in caplog.text
+
+
+def test_the_manifest_says_where_a_dataset_comes_from(tmp_path: Path, letters: Letters) -> None:
+    config = make_config(tmp_path / "space", letters, Total())
+    run_stage(config, "letters")
+    run_stage(config, "total")
+    manifest = Pipeline(config).dataset("total").manifest
+    assert manifest.inputs == {"letters": Pipeline(config).dataset("letters").key}
+    assert manifest.fields == {"offset": 0, "trains": False}
+    assert manifest.config == config.resolved()
+    assert manifest.versions["python"].startswith("3.")
+    assert manifest.counts.kept == 1
+    path = next((tmp_path / "space" / "total").rglob("manifest.json"))
+    assert json.loads(path.read_bytes())["schema_version"] == 1
+
+
+def test_the_state_of_a_whole_stage_survives_until_it_is_published(
+    tmp_path: Path, letters: Letters, monkeypatch
+) -> None:
+    config = make_config(tmp_path / "space", letters, Total())
+    run_stage(config, "letters")
+    original = Total.run
+
+    def interrupted(self: Total, inputs, folder, context):
+        checkpoint = context.state / "checkpoint"
+        if not checkpoint.exists():
+            checkpoint.write_text("half")
+            raise KeyboardInterrupt
+        return original(self, inputs, folder, context)
+
+    monkeypatch.setattr(Total, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(config, "total")
+    assert list((tmp_path / "space").rglob("checkpoint"))
+    assert run_stage(config, "total").kept == 1
+    assert not list((tmp_path / "space").rglob("checkpoint"))
+
+
+def test_a_whole_stage_that_fails_says_so(tmp_path: Path, letters: Letters, monkeypatch) -> None:
+    config = make_config(tmp_path / "space", letters, Total())
+    run_stage(config, "letters")
+
+    def fails(self: Total, *arguments: object) -> None:
+        raise ValueError("no idea")
+
+    monkeypatch.setattr(Total, "run", fails)
+    with pytest.raises(StageError, match="total stopped: ValueError: no idea"):
+        run_stage(config, "total")
+
+    def full(self: Total, *arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Total, "run", full)
+    with pytest.raises(StageError, match=r"total stopped: the disk of workspace .* is full"):
+        run_stage(config, "total")

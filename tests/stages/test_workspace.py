@@ -1,0 +1,91 @@
+"""Both kinds of workspace keep the same promises."""
+
+from pathlib import Path
+
+import pyarrow.fs as pafs
+import pytest
+
+from mimicmotion.errors import InputError
+from stages.workspace import LocalWorkspace, ObjectWorkspace, Workspace, open_workspace, written_aside
+
+
+@pytest.fixture(params=["local", "object"])
+def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Workspace:
+    (tmp_path / "space").mkdir()
+    if request.param == "local":
+        return LocalWorkspace(tmp_path / "space")
+    store = pafs.SubTreeFileSystem(str(tmp_path / "space"), pafs.LocalFileSystem())
+    return ObjectWorkspace("s3://bucket/prefix", store, "prefix", tmp_path / "cache")
+
+
+def publish(workspace: Workspace, name: str, text: str) -> None:
+    with written_aside(workspace, "stage") as folder:
+        (folder / "sub").mkdir()
+        (folder / "sub" / "file.txt").write_text(text)
+        (folder / "record.json").write_text("{}")
+        workspace.publish(folder, name, "record.json")
+
+
+def test_a_written_file_reads_back(workspace: Workspace) -> None:
+    assert workspace.read("a/b.txt") is None
+    workspace.write("a/b.txt", b"one")
+    workspace.write("a/b.txt", b"two")
+    assert workspace.read("a/b.txt") == b"two"
+    workspace.remove("a")
+    workspace.remove("a")
+    assert workspace.read("a/b.txt") is None
+
+
+def test_a_published_folder_is_there_with_its_files(workspace: Workspace) -> None:
+    assert workspace.published("stage/items", "record.json") == {}
+    publish(workspace, "stage/items/one", "1")
+    publish(workspace, "stage/items/two", "2")
+    found = workspace.published("stage/items", "record.json")
+    assert sorted(found) == workspace.folders("stage/items") == ["one", "two"]
+    assert all(time_s > 1e9 for time_s in found.values())
+    assert (workspace.fetch("stage/items/one/sub/file.txt")).read_text() == "1"
+    assert (workspace.fetch("stage/items/two/sub") / "file.txt").read_text() == "2"
+
+
+def test_publishing_again_replaces(workspace: Workspace) -> None:
+    publish(workspace, "stage/items/one", "old")
+    assert workspace.fetch("stage/items/one/sub/file.txt").read_text() == "old"
+    publish(workspace, "stage/items/one", "new")
+    assert workspace.fetch("stage/items/one/sub/file.txt").read_text() == "new"
+
+
+def test_a_folder_without_its_record_does_not_count(workspace: Workspace) -> None:
+    publish(workspace, "stage/items/one", "1")
+    workspace.remove("stage/items/one/record.json")
+    assert workspace.published("stage/items", "record.json") == {}
+
+
+def test_what_was_not_published_leaves_nothing(workspace: Workspace, tmp_path: Path) -> None:
+    with written_aside(workspace, "stage") as folder:
+        (folder / "half.txt").write_text("half")
+    assert not list(tmp_path.rglob("half.txt"))
+    (workspace.aside("stage") / "left.txt").write_text("of a killed run")
+    workspace.clear_asides("stage")
+    assert not list(tmp_path.rglob("left.txt"))
+
+
+def test_a_missing_object_is_named(tmp_path: Path) -> None:
+    store = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())
+    workspace = ObjectWorkspace("s3://bucket/prefix", store, "prefix", tmp_path / "cache")
+    with pytest.raises(InputError, match="holds no prefix/stage/gone"):
+        workspace.fetch("stage/gone")
+
+
+def test_a_path_of_a_remote_file_is_where_it_will_lie(workspace: Workspace) -> None:
+    publish(workspace, "stage/items/one", "1")
+    place = workspace.path("stage/items/one/sub/file.txt")
+    assert workspace.fetch("stage/items/one/sub/file.txt") == place
+    assert place.is_relative_to(workspace.path(""))
+
+
+def test_opening(tmp_path: Path) -> None:
+    assert open_workspace(str(tmp_path)).uri == str(tmp_path)
+    assert open_workspace(tmp_path.as_uri()).uri == str(tmp_path)
+    assert (open_workspace(str(tmp_path / "new")).free_bytes() or 0) > 0
+    with pytest.raises(InputError, match="workspace nonsense://x: cannot be opened"):
+        open_workspace("nonsense://x")

@@ -113,7 +113,7 @@ class Clips(WholeStage):
         0.1, ge=0, le=1, description="Most frames of a window that may show further people, as a share."
     )
     min_motion: float = Field(
-        0.05, ge=0, description="Least mean speed of body points, in heights of the person per second."
+        0.02, ge=0, description="Least mean speed of body points, in heights of the person per second."
     )
     reference_distance: int = Field(
         8, ge=1, description="Video frames between a window and its reference candidates, where possible."

@@ -12,7 +12,7 @@ from mimicmotion.pose.table import PoseTrack
 from mimicmotion.video.reader import VideoReader
 
 _NUM_BINS = 25
-_PANEL_HEIGHT_PX = 256
+_PANEL_HEIGHT_PX = 260
 
 
 def reasons_picture(counts: Mapping[str, int]) -> UInt8[np.ndarray, "h w 3"]:

@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float64, Int
 from mimicmotion.pose.layout import BODY
 from mimicmotion.pose.table import PoseTrack
 
+_LAG_S = 0.25
+
 
 @dataclass(frozen=True, eq=False)
 class FrameQuality:
@@ -20,8 +22,10 @@ class FrameQuality:
         confidence: mean confidence of the body points; 0 where nobody is.
         height_share: height of the person's box over that of the picture; 0 where nobody is.
         num_people: people found.
-        speed: mean way of the sure body points since the frame before, in heights of the person's box per
-            second; nan where either frame lacks them.
+        lag: frames over which speed is measured, about a quarter of a second: between neighbouring frames
+            the jitter of a detector is as fast as a slow dance.
+        speed: mean way of the sure body points since ``lag`` frames before, in heights of the person's box
+            per second; nan where either frame lacks them.
         hands_reliable: whether all 21 points of the left and the right hand are sure.
         bad: the frame stands in for one that did not decode.
     """
@@ -31,6 +35,7 @@ class FrameQuality:
     confidence: Float64[np.ndarray, " n"]
     height_share: Float64[np.ndarray, " n"]
     num_people: Int[np.ndarray, " n"]
+    lag: int
     speed: Float64[np.ndarray, " n"]
     hands_reliable: Bool[np.ndarray, "n 2"]
     bad: Bool[np.ndarray, " n"]
@@ -61,6 +66,7 @@ def frame_quality(
     sure = confidences > keypoint_threshold
     heights = np.where(track.present, track.boxes[:, 3] - track.boxes[:, 1], 0.0)
     heights = np.nan_to_num(heights).astype(np.float64)
+    lag = max(1, round(fps * _LAG_S))
     bad = np.zeros(len(track), dtype=bool)
     bad[list(bad_frames)] = True
     return FrameQuality(
@@ -69,7 +75,8 @@ def frame_quality(
         confidence=confidences.mean(axis=1),
         height_share=heights / track.height_px,
         num_people=num_people,
-        speed=_speed(track.keypoints[:, BODY].astype(np.float64), sure, heights, fps),
+        lag=lag,
+        speed=_speed(track.keypoints[:, BODY].astype(np.float64), sure, heights, lag, fps),
         hands_reliable=track.hand_confidences > hand_threshold,
         bad=bad,
     )
@@ -79,13 +86,14 @@ def _speed(
     points: Float64[np.ndarray, "n 17 2"],
     sure: Bool[np.ndarray, "n 17"],
     heights: Float64[np.ndarray, " n"],
+    lag: int,
     fps: float,
 ) -> Float64[np.ndarray, " n"]:
-    both = sure[1:] & sure[:-1]
-    way = np.linalg.norm(np.diff(points, axis=0), axis=2)
-    counts = both.sum(axis=1)
-    known = (counts > 0) & (heights[1:] > 0)
-    mean_way = (way * both).sum(axis=1) / np.maximum(counts, 1)
     speed = np.full(len(points), np.nan)
-    speed[1:][known] = mean_way[known] / heights[1:][known] * fps
+    both = sure[lag:] & sure[:-lag]
+    way = np.linalg.norm(points[lag:] - points[:-lag], axis=2)
+    counts = both.sum(axis=1)
+    known = (counts > 0) & (heights[lag:] > 0)
+    mean_way = (way * both).sum(axis=1) / np.maximum(counts, 1)
+    speed[lag:][known] = mean_way[known] / heights[lag:][known] * fps / lag
     return speed

@@ -59,7 +59,7 @@ class Measures:
     Attributes:
         bad, absent, crowded: shares of frames that do not decode, lack the person, show further people.
         visibility, confidence, height_share: means, see ``FrameQuality``.
-        motion: mean speed; 0 where it is not known.
+        motion: mean speed, 0 where it is not known.
         left_hand_reliability, right_hand_reliability: shares of frames with that hand reliable.
     """
 
@@ -99,7 +99,9 @@ def lay_windows(scene: tuple[int, int], num_frames: int, step: int, stride: int)
 def measure(quality: FrameQuality, window: Window) -> Measures:
     """Numbers of a window."""
     frames = np.asarray(window.frames)
-    speed = quality.speed[window.first + 1 : window.last + 1]
+    # Before that, speed speaks of frames outside; a window shorter than the lag has its last frame only.
+    start = min(window.first + quality.lag, window.last)
+    speed = quality.speed[start : window.last + 1]
     known = speed[~np.isnan(speed)]
     hands = quality.hands_reliable[frames].mean(axis=0)
     return Measures(

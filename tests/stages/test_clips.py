@@ -159,8 +159,9 @@ def test_no_usable_window_is_an_error_with_counts() -> None:
     with pytest.raises(StageError) as caught:
         run(stage, videos, {"a": solo("a"), "b": solo("b", 5)})
     assert str(caught.value) == (
-        "clips keeps none of 7 windows: 5 low_confidence, 1 too_short, 1 no_poses. clips.min_confidence = 0.95 "
-        "rejected most (5): change it, or look at the poses that the pose stage shows."
+        "clips keeps none of 7 windows: 5 low_confidence, 1 too_short, 1 no_poses. "
+        "clips.min_confidence = 0.95 rejected most (5): change it, or look at the poses that the pose "
+        "stage shows."
     )
 
 

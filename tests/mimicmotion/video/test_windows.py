@@ -36,6 +36,7 @@ def quality(n: int, **changes: object) -> FrameQuality:
         confidence=np.full(n, 0.8),
         height_share=np.full(n, 0.7),
         num_people=np.ones(n, int),
+        lag=2,
         speed=np.full(n, 0.5),
         hands_reliable=np.zeros((n, 2), bool),
         bad=np.zeros(n, bool),
@@ -90,12 +91,19 @@ def test_measures_are_of_the_windows_own_frames() -> None:
     hands[[0, 2], 0], hands[:, 1] = True, True
     measures = measure(
         quality(
-            10, visibility=at(10, [0, 2, 4, 6], 0.5, 0.0), hands_reliable=hands, speed=at(10, 0, 99.0, 0.2)
+            10,
+            visibility=at(10, [0, 2, 4, 6], 0.5, 0.0),
+            hands_reliable=hands,
+            speed=at(10, [0, 1, 7], 99.0, 0.2),
         ),
         Window(0, 4, 2),
     )
     assert (measures.visibility, measures.motion) == (0.5, pytest.approx(0.2))
     assert (measures.left_hand_reliability, measures.right_hand_reliability) == (0.5, 1.0)
+
+
+def test_motion_of_a_window_shorter_than_the_lag() -> None:
+    assert measure(quality(10, lag=5, speed=np.arange(10.0)), Window(6, 3, 1)).motion == 8.0
 
 
 def test_longest_window_is_a_whole_scene_where_it_can_be() -> None:
@@ -172,7 +180,9 @@ def track(points: np.ndarray, confidence: float) -> PoseTrack:
 def test_quality_of_a_track() -> None:
     points = np.zeros((4, 133, 2)) + np.arange(4)[:, None, None] * [3.0, 4.0]
     found = frame_quality(track(points, 0.8), np.array([1, 1, 2, 1]), 10.0, [3], 0.3, 0.7)
-    np.testing.assert_allclose(found.speed, [np.nan, 1.0, 1.0, 1.0])  # 5 px of 50 px in a tenth of a second
+    assert found.lag == 2
+    # 5 px of 50 px in a tenth of a second.
+    np.testing.assert_allclose(found.speed, [np.nan, np.nan, 1.0, 1.0])
     np.testing.assert_allclose(found.confidence, 0.8, rtol=1e-6)
     np.testing.assert_allclose(found.height_share, 0.5)
     assert found.visibility.tolist() == [1.0] * 4

@@ -167,7 +167,7 @@ class Latents(ItemStage):
                 embeddings.append(embeds.half().cpu())
         return {
             "frames": torch.tensor(frames, dtype=torch.int32),
-            "latents": torch.cat(latents),
+            "latents": torch.cat(latents).contiguous(),
             "embedded_frames": torch.tensor(sorted(references), dtype=torch.int32),
             "embeddings": torch.cat(embeddings),
         }

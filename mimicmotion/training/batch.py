@@ -12,27 +12,23 @@ from torch import Tensor
 from mimicmotion.training.loss import added_time_ids
 from mimicmotion.training.samples import Sample
 
+_ON_LATENTS, _ON_PIXELS = 0, 1
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one size, stacked; see ``Sample`` for what each part is.
-
-    Attributes:
-        noise: standard normal noise for the latents.
-        reference_pixel_noise: standard normal noise for the reference picture, where any is wanted.
-    """
+    """Samples of one size, stacked; see ``Sample`` and ``Draw`` for what each part is."""
 
     clip_ids: tuple[str, ...]
     frames: UInt8[Tensor, "b f height width 3"] | None
-    latents: Float[Tensor, "b f 4 h w"] | None
+    latents: Float[Tensor, "b f c h w"] | None
     image_embeds: Float[Tensor, "b 1 d"] | None
     poses: UInt8[Tensor, "b f 3 height width"]
     hand_weights: Float[Tensor, "b f h w"]
     sigma: Float[Tensor, " b"]
     dropped: Bool[Tensor, " b"]
     reference_noise: Float[Tensor, " b"]
-    noise: Float[Tensor, "b f 4 h w"]
-    reference_pixel_noise: Float[Tensor, "b 3 height width"] | None
+    noise_seeds: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -40,24 +36,19 @@ class Encoders:
     """The frozen networks, as functions.
 
     Attributes:
-        latents: pictures (n, 3, h, w) in [-1, 1] to unscaled latents (n, 4, h/8, w/8).
+        latents: pictures (n, 3, h, w) in [-1, 1] to unscaled latents (n, c, h/8, w/8).
         embeddings: pictures to image embeddings (n, 1, d).
         scale: what unscaled latents are multiplied by before they are noised.
     """
 
-    latents: Callable[[Float[Tensor, "n 3 height width"]], Float[Tensor, "n 4 h w"]]
+    latents: Callable[[Float[Tensor, "n 3 height width"]], Float[Tensor, "n c h w"]]
     embeddings: Callable[[Float[Tensor, "n 3 height width"]], Float[Tensor, "n 1 d"]]
     scale: float
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Return the samples as one batch, with their noise drawn from their own seeds."""
+    """Return the samples as one batch."""
     draws = [sample.draw for sample in samples]
-    frames, cells = samples[0].hand_weights.shape[0], samples[0].hand_weights.shape[1:]
-    rngs = [np.random.default_rng(draw.noise_seed) for draw in draws]
-    noise = [rng.standard_normal((frames, 4, *cells), dtype=np.float32) for rng in rngs]
-    noisy_reference = any(draw.reference_noise for draw in draws)
-    pixels = samples[0].poses.shape[1:]
     return Batch(
         clip_ids=tuple(sample.clip_id for sample in samples),
         frames=_stack([sample.frames for sample in samples]),
@@ -68,10 +59,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         sigma=torch.tensor([draw.sigma for draw in draws], dtype=torch.float32),
         dropped=torch.tensor([draw.dropped for draw in draws]),
         reference_noise=torch.tensor([draw.reference_noise for draw in draws], dtype=torch.float32),
-        noise=torch.from_numpy(np.stack(noise)),
-        reference_pixel_noise=_stack([rng.standard_normal(pixels, dtype=np.float32) for rng in rngs])
-        if noisy_reference
-        else None,
+        noise_seeds=tuple(draw.noise_seed for draw in draws),
     )
 
 
@@ -106,9 +94,9 @@ def loss_inputs(
         unscaled = unscaled.reshape(*frames.shape[:2], *unscaled.shape[1:])
         embeds = encoders.embeddings(reference)
         reference_latents = unscaled[:, 0]
-        if batch.reference_pixel_noise is not None:
-            noise = batch.reference_pixel_noise.to(device) * reference_noise[:, None, None, None]
-            reference_latents = encoders.latents(reference + noise)
+        if batch.reference_noise.any():
+            noise = _noise(batch, _ON_PIXELS, reference.shape[1:], device)
+            reference_latents = encoders.latents(reference + noise * reference_noise[:, None, None, None])
     else:
         assert batch.latents is not None
         assert batch.image_embeds is not None
@@ -121,7 +109,14 @@ def loss_inputs(
         "image_embeds": embeds.float(),
         "time_ids": added_time_ids(fps, motion_bucket, reference_noise),
         "sigma": batch.sigma.to(device),
-        "noise": batch.noise.to(device),
+        "noise": _noise(batch, _ON_LATENTS, unscaled.shape[1:], device),
         "dropped": batch.dropped.to(device),
         "hand_weights": batch.hand_weights.to(device),
     }
+
+
+def _noise(batch: Batch, use: int, shape: Sequence[int], device: torch.device) -> Float[Tensor, "b ..."]:
+    """Return standard normal noise, each sample's from its own seed: the same on every kind of device."""
+    rngs = [np.random.default_rng([seed, use]) for seed in batch.noise_seeds]
+    drawn = np.stack([rng.standard_normal(tuple(shape), dtype=np.float32) for rng in rngs])
+    return torch.from_numpy(drawn).to(device)

@@ -73,8 +73,8 @@ def build(plan: Plan, world: World) -> Built:
             trained, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
         ),
         average=MovingAverage(network, plan.ema_decay),
-        vae=_frozen(pipeline.vae, world.device),
-        encoders=_encoders(pipeline, world.device),
+        vae=pipeline.vae,
+        encoders=encoders_of(pipeline.vae, pipeline.image_encoder, pipeline.feature_extractor, world.device),
     )
 
 
@@ -85,18 +85,19 @@ def autocast(plan: Plan, device: torch.device) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, torch.bfloat16)
 
 
-def _frozen(module: nn.Module, device: torch.device) -> nn.Module:
-    return module.requires_grad_(False).eval().to(device)
-
-
-def _encoders(pipeline: Any, device: torch.device) -> Encoders:
-    vae = _frozen(pipeline.vae, device)
-    image_encoder = _frozen(pipeline.image_encoder, device)
+def encoders_of(vae: Any, image_encoder: Any, feature_extractor: Any, device: torch.device) -> Encoders:
+    """Return the frozen networks as functions on a device; half precision where it serves."""
+    _freeze(vae, device)
+    _freeze(image_encoder, device)
     if device.type == "cuda":
         # SVD's VAE overflows in float16, so it stays as it is; the image encoder does not.
         image_encoder.half()
     return Encoders(
         latents=lambda pictures: encode_frames(vae, pictures),
-        embeddings=lambda pictures: embed_images(pictures, image_encoder, pipeline.feature_extractor),
-        scale=float(pipeline.vae.config.scaling_factor),
+        embeddings=lambda pictures: embed_images(pictures, image_encoder, feature_extractor),
+        scale=float(vae.config.scaling_factor),
     )
+
+
+def _freeze(module: nn.Module, device: torch.device) -> None:
+    module.requires_grad_(False).eval().to(device)

@@ -59,13 +59,13 @@ def added_time_ids(
 def denoising_loss(
     network: Denoiser,
     *,
-    latents: Float[Tensor, "b f 4 h w"],
-    reference_latents: Float[Tensor, "b 4 h w"],
+    latents: Float[Tensor, "b f c h w"],
+    reference_latents: Float[Tensor, "b c h w"],
     pose_images: Float[Tensor, "b f 3 H W"],
     image_embeds: Float[Tensor, "b 1 d"],
     time_ids: Float[Tensor, "b 3"],
     sigma: Float[Tensor, " b"],
-    noise: Float[Tensor, "b f 4 h w"],
+    noise: Float[Tensor, "b f c h w"],
     dropped: Bool[Tensor, " b"],
     hand_weights: Float[Tensor, "b f h w"] | None = None,
 ) -> LossParts:

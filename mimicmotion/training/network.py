@@ -19,13 +19,13 @@ class PosedDenoiser(nn.Module):
 
     def forward(
         self,
-        sample: Float[Tensor, "b f 8 h w"],
+        sample: Float[Tensor, "b f d h w"],
         timestep: Float[Tensor, " b"],
         image_embeds: Float[Tensor, "b 1 d"],
         added_time_ids: Float[Tensor, "b 3"],
         pose_images: Float[Tensor, "b f 3 H W"],
         dropped: Bool[Tensor, " b"],
-    ) -> Float[Tensor, "b f 4 h w"]:
+    ) -> Float[Tensor, "b f c h w"]:
         """Return the raw output, before any preconditioning.
 
         Args:

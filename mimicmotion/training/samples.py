@@ -114,7 +114,7 @@ class Sample:
     clip_id: str
     draw: Draw
     frames: UInt8[np.ndarray, "f height width 3"] | None
-    latents: Float16[np.ndarray, "f 4 h w"] | None
+    latents: Float16[np.ndarray, "f c h w"] | None
     image_embedding: Float16[np.ndarray, "1 d"] | None
     poses: UInt8[np.ndarray, "f 3 height width"]
     hand_boxes: Float32[np.ndarray, "f 2 4"]
@@ -182,7 +182,7 @@ def _drawn(track: PoseTrack, style: GuidanceStyle) -> UInt8[np.ndarray, "f 3 h w
 
 def read_latents(
     path: Path, slots: list[int], fit: Framing
-) -> tuple[Float16[np.ndarray, "f 4 h w"], Float16[np.ndarray, "1 d"]]:
+) -> tuple[Float16[np.ndarray, "f c h w"], Float16[np.ndarray, "1 d"]]:
     """Return the latents of these frames and the image embedding of the first.
 
     Raises:

@@ -54,10 +54,13 @@ def test_noise_on_the_reference_is_encoded_and_named_but_not_seen_by_the_embeddi
 
 
 def test_noise_belongs_to_the_sample_and_not_to_its_batch(samples):
-    both, alone = collate(samples), collate(samples[1:])
-    assert torch.equal(both.noise[1], alone.noise[0])
-    assert both.noise.std() == pytest.approx(1.0, abs=0.05)
-    assert not torch.equal(both.noise[0], both.noise[1])
+    both, alone = (
+        loss_inputs(collate(some), ENCODERS, CPU, 7, 127)["noise"] for some in (samples, samples[1:])
+    )
+    assert torch.equal(both[1], alone[0])
+    assert both.shape == (2, 4, 4, 8, 8)
+    assert both.std() == pytest.approx(1.0, abs=0.05)
+    assert not torch.equal(both[0], both[1])
 
 
 def test_stored_latents_take_the_place_of_pictures(samples):

@@ -1,0 +1,261 @@
+"""The train and latents stages as plain functions, on the small training world."""
+
+import json
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from training_world import NUM_FRAMES, RecordedReport, make_clip, make_pipeline
+
+from mimicmotion.animation.checkpoint import read_checkpoint_facts
+from mimicmotion.errors import InputError, StageError
+from mimicmotion.model.weights import load_encoders, load_pipeline
+from mimicmotion.training.batch import collate, loss_inputs
+from mimicmotion.training.building import encoders_of
+from mimicmotion.training.order import Place
+from mimicmotion.training.plan import read_clips
+from mimicmotion.training.samples import draw, make_sample
+from stages.contract import Context
+from stages.latents import LATENTS_SCHEMA, Latents
+from stages.train import TRAINED_SCHEMA, Train
+
+
+class FakeDataset:
+    def __init__(self, rows, files=None):
+        self.rows, self.files = rows, files or {}
+        self.key = "key"
+        self.ids = tuple(sorted(rows))
+
+    def item_key(self, item_id):
+        return f"key of {item_id}"
+
+    def path(self, item_id, name):
+        return self.files[item_id, name]
+
+    def item_table(self, item_id):
+        return pa.Table.from_pylist(self.rows[item_id])
+
+    def table(self):
+        return pa.concat_tables(self.item_table(i) for i in self.ids)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    make_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """Three videos; two with a window to train on, one of them rejected besides, and one to test on."""
+    folder = tmp_path_factory.mktemp("videos")
+    made = {name: make_clip(folder, name, (80, 80), n) for n, name in enumerate(("a", "b", "t"))}
+    size = {"width_px": 80, "height_px": 80, "num_frames": NUM_FRAMES, "fps": 12.0}
+    videos = {name: [{"video_id": name, "source": f"x/{name}.mp4", **size}] for name in made}
+
+    def row(name, kind, **changed):
+        plain = {"first_frame": 2, "num_frames": 3, "step": 2, "reference_frames": [0, 9], "kept": True}
+        return {"clip_id": f"{name}-{kind}", "video_id": name, "kind": kind, **plain, **changed}
+
+    rows = [
+        row("a", "train"),
+        row("b", "train"),
+        {**row("b", "train", kept=False, first_frame=0), "clip_id": "b-rejected"},
+        row("t", "test", first_frame=1, num_frames=12, step=1, reference_frames=[0]),
+    ]
+    return {
+        "clips": FakeDataset({"all": rows}),
+        "decode": FakeDataset(videos, {(name, "video.mp4"): clip.video for name, clip in made.items()}),
+        "pose": FakeDataset(
+            {name: [] for name in made}, {(name, "table.parquet"): clip.poses for name, clip in made.items()}
+        ),
+    }
+
+
+@pytest.fixture
+def stage(base):
+    return Train(
+        base=base,
+        sizes_px=((64, 64),),
+        steps=2,
+        batch=2,
+        learning_rate=1e-3,
+        warmup_steps=0,
+        guidance={"canvas_short_side_px": 480},
+        fps=6,
+        precision="float32",
+        validation_clips=1,
+        runtime={"log_every": 1, "sample_steps": 2, "sample_guidance": 1.0},
+    )
+
+
+@pytest.fixture
+def context(tmp_path):
+    def launch(loop, arguments, runtime):
+        loop(arguments)
+
+    return Context(RecordedReport(), launch, tmp_path / "state")
+
+
+def test_training_leaves_a_checkpoint_that_animates(stage, inputs, context, tmp_path):
+    table = stage.run(inputs, tmp_path, context)
+    assert table.schema.equals(TRAINED_SCHEMA)
+    row = table.to_pylist()[0]
+    assert (row["checkpoint"], row["steps"], row["num_clips"], row["num_videos"]) == ("checkpoint", 2, 2, 2)
+    assert row["validation_loss"] == context.report.values["loss/validation"][-1][1]
+
+    checkpoint = tmp_path / "checkpoint"
+    pipeline = load_pipeline(checkpoint)
+    trained = load_file(context.state / "result" / "network.safetensors")
+    assert torch.equal(pipeline.unet.conv_in.weight, trained["unet.conv_in.weight"])
+    assert pipeline.guidance["canvas_short_side_px"] == 480
+    facts = read_checkpoint_facts(checkpoint)
+    assert (facts.sizes_px, facts.num_frames, facts.fps, facts.motion_bucket) == (((64, 64),), 4, 6.0, 127.0)
+    assert json.loads((checkpoint / "training.json").read_text())["config"]["learning_rate"] == 1e-3
+
+
+def test_the_same_run_leaves_the_same_bytes(stage, inputs, context, tmp_path):
+    def files(name):
+        folder = tmp_path / name
+        stage.run(inputs, folder, Context(RecordedReport(), context.launch, tmp_path / f"state-{name}"))
+        return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    first, second = files("first"), files("second")
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_a_test_clip_is_cut_to_a_window_and_read_as_pictures(stage, inputs, context):
+    plan = stage._plan(inputs, context.state)
+    (test,) = read_clips(plan.test_clips)
+    assert (test.frames, test.references) == ((1, 2, 3), (0,))
+    assert [clip.frames for clip in read_clips(plan.clips)] == [(2, 4, 6)] * 2
+
+
+def test_epochs_become_steps(stage, inputs, context):
+    by_epochs = Train.model_validate({**stage.model_dump(), "steps": None, "epochs": 7.0, "batch": 1})
+    assert by_epochs._plan(inputs, context.state).steps == 14
+
+
+def test_a_run_that_stopped_early_says_how_to_go_on(stage, inputs, context, tmp_path):
+    stopped = replace(context, launch=lambda loop, arguments, runtime: None)
+    with pytest.raises(StageError, match=r"before its 2 steps were done.*Run the stage again"):
+        stage.run(inputs, tmp_path, stopped)
+
+
+def test_nothing_to_train_on_is_an_error(stage, inputs, context, tmp_path):
+    rows = [{**row, "kept": False} for row in inputs["clips"].rows["all"]]
+    with pytest.raises(StageError, match="kept no window"):
+        stage.run({**inputs, "clips": FakeDataset({"all": rows})}, tmp_path, context)
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"steps": None}, "either steps or epochs"),
+        ({"epochs": 3.0}, "either steps or epochs"),
+        ({"sizes_px": ((64, 60),)}, r"multiples of 8, got \[\(64, 60\)\]"),
+        ({"runtime": {"workers": 2, "micro_batch": 3}, "batch": 8}, "micro_batch = 6, got 8"),
+    ],
+)
+def test_fields_that_do_not_fit_are_refused(stage, changed, problem):
+    with pytest.raises(ValidationError, match=problem):
+        Train.model_validate({**stage.model_dump(), **changed})
+
+
+@pytest.fixture
+def latents(base, inputs, tmp_path):
+    """The latents stage's dataset, made item by item."""
+    stage = Latents(base=base, sizes_px=((64, 64),), runtime={"chunk": 3})
+    loaded = stage.load()
+    rows, files = {}, {}
+    for item in stage.items(inputs):
+        folder = tmp_path / "latents" / item.id
+        folder.mkdir(parents=True)
+        table = stage.process(loaded, item, folder)
+        assert table.schema.equals(LATENTS_SCHEMA)
+        rows[item.id] = table.to_pylist()
+        files[item.id, "latents.safetensors"] = folder / "latents.safetensors"
+    return FakeDataset(rows, files)
+
+
+def test_latents_hold_what_kept_windows_need_and_nothing_else(latents):
+    assert latents.ids == ("a", "b")
+    row = latents.rows["b"][0]
+    assert (row["num_frames"], row["num_embeddings"], row["width_px"]) == (5, 2, 64)
+    tensors = load_file(latents.files["b", "latents.safetensors"])
+    assert tensors["frames"].tolist() == [0, 2, 4, 6, 9]
+    assert tensors["embedded_frames"].tolist() == [0, 9]
+    assert tensors["latents"].dtype == torch.float16
+
+
+def test_an_item_depends_on_its_own_video_and_frames(base, inputs):
+    stage = Latents(base=base)
+    first = {item.id: item for item in stage.items(inputs)}
+    rows = [dict(row) for row in inputs["clips"].rows["all"]]
+    rows[0]["reference_frames"] = [0]
+    rows[1]["mean_confidence"] = 0.5
+    second = {item.id: item for item in stage.items({**inputs, "clips": FakeDataset({"all": rows})})}
+    assert first["a"].inputs != second["a"].inputs
+    assert first["b"].inputs == second["b"].inputs
+
+
+def test_training_from_latents_equals_training_from_pictures(stage, base, inputs, latents, context):
+    """The same samples at the same places, to the precision of half."""
+    both = {"pictures": inputs, "latents": {**inputs, "latents": latents}}
+    encoders = encoders_of(*load_encoders(base), torch.device("cpu"))
+    batches = {}
+    for name, some in both.items():
+        plan = stage._plan(some, context.state / name)
+        clips = read_clips(plan.clips)
+        drawn = [draw(clip, Place(n, 0, n), plan.recipe) for n, clip in enumerate(clips)]
+        samples = [make_sample(clip, one, plan.recipe) for clip, one in zip(clips, drawn, strict=True)]
+        batches[name] = loss_inputs(collate(samples), encoders, torch.device("cpu"), 6, 127)
+        assert (samples[0].frames is None) == (name == "latents")
+    for name, value in batches["pictures"].items():
+        torch.testing.assert_close(batches["latents"][name], value, atol=2e-3, rtol=2e-3, msg=name)
+
+
+def test_training_runs_from_latents(stage, inputs, latents, context, tmp_path):
+    stage.run({**inputs, "latents": latents}, tmp_path / "from-latents", context)
+    other = replace(context, state=tmp_path / "other", report=RecordedReport())
+    stage.run(inputs, tmp_path / "from-pictures", other)
+    from_latents, from_pictures = (some.report.values["loss/total"] for some in (context, other))
+    assert [v for _, v in from_latents] == pytest.approx([v for _, v in from_pictures], rel=2e-3)
+
+
+def test_noise_on_references_and_stored_latents_do_not_go_together(stage, inputs, latents, context, tmp_path):
+    noisy = stage.model_copy(update={"reference_noise": "fixed"})
+    with pytest.raises(InputError, match="stored latents know only clean references"):
+        noisy.run({**inputs, "latents": latents}, tmp_path, context)
+
+
+def test_a_video_without_latents_is_named(stage, inputs, latents, context, tmp_path):
+    del latents.rows["a"]
+    latents.ids = ("b",)
+    with pytest.raises(StageError, match=r"no latents of 1 videos, e\.g\. a"):
+        stage.run({**inputs, "latents": latents}, tmp_path, context)
+
+
+def test_the_stages_show_their_datasets(stage, base, inputs, latents, context, tmp_path):
+    report = RecordedReport()
+    Latents(base=base, sizes_px=((64, 64),)).show(latents, inputs, report)
+    assert [name for name, _, _ in report.images] == ["round_trip"]
+    assert report.values["frames"] == [(0, 10.0)]
+    table = stage.run(inputs, tmp_path, context)
+    files = {("all", "checkpoint/training.json"): tmp_path / "checkpoint" / "training.json"}
+    stage.show(FakeDataset({"all": table.to_pylist()}, files), inputs, report)
+    assert report.values["final/steps"] == [(0, 2.0)]
+    assert "learning_rate" in report.texts["training.json"]

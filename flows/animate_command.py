@@ -179,7 +179,8 @@ def _run(
     work: Work,
 ) -> None:
     """Find poses, show them, then sample; says on the console what it does."""
-    from mimicmotion.animation.request import perform, prepare, write_picture
+    from mimicmotion.animation.preview import write_picture
+    from mimicmotion.animation.request import perform, prepare
 
     console = Console()
     with console.status("finding poses"):

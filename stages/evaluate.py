@@ -146,8 +146,7 @@ class Evaluate(WholeStage):
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log the score table, its numbers, and the best and worst clips."""
-        import cv2
-
+        from mimicmotion.animation.preview import read_picture
         from mimicmotion.metrics.scores import summary_markdown
 
         table = dataset.table()
@@ -156,9 +155,7 @@ class Evaluate(WholeStage):
         report.metrics({f"{s.method}/{s.metric}": s.value for s in summary if s.value is not None})
         report.table("scores", table)
         report.text("scores.md", summary_markdown(scores, table["protocol"][0].as_py()))
-        picture = cv2.imread(str(dataset.path(WHOLE, PICTURE_FILE)))
-        if picture is not None:
-            report.image("best_and_worst", cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+        report.image("best_and_worst", read_picture(dataset.path(WHOLE, PICTURE_FILE)))
 
     def _device(self) -> "torch.device":
         import torch
@@ -289,9 +286,7 @@ def _round_trip(vae: Any, true: np.ndarray) -> np.ndarray:
 
 def _save_picture(path: Path, clips: list[GeneratedClip], scores: list["Score"], primary: str) -> None:
     """A picture of the best and the worst clips by the primary metric, the middle frame of each."""
-    import cv2
-
-    from mimicmotion.animation.preview import grid, labelled_row
+    from mimicmotion.animation.preview import grid, labelled_row, write_picture
     from mimicmotion.metrics.scores import METRICS
 
     by_clip = {s.clip_id: s.value for s in scores if s.method == MODEL and s.metric == primary}
@@ -308,5 +303,4 @@ def _save_picture(path: Path, clips: list[GeneratedClip], scores: list["Score"],
         value = f"{primary} {by_clip[clip.clip_id]:.{METRICS[primary].digits}f}"
         panels = {"reference": reference, value: read_generated(clip)[middle], "true": true[middle]}
         rows.append(labelled_row(panels))
-    if rows:
-        cv2.imwrite(str(path), cv2.cvtColor(grid(rows), cv2.COLOR_RGB2BGR))
+    write_picture(path, grid(rows))

@@ -1,9 +1,11 @@
 """Pictures for people: panels side by side with labels, and poses over a reference."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 PANEL_HEIGHT_PX = 384
 """Panels smaller than this are enlarged by a whole factor, so that pixels stay what they are."""
@@ -71,6 +73,20 @@ def alignment_preview(
     panels = {"reference": pose_over(reference, poses[0])}
     panels.update({label: pose_over(reference, pose) for label, pose in zip(labels, poses[1:], strict=True)})
     return labelled_row(panels)
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Write a picture uint8 (h, w, 3) RGB as PNG.
+
+    Not with OpenCV: once decord is loaded, its old zlib serves OpenCV's PNG code too, which then fails.
+    """
+    Image.fromarray(picture).save(path, format="PNG")
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """The picture in a file, uint8 (h, w, 3) RGB."""
+    with Image.open(path) as image:
+        return np.array(image.convert("RGB"))
 
 
 def _labelled(label: str, panel: np.ndarray) -> np.ndarray:

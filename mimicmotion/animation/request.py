@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import cv2
 import numpy as np
 
 from mimicmotion.animation.audio import add_audio
@@ -163,12 +162,6 @@ def perform(
         )
         (sounding if with_sound else silent).replace(request.out)
     return num_frames
-
-
-def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Write a picture uint8 (h, w, 3) RGB."""
-    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-        raise InputError(f"the picture {path} cannot be written")
 
 
 def _reference_pose(

@@ -6,9 +6,10 @@ Frames are compared by index, so both sides of a pair must have the same number 
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
+from PIL import UnidentifiedImageError
 
+from mimicmotion.animation.preview import read_picture
 from mimicmotion.errors import InputError
 from mimicmotion.metrics.features import VideoBackbone
 from mimicmotion.metrics.protocols import EvaluationProtocol, resize_frames
@@ -108,7 +109,7 @@ def _number(path: Path) -> int:
 
 
 def _read_picture(path: Path) -> np.ndarray:
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise InputError(f"{path} cannot be read as a picture")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    try:
+        return read_picture(path)
+    except (UnidentifiedImageError, OSError) as error:
+        raise InputError(f"{path} cannot be read as a picture: {error}") from error

@@ -21,6 +21,9 @@ from stages.evaluate import SCORES_SCHEMA, Evaluate
 WIDTH, HEIGHT, NUM_FRAMES = 32, 48, 14
 
 
+REAL_LOAD, REAL_ROUND_TRIP = evaluate._load_vae, evaluate._round_trip
+
+
 class FakeDataset:
     def __init__(self, tables, files=None):
         self.tables, self.files = tables, files or {}
@@ -207,3 +210,17 @@ def test_the_score_table_is_shown(tmp_path):
     assert "| PSNR dB ↑ |" in report.texts["scores.md"]
     assert report.images["best_and_worst"].shape[0] > 2 * 300
     assert report.tables["scores"].num_rows == table.num_rows
+
+
+def test_the_round_trip_goes_through_the_vae_of_the_checkpoint(tmp_path):
+    from diffusers import AutoencoderKLTemporalDecoder
+
+    torch.manual_seed(0)
+    small = {"block_out_channels": (32, 32), "layers_per_block": 1, "sample_size": 32}
+    down = {"down_block_types": ("DownEncoderBlock2D",) * 2}
+    AutoencoderKLTemporalDecoder(**small, **down).save_pretrained(tmp_path / "vae")
+    vae = REAL_LOAD(tmp_path, torch.device("cpu"))
+    true = np.random.default_rng(0).integers(0, 256, (11, 16, 16, 3)).astype(np.uint8)
+    made = REAL_ROUND_TRIP(vae, true)
+    assert (made.shape, made.dtype) == (true.shape, np.uint8)
+    assert (REAL_ROUND_TRIP(vae, true[8:]) == made[8:]).all()  # in parts of eight

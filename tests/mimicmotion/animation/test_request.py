@@ -4,7 +4,6 @@ from dataclasses import replace
 from fractions import Fraction
 
 import av
-import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -12,7 +11,8 @@ import torch
 
 from mimicmotion.animation.checkpoint import CheckpointFacts
 from mimicmotion.animation.driving import PoseModels, frames_by_time
-from mimicmotion.animation.request import AnimationRequest, perform, prepare, write_picture
+from mimicmotion.animation.preview import read_picture, write_picture
+from mimicmotion.animation.request import AnimationRequest, perform, prepare
 from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.errors import InputError
 from mimicmotion.guidance.drawing import GuidanceStyle
@@ -82,7 +82,7 @@ def dancer(height, width, shift=0):
 @pytest.fixture
 def files(tmp_path):
     """A reference picture and a driving video: 2 s at 24 frames per second, with sound."""
-    cv2.imwrite(str(tmp_path / "ref.png"), dancer(96, 64)[..., ::-1])
+    write_picture(tmp_path / "ref.png", dancer(96, 64))
     silent = tmp_path / "silent.mp4"
     write_preview(silent, [dancer(60, 80, shift=i // 8) for i in range(48)], 24)
     with av.open(str(silent)) as source, av.open(str(tmp_path / "drive.mp4"), "w") as target:
@@ -180,7 +180,7 @@ def test_the_preview_is_a_picture_with_a_panel_for_some_frames(files):
     poses = stored_poses(files / "poses.parquet")
     prepared = prepare(request(files, poses=poses, video=None), FACTS, STYLE, MODELS)
     write_picture(files / "p.png", prepared.preview)
-    assert cv2.imread(str(files / "p.png")).shape == prepared.preview.shape
+    assert (read_picture(files / "p.png") == prepared.preview).all()
     assert prepared.preview.shape[1] == 6 * 32 * 8 + 5 * 4
 
 
@@ -219,7 +219,7 @@ def test_nobody_in_the_video(files):
 
 
 def test_nobody_in_the_reference(files):
-    cv2.imwrite(str(files / "ref.png"), np.full((40, 30, 3), 60, np.uint8))
+    write_picture(files / "ref.png", np.full((40, 30, 3), 60, np.uint8))
     with pytest.raises(InputError, match="nobody was found in the reference picture"):
         prepare(request(files), FACTS, STYLE, MODELS)
 

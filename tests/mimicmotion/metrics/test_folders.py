@@ -1,9 +1,9 @@
 """Any two folders of videos or frames are scored in pairs."""
 
-import cv2
 import numpy as np
 import pytest
 
+from mimicmotion.animation.preview import write_picture
 from mimicmotion.errors import InputError
 from mimicmotion.metrics.folders import entries, read_frames, score_folders
 from mimicmotion.metrics.image import psnr
@@ -21,7 +21,7 @@ def video(seed=0, num_frames=12, size=(32, 24)):
 def write_frames(folder, frames, name="frame_{}.png"):
     folder.mkdir(parents=True)
     for i, frame in enumerate(frames):
-        cv2.imwrite(str(folder / name.format(i)), frame[..., ::-1])
+        write_picture(folder / name.format(i), frame)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_folders_that_hold_nothing_usable(tmp_path):
     write_lossless(tmp_path / "a.mkv", video(), 12)
     with pytest.raises(InputError, match="are called a"):
         entries(tmp_path)
-    cv2.imwrite(str(tmp_path / "a" / "frame_7.png"), np.zeros((5, 5, 3), np.uint8))
+    write_picture(tmp_path / "a" / "frame_7.png", np.zeros((5, 5, 3), np.uint8))
     with pytest.raises(InputError, match="2 sizes"):
         read_frames(tmp_path / "a")
     (tmp_path / "a" / "frame_8.png").write_text("no picture")

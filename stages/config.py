@@ -4,6 +4,8 @@
 """
 
 import difflib
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -99,6 +101,13 @@ class PipelineConfig:
         without_secrets = _without_secrets(plain)
         assert isinstance(without_secrets, dict)
         return without_secrets
+
+    def digest(self) -> str:
+        """Key of everything that can change a result, and of where the results lie."""
+        stages = self.stages.items()
+        sections = {name: stage.model_dump(mode="json", exclude={"runtime"}) for name, stage in stages}
+        text = json.dumps([self.workspace, sections], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_yaml(self) -> str:
         """The resolved config as a YAML file."""

@@ -85,6 +85,11 @@ def cluster_resources() -> dict[str, float]:
     return {name: float(amount) for name, amount in ray.cluster_resources().items()}
 
 
+def ray_version() -> str:
+    """Version of the installed Ray."""
+    return str(ray.__version__)
+
+
 def map_items(
     task: Task,
     stage: str,

@@ -83,14 +83,13 @@ def _behind(name: str, newest: Manifest | None, to_do: int | None, why: str) -> 
 
 
 def _unready(pipeline: Pipeline, name: str) -> str:
-    """Names of the stages it reads that are not published themselves."""
-    unready = []
+    """Name of the first stage it reads that is not published itself."""
     for upstream in pipeline.reads(pipeline.stage(name)):
         try:
             pipeline.dataset(upstream)
         except MimicMotionError:
-            unready.append(upstream)
-    return ", ".join(unready)
+            return upstream
+    return ""
 
 
 def _missing_items(plan: Plan) -> str:

@@ -3,8 +3,6 @@
 No other file imports MLflow. A failure here is logged and never stops a stage.
 """
 
-import hashlib
-import json
 import logging
 import os
 import time
@@ -279,6 +277,20 @@ def parent_run_id(config: PipelineConfig) -> str | None:
         return None
 
 
+def reach(config: PipelineConfig) -> str:
+    """MLflow's address and version, after asking it something.
+
+    Raises:
+        MlflowException: it does not answer.
+    """
+    uri = tracking_uri(config)
+    client = _client(uri)
+    import mlflow
+
+    client.search_experiments(max_results=1)
+    return f"{mlflow.__version__} at {redacted(uri)}"
+
+
 def _opened(config: PipelineConfig, stage: Stage) -> StageRun:
     uri = tracking_uri(config)
     try:
@@ -323,20 +335,12 @@ def _experiment(client: Any, config: PipelineConfig) -> str:
     return str(client.create_experiment(name, artifact_location=artifacts))
 
 
-def _config_digest(config: PipelineConfig) -> str:
-    sections = {
-        name: stage.model_dump(mode="json", exclude={"runtime"}) for name, stage in config.stages.items()
-    }
-    text = json.dumps([config.workspace, sections], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def _common_tags(config: PipelineConfig) -> dict[str, str]:
     return {CONFIG_TAG: config.name, "git_revision": git_revision() or "unknown"}
 
 
 def _find_parent(client: Any, experiment: str, config: PipelineConfig) -> str | None:
-    wanted = f"tags.`{DIGEST_TAG}` = '{_config_digest(config)}'"
+    wanted = f"tags.`{DIGEST_TAG}` = '{config.digest()}'"
     found = client.search_runs([experiment], wanted, max_results=1, order_by=["attributes.start_time DESC"])
     return str(found[0].info.run_id) if found else None
 
@@ -350,7 +354,7 @@ def _new_parent(client: Any, experiment: str, config: PipelineConfig) -> str:
         "Each nested run is one stage: its curves, pictures and videos are under its artifacts.\n\n"
         "| stage | kept | rejected | dataset | run |\n|---|---|---|---|---|\n"
     )
-    tags = {DIGEST_TAG: _config_digest(config), _NOTE_TAG: note, **_common_tags(config)}
+    tags = {DIGEST_TAG: config.digest(), _NOTE_TAG: note, **_common_tags(config)}
     run = client.create_run(experiment, run_name=f"rebuild {config.name}", tags=tags)
     client.log_text(run.info.run_id, config.to_yaml(), "config.yaml")
     return str(run.info.run_id)

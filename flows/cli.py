@@ -1,0 +1,69 @@
+"""The command line: ``mimicmotion --help``."""
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+import typer
+from rich.console import Console
+
+from flows import (
+    animate_command,
+    doctor_command,
+    evaluate_command,
+    run_commands,
+    ui_command,
+    weights_commands,
+)
+from mimicmotion.errors import MimicMotionError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train, run and judge MimicMotion as one staged pipeline.",
+)
+weights = typer.Typer(no_args_is_help=True, help="The weight files that a config needs.")
+app.add_typer(weights, name="weights")
+
+_COMMANDS: dict[str, Callable[..., Any]] = {
+    "rebuild": run_commands.rebuild,
+    "stage": run_commands.stage,
+    "status": run_commands.status,
+    "animate": animate_command.animate,
+    "evaluate": evaluate_command.evaluate,
+    "ui": ui_command.ui,
+    "doctor": doctor_command.doctor,
+}
+for _name, _command in _COMMANDS.items():
+    app.command(_name)(_command)
+weights.command("list")(weights_commands.list_weights)
+weights.command("fetch")(weights_commands.fetch)
+weights.command("verify")(weights_commands.verify)
+
+_FAILED, _INTERRUPTED = 1, 130
+
+
+def main() -> None:
+    """Run a command; what goes wrong on the user's side is one message, without a traceback."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
+    )
+    for name in ("flows", "mimicmotion", "stages"):
+        logging.getLogger(name).setLevel(logging.INFO)
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        code = app(standalone_mode=False)
+    except MimicMotionError as error:
+        console.print("[bold red]error[/bold red]", end=" ")
+        console.print(str(error), markup=False)
+        sys.exit(_FAILED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        console.print("Stopped. What was finished is kept: give the same command again to go on from there.")
+        sys.exit(_INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)

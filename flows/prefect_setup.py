@@ -1,0 +1,45 @@
+"""Prefect's settings for runs on one machine, set before Prefect is imported.
+
+Only what the user has not set: an address, a profile or a variable of theirs wins.
+"""
+
+import os
+from pathlib import Path
+
+from stages.config import PipelineConfig
+from stages.workspace import is_remote
+
+LOGGERS = ("flows", "mimicmotion", "stages")
+"""Our loggers, whose lines belong to the flow run."""
+
+_QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join(LOGGERS),
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+}
+_TEMPORARY = {
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
+    # A busy machine needs longer than Prefect's 20 s, and its last words on stopping are no news.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+}
+
+
+def prepare_prefect(config: PipelineConfig) -> None:
+    """Use the user's Prefect server, else a temporary one that keeps its history in the workspace."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    if os.environ.get("PREFECT_API_URL"):
+        return
+    home = prefect_home(config)
+    if home is not None:
+        os.environ.setdefault("PREFECT_HOME", str(home))
+    for name, value in _TEMPORARY.items():
+        os.environ.setdefault(name, value)
+
+
+def prefect_home(config: PipelineConfig) -> Path | None:
+    """Where Prefect keeps the history of a local workspace; None for a remote one, which uses its own."""
+    return None if is_remote(config.workspace) else Path(config.workspace) / "prefect"

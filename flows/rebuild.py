@@ -1,0 +1,44 @@
+"""The flow that brings a whole pipeline up to date: ``prefect deployment run rebuild/paper``."""
+
+from contextlib import AbstractContextManager
+
+from prefect import flow
+
+from flows.tasks import log_into_run, stage_task
+from stages.config import PipelineConfig, load_config
+from stages.runner import StageResult, check_stages
+from stages.workspace import open_workspace
+
+
+@flow(name="rebuild", flow_run_name="rebuild {config}", validate_parameters=True)
+def rebuild(config: str, overrides: list[str] | None = None, force: bool = False) -> list[StageResult]:
+    """Run every stage of a config that is not fresh, in order.
+
+    Args:
+        config: name or path of a config, e.g. ``paper``.
+        overrides: changed fields, e.g. ``train.steps=200``.
+        force: work on everything again.
+    """
+    log_into_run()
+    settings = load_config(config, overrides or [])
+    check_stages(settings, list(settings.stages))
+    results: list[StageResult] = []
+
+    def run(name: str) -> None:
+        if name in settings.stages:
+            results.append(stage_task(name, config, overrides or [], force))
+
+    with _one_rebuild(settings):
+        run("decode")
+        run("pose")
+        run("clips")
+        run("latents")
+        run("train")
+        run("animate")
+        run("evaluate")
+        run("register")
+    return results
+
+
+def _one_rebuild(settings: PipelineConfig) -> AbstractContextManager[None]:
+    return open_workspace(settings.workspace).lock("rebuild.lock", f"a rebuild of {settings.workspace}")

@@ -1,0 +1,26 @@
+"""The flow that runs one stage by name: ``prefect deployment run stage/paper -p name=pose``."""
+
+from typing import Literal
+
+from prefect import flow
+
+from flows.tasks import log_into_run, stage_task
+from stages.runner import StageResult
+
+StageName = Literal["decode", "pose", "clips", "latents", "train", "animate", "evaluate", "register"]
+
+
+@flow(name="stage", flow_run_name="{name} of {config}")
+def stage(
+    name: StageName, config: str, overrides: list[str] | None = None, force: bool = False
+) -> StageResult:
+    """Bring the dataset of one stage up to date.
+
+    Args:
+        name: which stage.
+        config: name or path of a config, e.g. ``paper``.
+        overrides: changed fields, e.g. ``clips.min_confidence=0.4``.
+        force: work on everything again.
+    """
+    log_into_run()
+    return stage_task(name, config, overrides or [], force)

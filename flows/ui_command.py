@@ -1,0 +1,56 @@
+"""The command ``ui``: MLflow's page for a config, and Prefect's beside it."""
+
+import os
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flows.prefect_setup import prefect_home, prepare_prefect
+from flows.run_commands import Config, Overrides
+from mimicmotion.errors import InputError
+from stages.config import load_config, redacted
+from stages.tracking import tracking_uri
+
+_HOST = "127.0.0.1"
+_PATIENCE_S = 20
+
+
+def ui(
+    config: Config,
+    overrides: Overrides = None,
+    port: Annotated[int, typer.Option(help="Port of MLflow's page.")] = 5000,
+    prefect: Annotated[bool, typer.Option("--prefect", help="Serve Prefect's page too.")] = False,
+    prefect_port: Annotated[int, typer.Option(help="Port of Prefect's page.")] = 4200,
+) -> None:
+    """Serve the results on this machine only, until Ctrl-C."""
+    settings = load_config(config, overrides or [])
+    console = Console()
+    processes = [subprocess.Popen(_mlflow_server(tracking_uri(settings), port))]
+    console.print(f"MLflow: http://{_HOST}:{port}", highlight=False)
+    if prefect:
+        prepare_prefect(settings)
+        home = prefect_home(settings)
+        environment = {**os.environ, **({"PREFECT_HOME": str(home)} if home else {})}
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", _HOST]
+        processes.append(subprocess.Popen([*command, "--port", str(prefect_port)], env=environment))
+        console.print(f"Prefect: http://{_HOST}:{prefect_port}", highlight=False)
+    try:
+        codes = [process.wait() for process in processes]
+    except KeyboardInterrupt:
+        return
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(_PATIENCE_S)
+    raise typer.Exit(max(codes))
+
+
+def _mlflow_server(uri: str, port: int) -> list[str]:
+    if uri.startswith(("http://", "https://")):
+        raise InputError(f"MLflow runs at {redacted(uri)} already: open that address.")
+    options = ["--backend-store-uri", uri, "--host", _HOST, "--port", str(port), "--workers", "1"]
+    return [sys.executable, "-m", "mlflow", "server", *options]

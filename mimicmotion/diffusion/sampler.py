@@ -1,4 +1,4 @@
-"""From noise to latents of a whole video: tiles, guidance, fusion and Euler's method.
+"""From noise to latents of a whole video: tiles, guidance, fusion and a solver.
 
 Buffers live on the latents of the video and never per tile. Nothing is computed twice: pose features and
 embeddings come in ready, and there is no unconditional pass where guidance would not change the result.
@@ -6,8 +6,8 @@ embeddings come in ready, and there is no unconditional pass where guidance woul
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, Self
 
 import torch
 from jaxtyping import Float, Int
@@ -17,9 +17,6 @@ from mimicmotion.diffusion import edm, sampling
 from mimicmotion.diffusion.fusion import Fusion, fusion_weights, tiles
 from mimicmotion.diffusion.memory import is_out_of_memory
 from mimicmotion.errors import InputError
-
-StepCallback = Callable[[int, float, Tensor], Tensor | None]
-"""Called after each step with (step, sigma, latents); what it returns, if anything, replaces the latents."""
 
 Progress = Callable[[int, int], None]
 """Called after each network call with (tiles done, tiles of the whole run)."""
@@ -32,6 +29,10 @@ class FrameFeatures(Protocol):
         """Return the features of these frames."""
 
 
+FAST_STEPS = 8
+FAST_GUIDANCE_SIGMAS = (0.3, 20.0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SamplerSettings:
     """How to sample.
@@ -39,6 +40,7 @@ class SamplerSettings:
     Attributes:
         num_steps: denoising steps.
         schedule: ``karras`` as released, or SVD's ``align_your_steps`` table, which ignores the ends below.
+        solver: ``euler`` as released, or ``multistep``, which needs fewer steps for the same accuracy.
         sigma_min: lowest noise level before zero.
         sigma_max: first noise level.
         guidance_min: guidance scale of slot 0; no more than 1 at both ends means a single pass.
@@ -59,6 +61,7 @@ class SamplerSettings:
 
     num_steps: int = 25
     schedule: Literal["karras", "align_your_steps"] = "karras"
+    solver: Literal["euler", "multistep"] = "euler"
     sigma_min: float = 0.002
     sigma_max: float = 700.0
     guidance_min: float = 2.0
@@ -75,6 +78,21 @@ class SamplerSettings:
     pose_strength: float = 1.0
     tile_batch_size: int = 1
     guidance_in_one_batch: bool = True
+
+    def fast(self) -> Self:
+        """Return the settings with a quarter of the released run's network evaluations.
+
+        Eight steps of a second-order solver on SVD's optimised noise levels, and guidance only in the middle
+        of them: at higher noise it narrows what can come out, at lower noise it no longer matters
+        (Kynkäänniemi et al. 2024, arXiv 2404.07724). Fewer steps that were asked for stay fewer.
+        """
+        return replace(
+            self,
+            num_steps=min(self.num_steps, FAST_STEPS),
+            schedule="align_your_steps",
+            solver="multistep",
+            guidance_sigmas=FAST_GUIDANCE_SIGMAS,
+        )
 
     def sigmas(self) -> list[float]:
         """Return the noise levels of the run and a final zero."""
@@ -100,7 +118,7 @@ def sample_latents(
     generator: torch.Generator | None = None,
     noise: Float[Tensor, "t 4 h w"] | None = None,
     scaling_factor: float = 0.18215,
-    callback: StepCallback | None = None,
+    callback: sampling.Callback | None = None,
     progress: Progress | None = None,
 ) -> Float[Tensor, "n 4 h w"]:
     """Return denoised latents (num_frames, 4, h, w) times the scaling factor, float32, slot 0 among them.
@@ -140,7 +158,8 @@ def sample_latents(
         noise = sampling.repeat_noise(noise.to(first.device, torch.float32), num_frames)
     sigmas = settings.sigmas()
     run = TiledDenoiser(unet, pose_latents, image_embeds, reference, num_frames, settings, progress)
-    return sampling.euler(run, sampling.start(noise, sigmas), sigmas, callback)
+    solve = sampling.SOLVERS[settings.solver]
+    return solve(run, sampling.start(noise, sigmas), sigmas, callback)
 
 
 class TiledDenoiser:

@@ -107,6 +107,16 @@ def test_guidance_only_between_two_noise_levels() -> None:
     assert network.calls == [1, 2, 1]
 
 
+def test_fast_preset_needs_a_quarter_of_the_evaluations() -> None:
+    full, fast = Network(), Network()
+    settings = SamplerSettings(tile=4, overlap=2)
+    run(full, settings, 4)
+    run(fast, settings.fast(), 4)
+    assert sum(full.calls) == 50
+    assert sum(fast.calls) <= 0.3 * 50
+    assert replace(settings, num_steps=3).fast().num_steps == 3
+
+
 def test_network_is_told_fps_minus_one_bucket_and_noise_in_this_order() -> None:
     network = Network()
     run(network, replace(SETTINGS, fps=8, motion_bucket_id=100, noise_aug_strength=0.5), 4)

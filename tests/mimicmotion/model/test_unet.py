@@ -135,3 +135,16 @@ def test_full_size_has_exactly_the_released_tensors(golden: Path) -> None:
         for name, value in module.state_dict().items()
     }
     assert ours == json.loads((golden / "checkpoint_keys.json").read_text())
+
+
+def test_what_is_ours_compiles_as_one_graph(tiny: PoseUNet) -> None:
+    """The tracer alone, without code generation, on the two parts that differ from upstream."""
+    attention = next(part for name, part in tiny.named_modules() if name.endswith("attn2"))
+
+    def ours(joined: torch.Tensor, states: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
+        return tiny.conv_in(joined).sum() + attention(states, encoder_hidden_states=token).sum()
+
+    inputs = torch.ones(1, 40, 8, 8), torch.ones(1, 64, 32), torch.ones(1, 1, 16)
+    with torch.no_grad():
+        compiled = torch.compile(ours, backend="eager", fullgraph=True)
+        torch.testing.assert_close(compiled(*inputs), ours(*inputs))

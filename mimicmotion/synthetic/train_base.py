@@ -6,6 +6,8 @@ hours on one core; stop it at any time and start it again: it goes on from its l
 """
 
 import argparse
+import copy
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,13 +161,14 @@ def export(network: PosedDenoiser, ema: MovingAverage, folder: Path) -> None:
     """Write the averaged weights in half precision, in diffusers' layout."""
     with ema.applied(network):
         for name, part in (("unet", network.unet), ("pose_net", network.pose_net)):
-            weights = {key: value.half() for key, value in part.state_dict().items()}
-            part.save_pretrained(folder / name, state_dict=weights)  # type: ignore[operator]
+            copy.deepcopy(part).half().save_pretrained(folder / name)
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
     """Warm-up over 100 steps, then a cosine down to a twentieth."""
-    return peak * min(1, (step + 1) / 100) * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * min(1, step / steps))))
+    return (
+        peak * min(1, (step + 1) / 100) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1, step / steps))))
+    )
 
 
 def main() -> None:

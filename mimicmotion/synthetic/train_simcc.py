@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from mimicmotion.pose.simcc import crop, crop_frame, decode, to_frame
 from mimicmotion.synthetic.corpus import Corpus, open_corpus
+from mimicmotion.synthetic.look import Occluder
 from mimicmotion.synthetic.render import Visibility
 from mimicmotion.synthetic.train_detector import person_boxes
 
@@ -84,8 +85,8 @@ def _sample(corpus: Corpus, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
     box = box + rng.normal(0, 0.05, 4) * np.tile(extent, 2)
     if rng.random() < 0.25:  # pictures made by a network are soft; lose no confidence over that
         frame = cv2.GaussianBlur(np.ascontiguousarray(frame), (0, 0), rng.uniform(0.4, 1.1))
-    if rng.random() < 0.5:  # one more thing in the way, so that hidden points are often seen in training
-        frame, heights = _hide(frame.copy(), points, heights, extent, rng)
+    if rng.random() < 0.6:  # one more thing in the way, so that hidden points are often seen in training
+        frame, heights = _hide(frame.copy(), points, heights, rng)
     centre, size = crop_frame(box, SIZE)
     inside = (points - centre) / size * np.array(SIZE[::-1]) + np.array(SIZE[::-1]) / 2
     heights[((inside < 0) | (inside >= np.array(SIZE[::-1]))).any(1)] = 0
@@ -93,13 +94,17 @@ def _sample(corpus: Corpus, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
 
 
 def _hide(
-    frame: np.ndarray, points: np.ndarray, heights: np.ndarray, extent: np.ndarray, rng: np.random.Generator
+    frame: np.ndarray, points: np.ndarray, heights: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    centre = points[rng.integers(133)] + rng.normal(0, 4, 2)
-    half = extent * rng.uniform(0.06, 0.16, 2)
-    low, high = (centre - half).astype(int), (centre + half).astype(int)
-    cv2.rectangle(frame, low.tolist(), high.tolist(), rng.integers(256, size=3).tolist(), -1)
-    hidden = ((points > low) & (points < high + 1)).all(1)
+    """The frame with a post or a box in front of the dancer, and the heights that are left."""
+    thing = Occluder.sample(rng)
+    corners = thing.corners(0.0, frame.shape[1], frame.shape[0])
+    middle = points[rng.integers(133)] + rng.normal(0, 4, 2)
+    shift = middle - corners.mean(0)
+    corners = corners + (shift * [1, 0] if thing.height == 1 else shift)
+    low, high = corners.min(0), corners.max(0)
+    cv2.rectangle(frame, low.astype(int).tolist(), high.astype(int).tolist(), thing.colour, -1)
+    hidden = ((points > low) & (points < high)).all(1)
     return frame, np.where(hidden, np.minimum(heights, CONFIDENCE[Visibility.BEHIND_OCCLUDER]), heights)
 
 
@@ -179,6 +184,7 @@ def main() -> None:
         flush=True,
     )
     outputs = ["simcc_x", "simcc_y"]
+    torch.save(model.state_dict(), options.out.with_suffix(".pt"))
     torch.onnx.export(
         model.eval(), (torch.zeros(1, 3, *SIZE),), options.out, input_names=["input"], output_names=outputs,
         dynamic_axes={name: {0: "batch"} for name in ("input", *outputs)}, opset_version=17, dynamo=False,

@@ -185,15 +185,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--start", type=Path, help="go on with the decoder of this VAE")
     options = parser.parse_args()
     torch.manual_seed(0)
     corpus, held_out = open_corpus(options.corpus / "train"), open_corpus(options.corpus / "held_out")
-    vae = build_vae()
-    write_components(vae, *principal_components(corpus, np.random.default_rng(0)))
-    still_temporal_layers(vae.decoder)
+    if options.start:
+        vae = AutoencoderKLTemporalDecoder.from_pretrained(options.start).float()
+    else:
+        vae = build_vae()
+        write_components(vae, *principal_components(corpus, np.random.default_rng(0)))
+        still_temporal_layers(vae.decoder)
+        vae.save_pretrained(options.out)  # latents are final here; only pictures get better
     vae.requires_grad_(False)
-    vae.save_pretrained(options.out)  # latents are final here; only pictures get better
     vae.decoder.requires_grad_(True)
     train_decoder(vae, corpus, held_out, options.steps)
     vae.half().save_pretrained(options.out)

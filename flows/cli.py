@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import click
 import typer
 from rich.console import Console
 
@@ -55,15 +54,12 @@ def main() -> None:
         logging.getLogger(name).setLevel(logging.INFO)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
-        code = app(standalone_mode=False)
+        app()
     except MimicMotionError as error:
         console.print("[bold red]error[/bold red]", end=" ")
         console.print(str(error), markup=False)
         sys.exit(_FAILED)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        console.print("Stopped. What was finished is kept: give the same command again to go on from there.")
-        sys.exit(_INTERRUPTED)
-    sys.exit(code if isinstance(code, int) else 0)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:  # what Typer makes of Ctrl-C
+            console.print("Stopped. What was finished is kept: the same command goes on from there.")
+        raise

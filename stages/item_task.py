@@ -1,11 +1,12 @@
 """What a worker does with one item: process it, check its table, publish the outcome."""
 
 import errno
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mimicmotion.errors import MimicMotionError, RejectedItem, StageError
 from stages.contract import Item, ItemStage
@@ -15,6 +16,44 @@ from stages.workspace import Workspace, open_workspace, written_aside
 
 _FULL_BYTES = 1 << 20
 _FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Task(Protocol):
+    """What runs in a worker; picklable."""
+
+    def load(self) -> None:
+        """Load what every item needs."""
+
+    def run(self, item: Item, key: str) -> ItemState:
+        """Work on one item and publish its outcome."""
+
+
+class Worker:
+    """A task in a process of its own, whose log lines name the item."""
+
+    def __init__(self, task: Task, stage: str) -> None:
+        self._task = task
+        self._stage = stage
+        self._lines = logging.StreamHandler()
+        root = logging.getLogger()
+        root.handlers = [self._lines]
+        root.setLevel(logging.INFO)
+
+    def __repr__(self) -> str:
+        return self._stage
+
+    def load(self) -> None:
+        """Load what every item needs."""
+        self._name("loading")
+        self._task.load()
+
+    def run(self, item: Item, key: str) -> ItemState:
+        """Work on one item and publish its outcome."""
+        self._name(item.label or item.id)
+        return self._task.run(item, key)
+
+    def _name(self, what: str) -> None:
+        self._lines.setFormatter(logging.Formatter(f"{what.replace('%', '%%')}: %(levelname)s %(message)s"))
 
 
 @dataclass

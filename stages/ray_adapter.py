@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
@@ -20,6 +20,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskErr
 from mimicmotion.errors import InputError, MimicMotionError, RejectedItem, StageError
 from stages.config import RaySettings
 from stages.contract import Item, Runtime
+from stages.item_task import Task, Worker
 from stages.records import ItemState
 
 log = logging.getLogger(__name__)
@@ -27,16 +28,6 @@ log = logging.getLogger(__name__)
 _DEATHS = (RayActorError, OutOfMemoryError, WorkerCrashedError)
 _WAIT_S = 10.0
 _MEGABYTE = 1 << 20
-
-
-class Task(Protocol):
-    """What runs in a worker; picklable."""
-
-    def load(self) -> None:
-        """Load what every item needs."""
-
-    def run(self, item: Item, key: str) -> ItemState:
-        """Work on one item and publish its outcome."""
 
 
 def connect(settings: RaySettings) -> None:
@@ -117,32 +108,6 @@ def map_items(
         pool.stop()
 
 
-class _Worker:
-    """The actor: a task in a process of its own."""
-
-    def __init__(self, task: Task, stage: str) -> None:
-        self._task = task
-        self._stage = stage
-        self._lines = logging.StreamHandler()
-        root = logging.getLogger()
-        root.handlers = [self._lines]
-        root.setLevel(logging.INFO)
-
-    def __repr__(self) -> str:
-        return self._stage
-
-    def load(self) -> None:
-        self._name("loading")
-        self._task.load()
-
-    def run(self, item: Item, key: str) -> ItemState:
-        self._name(item.label or item.id)
-        return self._task.run(item, key)
-
-    def _name(self, what: str) -> None:
-        self._lines.setFormatter(logging.Formatter(f"{what.replace('%', '%%')}: %(levelname)s %(message)s"))
-
-
 @dataclass
 class _Slot:
     """One place for a worker: its actor, what it does now, and since when."""
@@ -165,7 +130,7 @@ class _Pool:
         self._deaths: Counter[str] = Counter()
         self._deaths_in_a_row = 0
         self._queue: deque[tuple[Item, str]] = deque()
-        self._actor = ray.remote(_Worker).options(
+        self._actor = ray.remote(Worker).options(
             num_cpus=runtime.cpus_per_worker,
             num_gpus=runtime.gpus_per_worker,
             max_restarts=0,
@@ -313,10 +278,13 @@ class RayLauncher:
         """
         connect(self._settings)
         check_resources(self._stage, runtime, runtime.workers)
+        reserved = _reserved_groups()
         for attempt in range(runtime.retries + 1):
             failure = self._fit(loop, arguments, runtime)
             if failure is None:
                 return
+            if not self._settings.address:
+                _free_groups(_reserved_groups() - reserved)
             log.warning("%s: a worker was lost in attempt %d: %s", self._stage, attempt + 1, failure)
         raise StageError(
             f"{self._stage}: workers were lost {runtime.retries + 1} times, last: {failure}. "
@@ -359,6 +327,20 @@ class RayLauncher:
                     raise _raised(cause, self._stage, "training") from None
             return Exception(failures[0])
         return None
+
+
+def _reserved_groups() -> set[str]:
+    """Ids of the placement groups that hold resources now."""
+    return {name for name, group in ray.util.placement_group_table().items() if group["state"] != "REMOVED"}
+
+
+def _free_groups(names: set[str]) -> None:
+    """Free what a lost training group still holds, else the next one would wait for it for ever."""
+    from ray._raylet import PlacementGroupID
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+    for name in names:
+        remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(name)))
 
 
 def _trainer_class(has_dashboard: bool) -> Any:

@@ -299,7 +299,7 @@ def _opened(config: PipelineConfig, stage: Stage) -> StageRun:
         parent_id = _find_parent(client, experiment, config) or _new_parent(client, experiment, config)
         _end_killed(client, experiment, parent_id, stage.name)
         client.update_run(parent_id, status="RUNNING")
-        tags = {_PARENT_TAG: parent_id, STAGE_TAG: stage.name, **_common_tags(config)}
+        tags = {_PARENT_TAG: parent_id, STAGE_TAG: stage.name, **_origin_tags(config)}
         run = client.create_run(experiment, run_name=stage.name, tags=tags)
         run_id: str = run.info.run_id
         _log_params(client, run_id, stage.model_dump(mode="json"))
@@ -335,7 +335,7 @@ def _experiment(client: Any, config: PipelineConfig) -> str:
     return str(client.create_experiment(name, artifact_location=artifacts))
 
 
-def _common_tags(config: PipelineConfig) -> dict[str, str]:
+def _origin_tags(config: PipelineConfig) -> dict[str, str]:
     return {CONFIG_TAG: config.name, "git_revision": git_revision() or "unknown"}
 
 
@@ -354,7 +354,7 @@ def _new_parent(client: Any, experiment: str, config: PipelineConfig) -> str:
         "Each nested run is one stage: its curves, pictures and videos are under its artifacts.\n\n"
         "| stage | kept | rejected | dataset | run |\n|---|---|---|---|---|\n"
     )
-    tags = {DIGEST_TAG: config.digest(), _NOTE_TAG: note, **_common_tags(config)}
+    tags = {DIGEST_TAG: config.digest(), _NOTE_TAG: note, **_origin_tags(config)}
     run = client.create_run(experiment, run_name=f"rebuild {config.name}", tags=tags)
     client.log_text(run.info.run_id, config.to_yaml(), "config.yaml")
     return str(run.info.run_id)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from mimicmotion.errors import RejectedItem
+from mimicmotion.errors import RejectedItem, WeightsError
 from stages.config import MlflowSettings, PipelineConfig, RaySettings, Settings
 from stages.contract import Context, Dataset, Item, ItemStage, Report, Stage, WholeStage
 from stages.keys import file_sha256
@@ -135,6 +135,13 @@ def count_workers(arguments: dict[str, Any]) -> None:
         died.write_text("once")
         os.kill(os.getpid(), 9)
     arguments["report"].metrics({"rank": rank}, step=rank)
+
+
+class NoWeights:
+    """A task whose models are missing."""
+
+    def load(self) -> None:
+        raise WeightsError("no weights here")
 
 
 CLASSES: dict[str, type[Stage]] = {"letters": Letters, "shouts": Shouts, "total": Total}

@@ -1,0 +1,147 @@
+"""The Ray adapter on a real, small Ray: workers that die, hang, fail, and a training group."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fake_stages import Letters, NoWeights, count_workers, write_texts
+
+from mimicmotion.errors import InputError, StageError, WeightsError
+from stages import ray_adapter
+from stages.config import RaySettings
+from stages.contract import Runtime
+from stages.item_task import ItemTask, outcome_of
+from stages.keys import item_key, recipe_key
+from stages.records import ItemState
+from stages.store import StageStore
+from stages.tracking import MlflowReport
+from stages.workspace import open_workspace
+
+# One Ray for the whole file: it takes seconds to start, and far longer on a busy machine.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+SETTINGS = RaySettings(num_cpus=2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray() -> Iterator[None]:
+    import ray
+
+    fakes, root = Path(__file__).parents[1] / "fakes", Path(__file__).parents[2]
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = f"{root}{os.pathsep}{fakes}"  # workers import the fakes by name
+    ray_adapter.connect(SETTINGS)
+    yield
+    ray.shutdown()
+    if before is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = before
+
+
+class Case:
+    """A stage over some texts, and what the pool makes of it."""
+
+    def __init__(self, folder: Path, runtime: Runtime, **texts: str) -> None:
+        self.stage = Letters(source=write_texts(folder / "source", **texts), runtime=runtime)
+        recipe = recipe_key(self.stage)
+        self.store = StageStore(open_workspace(str(folder / "space")), "letters", recipe)
+        self.work = [(item, item_key(recipe, item.inputs)) for item in self.stage.items({})]
+        self.task = ItemTask(self.stage, str(folder / "space"), recipe)
+
+    def run(self) -> dict[str, ItemState]:
+        def reject(item, key, reason):
+            return outcome_of(self.store.reject(item, key, reason), None)
+
+        outcomes = ray_adapter.map_items(self.task, "letters", self.work, self.stage.runtime, reject)
+        return {outcome.id: outcome for outcome in outcomes}
+
+    def pids(self, name: str) -> list[str]:
+        return (self.stage.source / "log" / f"{name}.log").read_text().split()
+
+
+def test_items_are_worked_on_by_other_processes_and_published_there(tmp_path: Path) -> None:
+    case = Case(tmp_path, Runtime(workers=2, cpus_per_worker=0.5), a="one", b="reject it", c="three")
+    outcomes = case.run()
+    assert {name: outcome.state for name, outcome in outcomes.items()} == {
+        "a": "kept",
+        "b": "rejected",
+        "c": "kept",
+    }
+    assert len(case.store.published_items()) == 3
+    assert str(os.getpid()) not in case.pids("a")
+    assert outcomes["a"].rows == 3
+    assert outcomes["a"].seconds is not None
+
+
+def test_a_worker_that_dies_is_replaced_and_its_item_redone(tmp_path: Path) -> None:
+    case = Case(tmp_path, Runtime(retries=1, cpus_per_worker=0.5), a="die_once", b="two")
+    assert {outcome.state for outcome in case.run().values()} == {"kept"}
+    assert len(set(case.pids("a"))) == 2
+
+
+def test_an_item_that_always_kills_its_worker_is_rejected_and_the_rest_goes_on(tmp_path: Path) -> None:
+    case = Case(tmp_path, Runtime(retries=1, cpus_per_worker=0.5), a="die always", b="two")
+    outcomes = case.run()
+    assert (outcomes["a"].state, outcomes["a"].reason) == ("rejected", "worker_died")
+    assert "its worker died 2 times" in (outcomes["a"].sentence or "")
+    assert outcomes["b"].state == "kept"
+    assert len(case.pids("a")) == 2
+
+
+def test_an_item_that_hangs_is_ended_and_rejected(tmp_path: Path) -> None:
+    case = Case(tmp_path, Runtime(item_timeout_s=3, cpus_per_worker=0.5), a="hang on", b="two")
+    outcomes = case.run()
+    assert (outcomes["a"].reason, outcomes["b"].state) == ("timeout", "kept")
+    assert "longer than 3 s (letters.runtime.item_timeout_s)" in (outcomes["a"].sentence or "")
+
+
+def test_a_bug_stops_the_stage_and_names_the_item(tmp_path: Path, caplog) -> None:
+    case = Case(tmp_path, Runtime(cpus_per_worker=0.5), a="bug")
+    with pytest.raises(StageError, match=r"letters: stopped at item a\.txt \(a\): KeyError: 'a bug'"):
+        case.run()
+    assert 'raise KeyError("a bug")' in caplog.text
+
+
+def test_a_full_disk_comes_through_as_it_is(tmp_path: Path) -> None:
+    case = Case(tmp_path, Runtime(cpus_per_worker=0.5), a="full")
+    with pytest.raises(StageError, match=r"letters stopped at item a\.txt \(a\): the disk of workspace"):
+        case.run()
+
+
+def test_what_loading_raises_on_purpose_comes_through(tmp_path: Path) -> None:
+    case = Case(tmp_path, Runtime(cpus_per_worker=0.5), a="one")
+    case.task = NoWeights()
+    with pytest.raises(WeightsError, match="no weights here"):
+        case.run()
+
+
+def test_more_than_the_machine_has_is_refused(tmp_path: Path) -> None:
+    case = Case(tmp_path, Runtime(gpus_per_worker=1), a="one")
+    with pytest.raises(StageError, match="1 GPU asked, 0 there"):
+        case.run()
+
+
+def test_a_training_group_runs_its_loop_on_every_worker(tmp_path: Path) -> None:
+    launch = ray_adapter.RayLauncher("total", tmp_path / "ray", SETTINGS)
+    arguments = {"folder": str(tmp_path), "report": MlflowReport("", None), "dies": True}
+    launch(count_workers, arguments, Runtime(workers=2, cpus_per_worker=1, retries=1))
+    assert (tmp_path / "died").exists(), "the first group must have lost a worker"
+    assert [(tmp_path / f"worker-{rank}").read_text() for rank in (0, 1)] == ["2 1 PASSIVE"] * 2
+
+
+def test_a_bug_in_a_training_loop_is_not_tried_again(tmp_path: Path, caplog) -> None:
+    launch = ray_adapter.RayLauncher("total", tmp_path / "ray", SETTINGS)
+    arguments = {"folder": str(tmp_path), "report": MlflowReport("", None), "fails": True}
+    with pytest.raises(StageError, match="total: stopped at training: ValueError: the loop is wrong"):
+        launch(count_workers, arguments, Runtime(workers=1, retries=3))
+    assert "the training loop failed" in caplog.text
+    assert "attempt 2" not in caplog.text
+
+
+def test_an_address_that_nobody_answers() -> None:
+    import ray
+
+    ray.shutdown()
+    with pytest.raises(InputError, match=r"ray\.address 127\.0\.0\.1:1: cannot be reached"):
+        ray_adapter.connect(RaySettings(address="127.0.0.1:1"))

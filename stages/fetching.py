@@ -8,7 +8,6 @@ import httpx
 
 from mimicmotion.errors import InputError, WeightsError
 
-_BLOCK_BYTES = 1 << 20
 _TIMEOUT_S = 30.0
 _REFUSED = (401, 403)
 
@@ -81,7 +80,7 @@ def _download(session: httpx.Client, url: str, part: Path, progress: Progress, t
         length = response.headers.get("Content-Length")
         total = have + int(length) if length and "Content-Encoding" not in response.headers else None
         with part.open("ab" if goes_on else "wb") as file:
-            for block in response.iter_bytes(_BLOCK_BYTES):
+            for block in response.iter_bytes():
                 file.write(block)
                 have += len(block)
                 progress(have, total)

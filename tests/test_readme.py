@@ -11,7 +11,7 @@ OPEN_FOLDERS = ("flows", "mimicmotion", "stages")
 
 
 def tracked() -> set[str]:
-    """What the tree must show: folders of the top, and what lies in the open ones; a folder ends with ``/``."""
+    """What the tree must show: folders of the top, and what lies in the open ones; folders end with ``/``."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)

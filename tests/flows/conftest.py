@@ -1,0 +1,80 @@
+"""Fixtures of the flows' tests: a config of fake stages, and one temporary Prefect server for all of them."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from fake_stages import write_texts
+
+from stages.contract import Item, Runtime
+from stages.item_task import ItemTask
+from stages.records import ItemState
+
+CONFIG = """\
+title: Fakes under the names of real stages
+workspace: space
+decode: {source: source}
+pose: {}
+clips: {offset: 1}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with ``configs/fake.yaml`` of three fake stages and two texts; the current folder."""
+    from fake_pipeline import STAGES
+
+    monkeypatch.setattr("stages.config.STAGES", STAGES)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    write_texts(tmp_path / "configs" / "source", a="one", b="three")
+    (tmp_path / "configs" / "fake.yaml").write_text(CONFIG)
+    return tmp_path
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages run in this process, without Ray and MLflow, which have tests of their own."""
+    from stages import ray_adapter, tracking
+
+    def map_here(
+        task: ItemTask, stage: str, work: Sequence[tuple[Item, str]], runtime: Runtime, reject: Callable
+    ) -> Iterator[ItemState]:
+        task.load()
+        for item, key in work:
+            yield task.run(item, key)
+
+    @contextmanager
+    def no_run(config: object, stage: object) -> Iterator[tracking.StageRun]:
+        yield tracking.StageRun("", None, None)
+
+    monkeypatch.setattr(ray_adapter, "connect", lambda settings: None)
+    monkeypatch.setattr(ray_adapter, "map_items", map_here)
+    monkeypatch.setattr(tracking, "stage_run", no_run)
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A temporary Prefect server; flows of this process use it."""
+    home = tmp_path_factory.mktemp("prefect")
+    before = dict(os.environ)
+    # Set before the first import of Prefect, which reads them.
+    os.environ.update(
+        {
+            "DO_NOT_TRACK": "1",
+            "PREFECT_HOME": str(home),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+            "PREFECT_LOGGING_LEVEL": "CRITICAL",
+            "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,mimicmotion,stages",
+            "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        }
+    )
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=600):
+        yield
+    os.environ.clear()
+    os.environ.update(before)

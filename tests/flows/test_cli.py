@@ -1,0 +1,113 @@
+"""The command line: what it prints, and how it ends."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from fake_stages import write_texts
+from typer.testing import CliRunner, Result
+
+from flows import cli, run_commands
+
+pytestmark = pytest.mark.usefixtures("alone")
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.app, list(arguments), env={"COLUMNS": "200"})
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["mimicmotion", *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert isinstance(end.value.code, int)
+    return end.value.code
+
+
+def test_stage_and_status(project: Path) -> None:
+    before = run("status", "fake")
+    assert before.exit_code == 0
+    assert before.stdout.count("missing") == 3
+    assert "pose: waits for decode" in before.stdout
+    made = run("stage", "decode", "fake")
+    assert made.exit_code == 0
+    assert "published" in made.stdout
+    assert "mimicmotion ui configs/fake.yaml" in made.stdout
+    after = run("status", "configs/fake.yaml", "--set", "pose.mark='?'")
+    assert "fresh" in after.stdout
+    again = run("stage", "decode", "fake", "--force")
+    assert "2" in again.stdout
+
+
+def test_status_says_what_became_stale(project: Path) -> None:
+    for name in ("decode", "pose", "clips"):
+        assert run("stage", name, "fake").exit_code == 0
+    shown = run("status", "fake", "--set", "clips.offset=5").stdout
+    assert "clips: offset 1 -> 5" in shown
+    assert shown.count("fresh") == 2
+
+
+def test_what_is_all_fresh_needs_no_server(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("decode", "pose", "clips"):
+        run("stage", name, "fake")
+    monkeypatch.setattr(run_commands, "prepare_prefect", lambda config: pytest.fail("no server is needed"))
+    done = run("rebuild", "fake")
+    assert done.exit_code == 0
+    assert done.stdout.count("fresh") == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("status", "nowhere"), "config nowhere: there is no file configs/nowhere.yaml. There are: fake."),
+        (("stage", "posse", "fake"), "config fake has no stage 'posse'; it has decode, pose, clips."),
+        (("stage", "pose", "fake"), "decode has no dataset for this config yet (2 of 2 items to do)."),
+        (("stage", "pose", "fake", "--set", "pose.marc=1"), "pose.marc: unknown field; did you mean mark?"),
+        (("stage", "decode", "fake", "--set", "decode.weights=gone.onnx"), "there is no file or folder"),
+    ],
+)
+def test_an_error_is_one_message_and_code_1(
+    project: Path, capfd: pytest.CaptureFixture[str], monkeypatch, arguments, message
+) -> None:
+    assert run_main(monkeypatch, *arguments) == 1
+    error = capfd.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_an_empty_source_ends_with_code_1(project: Path, capfd, monkeypatch) -> None:
+    for text in (project / "configs" / "source").glob("*.txt"):
+        text.unlink()
+    assert run_main(monkeypatch, "stage", "decode", "fake") == 1
+    assert "decode: its source holds nothing to work on" in capfd.readouterr().err
+
+
+def test_ctrl_c_says_how_to_go_on(project: Path, capfd, monkeypatch) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_commands, "run_stage", interrupted)
+    assert run_main(monkeypatch, "stage", "decode", "fake") == 130
+    assert "the same command goes on from there" in capfd.readouterr().err
+
+
+def test_a_wrong_command_ends_with_code_2(capfd, monkeypatch) -> None:
+    assert run_main(monkeypatch, "nonsense") == 2
+    assert "No such command 'nonsense'" in capfd.readouterr().err
+
+
+def test_weights_are_listed_and_verified(project: Path) -> None:
+    weights = project / "yolox_l.onnx"
+    named = ("fake", "--set", "decode.weights=yolox_l.onnx")
+    listed = run("weights", "list", *named)
+    assert "yolox_l.onnx missing" in listed.stdout
+    assert "yzd-v/DWPose" in listed.stdout
+    assert run("weights", "verify", *named).exit_code == 1
+    weights.write_text("not it")
+    verified = run("weights", "verify", *named)
+    assert verified.exit_code == 1
+    assert "differs" in verified.stdout
+    own = write_texts(project / "own", w="mine")
+    verified = run("weights", "verify", "fake", "--set", f"decode.weights={own / 'w.txt'}")
+    assert verified.exit_code == 0
+    assert "published sha256 unknown" in verified.stdout

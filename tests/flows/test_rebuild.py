@@ -1,0 +1,108 @@
+"""The flows on a real Prefect server, over fake stages."""
+
+from pathlib import Path
+
+import pytest
+from fake_stages import write_texts
+
+from mimicmotion.errors import ConfigError, StageError
+from stages.workspace import LocalWorkspace
+
+# The server takes ten seconds of a free core to start, and minutes on a busy one.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1200),
+    pytest.mark.usefixtures("prefect_server", "alone"),
+]
+
+
+def runs_of(flow_name: str) -> list:
+    """Task runs of the newest run of a flow, by name, as the server knows them."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterId
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    with get_client(sync_client=True) as client:
+        flows = client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[flow_name])),
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            limit=1,
+        )
+        only = FlowRunFilter(id=FlowRunFilterId(any_=[flows[0].id]))
+        return [flows[0], *client.read_task_runs(flow_run_filter=only)]
+
+
+def test_a_rebuild_runs_what_is_not_fresh_and_shows_it(project: Path) -> None:
+    from prefect.artifacts import Artifact
+
+    from flows.rebuild import rebuild
+
+    first = rebuild("fake")
+    assert [(result.name, result.state, result.kept) for result in first] == [
+        ("decode", "published", 2),
+        ("pose", "published", 2),
+        ("clips", "published", 1),
+    ]
+    again = rebuild("fake", ["clips.offset=2"])
+    assert [result.state for result in again] == ["fresh", "fresh", "published"]
+    artifact = Artifact.get("stage-clips")
+    assert artifact is not None
+    assert again[2].dataset_key in str(artifact.data)
+
+
+def test_one_stage_by_name(project: Path) -> None:
+    from flows.stage import stage
+
+    assert stage("decode", "fake").state == "published"
+    with pytest.raises(StageError, match="pose has no dataset for this config yet"):
+        stage("clips", "fake")
+    assert stage("pose", "fake", ["pose.mark=?"]).processed == 2
+
+
+def test_a_message_for_the_user_is_not_tried_again(project: Path) -> None:
+    from flows.rebuild import rebuild
+
+    write_texts(project / "configs" / "source", c="reject", d="reject 2", e="reject 3")
+    with pytest.raises(StageError, match="3 of 5 items were rejected"):
+        rebuild("fake")
+    flow, *tasks = runs_of("rebuild")
+    assert flow.state_name == "Failed"
+    assert [(task.name, task.run_count) for task in tasks] == [("decode", 1)]
+
+
+def test_problems_of_a_config_come_before_any_stage(project: Path) -> None:
+    from flows.rebuild import rebuild
+
+    with pytest.raises(ConfigError, match="did you mean mark"):
+        rebuild("fake", ["pose.marc=1"])
+    assert not (project / "configs" / "source" / "log").exists()
+
+
+def test_two_rebuilds_of_one_workspace_do_not_run_at_once(project: Path) -> None:
+    from flows.rebuild import rebuild
+
+    workspace = LocalWorkspace(project / "configs" / "space")
+    with (
+        workspace.lock("rebuild.lock", "a rebuild"),
+        pytest.raises(StageError, match=r"a rebuild of .* is already running"),
+    ):
+        rebuild("fake")
+
+
+def test_machine_faults_are_tried_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import tasks
+    from flows.stage import stage
+
+    calls = []
+    real = tasks.run_stage
+
+    def unlucky(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise ConnectionError("the head of the cluster is gone")
+        return real(*arguments)
+
+    monkeypatch.setattr(tasks, "run_stage", unlucky)
+    monkeypatch.setattr(tasks.stage_task, "retry_delay_seconds", 0)
+    assert stage("decode", "fake").state == "published"
+    assert len(calls) == 2

@@ -180,3 +180,10 @@ def test_generator_decides_and_impossible_settings_say_so() -> None:
         run(Network(), replace(SETTINGS, tile_batch_size=0))
     with pytest.raises(InputError, match="overlap 4"):
         run(Network(), replace(SETTINGS, overlap=4))
+
+
+def test_ten_thousand_frames() -> None:
+    settings = replace(SETTINGS, num_steps=1, tile=16, overlap=4, tile_batch_size=8)
+    latents = run(Network(), settings, num_frames=10_000, pose=1e-3)
+    expected = -(0.5 + 1e-3 * torch.arange(10_000))
+    torch.testing.assert_close(latents[:, 0, 0, 0], expected, rtol=1e-4, atol=1e-3)

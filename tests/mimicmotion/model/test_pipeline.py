@@ -172,3 +172,14 @@ def test_unusable_inputs_say_what_is_allowed(small_pipeline: MimicMotionPipeline
         small_pipeline(picture().astype(np.float32), poses(3))
     with pytest.raises(InputError, match="'pil'"):
         small_pipeline(picture(), poses(3), output_type="pil")
+
+
+# torch's compiler imports a module that uses what torch itself deprecates.
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")
+def test_compiling_is_a_switch_of_the_network_alone(small_pipeline: MimicMotionPipeline) -> None:
+    """Nothing is compiled before the first call; names of parameters stay."""
+    names = list(small_pipeline.unet.state_dict())
+    assert small_pipeline.unet._compiled_call_impl is None
+    small_pipeline.compile_unet()
+    assert small_pipeline.unet._compiled_call_impl is not None
+    assert list(small_pipeline.unet.state_dict()) == names

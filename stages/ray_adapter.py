@@ -320,10 +320,10 @@ class RayLauncher:
         except TrainingFailedError as error:
             failures = list(getattr(error, "worker_failures", {}).values()) or [error]
             for failure in failures:
-                # Ray Train marks what the loop itself raised; all else is a lost worker or machine.
-                cause = getattr(failure, "_base_exc", None)
-                if cause is not None:
-                    log.error("%s: the training loop failed:\n%s", self._stage, failure)
+                cause = failure.cause if isinstance(failure, RayTaskError) else failure
+                # What Ray raises by itself is a lost worker or machine; all else came from the loop.
+                if not type(cause).__module__.startswith("ray."):
+                    log.error("%s: the training loop failed, see its lines above: %s", self._stage, cause)
                     raise _raised(cause, self._stage, "training") from None
             return Exception(failures[0])
         return None

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from flows.prefect_setup import prepare_prefect
 from flows.summary import print_summary
+from mimicmotion.errors import InputError
 from stages.config import load_config
 from stages.runner import StageResult, run_stage
 from stages.status import StageStatus
@@ -43,9 +44,23 @@ def stage(
     config: Config,
     overrides: Overrides = None,
     force: Force = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Train only: say what it will need, and run nothing.")
+    ] = False,
+    clips: Annotated[
+        int | None, typer.Option(help="With --dry-run: windows to train on, before clips are published.")
+    ] = None,
+    gpu: Annotated[str, typer.Option(help="With --dry-run: the GPU to reckon with.")] = "A100",
 ) -> None:
     """Bring one stage of a config up to date, without a server."""
     settings = load_config(config, overrides or [])
+    if dry_run:
+        if name != "train":
+            raise InputError(f"--dry-run reckons for train alone, not for {name}")
+        from stages.dry_run import training_needs
+
+        typer.echo(training_needs(settings, clips, gpu))
+        return
     print_summary(Console(), settings, [run_stage(settings, name, force)])
 
 

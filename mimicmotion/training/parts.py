@@ -1,7 +1,8 @@
 """What of the network trains, with which memory, and how it is shared between workers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -19,6 +20,15 @@ from mimicmotion.training.world import World
 TrainedPart = Literal["all", "attention", "temporal", "pose_net"]
 Recompute = Literal["off", "layers", "blocks"]
 Sharing = Literal["replicate", "shard"]
+
+RECOMPUTED: Mapping[Recompute, tuple[type[nn.Module], ...]] = MappingProxyType(
+    {
+        "off": (),
+        "layers": (SpatioTemporalResBlock, BasicTransformerBlock, TemporalBasicTransformerBlock),
+        "blocks": (SpatioTemporalResBlock, TransformerSpatioTemporalModel),
+    }
+)
+"""Kinds of layers whose activations are forgotten, by level."""
 
 _TEMPORAL = (
     "temporal_transformer_blocks.",
@@ -58,13 +68,8 @@ def recompute(network: nn.Module, level: Recompute) -> None:
         level: ``off``; ``layers``: each residual and transformer block forgets; ``blocks``: each residual
             block and each whole spatio-temporal transformer, which keeps less between and needs more at once.
     """
-    kinds: dict[Recompute, tuple[type[nn.Module], ...]] = {
-        "off": (),
-        "layers": (SpatioTemporalResBlock, BasicTransformerBlock, TemporalBasicTransformerBlock),
-        "blocks": (SpatioTemporalResBlock, TransformerSpatioTemporalModel),
-    }
     for module in network.modules():
-        if isinstance(module, kinds[level]):
+        if isinstance(module, RECOMPUTED[level]):
             module.forward = partial(_recomputed, module.forward)
 
 

@@ -1,0 +1,235 @@
+"""What a training run will need, found without weights and without memory: networks on the meta device.
+
+Activations are counted, not guessed: what one forward pass saves for its backward pass, tensor by tensor.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from mimicmotion.model.pose_net import PoseNet
+from mimicmotion.model.unet import PoseUNet
+from mimicmotion.training.network import PosedDenoiser
+from mimicmotion.training.parts import RECOMPUTED, Recompute, Sharing, TrainedPart, choose_trained, recompute
+
+PEAK_TFLOPS = {"A100": 312.0, "H100": 989.0, "H200": 989.0, "L40S": 362.0, "RTX 4090": 165.0}
+"""Dense bfloat16 TFLOP/s as the makers state them."""
+
+_FLOAT32, _HALF = 4, 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What one worker computes at once.
+
+    Attributes:
+        unet: config of the UNet; empty for that of SVD.
+        size_px: (width, height) of the pictures.
+        num_frames: slots of a clip.
+        micro_batch: samples at once.
+        workers: number of workers.
+        sharing: how they share the network.
+        recompute: activations that are forgotten.
+        trained: part that trains.
+    """
+
+    unet: dict[str, Any]
+    size_px: tuple[int, int]
+    num_frames: int
+    micro_batch: int
+    workers: int
+    sharing: Sharing
+    recompute: Recompute
+    trained: TrainedPart
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Needs of one worker, in bytes, and of one sample, in floating point operations.
+
+    Attributes:
+        parameters: of UNet and PoseNet.
+        trained_parameters: those that train.
+        weights: in float32, and what is there in half precision besides.
+        gradients: in float32.
+        optimiser: two moments in float32.
+        average: the moving average in float32.
+        activations: saved by one forward pass in half precision, and what the largest block needs besides
+            when it is computed again.
+        flops_per_sample: forward, backward, and the forward pass that is done again.
+    """
+
+    parameters: int
+    trained_parameters: int
+    weights: int
+    gradients: int
+    optimiser: int
+    average: int
+    activations: int
+    flops_per_sample: int
+
+    @property
+    def total(self) -> int:
+        """All of it; kernels, fragmentation and the frozen encoders take some more."""
+        return self.weights + self.gradients + self.optimiser + self.average + self.activations
+
+
+def estimate(shape: Shape) -> Estimate:
+    """Return what a worker needs; takes seconds and next to no memory at any size."""
+    network = _on_meta(shape)
+    choose_trained(network, shape.trained)
+    parameters = sum(value.numel() for value in network.parameters())
+    trained = sum(value.numel() for value in network.parameters() if value.requires_grad)
+    shards = shape.workers if shape.sharing == "shard" else 1
+    # Shards: one block in half precision and the next ahead of it. Else autocast keeps a half copy of all.
+    gathered = _HALF * (2 * _largest_block(network) if shards > 1 else parameters)
+    with _FlashAttention():
+        with FlopCounterMode(display=False) as flops:
+            largest = _largest_inside(network, shape)
+        forward = flops.get_total_flops()
+        recompute(network, shape.recompute)
+        saved = _saved_by(network, shape)
+    passes = 3 if shape.recompute == "off" else 4
+    return Estimate(
+        parameters=parameters,
+        trained_parameters=trained,
+        weights=_FLOAT32 * parameters // shards + gathered,
+        gradients=_FLOAT32 * trained // shards,
+        optimiser=2 * _FLOAT32 * trained // shards,
+        average=_FLOAT32 * trained // shards,
+        activations=saved + largest,
+        flops_per_sample=passes * forward // shape.micro_batch,
+    )
+
+
+def _on_meta(shape: Shape) -> PosedDenoiser:
+    with torch.device("meta"):
+        unet = PoseUNet.from_config(shape.unet) if shape.unet else PoseUNet()
+        network = PosedDenoiser(unet, PoseNet(out_channels=unet.config.block_out_channels[0]))
+    # Once more: upstream builds some parameters with a constructor that no device context reaches.
+    return network.to("meta", torch.bfloat16)
+
+
+def _forward(network: PosedDenoiser, shape: Shape) -> Tensor:
+    """Return the loss of one micro-batch on the meta device."""
+    config: Any = network.unet.config
+    batch, frames, (width, height) = shape.micro_batch, shape.num_frames, shape.size_px
+    kind: dict[str, Any] = {"device": "meta", "dtype": torch.bfloat16}
+    latents = torch.empty(batch, frames, config.out_channels, height // 8, width // 8, **kind)
+    output: Tensor = network(
+        torch.cat([latents, latents], dim=2),
+        torch.empty(batch, **kind),
+        torch.empty(batch, 1, config.cross_attention_dim, **kind),
+        torch.empty(batch, 3, **kind),
+        torch.empty(batch, frames, 3, height, width, **kind),
+        torch.empty(batch, device="meta", dtype=torch.bool),
+    )
+    # The loss compares in float32, with weights.
+    return ((output.float() - latents.float()) ** 2 * latents.float()).mean()
+
+
+class _FlashAttention(TorchFunctionMode):
+    """Attention as a GPU does it; the meta device would lay out the whole matrix."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is not functional.scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        query, key, value = (
+            *args,
+            *((kwargs or {})[name] for name in ("query", "key", "value")[len(args) :]),
+        )[:3]
+        return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value)[0]
+
+
+class _Saved:
+    """Bytes of distinct tensors that autograd keeps, parameters left out."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._kept: list[Tensor] = []
+        self._seen = {value.untyped_storage()._cdata for value in network.parameters()}
+        self.bytes = 0
+
+    def pack(self, value: Tensor) -> Tensor:
+        storage = value.untyped_storage()
+        if storage._cdata not in self._seen:
+            self._seen.add(storage._cdata)
+            # Kept, so that no other storage gets its address.
+            self._kept.append(value)
+            self.bytes += storage.nbytes()
+        return value
+
+
+def _saved_by(network: PosedDenoiser, shape: Shape) -> int:
+    saved = _Saved(network)
+    with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda value: value):
+        _forward(network, shape)
+    return saved.bytes
+
+
+def _largest_inside(network: PosedDenoiser, shape: Shape) -> int:
+    """Return the most bytes that one of the blocks that will be computed again saves inside; 0 for none."""
+    sizes = [0]
+    with _watched(network, RECOMPUTED[shape.recompute], sizes):
+        _forward(network, shape)
+    return max(sizes)
+
+
+@contextmanager
+def _watched(network: nn.Module, kinds: tuple[type[nn.Module], ...], sizes: list[int]) -> Iterator[None]:
+    def watch(forward: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        saved = _Saved(module)
+        with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda value: value):
+            output = forward(*args, **kwargs)
+        sizes.append(saved.bytes)
+        return output
+
+    modules = [module for module in network.modules() if kinds and isinstance(module, kinds)]
+    for module in modules:
+        module.forward = partial(watch, module.forward, module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            del module.forward
+
+
+def _largest_block(network: PosedDenoiser) -> int:
+    """Return the parameters of the largest block that is gathered at once; the next is gathered ahead."""
+    unet: Any = network.unet
+    blocks = [*unet.down_blocks, unet.mid_block, *unet.up_blocks]
+    return max(sum(value.numel() for value in block.parameters()) for block in blocks)
+
+
+def describe(needs: Estimate, shape: Shape, steps: int, batch: int, gpu: str, utilisation: float) -> str:
+    """Return the estimate in words.
+
+    Args:
+        needs: of one worker.
+        shape: what it was made for.
+        steps: optimiser steps of the run.
+        batch: samples per optimiser step, over all workers.
+        gpu: a name in ``PEAK_TFLOPS``.
+        utilisation: share of the peak that is reached.
+    """
+    seconds = steps * batch * needs.flops_per_sample / shape.workers / (PEAK_TFLOPS[gpu] * 1e12 * utilisation)
+    lines = {
+        "parameters": f"{needs.parameters / 1e6:,.1f} M, trained {needs.trained_parameters / 1e6:,.1f} M",
+        "clip": f"{shape.num_frames} frames of {shape.size_px[0]}x{shape.size_px[1]}",
+        "memory per worker": f"{needs.total / 1e9:.1f} GB: weights {needs.weights / 1e9:.1f}, gradients "
+        f"{needs.gradients / 1e9:.1f}, optimiser {needs.optimiser / 1e9:.1f}, average "
+        f"{needs.average / 1e9:.1f}, activations {needs.activations / 1e9:.1f}",
+        "work": f"{steps:,} steps of {batch} samples, {needs.flops_per_sample / 1e12:.1f} TFLOP a sample",
+        "time": f"{seconds / 86400:.2f} days on {shape.workers} x {gpu} at {utilisation:.0%} of its peak",
+    }
+    width = max(map(len, lines))
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in lines.items())

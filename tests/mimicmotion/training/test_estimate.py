@@ -1,0 +1,85 @@
+import json
+from dataclasses import replace
+from math import prod
+
+import pytest
+import torch
+
+from mimicmotion.training.estimate import Shape, describe, estimate
+from mimicmotion.training.network import PosedDenoiser
+
+TINY = Shape(
+    unet={},
+    size_px=(64, 64),
+    num_frames=4,
+    micro_batch=2,
+    workers=4,
+    sharing="replicate",
+    recompute="off",
+    trained="all",
+)
+
+
+@pytest.fixture
+def tiny(base):
+    return replace(TINY, unet=json.loads((base / "unet" / "config.json").read_text()))
+
+
+def test_the_full_network_has_the_parameters_of_released_checkpoints(golden):
+    keys = json.loads((golden / "checkpoint_keys.json").read_text())
+    shapes = keys.values() if isinstance(keys, dict) else [shape for _, shape in keys]
+    needs = estimate(replace(TINY, num_frames=2, micro_batch=1))
+    assert needs.parameters == sum(prod(shape) for shape in shapes)
+
+
+def test_activations_are_those_of_a_real_forward_pass(tiny):
+    from mimicmotion.model.pose_net import PoseNet
+    from mimicmotion.model.unet import PoseUNet
+
+    network = PosedDenoiser(PoseUNet.from_config(tiny.unet), PoseNet(out_channels=32)).to(torch.bfloat16)
+    own = {value.untyped_storage().data_ptr() for value in network.parameters()}
+    kept = {}
+
+    def pack(value):
+        storage = value.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = (storage.nbytes(), value)
+        return value
+
+    half = {"dtype": torch.bfloat16}
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+        network(
+            torch.zeros(2, 4, 8, 8, 8, **half),
+            torch.zeros(2, **half),
+            torch.zeros(2, 1, 16, **half),
+            torch.zeros(2, 3, **half),
+            torch.zeros(2, 4, 3, 64, 64, **half),
+            torch.zeros(2, dtype=torch.bool),
+        )
+    assert estimate(tiny).activations == pytest.approx(sum(size for size, _ in kept.values()), rel=0.1)
+
+
+def test_each_way_to_save_memory_saves_it(tiny):
+    plain, layers, blocks = (
+        estimate(replace(tiny, recompute=level)) for level in ("off", "layers", "blocks")
+    )
+    assert max(layers.activations, blocks.activations) < plain.activations
+    assert layers.flops_per_sample * 3 == plain.flops_per_sample * 4
+    shared = estimate(replace(tiny, sharing="shard"))
+    assert shared.optimiser * 4 == plain.optimiser == 8 * plain.parameters
+    frozen = estimate(replace(tiny, trained="pose_net"))
+    assert frozen.trained_parameters < 0.3 * frozen.parameters
+    assert frozen.gradients == 4 * frozen.trained_parameters
+
+
+def test_work_grows_with_frames_and_not_with_the_micro_batch(tiny):
+    one, more = estimate(replace(tiny, micro_batch=1)), estimate(tiny)
+    assert one.flops_per_sample == pytest.approx(more.flops_per_sample, rel=0.01)
+    assert estimate(replace(tiny, num_frames=8)).flops_per_sample > 1.9 * more.flops_per_sample
+
+
+def test_the_text_names_memory_steps_and_days(tiny):
+    needs = replace(estimate(tiny), flops_per_sample=10**15)
+    text = describe(needs, tiny, steps=86400, batch=4, gpu="A100", utilisation=0.5)
+    assert "86,400 steps of 4 samples, 1000.0 TFLOP a sample" in text
+    assert "6.41 days on 4 x A100 at 50% of its peak" in text

@@ -7,6 +7,7 @@ few numbers.
 import logging
 import os
 import secrets
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,14 @@ log = logging.getLogger(__name__)
 
 _DEATHS = (RayActorError, OutOfMemoryError, WorkerCrashedError)
 _WAIT_S = 10.0
+_KNOCK_S = 10.0
+_WORKER_VARIABLES = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # Bars and notices of loading weights would drown the lines that name items.
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+}
 _MEGABYTE = 1 << 20
 
 
@@ -39,12 +48,13 @@ def connect(settings: RaySettings) -> None:
     if ray.is_initialized():
         return
     quiet: dict[str, Any] = {"log_to_driver": True, "logging_level": logging.ERROR}
-    variables = {"OMP_WAIT_POLICY": "PASSIVE", **settings.runtime_env.get("env_vars", {})}
+    variables = {**_WORKER_VARIABLES, **settings.runtime_env.get("env_vars", {})}
     if settings.address:
         environment = {**settings.runtime_env, "env_vars": variables}
         try:
+            _knock(settings.address)
             ray.init(address=settings.address, runtime_env=environment, **quiet)
-        except (ConnectionError, RayError, RuntimeError, ValueError) as error:
+        except (OSError, RayError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"ray.address {settings.address}: cannot be reached ({error}). "
                 "Start that cluster, or leave the field out to run on this machine."
@@ -69,6 +79,14 @@ def connect(settings: RaySettings) -> None:
         object_store_memory=settings.object_store_mb * _MEGABYTE,
         **quiet,
     )
+
+
+def _knock(address: str) -> None:
+    """Raise ``OSError`` soon where nobody listens at host:port; Ray itself waits for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        with socket.create_connection((host, int(port)), timeout=_KNOCK_S):
+            return
 
 
 def cluster_resources() -> dict[str, float]:
@@ -298,7 +316,7 @@ class RayLauncher:
         from ray.train.v2.api.exceptions import TrainingFailedError
 
         resources = {"CPU": runtime.cpus_per_worker, "GPU": runtime.gpus_per_worker}
-        threads = {"OMP_NUM_THREADS": str(max(1, int(runtime.cpus_per_worker))), "OMP_WAIT_POLICY": "PASSIVE"}
+        threads = {**_WORKER_VARIABLES, "OMP_NUM_THREADS": str(max(1, int(runtime.cpus_per_worker)))}
         trainer = _trainer_class(bool(self._settings.address) or self._settings.dashboard)(
             loop,
             train_loop_config=arguments,

@@ -51,7 +51,7 @@ class StageError(MimicMotionError):
     """A stage that had to stop; names the item it stopped at."""
 
 
-class RejectedItem(MimicMotionError):
+class RejectedItem(MimicMotionError):  # noqa: N818 - it is an outcome, not a fault
     """One item that cannot be used. The stage keeps it as a row with its reason and goes on.
 
     Args:

@@ -32,7 +32,7 @@ from mimicmotion.synthetic.world import FPS, simulated_confidence
 class Models:
     """The small world's models, in float32."""
 
-    vae: nn.Module
+    vae: AutoencoderKLTemporalDecoder
     encoder: nn.Module
     processor: CLIPImageProcessor
     unet: nn.Module
@@ -64,11 +64,11 @@ def animate(
     """Generated frames (n - 1, h, w, 3) from frame 0 of ``frames`` and the drawn poses of all n."""
     reference = torch.from_numpy(frames[:1].copy()).permute(0, 3, 1, 2).float() / 127.5 - 1
     poses = torch.from_numpy(guidance).float() / 127.5 - 1
-    scaling = models.vae.config.scaling_factor  # type: ignore[union-attr]
+    scaling = float(models.vae.config.scaling_factor)
     latents = sample_latents(
         models.unet, models.pose_net(poses), embed_images(reference, models.encoder, models.processor),
         encode_frames(models.vae, reference)[0], num_frames=len(frames), settings=settings,
-        generator=torch.Generator().manual_seed(0), scaling_factor=float(scaling),
+        generator=torch.Generator().manual_seed(0), scaling_factor=scaling,
     )  # fmt: skip
     return np.stack(list(decode_frames(models.vae, latents, 8, skip=1)))
 

@@ -11,6 +11,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -161,7 +162,8 @@ def export(network: PosedDenoiser, ema: MovingAverage, folder: Path) -> None:
     """Write the averaged weights in half precision, in diffusers' layout."""
     with ema.applied(network):
         for name, part in (("unet", network.unet), ("pose_net", network.pose_net)):
-            copy.deepcopy(part).half().save_pretrained(folder / name)
+            half: Any = copy.deepcopy(part).half()
+            half.save_pretrained(folder / name)
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:

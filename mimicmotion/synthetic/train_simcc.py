@@ -170,8 +170,8 @@ def main() -> None:
     for step in range(options.steps):
         crops, points, heights = batch(corpus, rng, 24)
         with torch.autocast("cpu", torch.bfloat16):
-            logits = model.train().logits(crops)
-        loss = simcc_loss(*(v.float() for v in logits), points, heights)
+            x, y, visible = model.train().logits(crops)
+        loss = simcc_loss(x.float(), y.float(), visible.float(), points, heights)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -13,6 +13,9 @@ LOGGERS = ("flows", "mimicmotion", "stages")
 """Our loggers, whose lines belong to the flow run."""
 
 _QUIET = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join(LOGGERS),
@@ -23,7 +26,8 @@ _TEMPORARY = {
     # A busy machine needs longer than Prefect's 20 s, and its last words on stopping are no news.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
-    "PREFECT_LOGGING_LEVEL": "WARNING",
+    # A failure is told once, by the command itself.
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
 }
 
 

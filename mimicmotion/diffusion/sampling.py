@@ -1,9 +1,8 @@
-"""Noise levels of a sampling run, the noise it starts from, and the ways along them: pure functions."""
+"""Noise levels of a sampling run, the noise it starts from, and Euler's method: pure functions."""
 
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -124,40 +123,7 @@ def euler(
         callback: called after each step.
     """
     for step, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
-        clean = denoise(noisy, sigma, step)
-        noisy = _called(callback, step, sigma, torch.lerp(clean, noisy, sigma_next / sigma))
+        noisy = torch.lerp(denoise(noisy, sigma, step), noisy, sigma_next / sigma)
+        changed = callback(step, sigma, noisy) if callback is not None else None
+        noisy = noisy if changed is None else changed
     return noisy
-
-
-def multistep(
-    denoise: Denoiser,
-    noisy: Float[Tensor, "*frame"],
-    sigmas: Sequence[float],
-    callback: Callback | None = None,
-) -> Float[Tensor, "*frame"]:
-    """Return the sample of DPM-Solver++(2M): second order from the previous step's result, at no extra cost.
-
-    Lu et al. 2022 (arXiv 2211.01095), algorithm 2, with data prediction and the time -ln sigma. The first
-    step, and the last one to zero, are Euler's. Arguments as in ``euler``.
-    """
-    before: Tensor | None = None
-    previous_length = 1.0
-    for step, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
-        clean = denoise(noisy, sigma, step)
-        target = clean
-        if sigma_next > 0:
-            length = math.log(sigma / sigma_next)
-            if before is not None:
-                target = torch.lerp(before, clean, 1 + length / (2 * previous_length))
-            previous_length = length
-        before = clean
-        noisy = _called(callback, step, sigma, torch.lerp(target, noisy, sigma_next / sigma))
-    return noisy
-
-
-def _called(callback: Callback | None, step: int, sigma: float, noisy: Tensor) -> Tensor:
-    changed = callback(step, sigma, noisy) if callback is not None else None
-    return noisy if changed is None else changed
-
-
-SOLVERS = MappingProxyType({"euler": euler, "multistep": multistep})

@@ -47,23 +47,21 @@ def test_zero_steps_are_refused(make: object) -> None:
         make(0)
 
 
-@pytest.mark.parametrize(("solve", "order"), [(sampling.euler, 1), (sampling.multistep, 2)])
-def test_solvers_converge_to_the_analytic_sample(solve: object, order: int) -> None:
+def test_euler_converges_to_the_analytic_sample() -> None:
     """For data ~ N(0, s^2) the ODE's solution is x(0) = x(T) s / sqrt(s^2 + T^2)."""
     spread = 0.5
     noisy = torch.tensor([30.0, -70.0, 3.0], dtype=torch.float64)
-    # The last step ends at 0.01, where the two solvers' way to zero does not yet count.
-    exact = noisy * math.sqrt((spread**2 + 0.01**2) / (spread**2 + 80.0**2))
+    exact = noisy * spread / math.sqrt(spread**2 + 80.0**2)
 
     def denoise(x: torch.Tensor, sigma: float, step: int) -> torch.Tensor:
         return x * spread**2 / (spread**2 + sigma**2)
 
     errors = []
     for steps in (20, 40, 80):
-        sigmas = sampling.karras_sigmas(steps + 1, sigma_min=0.01, sigma_max=80.0)[:-1]
-        errors.append(float((solve(denoise, noisy, sigmas) - exact).abs().max()))
+        sigmas = sampling.karras_sigmas(steps, sigma_max=80.0)
+        errors.append(float((sampling.euler(denoise, noisy, sigmas) - exact).abs().max()))
     for coarse, fine in pairwise(errors):
-        assert coarse / fine > 0.85 * 2**order
+        assert coarse / fine > 1.7
     assert errors[2] < 0.02
 
 

@@ -302,12 +302,19 @@ def open_workspace(uri: str) -> Workspace:
     if not is_remote(uri):
         return LocalWorkspace(Path(urlsplit(uri).path if uri.startswith("file:") else uri).absolute())
     try:
-        files, prefix = pafs.FileSystem.from_uri(uri)
+        files, prefix = pafs.FileSystem.from_uri(_with_single_puts(uri))
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"workspace {uri}: cannot be opened ({error})") from error
     default = Path.home() / ".cache" / "mimicmotion"
     cache = Path(os.environ.get(CACHE_VARIABLE, default)) / hashlib.sha256(uri.encode()).hexdigest()[:16]
     return ObjectWorkspace(uri, files, prefix, cache)
+
+
+def _with_single_puts(uri: str) -> str:
+    """The URI with Arrow's option to store a small file in one PUT instead of a multipart upload."""
+    if urlsplit(uri).scheme != "s3" or "allow_delayed_open=" in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"
 
 
 @contextmanager

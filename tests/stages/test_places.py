@@ -1,0 +1,104 @@
+"""Workspaces in awkward places: a real S3 server, and a disk that is really full."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.fs as pafs
+import pytest
+from fake_stages import Letters, Shouts, Total, make_config, write_texts
+
+from mimicmotion.errors import StageError
+from stages.pipeline import Pipeline
+from stages.runner import run_stage
+from stages.status import status
+from stages.workspace import CACHE_VARIABLE
+
+pytestmark = pytest.mark.usefixtures("alone")
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """URI of a prefix in an empty bucket of a local S3 server."""
+    command = shutil.which("moto_server")
+    if command is None:
+        pytest.skip("no local S3 server: install moto[server]")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [command, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    try:
+        if not _answers(server, port):
+            pytest.skip("the local S3 server does not start")
+        endpoint = {"endpoint_override": f"127.0.0.1:{port}", "scheme": "http", "region": "us-east-1"}
+        pafs.S3FileSystem(allow_bucket_creation=True, **endpoint).create_dir("bucket")
+        yield "s3://bucket/space?" + "&".join(f"{name}={value}" for name, value in endpoint.items())
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _answers(server: subprocess.Popen, port: int) -> bool:
+    end_s = time.monotonic() + 60
+    while server.poll() is None and time.monotonic() < end_s:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return True
+    return False
+
+
+def test_an_object_store_holds_the_same_as_a_folder(bucket: str, tmp_path: Path) -> None:
+    source = write_texts(tmp_path / "source", a="one", b="reject it", c="three")
+    stages = (Letters(source=source), Shouts(), Total())
+    remote, local = make_config(bucket, *stages), make_config(tmp_path / "local", *stages)
+    for name in remote.stages:
+        there, here = run_stage(remote, name), run_stage(local, name)
+        assert there.dataset_key == here.dataset_key
+    there, here = Pipeline(remote), Pipeline(local)
+    for name in remote.stages:
+        dataset = there.dataset(name)
+        assert dataset.table().equals(here.dataset(name).table())
+        for item_id in dataset.ids:
+            path, other = (data.path(item_id, "table.parquet") for data in (dataset, here.dataset(name)))
+            assert path.read_bytes() == other.read_bytes()
+    assert (there.dataset("total").path("all", "parts") / "note.txt").read_text() == "note"
+    assert {line.state for line in status(remote)} == {"fresh"}
+    assert run_stage(remote, "shouts").state == "fresh"
+    write_texts(source, d="new")
+    assert run_stage(remote, "letters").processed == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = os.geteuid() == 0 and not subprocess.call(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], stderr=subprocess.DEVNULL
+    )
+    if not mounted:
+        pytest.skip("a small disk cannot be mounted here: needs root")
+    yield folder
+    subprocess.check_call(["umount", str(folder)])
+
+
+def test_a_full_disk_stops_with_one_message_and_loses_nothing(small_disk: Path, tmp_path: Path) -> None:
+    source = write_texts(tmp_path / "source", a="small", b="large " * 200_000, c="tiny")
+    config = make_config(small_disk / "space", Letters(source=source))
+    with pytest.raises(StageError, match=r"item b\.txt \(b\): the disk of workspace .* is full \(free: "):
+        run_stage(config, "letters")
+    assert not list((small_disk / "space").rglob("aside/*"))
+    write_texts(source, b="fits")
+    assert run_stage(config, "letters").processed == 2

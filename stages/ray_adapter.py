@@ -7,10 +7,13 @@ few numbers.
 import logging
 import os
 import secrets
+import signal
 import socket
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -294,7 +297,8 @@ class RayLauncher:
             StageError: the loop met a bug, or workers died more often than ``runtime.retries``.
             MimicMotionError: what the loop raised on purpose.
         """
-        connect(self._settings)
+        with _own_sigterm():
+            connect(self._settings)
         check_resources(self._stage, runtime, runtime.workers)
         reserved = _reserved_groups()
         for attempt in range(runtime.retries + 1):
@@ -339,12 +343,22 @@ class RayLauncher:
             failures = list(getattr(error, "worker_failures", {}).values()) or [error]
             for failure in failures:
                 cause = failure.cause if isinstance(failure, RayTaskError) else failure
-                # What Ray raises by itself is a lost worker or machine; all else came from the loop.
-                if not type(cause).__module__.startswith("ray."):
+                # What Ray raises by itself is a lost worker or machine, which the others' loops see as a lost
+                # connection; all else is a fault of the loop.
+                if not (type(cause).__module__.startswith("ray.") or isinstance(cause, ConnectionError)):
                     log.error("%s: the training loop failed, see its lines above: %s", self._stage, cause)
                     raise _raised(cause, self._stage, "training") from None
             return Exception(failures[0])
         return None
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep this process's answer to SIGTERM, if it has one, where Ray would put its own."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def _reserved_groups() -> set[str]:

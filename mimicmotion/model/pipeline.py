@@ -155,7 +155,9 @@ class MimicMotionPipeline(DiffusionPipeline):
             embeds = embed_images(picture[None], self.image_encoder, self.feature_extractor)
         strength = settings.noise_aug_strength
         if strength > 0:
-            picture = picture + strength * randn_tensor(picture.shape, generator=generator)
+            device = generator.device if generator is not None else picture.device
+            noisy = randn_tensor(picture.shape, generator=generator, device=device)
+            picture = picture + strength * noisy.to(picture.device)
         with self._at_work(self.vae):
             reference = encode_frames(self.vae, picture[None])[0]
         with self._at_work(self.pose_net):

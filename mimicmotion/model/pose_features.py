@@ -26,45 +26,47 @@ class PoseFeatures:
     """
 
     def __init__(self, memory_bytes: int) -> None:
-        self._free = memory_bytes
-        self._kept: list[Tensor] = []
+        self._memory_bytes = memory_bytes
+        self._kept = torch.empty(0)
         self._file: BufferedRandom | None = None
-        self._spilled = 0
-        self._like, self._shape = torch.empty(0), torch.Size()
+        self._num = 0
 
     def __len__(self) -> int:
-        return len(self._kept) + self._spilled
+        return self._num
 
     def append(self, features: Float[Tensor, "k c h w"]) -> None:
         """Add the features of the next frames."""
-        for frame in features:
-            size = frame.numel() * frame.element_size()
-            if self._file is None and size <= self._free:
-                self._free -= size
-                self._kept.append(frame.clone())
-                continue
-            if self._file is None:
-                self._file = tempfile.TemporaryFile()  # noqa: SIM115
-                self._like = frame[:0]
-                self._shape = frame.shape
-            self._file.seek(self._spilled * size)
-            # numpy knows no bfloat16, so bytes are written.
-            self._file.write(frame.cpu().contiguous().view(torch.uint8).numpy().data)
-            self._spilled += 1
+        if self._num == 0:
+            # One block at once: many small ones between a network's large ones would tear the heap apart.
+            room = self._memory_bytes // (features[0].numel() * features.element_size())
+            self._kept = features.new_empty((room, *features.shape[1:]))
+        room = max(len(self._kept) - self._num, 0)
+        self._kept[self._num : self._num + len(features)] = features[:room]
+        for index, frame in enumerate(features[room:], start=self._num + len(features[:room])):
+            self._place(index).write(_bytes(frame.cpu().contiguous()))
+        self._num += len(features)
 
     def __getitem__(self, frames: Int[Tensor, " k"]) -> Float[Tensor, "k c h w"]:
         """Return the features of these frames."""
-        return torch.stack([self._frame(int(frame)) for frame in frames])
+        result = self._kept.new_empty((len(frames), *self._kept.shape[1:]))
+        for place, frame in zip(result, frames.tolist(), strict=True):
+            if not 0 <= frame < self._num:
+                raise IndexError(f"frame {frame} of {self._num}")
+            place.copy_(self._kept[frame] if frame < len(self._kept) else self._read(frame))
+        return result
 
-    def _frame(self, frame: int) -> Float[Tensor, "c h w"]:
-        if frame < len(self._kept):
-            return self._kept[frame]
-        if self._file is None or frame >= len(self):
-            raise IndexError(f"frame {frame} of {len(self)}")
-        read = torch.empty(self._shape, dtype=self._like.dtype)
-        self._file.seek((frame - len(self._kept)) * read.numel() * read.element_size())
-        self._file.readinto(read.view(torch.uint8).numpy().data)
-        return read.to(self._like.device)
+    def _read(self, frame: int) -> Float[Tensor, "c h w"]:
+        read = torch.empty(self._kept.shape[1:], dtype=self._kept.dtype)
+        self._place(frame).readinto(_bytes(read))
+        return read
+
+    def _place(self, frame: int) -> BufferedRandom:
+        """The file, at the place of this frame."""
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        size = self._kept.shape[1:].numel() * self._kept.element_size()
+        self._file.seek((frame - len(self._kept)) * size)
+        return self._file
 
     def __enter__(self) -> Self:
         return self
@@ -74,6 +76,11 @@ class PoseFeatures:
     ) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    """The memory of a tensor; numpy knows no bfloat16, so it is seen as bytes."""
+    return tensor.view(torch.uint8).numpy().data
 
 
 @torch.no_grad()

@@ -1,8 +1,9 @@
 """Trains the shipped base model: ``python -m mimicmotion.synthetic.train_base .cache/corpus OUT_FOLDER``.
 
 The same network, loss and average as the ``train`` stage, on thousands of dancers with their true poses,
-from scratch. ``OUT_FOLDER`` holds vae/ and image_encoder/ already and gets unet/ and pose_net/. Runs for
-hours on one core; stop it at any time and start it again: it goes on from its last state.
+from scratch or from the weights of ``--start``. ``OUT_FOLDER`` holds vae/ and image_encoder/ already and gets
+unet/ and pose_net/. Runs for hours on one core; stop it at any time and start it again: it goes on from its
+last state.
 """
 
 import argparse
@@ -48,6 +49,12 @@ def build_network() -> PosedDenoiser:
         cross_attention_dim=EMBEDDING, addition_time_embed_dim=32, projection_class_embeddings_input_dim=96,
     )  # fmt: skip
     return PosedDenoiser(unet, PoseNet(out_channels=WIDTHS[0]))
+
+
+def read_network(folder: Path) -> PosedDenoiser:
+    """The network that an earlier training left in this folder."""
+    unet, pose_net = PoseUNet.from_pretrained(folder / "unet"), PoseNet.from_pretrained(folder / "pose_net")
+    return PosedDenoiser(unet.float(), pose_net.float())
 
 
 def hand_boxes(keypoints: np.ndarray, confidences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -180,9 +187,13 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--peak-lr", type=float, default=1.2e-3)
+    parser.add_argument("--start", type=Path, help="begin with the network of this folder")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="another one with --start, for other clips and noise"
+    )
     options = parser.parse_args()
     torch.manual_seed(0)
-    network = build_network()
+    network = read_network(options.start) if options.start else build_network()
     ema = MovingAverage(network, 0.998)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=options.peak_lr, betas=(0.9, 0.98), weight_decay=0.01
@@ -193,8 +204,8 @@ def main() -> None:
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         ema.load_state_dict(state["ema"], first := state["step"])
-    batches = Batches(open_corpus(options.corpus / "train"), options.out, seed=first)
-    generator, started, recent = torch.Generator().manual_seed(first), time.time(), []
+    batches = Batches(open_corpus(options.corpus / "train"), options.out, seed=options.seed + first)
+    generator, started, recent = torch.Generator().manual_seed(options.seed + first), time.time(), []
     print(sum(p.numel() for p in network.parameters()), "parameters", flush=True)
     for step in range(first, options.steps):
         for group in optimizer.param_groups:

@@ -34,7 +34,7 @@ from mimicmotion.training.prefetch import prefetched
 from mimicmotion.training.samples import Sample, draw, make_sample
 from mimicmotion.training.stopping import stop_request
 from mimicmotion.training.validation import Validation
-from mimicmotion.training.world import World
+from mimicmotion.training.world import World, lost_workers_are_connection_errors
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.framing import framing
 
@@ -62,8 +62,14 @@ def train(arguments: dict[str, Any]) -> None:
 
     Args:
         arguments: ``plan``, a ``Plan``, and ``report``, a ``Report``.
+
+    Raises:
+        ConnectionError: another worker is gone; a new group goes on from the newest checkpoint.
+        MimicMotionError: see ``Training``.
     """
-    Training(arguments["plan"], arguments["report"], World.current()).run()
+    world = World.current()
+    with lost_workers_are_connection_errors(world):
+        Training(arguments["plan"], arguments["report"], world).run()
 
 
 class Training:

@@ -1,6 +1,8 @@
 """The group of workers that train together, as torch describes it; one worker needs no group."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -50,3 +52,18 @@ class World:
         """Return when all workers are here."""
         if self.size > 1:
             dist.barrier()
+
+
+@contextmanager
+def lost_workers_are_connection_errors(world: World) -> Iterator[None]:
+    """Turn what torch raises when another worker is gone into ``ConnectionError``.
+
+    It is no fault of this worker, so whoever started the group can start it again.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # gloo has no type of its own for this; its messages name its source files.
+        if world.size > 1 and (isinstance(error, dist.DistError) or "/gloo/" in str(error)):
+            raise ConnectionError(f"worker {world.rank} lost the others: {error}") from error
+        raise

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from mimicmotion.errors import DataError, StageError
 from mimicmotion.training.loop import Training, rounds, train
 from mimicmotion.training.plan import read_clips, write_clips
-from mimicmotion.training.world import World
+from mimicmotion.training.world import World, lost_workers_are_connection_errors
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -165,3 +165,22 @@ def test_a_batch_must_divide_over_workers(plan):
         rounds(replace(plan, batch=3), two)
     with pytest.raises(DataError, match="1 samples does not divide"):
         rounds(replace(plan, batch=1), two)
+
+
+@pytest.mark.parametrize(
+    ("error", "becomes"),
+    [
+        (
+            RuntimeError("[/third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed"),
+            ConnectionError,
+        ),
+        (torch.distributed.DistBackendError("NCCL communicator was aborted"), ConnectionError),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), RuntimeError),
+        (StageError("clip a cannot be read"), StageError),
+    ],
+)
+def test_a_lost_worker_is_told_from_a_fault_of_ones_own(error, becomes):
+    two = World(0, 2, torch.device("cpu"))
+    with pytest.raises(Exception) as raised, lost_workers_are_connection_errors(two):
+        raise error
+    assert type(raised.value) is becomes

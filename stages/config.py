@@ -6,19 +6,20 @@
 import difflib
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Self, TypeVar, get_args
 from urllib.parse import urlsplit, urlunsplit
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from mimicmotion.errors import ConfigError
+from mimicmotion.errors import ConfigError, InputError
 from stages.contract import Location, Section, Stage
 from stages.yaml_tree import Place, Tree, find_config, override_tree, read_tree, shown
 
@@ -64,6 +65,40 @@ class MlflowSettings(Section):
     experiment: str = Field("mimicmotion", description="Experiment that the runs belong to.")
 
 
+class Arm(Section):
+    """One way of running the pipeline that an ablation compares."""
+
+    name: str = Field(min_length=1, description="What tables and pictures call it.")
+    set: tuple[str, ...] = Field(
+        (), description="section.field=value, as --set takes them; what arms before it set stays set."
+    )
+
+
+class Ablation(Section):
+    """Arms that differ in a few fields, each run with every seed."""
+
+    arms: tuple[Arm, ...] = Field(min_length=2, description="In the order in which they build on each other.")
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="Seeds that every arm runs with.")
+    seed_fields: tuple[str, ...] = Field(
+        ("train.seed", "animate.seed"), min_length=1, description="Fields that a seed goes into."
+    )
+    metrics: tuple[str, ...] = Field(
+        ("fid_vid", "fvd", "ssim", "psnr"), min_length=1, description="Columns of the table, in their order."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        from mimicmotion.metrics.scores import METRICS
+
+        unknown = [metric for metric in self.metrics if metric not in METRICS]
+        if unknown:
+            raise ValueError(f"metrics {unknown} are unknown; choose of {', '.join(METRICS)}")
+        names = [arm.name for arm in self.arms]
+        if len({*names}) < len(names) or len({*self.seeds}) < len(self.seeds):
+            raise ValueError("every arm needs a name of its own, and every seed may stand there once")
+        return self
+
+
 class Settings(Section):
     """What a config says besides its stages."""
 
@@ -71,6 +106,7 @@ class Settings(Section):
     workspace: Location = Field(description="Folder or URI (s3://bucket/prefix) where all datasets are kept.")
     ray: RaySettings = RaySettings()
     mlflow: MlflowSettings = MlflowSettings()
+    ablation: Ablation | None = Field(None, description="What `mimicmotion ablation` compares.")
 
 
 @dataclass(frozen=True)
@@ -78,7 +114,7 @@ class PipelineConfig:
     """A config that was read and checked.
 
     Attributes:
-        name: name of its file without the ending.
+        name: name of its file without the ending, below the folder ``configs``.
         source: path of its file, as a person wants to read it; commands take it.
         settings: what it says besides its stages.
         stages: its stages, in the order in which they run.
@@ -150,7 +186,7 @@ def load_config(
     ]
     if problems or settings is None:
         raise ConfigError(problems)
-    return PipelineConfig(path.stem, shown(path), settings, stages)
+    return PipelineConfig(_name(path), shown(path), settings, stages)
 
 
 def redacted(uri: str) -> str:
@@ -159,6 +195,28 @@ def redacted(uri: str) -> str:
     if "@" not in parts.netloc:
         return uri
     return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+
+
+def tracking_uri(config: PipelineConfig) -> str:
+    """MLflow's address: the config's, else the environment's, else a SQLite file in a local workspace.
+
+    Raises:
+        InputError: the workspace is remote and no address is given.
+    """
+    given = config.settings.mlflow.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if given:
+        return given
+    if is_remote(config.workspace):
+        raise InputError(
+            f"workspace {config.workspace} is not a local folder, so MLflow needs an address: set "
+            "mlflow.tracking_uri in the config, or the variable MLFLOW_TRACKING_URI."
+        )
+    return f"sqlite:///{config.workspace}/mlflow.db"
+
+
+def _name(path: Path) -> str:
+    folder, bare = _config_folder().resolve(), path.resolve().with_suffix("")
+    return bare.relative_to(folder).as_posix() if bare.is_relative_to(folder) else bare.name
 
 
 def _config_folder() -> Path:

@@ -5,8 +5,6 @@ few numbers.
 """
 
 import logging
-import os
-import secrets
 import signal
 import socket
 import threading
@@ -19,69 +17,75 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private.ray_logging import global_worker_stdstream_dispatcher as printed_by_workers
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
 
-from mimicmotion.errors import InputError, MimicMotionError, RejectedItem, StageError
+from mimicmotion.errors import InputError, RejectedItem, StageError
 from stages.config import RaySettings
 from stages.contract import Item, Runtime
 from stages.item_task import Task, Worker
+from stages.ray_environment import cluster_environment, prepare_local, training_variables
 from stages.records import ItemState
+from stages.worker_faults import doing, raised, worker_error
+from stages.worker_lines import LINES, forwarding
 
 log = logging.getLogger(__name__)
 
 _DEATHS = (RayActorError, OutOfMemoryError, WorkerCrashedError)
 _WAIT_S = 10.0
 _KNOCK_S = 10.0
-_WORKER_VARIABLES = {
-    "OMP_WAIT_POLICY": "PASSIVE",
-    # Bars and notices of loading weights would drown the lines that name items.
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "DIFFUSERS_VERBOSITY": "error",
-}
 _MEGABYTE = 1 << 20
 
 
 def connect(settings: RaySettings) -> None:
     """Join the cluster of the config, or start Ray on this machine until the process ends.
 
+    What workers print becomes lines of the logger ``worker_lines``, in the context of whoever connected last.
+
     Raises:
         InputError: the cluster cannot be reached.
     """
+    printed_by_workers.remove_handler(LINES)
+    printed_by_workers.add_handler(LINES, forwarding())
     if ray.is_initialized():
-        return
+        if _is_alive():
+            return
+        log.warning("Ray is gone; connecting again")
+        ray.shutdown()
     quiet: dict[str, Any] = {"log_to_driver": True, "logging_level": logging.ERROR}
-    variables = {**_WORKER_VARIABLES, **settings.runtime_env.get("env_vars", {})}
-    if settings.address:
-        environment = {**settings.runtime_env, "env_vars": variables}
-        try:
-            _knock(settings.address)
-            ray.init(address=settings.address, runtime_env=environment, **quiet)
-        except (OSError, RayError, RuntimeError, ValueError) as error:
-            raise InputError(
-                f"ray.address {settings.address}: cannot be reached ({error}). "
-                "Start that cluster, or leave the field out to run on this machine."
-            ) from error
-        return
-    # Ray asks for a token; one of this process keeps others out and leaves no file in the home folder.
-    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")  # 60 s is short on a busy machine
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else a warning from every worker
-    # Ray Train's watchers need the dashboard, and a machine that is its own cluster has nothing to watch.
-    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
-    for name, value in variables.items():  # inherited by the workers, and quicker than a runtime environment
-        os.environ.setdefault(name, value)
-    ray.init(
-        address="local",
-        num_cpus=settings.num_cpus,
-        include_dashboard=settings.dashboard,
-        dashboard_host="127.0.0.1",
-        object_store_memory=settings.object_store_mb * _MEGABYTE,
-        **quiet,
-    )
+    with _own_sigterm():
+        if settings.address:
+            _join(settings, quiet)
+        else:
+            prepare_local(settings)
+            ray.init(
+                address="local",
+                num_cpus=settings.num_cpus,
+                include_dashboard=settings.dashboard,
+                dashboard_host="127.0.0.1",
+                object_store_memory=settings.object_store_mb * _MEGABYTE,
+                **quiet,
+            )
+
+
+def _join(settings: RaySettings, quiet: dict[str, Any]) -> None:
+    assert settings.address
+    try:
+        _knock(settings.address)
+        ray.init(address=settings.address, runtime_env=cluster_environment(settings), **quiet)
+    except (OSError, RayError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"ray.address {settings.address}: cannot be reached ({error}). "
+            "Start that cluster, or leave the field out to run on this machine."
+        ) from error
+
+
+def _is_alive() -> bool:
+    """Whether the connected Ray still answers."""
+    try:
+        return any(node["Alive"] for node in ray.nodes())
+    except RayError:
+        return False
 
 
 def _knock(address: str) -> None:
@@ -204,21 +208,21 @@ class _Pool:
         except _DEATHS as error:
             return self._died(slot, error)
         except RayTaskError as error:
-            raise _application_error(error, self._stage, slot.item) from None
+            raise worker_error(error, self._stage, slot.item[0] if slot.item else None) from None
         self._deaths_in_a_row = 0
         return outcome
 
     def _died(self, slot: _Slot, error: Exception) -> ItemState | None:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        doing = f"item {_named(slot.item[0])}" if slot.item else "loading"
-        log.warning("%s: a worker died at %s: %s", self._stage, doing, error)
+        what = doing(slot.item[0] if slot.item else None)
+        log.warning("%s: a worker died at %s: %s", self._stage, what, error)
         self._deaths_in_a_row += 1
         # One bad item cannot reach this many in a row before it is rejected; a broken machine does.
         if self._deaths_in_a_row > 2 * (self._runtime.retries + 1) + self._runtime.workers:
             raise StageError(
-                f"{self._stage}: workers keep dying, {self._deaths_in_a_row} in a row, last at {doing} "
-                f"({reason}). "
-                "Look for too little memory or a broken GPU driver; finished items are kept, so run it again."
+                f"{self._stage}: workers keep dying, {self._deaths_in_a_row} in a row, last at {what} "
+                f"({reason}). Look for too little memory or a broken GPU driver; finished items are kept, so "
+                "run it again."
             ) from error
         item = slot.item
         if item is None:
@@ -297,8 +301,7 @@ class RayLauncher:
             StageError: the loop met a bug, or workers died more often than ``runtime.retries``.
             MimicMotionError: what the loop raised on purpose.
         """
-        with _own_sigterm():
-            connect(self._settings)
+        connect(self._settings)
         check_resources(self._stage, runtime, runtime.workers)
         reserved = _reserved_groups()
         for attempt in range(runtime.retries + 1):
@@ -320,7 +323,6 @@ class RayLauncher:
         from ray.train.v2.api.exceptions import TrainingFailedError
 
         resources = {"CPU": runtime.cpus_per_worker, "GPU": runtime.gpus_per_worker}
-        threads = {**_WORKER_VARIABLES, "OMP_NUM_THREADS": str(max(1, int(runtime.cpus_per_worker)))}
         trainer = _trainer_class(bool(self._settings.address) or self._settings.dashboard)(
             loop,
             train_loop_config=arguments,
@@ -333,7 +335,7 @@ class RayLauncher:
                 name=self._stage,
                 storage_path=str(self._folder),
                 failure_config=FailureConfig(max_failures=0),
-                worker_runtime_env={"env_vars": threads},
+                worker_runtime_env={"env_vars": training_variables(runtime.cpus_per_worker)},
                 logging_config=LoggingConfig(log_level="WARNING"),
             ),
         )
@@ -347,7 +349,7 @@ class RayLauncher:
                 # connection; all else is a fault of the loop.
                 if not (type(cause).__module__.startswith("ray.") or isinstance(cause, ConnectionError)):
                     log.error("%s: the training loop failed, see its lines above: %s", self._stage, cause)
-                    raise _raised(cause, self._stage, "training") from None
+                    raise raised(cause, self._stage, "training") from None
             return Exception(failures[0])
         return None
 
@@ -389,23 +391,3 @@ def _trainer_class(has_dashboard: bool) -> Any:
             return [call for call in callbacks if type(call).__name__ != "PlacementGroupCleanerCallback"]
 
     return TorchTrainer if has_dashboard else WithoutCleaner
-
-
-def _application_error(error: RayTaskError, stage: str, item: tuple[Item, str] | None) -> MimicMotionError:
-    doing = f"item {_named(item[0])}" if item else "loading its models"
-    if not isinstance(error.cause, MimicMotionError):
-        log.error("%s: %s failed in its worker:\n%s", stage, doing, error)
-    return _raised(error.cause, stage, doing)
-
-
-def _raised(cause: Any, stage: str, doing: str) -> MimicMotionError:
-    if isinstance(cause, MimicMotionError):
-        return cause
-    return StageError(
-        f"{stage}: stopped at {doing}: {type(cause).__name__}: {cause}. The log has the traceback; "
-        "finished work is kept, so the stage goes on from here when it is run again."
-    )
-
-
-def _named(item: Item) -> str:
-    return f"{item.label} ({item.id})" if item.label and item.label != item.id else item.id

@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from mimicmotion.errors import InputError
-from stages.config import PipelineConfig, redacted
+from stages.config import PipelineConfig, redacted, tracking_uri
 from stages.contract import Registry, Report, Stage
 from stages.datasets import PublishedDataset
 from stages.provenance import git_revision
 from stages.records import KEPT
-from stages.workspace import is_remote
+from stages.run_notes import first_note, with_stage
 
 log = logging.getLogger(__name__)
 
@@ -32,23 +32,6 @@ _PARENT_TAG = "mlflow.parentRunId"
 _PARAMS_PER_CALL = 100
 _LONGEST_TEXT = 5000
 _PAUSE_S = 60.0
-
-
-def tracking_uri(config: PipelineConfig) -> str:
-    """MLflow's address: the config's, else the environment's, else a SQLite file in a local workspace.
-
-    Raises:
-        InputError: the workspace is remote and no address is given.
-    """
-    given = config.settings.mlflow.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if given:
-        return given
-    if is_remote(config.workspace):
-        raise InputError(
-            f"workspace {config.workspace} is not a local folder, so MLflow needs an address: set "
-            "mlflow.tracking_uri in the config, or the variable MLFLOW_TRACKING_URI."
-        )
-    return f"sqlite:///{config.workspace}/mlflow.db"
 
 
 class MlflowReport:
@@ -346,15 +329,7 @@ def _find_parent(client: Any, experiment: str, config: PipelineConfig) -> str | 
 
 
 def _new_parent(client: Any, experiment: str, config: PipelineConfig) -> str:
-    note = (
-        f"# {config.name}\n\n{config.settings.title}\n\n"
-        f"* datasets: `{redacted(config.workspace)}`\n"
-        f"* again: `mimicmotion rebuild {config.source}`\n"
-        f"* one stage: `mimicmotion stage NAME {config.source}`\n\n"
-        "Each nested run is one stage: its curves, pictures and videos are under its artifacts.\n\n"
-        "| stage | kept | rejected | dataset | run |\n|---|---|---|---|---|\n"
-    )
-    tags = {DIGEST_TAG: config.digest(), _NOTE_TAG: note, **_origin_tags(config)}
+    tags = {DIGEST_TAG: config.digest(), _NOTE_TAG: first_note(config), **_origin_tags(config)}
     run = client.create_run(experiment, run_name=f"rebuild {config.name}", tags=tags)
     client.log_text(run.info.run_id, config.to_yaml(), "config.yaml")
     return str(run.info.run_id)
@@ -369,13 +344,8 @@ def _end_killed(client: Any, experiment: str, parent_id: str, stage: str) -> Non
 
 def _describe(client: Any, parent_id: str | None, dataset: PublishedDataset) -> None:
     manifest = dataset.manifest
-    tags = client.get_run(parent_id).data.tags
-    row = (
-        f"| {manifest.stage} | {manifest.counts.kept} | {manifest.counts.rejected} "
-        f"| `{manifest.dataset_key}` | {manifest.run_id} |"
-    )
-    lines = [line for line in tags[_NOTE_TAG].splitlines() if not line.startswith(f"| {manifest.stage} ")]
-    client.set_tag(parent_id, _NOTE_TAG, "\n".join([*lines, row]))
+    note = client.get_run(parent_id).data.tags[_NOTE_TAG]
+    client.set_tag(parent_id, _NOTE_TAG, with_stage(note, manifest))
     client.set_tag(parent_id, f"dataset.{manifest.stage}", manifest.dataset_key)
 
 

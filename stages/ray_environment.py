@@ -1,0 +1,43 @@
+"""Environment variables that Ray and its workers start with."""
+
+import os
+import secrets
+from typing import Any
+
+from stages.config import RaySettings
+
+_WORKER_VARIABLES = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # Bars and notices of loading weights would drown the lines that name items.
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+}
+_LOCAL_VARIABLES = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # 60 s is short on a busy machine
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a warning from every worker
+    # Ray Train's watchers need the dashboard, and a machine that is its own cluster has nothing to watch.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+}
+
+
+def training_variables(cpus: float) -> dict[str, str]:
+    """Variables of a training worker with so many cores."""
+    return {**_WORKER_VARIABLES, "OMP_NUM_THREADS": str(max(1, int(cpus)))}
+
+
+def cluster_environment(settings: RaySettings) -> dict[str, Any]:
+    """Ray's runtime environment for the workers of a cluster: the config's, over our variables."""
+    variables = {**_WORKER_VARIABLES, **settings.runtime_env.get("env_vars", {})}
+    return {**settings.runtime_env, "env_vars": variables}
+
+
+def prepare_local(settings: RaySettings) -> None:
+    """Set what a Ray on this machine starts with, and hands down to its workers; what the user set stays."""
+    # Ray asks for a token; one of this process keeps others out and leaves no file in the home folder.
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    for name, value in {**_LOCAL_VARIABLES, **cluster_environment(settings)["env_vars"]}.items():
+        os.environ.setdefault(name, value)

@@ -287,12 +287,14 @@ def shown_style(style: "GuidanceStyle", hidden: list[str], confidence: bool) -> 
 
 
 def _download(model: str, config: PipelineConfig | None, folder: Path) -> Path:
-    from stages.tracking import download_model, tracking_uri
+    from stages.config import tracking_uri
+    from stages.model_registry import download_model
+    from stages.tracking import mlflow_client
 
     uri = os.environ.get("MLFLOW_TRACKING_URI") if config is None else tracking_uri(config)
     if uri is None:
         raise InputError(f"{model}: which MLflow? Give --config, or set MLFLOW_TRACKING_URI")
-    return download_model(uri, model, folder)
+    return download_model(mlflow_client(uri), model, folder)
 
 
 def _parsed_size(text: str | None) -> tuple[int, int] | None:

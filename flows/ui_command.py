@@ -11,8 +11,7 @@ from rich.console import Console
 from flows.prefect_setup import prefect_home, prepare_prefect
 from flows.run_commands import Config, Overrides
 from mimicmotion.errors import InputError
-from stages.config import load_config, redacted
-from stages.tracking import tracking_uri
+from stages.config import load_config, redacted, tracking_uri
 
 _HOST = "127.0.0.1"
 _PATIENCE_S = 20

@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 
 from mimicmotion.errors import ConfigError, InputError
 from stages.contract import Location, Section, Stage
+from stages.workspace import is_remote
 from stages.yaml_tree import Place, Tree, find_config, override_tree, read_tree, shown
 
 STAGES: Mapping[str, str] = {

@@ -48,6 +48,12 @@ class Runtime(Section):
     max_rejected_fraction: float = Field(
         0.5, ge=0, le=1, description="Largest share of rejected items; above it the stage fails."
     )
+    stage_retries: int = Field(
+        1, ge=0, description="How often a flow runs the stage again after a fault of the machine."
+    )
+    stage_timeout_s: float | None = Field(
+        None, gt=0, description="Seconds a flow gives the stage before it stops it; else any time."
+    )
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,9 @@ class Report(Protocol):
 
     def text(self, name: str, text: str) -> None:
         """Log a text file, e.g. Markdown."""
+
+    def section(self, title: str, text: str) -> None:
+        """Put a section of Markdown on the page of the whole config's run, in place of its old one."""
 
 
 class Launcher(Protocol):

@@ -4,7 +4,7 @@ from stages.config import PipelineConfig, redacted
 from stages.records import Manifest
 
 _STAGES_HEAD = "| stage | kept | rejected | dataset | run |\n|---|---|---|---|---|"
-RESULT_HEAD = "## Result"
+_SECTION = "\n## "
 
 
 def first_note(config: PipelineConfig) -> str:
@@ -21,16 +21,17 @@ def first_note(config: PipelineConfig) -> str:
 
 def with_stage(note: str, manifest: Manifest) -> str:
     """The description with the row of a stage, in place of the row that the stage had before."""
-    stages, head, result = note.partition(f"\n{RESULT_HEAD}\n")
+    stages, heading, sections = note.partition(_SECTION)
     row = (
         f"| {manifest.stage} | {manifest.counts.kept} | {manifest.counts.rejected} "
         f"| `{manifest.dataset_key}` | {manifest.run_id} |"
     )
     lines = [line for line in stages.splitlines() if not line.startswith(f"| {manifest.stage} ")]
-    return "\n".join([*lines, row]) + (f"\n{head}{result}" if head else "")
+    return "\n".join([*lines, row]) + (f"\n{heading}{sections}" if heading else "")
 
 
-def with_result(note: str, result: str) -> str:
-    """The description with its result, Markdown below the table of stages, in place of the one before."""
-    stages = note.partition(f"\n{RESULT_HEAD}\n")[0].rstrip("\n")
-    return f"{stages}\n\n{RESULT_HEAD}\n\n{result}"
+def with_section(note: str, title: str, text: str) -> str:
+    """The description with a section below the table of stages, in place of the one of that title."""
+    stages, *sections = note.split(_SECTION)
+    others = [section for section in sections if section.partition("\n")[0] != title]
+    return _SECTION.join([stages.rstrip("\n") + "\n", *others, f"{title}\n\n{text}"])

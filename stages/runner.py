@@ -107,6 +107,7 @@ def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float) -> Sta
     log.info("%s: %d of %d items to do", name, len(todo), len(plan.work))
     plan.store.clear_asides()
     with stage_run(config, plan.stage) as run:
+        run.reads(plan.inputs)
         if isinstance(plan.stage, ItemStage):
             seconds = _run_items(config, plan, plan.stage, force)
         else:

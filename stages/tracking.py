@@ -1,6 +1,6 @@
-"""Everything the project asks of MLflow: runs that show what a stage did, and the registry of models.
+"""Runs in MLflow that show what a stage did.
 
-No other file imports MLflow. A failure here is logged and never stops a stage.
+Only this file and ``stages/model_registry.py`` know MLflow. A failure here is logged and never stops a stage.
 """
 
 import logging
@@ -14,21 +14,27 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mimicmotion.errors import InputError
 from stages.config import PipelineConfig, redacted, tracking_uri
 from stages.contract import Registry, Report, Stage
 from stages.datasets import PublishedDataset
-from stages.provenance import git_revision
+from stages.mlflow_runs import (
+    NOTE_TAG,
+    PARENT_TAG,
+    STAGE_TAG,
+    dataset_facts,
+    describe,
+    end_killed,
+    find_parent,
+    flat,
+    new_parent,
+    origin_tags,
+)
+from stages.model_registry import MlflowRegistry
 from stages.records import KEPT
-from stages.run_notes import first_note, with_stage
+from stages.run_notes import with_section
 
 log = logging.getLogger(__name__)
 
-CONFIG_TAG = "mimicmotion.config"
-DIGEST_TAG = "mimicmotion.config_digest"
-STAGE_TAG = "mimicmotion.stage"
-_NOTE_TAG = "mlflow.note.content"
-_PARENT_TAG = "mlflow.parentRunId"
 _PARAMS_PER_CALL = 100
 _LONGEST_TEXT = 5000
 _PAUSE_S = 60.0
@@ -88,92 +94,25 @@ class MlflowReport:
         """Log a text file."""
         self._send(f"text {name}", lambda client: client.log_text(self._run_id, text, name))
 
+    def section(self, title: str, text: str) -> None:
+        """Put a section of Markdown on the page of the parent run, in place of the one of that title."""
+
+        def send(client: Any) -> None:
+            parent_id = client.get_run(self._run_id).data.tags[PARENT_TAG]
+            note = client.get_run(parent_id).data.tags[NOTE_TAG]
+            client.set_tag(parent_id, NOTE_TAG, with_section(note, title, text))
+
+        self._send(f"section {title}", send)
+
     def _send(self, what: str, send: Callable[[Any], None]) -> None:
         if self._run_id is None or time.monotonic() < self._silent_until_s:
             return
         try:
-            send(_client(self._uri))
+            send(mlflow_client(self._uri))
         except Exception as error:
             # A server that is away must not slow every step down, so it is left alone for a while.
             self._silent_until_s = time.monotonic() + _PAUSE_S
             log.warning("MLflow did not take %s, nor what follows for %g s: %s", what, _PAUSE_S, error)
-
-
-class MlflowRegistry:
-    """Models in MLflow's registry.
-
-    Args:
-        uri: MLflow's address.
-        run_id: run that holds the files of new versions.
-    """
-
-    def __init__(self, uri: str, run_id: str) -> None:
-        self._uri = uri
-        self._run_id = run_id
-
-    def register(self, name: str, folder: Path, tags: Mapping[str, str], description: str) -> str:
-        """Store a checkpoint folder as a new version of a model; returns the version.
-
-        Where a version has the same tag ``checkpoint_key``, that version is returned, with its tags renewed.
-        """
-        client = _client(self._uri)
-        if not client.search_registered_models(f"name='{name}'"):
-            client.create_registered_model(name)
-        for version in client.search_model_versions(f"name='{name}'"):
-            if version.tags.get("checkpoint_key") == tags.get("checkpoint_key", ""):
-                for tag, value in tags.items():
-                    client.set_model_version_tag(name, version.version, tag, value)
-                return str(version.version)
-        client.log_artifacts(self._run_id, str(folder), "checkpoint")
-        made = client.create_model_version(
-            name,
-            source=f"runs:/{self._run_id}/checkpoint",
-            run_id=self._run_id,
-            tags=dict(tags),
-            description=description,
-        )
-        return str(made.version)
-
-    def tags(self, name: str, alias: str) -> Mapping[str, str] | None:
-        """Tags of the version an alias points to, or None where there is no such version."""
-        client = _client(self._uri)
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return dict(client.get_model_version_by_alias(name, alias).tags)
-        except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
-            return None
-
-    def set_alias(self, name: str, alias: str, version: str) -> None:
-        """Let an alias point to a version."""
-        _client(self._uri).set_registered_model_alias(name, alias, version)
-
-
-def download_model(tracking_uri: str, model_uri: str, folder: Path) -> Path:
-    """The checkpoint folder of ``models:/name@alias`` or ``models:/name/version``, brought into a folder.
-
-    Raises:
-        InputError: there is no such model, alias or version.
-    """
-    client = _client(tracking_uri)
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-
-    name, separator, which = model_uri.removeprefix("models:/").partition("@")
-    if not separator:
-        name, _, which = name.rpartition("/")
-    try:
-        version = client.get_model_version_by_alias(name, which).version if separator else which
-        source = client.get_model_version_download_uri(name, str(version))
-        found = download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=tracking_uri)
-    except MlflowException as error:
-        raise InputError(
-            f"{model_uri}: MLflow at {redacted(tracking_uri)} has no such model ({error}). "
-            "Write models:/name@alias or models:/name/version; the page under Models lists them."
-        ) from error
-    return Path(found)
 
 
 class StageRun:
@@ -190,11 +129,27 @@ class StageRun:
         self._uri = uri
         self._parent_id = parent_id
         self.report: Report = MlflowReport(uri, run_id)
-        self.registry: Registry | None = MlflowRegistry(uri, run_id) if run_id else None
+        self.registry: Registry | None = MlflowRegistry(mlflow_client(uri), run_id) if run_id else None
 
     def tag(self, name: str, value: str) -> None:
         """Tag the run."""
         self._safely("a tag", lambda client: client.set_tag(self.run_id, name, value))
+
+    def reads(self, inputs: Mapping[str, PublishedDataset]) -> None:
+        """Show which datasets the stage reads, each with its key and counts."""
+
+        def send(client: Any) -> None:
+            from mlflow.entities import Dataset as Entity
+            from mlflow.entities import DatasetInput, InputTag
+
+            found = [
+                DatasetInput(Entity(name, **dataset_facts(dataset)), [InputTag("mlflow.data.context", name)])
+                for name, dataset in inputs.items()
+            ]
+            if found:
+                client.log_inputs(self.run_id, found)
+
+        self._safely("the inputs of a stage", send)
 
     def published(self, dataset: PublishedDataset) -> None:
         """Show the counts, the rejects and the keys of a dataset, and refresh the parent's description."""
@@ -215,7 +170,7 @@ class StageRun:
             columns = {name: [str(getattr(item, name)) for item in rejected] for name in names}
             self.report.table("rejected", pa.table(columns))
         self.tag("dataset_key", manifest.dataset_key)
-        self._safely("the dataset of a stage", lambda client: _describe(client, self._parent_id, dataset))
+        self._safely("the dataset of a stage", lambda client: describe(client, self._parent_id, dataset))
 
     def end(self, status: str, error: str = "") -> None:
         """Close the run as ``FINISHED``, ``FAILED`` or ``KILLED``."""
@@ -228,7 +183,7 @@ class StageRun:
         if self.run_id is None:
             return
         try:
-            send(_client(self._uri))
+            send(mlflow_client(self._uri))
         except Exception as error:
             log.warning("MLflow did not take %s: %s", what, error)
 
@@ -252,12 +207,25 @@ def parent_run_id(config: PipelineConfig) -> str | None:
     """The run of this workspace and config; None when there is none or MLflow cannot be reached."""
     try:
         uri = tracking_uri(config)
-        client = _client(uri)
+        client = mlflow_client(uri)
         experiment = client.get_experiment_by_name(config.settings.mlflow.experiment)
-        return _find_parent(client, experiment.experiment_id, config) if experiment else None
+        return find_parent(client, experiment.experiment_id, config) if experiment else None
     except Exception as error:
         log.warning("MLflow cannot be reached: %s", error)
         return None
+
+
+def run_page(config: PipelineConfig, run_id: str) -> str | None:
+    """Address of a run's page; None where MLflow is no server or does not answer."""
+    uri = tracking_uri(config)
+    if not uri.startswith(("http://", "https://")):
+        return None
+    try:
+        experiment = mlflow_client(uri).get_run(run_id).info.experiment_id
+    except Exception as error:
+        log.warning("MLflow cannot be reached: %s", error)
+        return None
+    return f"{redacted(uri).replace('***@', '').rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
 
 
 def reach(config: PipelineConfig) -> str:
@@ -267,7 +235,7 @@ def reach(config: PipelineConfig) -> str:
         MlflowException: it does not answer.
     """
     uri = tracking_uri(config)
-    client = _client(uri)
+    client = mlflow_client(uri)
     import mlflow
 
     client.search_experiments(max_results=1)
@@ -277,12 +245,12 @@ def reach(config: PipelineConfig) -> str:
 def _opened(config: PipelineConfig, stage: Stage) -> StageRun:
     uri = tracking_uri(config)
     try:
-        client = _client(uri)
+        client = mlflow_client(uri)
         experiment = _experiment(client, config)
-        parent_id = _find_parent(client, experiment, config) or _new_parent(client, experiment, config)
-        _end_killed(client, experiment, parent_id, stage.name)
+        parent_id = find_parent(client, experiment, config) or new_parent(client, experiment, config)
+        end_killed(client, experiment, parent_id, stage.name)
         client.update_run(parent_id, status="RUNNING")
-        tags = {_PARENT_TAG: parent_id, STAGE_TAG: stage.name, **_origin_tags(config)}
+        tags = {PARENT_TAG: parent_id, STAGE_TAG: stage.name, **origin_tags(config)}
         run = client.create_run(experiment, run_name=stage.name, tags=tags)
         run_id: str = run.info.run_id
         _log_params(client, run_id, stage.model_dump(mode="json"))
@@ -293,7 +261,8 @@ def _opened(config: PipelineConfig, stage: Stage) -> StageRun:
     return StageRun(uri, parent_id, run_id)
 
 
-def _client(uri: str) -> Any:
+def mlflow_client(uri: str) -> Any:
+    """MLflow's client of an address, quiet, and without the patience that would hold a stage up."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -318,48 +287,9 @@ def _experiment(client: Any, config: PipelineConfig) -> str:
     return str(client.create_experiment(name, artifact_location=artifacts))
 
 
-def _origin_tags(config: PipelineConfig) -> dict[str, str]:
-    return {CONFIG_TAG: config.name, "git_revision": git_revision() or "unknown"}
-
-
-def _find_parent(client: Any, experiment: str, config: PipelineConfig) -> str | None:
-    wanted = f"tags.`{DIGEST_TAG}` = '{config.digest()}'"
-    found = client.search_runs([experiment], wanted, max_results=1, order_by=["attributes.start_time DESC"])
-    return str(found[0].info.run_id) if found else None
-
-
-def _new_parent(client: Any, experiment: str, config: PipelineConfig) -> str:
-    tags = {DIGEST_TAG: config.digest(), _NOTE_TAG: first_note(config), **_origin_tags(config)}
-    run = client.create_run(experiment, run_name=f"rebuild {config.name}", tags=tags)
-    client.log_text(run.info.run_id, config.to_yaml(), "config.yaml")
-    return str(run.info.run_id)
-
-
-def _end_killed(client: Any, experiment: str, parent_id: str, stage: str) -> None:
-    """Close runs of this stage that a killed process left open; the stage's lock says that none is alive."""
-    wanted = f"tags.`{_PARENT_TAG}` = '{parent_id}' and tags.`{STAGE_TAG}` = '{stage}'"
-    for run in client.search_runs([experiment], f"{wanted} and attributes.status = 'RUNNING'"):
-        client.set_terminated(run.info.run_id, "KILLED")
-
-
-def _describe(client: Any, parent_id: str | None, dataset: PublishedDataset) -> None:
-    manifest = dataset.manifest
-    note = client.get_run(parent_id).data.tags[_NOTE_TAG]
-    client.set_tag(parent_id, _NOTE_TAG, with_stage(note, manifest))
-    client.set_tag(parent_id, f"dataset.{manifest.stage}", manifest.dataset_key)
-
-
 def _log_params(client: Any, run_id: str, section: Mapping[str, Any]) -> None:
     from mlflow.entities import Param
 
-    params = [Param(name, str(value)[:_LONGEST_TEXT]) for name, value in _flat(section, "")]
+    params = [Param(name, str(value)[:_LONGEST_TEXT]) for name, value in flat(section, "")]
     for start in range(0, len(params), _PARAMS_PER_CALL):
         client.log_batch(run_id, params=params[start : start + _PARAMS_PER_CALL])
-
-
-def _flat(section: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, value in section.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

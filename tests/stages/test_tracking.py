@@ -13,10 +13,12 @@ from fake_stages import Letters, Total, make_config, write_texts
 
 from mimicmotion.errors import InputError
 from stages import tracking
-from stages.config import MlflowSettings, PipelineConfig, Settings
+from stages.config import MlflowSettings, PipelineConfig, Settings, tracking_uri
+from stages.mlflow_runs import DIGEST_TAG
+from stages.model_registry import download_model
 from stages.pipeline import Pipeline
 from stages.runner import run_stage
-from stages.tracking import DIGEST_TAG, MlflowReport, download_model, parent_run_id, stage_run, tracking_uri
+from stages.tracking import MlflowReport, parent_run_id, stage_run
 
 pytestmark = pytest.mark.timeout(900)  # creating the tables takes long on a busy machine
 
@@ -72,6 +74,24 @@ def test_a_stage_has_a_run_below_the_run_of_its_config(config: PipelineConfig) -
     assert {"images", "note.md", "notes", "config.yaml"} <= shown
     assert client.get_metric_history(total.run_id, "total")[0].step == 1
     assert Pipeline(config).dataset("total").manifest.run_id == total.run_id
+    ((read,),) = [client.get_run(total.run_id).inputs.dataset_inputs]
+    assert (read.dataset.name, read.dataset.digest) == ("letters", letters.dataset_key)
+    assert json.loads(read.dataset.profile)["kept"] == 2
+
+
+@pytest.mark.usefixtures("here")
+def test_a_stage_writes_a_section_on_the_page_of_the_whole_run(config: PipelineConfig) -> None:
+    letters = run_stage(config, "letters")
+    report = MlflowReport(tracking_uri(config), letters.run_id)
+    report.section("Scores", "good")
+    report.section("Model", "version 1")
+    report.section("Scores", "better")
+    total = run_stage(config, "total")
+    note = client_of(config).get_run(parent_run_id(config)).data.tags["mlflow.note.content"]
+    assert note.count("## ") == 2
+    assert "good" not in note
+    assert note.index(f"`{total.dataset_key}`") < note.index("## Model\n\nversion 1")
+    assert note.endswith("## Scores\n\nbetter")
 
 
 @pytest.mark.usefixtures("here")
@@ -134,13 +154,13 @@ def test_the_registry_keeps_versions_tags_and_aliases(config: PipelineConfig, tm
         second = registry.register("dancer", checkpoint, {"checkpoint_key": "two"}, "the second")
     assert (first, again, second) == ("1", "1", "2")
     assert registry.tags("dancer", "champion") == {"checkpoint_key": "one", "new": "tag"}
-    uri = tracking_uri(config)
+    client = client_of(config)
     for name in ("models:/dancer@champion", "models:/dancer/2"):
-        found = download_model(uri, name, tmp_path / name.replace("/", "-"))
+        found = download_model(client, name, tmp_path / name.replace("/", "-"))
         assert (found / "unet" / "weights").read_text() == "w"
     for name in ("models:/dancer@nobody", "models:/nobody/1", "models:/dancer/7"):
         with pytest.raises(InputError, match="has no such model"):
-            download_model(uri, name, tmp_path / "gone")
+            download_model(client, name, tmp_path / "gone")
 
 
 @pytest.mark.usefixtures("here")

@@ -1,0 +1,80 @@
+"""How stages lie in MLflow: one run for a workspace and config, a nested run for each stage.
+
+Every function works on an MLflow client that it is given; ``stages/tracking.py`` makes those.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from stages.config import PipelineConfig
+from stages.datasets import PublishedDataset
+from stages.provenance import git_revision
+from stages.run_notes import first_note, with_stage
+
+CONFIG_TAG = "mimicmotion.config"
+DIGEST_TAG = "mimicmotion.config_digest"
+STAGE_TAG = "mimicmotion.stage"
+NOTE_TAG = "mlflow.note.content"
+PARENT_TAG = "mlflow.parentRunId"
+
+
+def origin_tags(config: PipelineConfig) -> dict[str, str]:
+    """Tags that say which config and which revision a run belongs to."""
+    return {CONFIG_TAG: config.name, "git_revision": git_revision() or "unknown"}
+
+
+def find_parent(client: Any, experiment: str, config: PipelineConfig) -> str | None:
+    """Id of the run of a workspace and config, or None."""
+    wanted = f"tags.`{DIGEST_TAG}` = '{config.digest()}'"
+    found = client.search_runs([experiment], wanted, max_results=1, order_by=["attributes.start_time DESC"])
+    return str(found[0].info.run_id) if found else None
+
+
+def new_parent(client: Any, experiment: str, config: PipelineConfig) -> str:
+    """Make the run of a workspace and config; returns its id."""
+    tags = {DIGEST_TAG: config.digest(), NOTE_TAG: first_note(config), **origin_tags(config)}
+    run = client.create_run(experiment, run_name=f"rebuild {config.name}", tags=tags)
+    client.log_text(run.info.run_id, config.to_yaml(), "config.yaml")
+    return str(run.info.run_id)
+
+
+def end_killed(client: Any, experiment: str, parent_id: str, stage: str) -> None:
+    """Close runs of this stage that a killed process left open; the stage's lock says that none is alive."""
+    wanted = f"tags.`{PARENT_TAG}` = '{parent_id}' and tags.`{STAGE_TAG}` = '{stage}'"
+    for run in client.search_runs([experiment], f"{wanted} and attributes.status = 'RUNNING'"):
+        client.set_terminated(run.info.run_id, "KILLED")
+
+
+def describe(client: Any, parent_id: str | None, dataset: PublishedDataset) -> None:
+    """Write a stage's dataset into the description of its parent run."""
+    manifest = dataset.manifest
+    note = client.get_run(parent_id).data.tags[NOTE_TAG]
+    client.set_tag(parent_id, NOTE_TAG, with_stage(note, manifest))
+    client.set_tag(parent_id, f"dataset.{manifest.stage}", manifest.dataset_key)
+
+
+def dataset_facts(dataset: PublishedDataset) -> dict[str, str]:
+    """What MLflow keeps of a dataset that a stage reads: key, place and counts."""
+    manifest = dataset.manifest
+    counts = {
+        "kept": manifest.counts.kept,
+        "rejected": manifest.counts.rejected,
+        "rows": manifest.counts.rows,
+    }
+    source = {"stage": manifest.stage, "recipe": manifest.recipe_key, "run": manifest.run_id}
+    return {
+        "digest": manifest.dataset_key,
+        "source_type": "mimicmotion",
+        "source": json.dumps(source),
+        "profile": json.dumps(counts),
+    }
+
+
+def flat(section: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Fields of nested sections with dotted names."""
+    for name, value in section.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

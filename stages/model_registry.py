@@ -1,0 +1,89 @@
+"""MLflow's registry of models: versions with tags and aliases, and their files.
+
+Where there is no registry, a stage that needs one stops; only pictures and numbers may fail silently.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mimicmotion.errors import InputError
+from stages.config import redacted
+
+
+class MlflowRegistry:
+    """Models in MLflow's registry.
+
+    Args:
+        client: MLflow's client.
+        run_id: run that holds the files of new versions.
+    """
+
+    def __init__(self, client: Any, run_id: str) -> None:
+        self._client = client
+        self._run_id = run_id
+
+    def register(self, name: str, folder: Path, tags: Mapping[str, str], description: str) -> str:
+        """Store a checkpoint folder as a new version of a model; returns the version.
+
+        Where a version has the same tag ``checkpoint_key``, that version is returned, with its tags renewed.
+        """
+        client = self._client
+        if not client.search_registered_models(f"name='{name}'"):
+            client.create_registered_model(name)
+        for version in client.search_model_versions(f"name='{name}'"):
+            if version.tags.get("checkpoint_key") == tags.get("checkpoint_key", ""):
+                for tag, value in tags.items():
+                    client.set_model_version_tag(name, version.version, tag, value)
+                return str(version.version)
+        client.log_artifacts(self._run_id, str(folder), "checkpoint")
+        made = client.create_model_version(
+            name,
+            source=f"runs:/{self._run_id}/checkpoint",
+            run_id=self._run_id,
+            tags=dict(tags),
+            description=description,
+        )
+        return str(made.version)
+
+    def tags(self, name: str, alias: str) -> Mapping[str, str] | None:
+        """Tags of the version an alias points to, or None where there is no such version."""
+        client = self._client
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return dict(client.get_model_version_by_alias(name, alias).tags)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            return None
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        """Let an alias point to a version."""
+        self._client.set_registered_model_alias(name, alias, version)
+
+
+def download_model(client: Any, model_uri: str, folder: Path) -> Path:
+    """The checkpoint folder of ``models:/name@alias`` or ``models:/name/version``, brought into a folder.
+
+    Raises:
+        InputError: there is no such model, alias or version.
+    """
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    name, separator, which = model_uri.removeprefix("models:/").partition("@")
+    if not separator:
+        name, _, which = name.rpartition("/")
+    try:
+        version = client.get_model_version_by_alias(name, which).version if separator else which
+        source = client.get_model_version_download_uri(name, str(version))
+        found = download_artifacts(
+            artifact_uri=source, dst_path=str(folder), tracking_uri=client.tracking_uri
+        )
+    except MlflowException as error:
+        raise InputError(
+            f"{model_uri}: MLflow at {redacted(client.tracking_uri)} has no such model ({error}). "
+            "Write models:/name@alias or models:/name/version; the page under Models lists them."
+        ) from error
+    return Path(found)

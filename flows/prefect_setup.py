@@ -9,8 +9,8 @@ from pathlib import Path
 from stages.config import PipelineConfig
 from stages.workspace import is_remote
 
-LOGGERS = ("flows", "mimicmotion", "stages")
-"""Our loggers, whose lines belong to the flow run."""
+LOGGERS = ("flows", "mimicmotion", "stages", "worker_lines")
+"""Our loggers, whose lines belong to the flow run; the last has what Ray's workers print."""
 
 _QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 
 from prefect import flow
 
-from flows.tasks import log_into_run, stage_task
+from flows.tasks import log_into_run, run_as_task
 from stages.config import PipelineConfig, load_config
 from stages.runner import StageResult, check_stages
 from stages.workspace import open_workspace
@@ -26,7 +26,7 @@ def rebuild(config: str, overrides: list[str] | None = None, force: bool = False
 
     def run(name: str) -> None:
         if name in settings.stages:
-            results.append(stage_task(name, config, overrides or [], force))
+            results.append(run_as_task(name, config, overrides or [], force))
 
     with _one_rebuild(settings):
         run("decode")

@@ -4,7 +4,7 @@ from typing import Literal
 
 from prefect import flow
 
-from flows.tasks import log_into_run, stage_task
+from flows.tasks import log_into_run, run_as_task
 from stages.runner import StageResult
 
 StageName = Literal["decode", "pose", "clips", "latents", "train", "animate", "evaluate", "register"]
@@ -23,4 +23,4 @@ def stage(
         force: work on everything again.
     """
     log_into_run()
-    return stage_task(name, config, overrides or [], force)
+    return run_as_task(name, config, overrides or [], force)

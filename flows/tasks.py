@@ -10,10 +10,11 @@ from prefect.tasks import Task
 
 from flows.prefect_setup import LOGGERS
 from mimicmotion.errors import MimicMotionError
-from stages.config import load_config
+from stages.config import PipelineConfig, load_config
+from stages.pipeline import Pipeline
 from stages.runner import StageResult, run_stage
+from stages.tracking import run_page
 
-_RETRIES = 1
 _RETRY_DELAY_S = 10
 
 
@@ -23,17 +24,31 @@ def _is_machine_fault(work: "Task[Any, Any]", run: TaskRun, state: State[Any]) -
     return isinstance(failure, Exception) and not isinstance(failure, MimicMotionError)
 
 
-@task(
-    task_run_name="{name}",
-    retries=_RETRIES,
-    retry_delay_seconds=_RETRY_DELAY_S,
-    retry_condition_fn=_is_machine_fault,
-)
+def run_as_task(name: str, config: str, overrides: list[str], force: bool) -> StageResult:
+    """Bring one stage up to date as a task, with the retries and the time limit of its config.
+
+    Raises:
+        ConfigError: the config is wrong; lists every problem.
+        InputError: there is no such stage.
+    """
+    runtime = Pipeline(load_config(config, overrides)).stage(name).runtime
+    work = stage_task.with_options(retries=runtime.stage_retries, timeout_seconds=runtime.stage_timeout_s)
+    return work(name, config, overrides, force)
+
+
+@task(task_run_name="{name}", retry_delay_seconds=_RETRY_DELAY_S, retry_condition_fn=_is_machine_fault)
 def stage_task(name: str, config: str, overrides: list[str], force: bool) -> StageResult:
     """Bring the dataset of one stage up to date, and show it as a table artifact."""
-    result = run_stage(load_config(config, overrides), name, force)
+    settings = load_config(config, overrides)
+    result = run_stage(settings, name, force)
+    _show(settings, result)
+    return result
+
+
+def _show(settings: PipelineConfig, result: StageResult) -> None:
+    page = run_page(settings, result.run_id) if result.run_id else None
     create_table_artifact(
-        key=f"stage-{name}",
+        key=f"stage-{result.name}",
         table=[
             {
                 "stage": result.name,
@@ -43,12 +58,11 @@ def stage_task(name: str, config: str, overrides: list[str], force: bool) -> Sta
                 "processed": result.processed,
                 "seconds": round(result.seconds, 1),
                 "dataset": result.dataset_key,
-                "MLflow run": result.run_id or "",
+                "MLflow run": page or result.run_id or "",
             }
         ],
-        description=f"{name} of {config}",
+        description=f"{result.name} of {settings.name}" + (f": [its MLflow run]({page})" if page else ""),
     )
-    return result
 
 
 def log_into_run() -> None:

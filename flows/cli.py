@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from flows import (
+    ablation_command,
     animate_command,
     doctor_command,
     evaluate_command,
@@ -31,6 +32,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "rebuild": run_commands.rebuild,
     "stage": run_commands.stage,
     "status": run_commands.status,
+    "ablation": ablation_command.ablation,
     "animate": animate_command.animate,
     "evaluate": evaluate_command.evaluate,
     "ui": ui_command.ui,

@@ -28,7 +28,7 @@ def rebuild(config: str, overrides: list[str] | None = None, force: bool = False
         if name in settings.stages:
             results.append(run_as_task(name, config, overrides or [], force))
 
-    with _one_rebuild(settings):
+    with one_rebuild(settings):
         run("decode")
         run("pose")
         run("clips")
@@ -40,5 +40,6 @@ def rebuild(config: str, overrides: list[str] | None = None, force: bool = False
     return results
 
 
-def _one_rebuild(settings: PipelineConfig) -> AbstractContextManager[None]:
+def one_rebuild(settings: PipelineConfig) -> AbstractContextManager[None]:
+    """Hold the workspace, so that no other rebuild works in it."""
     return open_workspace(settings.workspace).lock("rebuild.lock", f"a rebuild of {settings.workspace}")

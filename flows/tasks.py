@@ -24,19 +24,32 @@ def _is_machine_fault(work: "Task[Any, Any]", run: TaskRun, state: State[Any]) -
     return isinstance(failure, Exception) and not isinstance(failure, MimicMotionError)
 
 
-def run_as_task(name: str, config: str, overrides: list[str], force: bool) -> StageResult:
+def run_as_task(
+    name: str, config: str, overrides: list[str], force: bool, label: str | None = None
+) -> StageResult:
     """Bring one stage up to date as a task, with the retries and the time limit of its config.
+
+    Args:
+        name: which stage.
+        config: name or path of a config.
+        overrides: changed fields.
+        force: work on everything again.
+        label: what the task is called; else as the stage.
 
     Raises:
         ConfigError: the config is wrong; lists every problem.
         InputError: there is no such stage.
     """
     runtime = Pipeline(load_config(config, overrides)).stage(name).runtime
-    work = stage_task.with_options(retries=runtime.stage_retries, timeout_seconds=runtime.stage_timeout_s)
+    work = stage_task.with_options(
+        task_run_name=label or name,
+        retries=runtime.stage_retries,
+        timeout_seconds=runtime.stage_timeout_s,
+    )
     return work(name, config, overrides, force)
 
 
-@task(task_run_name="{name}", retry_delay_seconds=_RETRY_DELAY_S, retry_condition_fn=_is_machine_fault)
+@task(retry_delay_seconds=_RETRY_DELAY_S, retry_condition_fn=_is_machine_fault)
 def stage_task(name: str, config: str, overrides: list[str], force: bool) -> StageResult:
     """Bring the dataset of one stage up to date, and show it as a table artifact."""
     settings = load_config(config, overrides)

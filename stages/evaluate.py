@@ -54,6 +54,8 @@ SCORES_SCHEMA = pa.schema(
 """
 
 MODEL = "model"
+FLOORS = ("copy_reference", "vae_round_trip", "truth_one_frame_late")
+"""Methods that need no model, in every table: what it must beat, and what it cannot beat."""
 PICTURE_FILE = "best_and_worst.png"
 _NUM_PICTURED = 5
 _BACKBONE_FIELDS = ("fvd", "fid_vid", "fvd_small")

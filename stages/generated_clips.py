@@ -28,6 +28,7 @@ class GeneratedClip:
         video_frames: number of frames of the video.
         video_size: (width, height) of the video.
         size: (width, height) of the generated frames.
+        fps: frames per second of the generated video.
         frames: true frame of each generated one.
         reference_frame: frame of the video that the model was shown.
     """
@@ -40,6 +41,7 @@ class GeneratedClip:
     video_frames: int
     video_size: tuple[int, int]
     size: tuple[int, int]
+    fps: float
     frames: tuple[int, ...]
     reference_frame: int
 
@@ -72,6 +74,7 @@ def generated_clips(inputs: Mapping[str, Dataset]) -> Iterator[GeneratedClip]:
             video_frames=video["num_frames"],
             video_size=(video["width_px"], video["height_px"]),
             size=(row["width_px"], row["height_px"]),
+            fps=row["fps"],
             frames=tuple(row["frames"]),
             reference_frame=row["reference_frame"],
         )

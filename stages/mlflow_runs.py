@@ -15,6 +15,7 @@ from stages.run_notes import first_note, with_stage
 CONFIG_TAG = "mimicmotion.config"
 DIGEST_TAG = "mimicmotion.config_digest"
 STAGE_TAG = "mimicmotion.stage"
+KEY_TAG = "mimicmotion.key"
 NOTE_TAG = "mlflow.note.content"
 PARENT_TAG = "mlflow.parentRunId"
 
@@ -37,6 +38,29 @@ def new_parent(client: Any, experiment: str, config: PipelineConfig) -> str:
     run = client.create_run(experiment, run_name=f"rebuild {config.name}", tags=tags)
     client.log_text(run.info.run_id, config.to_yaml(), "config.yaml")
     return str(run.info.run_id)
+
+
+def named_run(
+    client: Any,
+    experiment: str,
+    config: PipelineConfig,
+    key: str,
+    name: str,
+    note: str,
+    parent_id: str | None,
+) -> str:
+    """Id of the finished run with this key, made if need be; name and description are renewed."""
+    found = client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
+    parent = {} if parent_id is None else {PARENT_TAG: parent_id}
+    tags = {KEY_TAG: key, NOTE_TAG: note, **parent, **origin_tags(config)}
+    if not found:
+        run_id = str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
+        client.set_terminated(run_id, "FINISHED")
+        return run_id
+    run_id = str(found[0].info.run_id)
+    for tag, value in tags.items():
+        client.set_tag(run_id, tag, value)
+    return run_id
 
 
 def end_killed(client: Any, experiment: str, parent_id: str, stage: str) -> None:

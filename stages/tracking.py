@@ -18,6 +18,7 @@ from stages.config import PipelineConfig, redacted, tracking_uri
 from stages.contract import Registry, Report, Stage
 from stages.datasets import PublishedDataset
 from stages.mlflow_runs import (
+    CONFIG_TAG,
     NOTE_TAG,
     PARENT_TAG,
     STAGE_TAG,
@@ -26,6 +27,7 @@ from stages.mlflow_runs import (
     end_killed,
     find_parent,
     flat,
+    named_run,
     new_parent,
     origin_tags,
 )
@@ -52,6 +54,11 @@ class MlflowReport:
         self._uri = uri
         self._run_id = run_id
         self._silent_until_s = 0.0
+
+    @property
+    def run_id(self) -> str | None:
+        """Id of the run; None where nothing is shown."""
+        return self._run_id
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log numbers under their names, in one call."""
@@ -213,6 +220,42 @@ def parent_run_id(config: PipelineConfig) -> str | None:
     except Exception as error:
         log.warning("MLflow cannot be reached: %s", error)
         return None
+
+
+def named_report(
+    config: PipelineConfig, key: str, name: str, note: str, parent_id: str | None = None
+) -> MlflowReport:
+    """A run that shows what several runs came to, found again by its key.
+
+    Args:
+        config: says where MLflow is.
+        key: names the run for good; the same key renews what is shown.
+        name: what people call it.
+        note: its description in Markdown.
+        parent_id: run that it is nested in.
+    """
+    uri = tracking_uri(config)
+    try:
+        client = mlflow_client(uri)
+        run_id = named_run(client, _experiment(client, config), config, key, name, note, parent_id)
+    except Exception as error:
+        log.warning("%s is not shown in MLflow at %s: %s", name, redacted(uri), error)
+        return MlflowReport(uri, None)
+    return MlflowReport(uri, run_id)
+
+
+def place_below(config: PipelineConfig, parent_id: str | None, name: str) -> None:
+    """Nest the run of a config in another and rename it; one that another config began stays where it is."""
+    run_id = None if parent_id is None else parent_run_id(config)
+    if run_id is None:
+        return
+    try:
+        client = mlflow_client(tracking_uri(config))
+        if client.get_run(run_id).data.tags.get(CONFIG_TAG) == config.name:
+            client.set_tag(run_id, PARENT_TAG, parent_id)
+            client.update_run(run_id, name=name)
+    except Exception as error:
+        log.warning("MLflow did not take the place of %s: %s", name, error)
 
 
 def run_page(config: PipelineConfig, run_id: str) -> str | None:

@@ -1,13 +1,12 @@
 """Pictures of an ablation: a chart of every metric by arm, and what the arms made side by side."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
-from mimicmotion.animation.preview import grid, labelled_row
+from mimicmotion.animation.preview import labelled_row
 from mimicmotion.metrics.comparison import Compared
 from mimicmotion.metrics.scores import METRICS
 
@@ -60,16 +59,11 @@ def _panel(axes: Any, metric: str, rows: Sequence[Compared], floors: Sequence[st
     axes.set_xticks(places, [row.arm for row in arms], rotation=20, ha="right", fontsize=8)
 
 
-def middle_frames(videos: Mapping[str, Mapping[str, Path]]) -> UInt8[np.ndarray, "h w 3"]:
-    """A row for each clip with the middle frame of every video in it.
+def panel_frames(videos: Mapping[str, np.ndarray]) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """Frame by frame, videos of one clip side by side under their labels.
 
     Args:
-        videos: clip -> label -> file; all videos of a clip have one number and size of frames.
+        videos: label -> uint8 (n, h, w, 3), all of one shape.
     """
-    from mimicmotion.video.files import iter_frames
-
-    rows = []
-    for files in videos.values():
-        frames = {label: list(iter_frames(path)) for label, path in files.items()}
-        rows.append(labelled_row({label: found[len(found) // 2] for label, found in frames.items()}))
-    return grid(rows)
+    for frames in zip(*videos.values(), strict=True):
+        yield labelled_row(dict(zip(videos, frames, strict=True)))

@@ -1,23 +1,21 @@
 """The command ``animate``: a reference picture and a driving video in, an MP4 out.
 
 ``mimicmotion animate --image ref.jpg --video dance.mp4 --out out.mp4 --config demo``
+``mimicmotion animate --pairs pairs.csv --out results --config demo``
 
 ``flows/cli.py`` mounts the function ``animate``. What is not given comes from the config, then from the
 checkpoint, then from the release.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from flows.animator import Animator, Precision, Sources, Work, run_pairs
 from mimicmotion.errors import InputError
 from stages.config import PipelineConfig, load_config
 from stages.contract import WHOLE
@@ -25,7 +23,6 @@ from stages.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
-    from mimicmotion.animation.driving import PoseModels
     from mimicmotion.animation.request import AnimationRequest
     from mimicmotion.diffusion.sampler import SamplerSettings
     from mimicmotion.guidance.drawing import GuidanceStyle
@@ -34,15 +31,18 @@ if TYPE_CHECKING:
 Align = Literal["none", "release", "robust", "limbs"]
 Fusion = Literal["progressive", "release", "uniform", "none"]
 Device = Literal["auto", "cuda", "cpu"]
-Precision = Literal["float32", "bfloat16", "float16"]
 
 
 def _option(text: str, *names: str, **more: Any) -> Any:
     return typer.Option(*names, help=text, **more)
 
 
-_Image = Annotated[Path, _option("Reference picture: any size, orientation and mode.")]
-_Out = Annotated[Path, _option("The MP4 to write.")]
+_Image = Annotated[Path | None, _option("Reference picture: any size, orientation and mode.")]
+_Out = Annotated[Path, _option("The MP4 to write; a folder with --pairs.")]
+_Pairs = Annotated[
+    Path | None,
+    _option("CSV with columns image, video, poses, reference_poses, name, person, seed: one video per row."),
+]
 _Video = Annotated[Path | None, _option("Driving video; its sound is kept.")]
 _Poses = Annotated[
     Path | None, _option("Stored poses: a table of the pose stage, or an import file with --video.")
@@ -61,6 +61,7 @@ _Fps = Annotated[
     float | None, _option("Frames per second of the result, by time; else the video's, at most 15.")
 ]
 _Steps = Annotated[int | None, _option("Denoising steps.", min=1)]
+_Fast = Annotated[bool, _option("About a quarter of the work for nearly the same result.", "--fast")]
 _Guidance = Annotated[float | None, _option("Guidance scale; at most 1 means a single pass.", min=0)]
 _Seed = Annotated[int, _option("Seed of all randomness.", min=0)]
 _Tile = Annotated[int | None, _option("Slots of a tile, the reference included.", min=2)]
@@ -79,42 +80,10 @@ _Precision = Annotated[Precision | None, _option("Number type; else float16 on a
 _Offload = Annotated[bool, _option("Keep only the module at work on the GPU, for small ones.", "--offload")]
 
 
-@dataclass(frozen=True)
-class Sources:
-    """Where weights lie, and sampling fields of the config's animate section.
-
-    Attributes:
-        checkpoint: folder or released file.
-        base: SVD's folder, where needed.
-        detector, wholebody: ONNX files; None where none are known.
-        sampling: field -> value.
-    """
-
-    checkpoint: Path
-    base: Path | None
-    detector: Path | None
-    wholebody: Path | None
-    sampling: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Work:
-    """Where and how to work.
-
-    Attributes:
-        cuda: on the GPU.
-        precision: number type; None for the device's own.
-        offload: keep only the module at work on the GPU.
-    """
-
-    cuda: bool
-    precision: Precision | None
-    offload: bool
-
-
 def animate(
-    image: _Image,
     out: _Out,
+    image: _Image = None,
+    pairs: _Pairs = None,
     video: _Video = None,
     poses: _Poses = None,
     reference_poses: _ReferencePoses = None,
@@ -127,6 +96,7 @@ def animate(
     resolution: _Resolution = None,
     fps: _Fps = None,
     steps: _Steps = None,
+    fast: _Fast = False,
     guidance: _Guidance = None,
     seed: _Seed = 0,
     tile: _Tile = None,
@@ -144,61 +114,59 @@ def animate(
 ) -> None:
     """Let the person of a picture dance as the one in a video does."""
     from mimicmotion.animation.checkpoint import read_checkpoint_facts
-    from mimicmotion.animation.request import AnimationRequest
 
-    request = AnimationRequest(
-        image=image,
-        out=out,
-        video=video,
-        poses=poses,
-        reference_poses=reference_poses,
-        person=person,
-        size=_parsed_size(size),
-        short_side_px=resolution,
-        fps=fps,
-        alignment=align,
-        seed=seed,
-        keep_audio=audio,
-    )
-    request.check()
+    files = {"image": image, "video": video, "poses": poses, "reference_poses": reference_poses}
+    wishes = {
+        "person": person,
+        "seed": seed,
+        "size": _parsed_size(size),
+        "short_side_px": resolution,
+        "fps": fps,
+        "alignment": align,
+        "keep_audio": audio,
+    }
+    if pairs is None:
+        requests = [_single_request(out, {**files, **wishes})]
+    else:
+        requests = _requests_of_pairs(pairs, out, files, wishes)
     given = {"num_steps": steps, "guidance": guidance, "tile": tile, "overlap": overlap, "fusion": fusion}
     work = Work(_wants_cuda(device), precision, offload)
     with TemporaryDirectory() as folder:
         sources = find_sources(config, checkpoint, base, detector, wholebody, Path(folder))
         facts = read_checkpoint_facts(sources.checkpoint)
         settings = sampler_settings(given, sources.sampling, facts, pose_strength)
-        _run(request, sources, facts, shown_style(facts.style, hide or [], confidence), settings, work)
+        animator = Animator(
+            sources,
+            facts,
+            shown_style(facts.style, hide or [], confidence),
+            settings.fast() if fast else settings,
+            work,
+        )
+        if pairs is None:
+            animator.run(requests[0])
+        else:
+            run_pairs(animator, requests)
 
 
-def _run(
-    request: "AnimationRequest",
-    sources: Sources,
-    facts: "CheckpointFacts",
-    style: "GuidanceStyle",
-    settings: "SamplerSettings",
-    work: Work,
-) -> None:
-    """Find poses, show them, then sample; says on the console what it does."""
-    from mimicmotion.animation.preview import write_picture
-    from mimicmotion.animation.request import perform, prepare
+def _single_request(out: Path, fields: dict[str, Any]) -> "AnimationRequest":
+    from mimicmotion.animation.request import AnimationRequest
 
-    console = Console()
-    with console.status("finding poses"):
-        prepared = prepare(request, facts, style, _pose_models(sources, work.cuda))
-    preview = request.out.with_name(f"{request.out.stem}.poses.png")
-    write_picture(preview, prepared.preview)
-    driving, (height, width) = prepared.driving, prepared.performance.size
-    console.print(f"aligned poses over the reference: {preview}")
-    console.print(
-        f"{len(driving.track)} frames of {width}x{height} at {driving.fps:g} per second by time "
-        f"(driving video: {driving.source_fps:g}), {settings.num_steps} steps, "
-        f"guidance {settings.guidance_max:g}"
-    )
-    with console.status("loading weights"):
-        pipeline = _load(sources, work)
-    with _progress_bar(console) as progress:
-        perform(request, prepared, pipeline, settings, progress)
-    console.print(f"[bold]{request.out}[/bold]")
+    if fields["image"] is None:
+        raise InputError("no reference picture is given: name one with --image, or many with --pairs")
+    request = AnimationRequest(out=out, **fields)
+    request.check()
+    return request
+
+
+def _requests_of_pairs(
+    pairs: Path, out: Path, files: dict[str, Path | None], wishes: dict[str, Any]
+) -> "list[AnimationRequest]":
+    from mimicmotion.animation.pairs import read_pairs
+
+    given = [f"--{name.replace('_', '-')}" for name, path in files.items() if path is not None]
+    if given:
+        raise InputError(f"{given[0]} is given beside --pairs, whose rows name the files; give one of them")
+    return read_pairs(pairs, out, wishes)
 
 
 def find_sources(
@@ -312,35 +280,3 @@ def _wants_cuda(device: Device) -> bool:
     if device == "cuda" and not has_cuda():
         raise InputError("--device cuda: torch finds no GPU here; see `mimicmotion doctor`, or use cpu")
     return device != "cpu" and has_cuda()
-
-
-def _pose_models(sources: Sources, cuda: bool) -> "PoseModels | None":
-    from mimicmotion.animation.driving import PoseModels
-
-    if sources.detector is None or sources.wholebody is None:
-        return None
-    return PoseModels.open(sources.detector, sources.wholebody, cuda=cuda)
-
-
-def _load(sources: Sources, work: Work) -> Any:
-    from mimicmotion.animation.generate import device_and_dtype
-    from mimicmotion.model.weights import load_pipeline
-
-    device, dtype = device_and_dtype(work.cuda, work.precision or ("float16" if work.cuda else "float32"))
-    pipeline = load_pipeline(sources.checkpoint, sources.base, dtype=dtype)
-    if work.offload:
-        pipeline.offload_modules(device)
-        return pipeline
-    return pipeline.to(device)
-
-
-@contextmanager
-def _progress_bar(console: Console) -> Iterator[Any]:
-    columns = (TextColumn("tiles"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("sampling", total=None)
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield progress

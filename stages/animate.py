@@ -90,6 +90,11 @@ class Animate(ItemStage):
         "karras", description="Noise levels: Karras as released, or SVD's Align-Your-Steps table."
     )
     sigma_max: float = Field(700.0, gt=0.002, description="First noise level of the Karras schedule.")
+    fast: bool = Field(
+        False,
+        description="About a quarter of the work for nearly the same result: a third of the steps, on the "
+        "Align-Your-Steps table, guided only in the middle.",
+    )
     guidance: float = Field(2.0, ge=0, description="Guidance scale; at most 1 means a single pass.")
     tile: int | None = Field(
         None, ge=2, description="Slots of a tile, the reference included; null takes the training clip's."
@@ -202,7 +207,7 @@ class Animate(ItemStage):
     def _settings(self, facts: "CheckpointFacts") -> "SamplerSettings":
         from mimicmotion.diffusion.sampler import SamplerSettings
 
-        return SamplerSettings(
+        settings = SamplerSettings(
             num_steps=self.num_steps,
             schedule=self.schedule,
             sigma_max=self.sigma_max,
@@ -216,6 +221,7 @@ class Animate(ItemStage):
             motion_bucket_id=facts.motion_bucket,
             tile_batch_size=self.runtime.tile_batch_size,
         )
+        return settings.fast() if self.fast else settings
 
 
 def _performance(

@@ -7,13 +7,12 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mimicmotion.errors import InputError, RejectedItem
 from mimicmotion.pose.alignment import AlignmentMode, align
 from mimicmotion.pose.detector import PersonDetector
 from mimicmotion.pose.estimation import estimate_image, estimate_video
-from mimicmotion.pose.importing import VideoShape, import_poses
+from mimicmotion.pose.importing import VideoShape, import_poses, read_parquet
 from mimicmotion.pose.layout import BODY
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.simcc import WholeBodyModel
@@ -133,7 +132,7 @@ def driving_from_poses(
     """
     if not poses.exists():
         raise InputError(f"no poses at {poses}")
-    table = pq.read_table(poses) if poses.suffix == ".parquet" else None
+    table = read_parquet(poses) if poses.suffix == ".parquet" else None
     if table is not None and table.schema.equals(POSES_SCHEMA):
         return _from_table(table, poses, fps, person)
     if video is None:

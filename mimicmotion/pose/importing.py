@@ -133,11 +133,20 @@ class _Rows:
     confidences: np.ndarray
 
 
-def _read_parquet(path: Path) -> _Rows:
+def read_parquet(path: Path) -> pa.Table:
+    """Read a user's Parquet file.
+
+    Raises:
+        InputError: it is none, or it is damaged.
+    """
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} is no Parquet file that can be read: {error}") from error
+
+
+def _read_parquet(path: Path) -> _Rows:
+    table = read_parquet(path)
     missing = [name for name in _COLUMNS if name not in table.column_names]
     if missing:
         raise InputError(f"{path} lacks the columns {missing}; it has {table.column_names}")

@@ -1,6 +1,7 @@
 """The command: defaults from config and checkpoint, clear refusals, and one run with fake networks."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from flows import animate_command
+from flows import animator
 from flows.animate_command import animate, find_sources, sampler_settings, shown_style
 from mimicmotion.animation.checkpoint import CheckpointFacts
 from mimicmotion.animation.driving import PoseModels
@@ -115,7 +116,9 @@ class FakePipeline:
         yield from [self.image] * (len(latents) - 1)
 
 
-def test_a_run_writes_the_video_and_the_preview(tmp_path, monkeypatch):
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """A reference picture, stored poses, a checkpoint's facts, and fake networks."""
     Image.new("RGB", (64, 96), (90, 20, 20)).save(tmp_path / "ref.png")
     info = PosesInfo(video_id="v", width_px=32, height_px=48, fps=12, num_frames=6, models={})
     keypoints = np.random.default_rng(1).uniform(4, 28, (133, 2)).astype(np.float32)
@@ -126,12 +129,17 @@ def test_a_run_writes_the_video_and_the_preview(tmp_path, monkeypatch):
     training = {"sizes_px": [[32, 48]], "num_frames": 5, "fps": 12, "motion_bucket": 127}
     (checkpoint / "training.json").write_text(json.dumps(training))
     pipeline = FakePipeline()
-    monkeypatch.setattr(animate_command, "_load", lambda sources, work: pipeline)
+    monkeypatch.setattr(animator, "_load", lambda sources, work: pipeline)
     models = PoseModels(FakeDetector(), FakeWholeBody())
-    monkeypatch.setattr(animate_command, "_pose_models", lambda sources, cuda: models)
+    monkeypatch.setattr(animator, "_pose_models", lambda sources, cuda: models)
+    return tmp_path, pipeline
+
+
+def test_a_run_writes_the_video_and_the_preview(world):
+    tmp_path, pipeline = world
     result = run(
         *("--image", tmp_path / "ref.png", "--poses", tmp_path / "poses.parquet"),
-        *("--checkpoint", checkpoint, "--out", tmp_path / "out.mp4", "--align", "none"),
+        *("--checkpoint", tmp_path / "checkpoint", "--out", tmp_path / "out.mp4", "--align", "none"),
         *("--steps", 2, "--guidance", 1.5, "--pose-strength", 0.7, "--hide", "face", "--device", "cpu"),
     )
     assert result.exception is None, result.output
@@ -141,3 +149,61 @@ def test_a_run_writes_the_video_and_the_preview(tmp_path, monkeypatch):
     settings = pipeline.settings
     assert (settings.num_steps, settings.guidance_max, settings.tile) == (2, 1.5, 5)
     assert settings.pose_strength == 0.7
+
+
+def test_the_fast_preset_takes_fewer_steps(world):
+    tmp_path, pipeline = world
+    result = run(
+        *("--image", tmp_path / "ref.png", "--poses", tmp_path / "poses.parquet"),
+        *("--checkpoint", tmp_path / "checkpoint", "--out", tmp_path / "out.mp4", "--align", "none"),
+        *("--fast", "--device", "cpu"),
+    )
+    assert result.exception is None, result.output
+    assert (pipeline.settings.num_steps, pipeline.settings.schedule) == (8, "align_your_steps")
+
+
+def test_pairs_are_answered_in_one_run(world):
+    tmp_path, pipeline = world
+    (tmp_path / "other.parquet").write_bytes(b"no table")
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text(
+        "image,poses,name,seed\nref.png,poses.parquet,007,3\nref.png,other.parquet,,\nref.png,poses.parquet,,\n"
+    )
+    asked = (
+        *("--pairs", pairs, "--checkpoint", tmp_path / "checkpoint", "--out", tmp_path / "results"),
+        *("--align", "none", "--device", "cpu"),
+    )
+    result = run(*asked)
+    assert isinstance(result.exception, InputError)
+    assert str(result.exception).startswith("1 of 3 pairs could not be animated:\nref_other: ")
+    assert {path.name for path in (tmp_path / "results").glob("*.mp4")} == {"007.mp4", "ref_poses.mp4"}
+    (tmp_path / "other.parquet").write_bytes((tmp_path / "poses.parquet").read_bytes())
+    pipeline.settings = None
+    again = run(*asked)
+    assert again.exception is None, again.output
+    assert " ".join(again.output.split()).count("is there already") == 2
+    assert len(list(iter_frames(tmp_path / "results" / "ref_other.mp4"))) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("picture,poses\nref.png,poses.parquet\n", "image is needed"),
+        ("image,poses\n", "names no pair"),
+        ("image,poses\nref.png,gone.parquet\n", "line 2: poses .*gone.parquet is not there"),
+        (
+            "image,poses\nref.png,poses.parquet\nref.png,poses.parquet\n",
+            "line 3: .*the result of another row",
+        ),
+        ("image,poses,name\nref.png,poses.parquet,../x\n", "not a plain file name"),
+        ("image,poses,seed\nref.png,poses.parquet,-1\n", "seed is -1"),
+        ("image,poses\nref.png,\n", "line 2: nothing drives"),
+    ],
+)
+def test_a_wrong_list_of_pairs_is_refused_as_a_whole(world, text, message):
+    tmp_path, _ = world
+    (tmp_path / "pairs.csv").write_text(text)
+    result = run("--pairs", tmp_path / "pairs.csv", "--out", tmp_path / "results")
+    assert isinstance(result.exception, InputError)
+    assert re.search(message, str(result.exception))
+    assert not list(tmp_path.glob("results/*"))

@@ -1,0 +1,92 @@
+"""A CSV of pairs: which picture is to dance as whom, one row per result."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import csv
+
+from mimicmotion.animation.request import AnimationRequest
+from mimicmotion.errors import InputError
+
+FILES = ("image", "video", "poses", "reference_poses")
+NUMBERS = ("person", "seed")
+COLUMNS = (*FILES, "name", *NUMBERS)
+
+
+def read_pairs(path: Path, out: Path, wishes: Mapping[str, Any]) -> list[AnimationRequest]:
+    """Read and check all rows before any of them is worked on.
+
+    Args:
+        path: CSV with a column ``image``, one of ``video`` and ``poses``, and any of ``COLUMNS``. Paths are
+            relative to the CSV's folder; ``name`` is the result's file name without ending, else
+            ``IMAGE_VIDEO``; an empty cell counts as not given.
+        out: folder of the results; made where it is not there.
+        wishes: fields of ``AnimationRequest`` that hold where the row has none of its own.
+
+    Raises:
+        InputError: the list cannot be read, names unknown columns, or rows are wrong; names all of them.
+    """
+    rows = _rows(path)
+    if out.suffix or (out.exists() and not out.is_dir()):
+        raise InputError(f"--out {out} must be a folder for the results of {path}")
+    out.mkdir(parents=True, exist_ok=True)
+    requests: list[AnimationRequest] = []
+    wrong: list[str] = []
+    for line, row in enumerate(rows, start=2):
+        try:
+            request = _request(row, path.parent, out, wishes)
+            if request.out in {other.out for other in requests}:
+                raise InputError(
+                    f"{request.out.name} is the result of another row too; give names of their own"
+                )
+            requests.append(request)
+        except InputError as error:
+            wrong.append(f"line {line}: {error}")
+    if wrong:
+        raise InputError(f"{path} cannot be used:\n" + "\n".join(wrong))
+    return requests
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    # A name such as 007 stays text.
+    text = csv.ConvertOptions(column_types=dict.fromkeys(COLUMNS, pa.string()))
+    try:
+        table = csv.read_csv(path, convert_options=text)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path} cannot be read as a CSV of pairs: {error}") from error
+    unknown = [name for name in table.column_names if name not in COLUMNS]
+    if unknown or "image" not in table.column_names:
+        raise InputError(
+            f"{path} has columns {', '.join(table.column_names)}; "
+            f"image is needed, allowed are {', '.join(COLUMNS)}"
+        )
+    if not len(table):
+        raise InputError(
+            f"{path} names no pair; write one row per result under {','.join(table.column_names)}"
+        )
+    return [{name: (value or "").strip() for name, value in row.items()} for row in table.to_pylist()]
+
+
+def _request(row: dict[str, str], folder: Path, out: Path, wishes: Mapping[str, Any]) -> AnimationRequest:
+    files = {name: folder / row[name] for name in FILES if row.get(name)}
+    missing = [f"{name} {file}" for name, file in files.items() if not file.exists()]
+    if missing:
+        raise InputError(f"{', '.join(missing)} is not there")
+    if "image" not in files:
+        raise InputError("no image is named")
+    driving = files.get("video") or files.get("poses")
+    name = row.get("name") or f"{files['image'].stem}_{driving.stem if driving else ''}"
+    if Path(name).name != name or name.startswith("."):
+        raise InputError(f"the name {name} is not a plain file name")
+    numbers: dict[str, int] = {}
+    for column in NUMBERS:
+        if row.get(column):
+            if not row[column].isdecimal():
+                raise InputError(f"{column} is {row[column]}; it must be a whole number from 0")
+            numbers[column] = int(row[column])
+    fields: dict[str, Any] = {**wishes, **files, **numbers}
+    request = AnimationRequest(out=out / f"{name}.mp4", **fields)
+    request.check()
+    return request

@@ -188,9 +188,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--peak-lr", type=float, default=1.2e-3)
     parser.add_argument("--start", type=Path, help="begin with the network of this folder")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="another with --start, for other clips"
-    )
+    parser.add_argument("--seed", type=int, default=0, help="another with --start, for other clips")
     options = parser.parse_args()
     torch.manual_seed(0)
     network = read_network(options.start) if options.start else build_network()

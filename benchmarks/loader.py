@@ -94,6 +94,7 @@ def main() -> None:
         dropout=0.1,
         hand_weight=10.0,
         hand_threshold=0.3,
+        face_weight=1.0,
         seed=0,
     )
     with tempfile.TemporaryDirectory() as name:

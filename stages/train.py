@@ -104,6 +104,9 @@ class Train(WholeStage):
     learning_rate: float = Field(1e-5, gt=0, description="Learning rate after the warm-up.")
     warmup_steps: int = Field(500, ge=0, description="Optimiser steps of linear warm-up.")
     weight_decay: float = Field(1e-2, ge=0, description="Weight decay of AdamW.")
+    optimiser: Literal["adamw", "adamw_8bit"] = Field(
+        "adamw", description="AdamW with moments in float32, or in eight bits (needs the package torchao)."
+    )
     clip_norm: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
     ema_decay: float = Field(0.9999, ge=0, lt=1, description="Decay of the moving average that is exported.")
     noise: Literal["svd", "cosine"] = Field("svd", description="Distribution of noise levels.")
@@ -116,6 +119,9 @@ class Train(WholeStage):
     hand_weight: float = Field(10.0, ge=1, description="Loss weight in the box of a reliable hand.")
     hand_threshold: float = Field(
         0.3, ge=0, description="A hand is reliable when all its 21 confidences exceed this."
+    )
+    face_weight: float = Field(
+        1.0, ge=1, description="Loss weight in the box of a face whose 68 confidences exceed hand_threshold."
     )
     guidance: Guidance = Guidance()
     fps: float = Field(7.0, gt=0, description="Frames per second that the network is told.")
@@ -220,6 +226,7 @@ class Train(WholeStage):
             dropout=self.dropout,
             hand_weight=self.hand_weight,
             hand_threshold=self.hand_threshold,
+            face_weight=self.face_weight,
             seed=self.seed,
         )
 
@@ -276,6 +283,7 @@ _PLANNED = (
     "learning_rate",
     "warmup_steps",
     "weight_decay",
+    "optimiser",
     "clip_norm",
     "ema_decay",
     "trained",

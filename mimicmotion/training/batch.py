@@ -25,6 +25,7 @@ class Batch:
     image_embeds: Float[Tensor, "b 1 d"] | None
     poses: UInt8[Tensor, "b f 3 height width"]
     hand_weights: Float[Tensor, "b f h w"]
+    face_weights: Float[Tensor, "b f h w"]
     sigma: Float[Tensor, " b"]
     dropped: Bool[Tensor, " b"]
     reference_noise: Float[Tensor, " b"]
@@ -56,6 +57,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         image_embeds=_stack([sample.image_embedding for sample in samples]),
         poses=torch.from_numpy(np.stack([sample.poses for sample in samples])),
         hand_weights=torch.from_numpy(np.stack([sample.hand_weights for sample in samples])),
+        face_weights=torch.from_numpy(np.stack([sample.face_weights for sample in samples])),
         sigma=torch.tensor([draw.sigma for draw in draws], dtype=torch.float32),
         dropped=torch.tensor([draw.dropped for draw in draws]),
         reference_noise=torch.tensor([draw.reference_noise for draw in draws], dtype=torch.float32),
@@ -112,6 +114,7 @@ def loss_inputs(
         "noise": _noise(batch, _ON_LATENTS, unscaled.shape[1:], device),
         "dropped": batch.dropped.to(device),
         "hand_weights": batch.hand_weights.to(device),
+        "face_weights": batch.face_weights.to(device),
     }
 
 

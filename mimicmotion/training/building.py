@@ -13,6 +13,7 @@ from mimicmotion.model.weights import load_pipeline
 from mimicmotion.training.batch import Encoders
 from mimicmotion.training.ema import MovingAverage
 from mimicmotion.training.network import PosedDenoiser
+from mimicmotion.training.optimiser import make_optimiser
 from mimicmotion.training.parts import choose_trained, recompute, replicate, shard
 from mimicmotion.training.plan import Plan
 from mimicmotion.training.world import World
@@ -69,9 +70,7 @@ def build(plan: Plan, world: World) -> Built:
         network=network,
         shared=shared,
         trained=trained,
-        optimiser=torch.optim.AdamW(
-            trained, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
-        ),
+        optimiser=make_optimiser(plan.optimiser, trained, plan.learning_rate, plan.weight_decay),
         average=MovingAverage(network, plan.ema_decay),
         vae=pipeline.vae,
         encoders=encoders_of(pipeline.vae, pipeline.image_encoder, pipeline.feature_extractor, world.device),

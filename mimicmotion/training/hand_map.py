@@ -1,9 +1,11 @@
-"""The hand map: which cells of the latent grid lie in the box of a reliable hand, and what they weigh."""
+"""The loss maps: which cells of the latent grid lie in the box of a reliable hand or face and weigh more."""
 
 import math
 
 import numpy as np
 from jaxtyping import Float, Float32
+
+from mimicmotion.pose.layout import FACE
 
 CELL_PX = 8
 """Pixels of the picture per cell of the latent grid, in each direction."""
@@ -40,6 +42,36 @@ def hand_weight_map(
         grid: height and width of the latent grid, in cells of ``CELL_PX`` pixels.
         weight: weight of a cell in a box; the paper uses 10.
     """
+    return _weight_map(boxes, grid, weight)
+
+
+def face_weight_map(
+    keypoints: Float[np.ndarray, "f 133 2"],
+    confidences: Float[np.ndarray, "f 133"],
+    threshold: float,
+    grid: tuple[int, int],
+    weight: float,
+) -> Float32[np.ndarray, "f h w"]:
+    """Return the loss weight of each cell of the latent grid: ``weight`` in the box of a reliable face.
+
+    The paper has no such part. A face is reliable by the rule of hands: all its 68 confidences exceed the
+    threshold, so a face that is turned away does not count.
+
+    Args:
+        keypoints: pixels of the training picture, COCO-WholeBody order.
+        confidences: of the same.
+        threshold: as for hands.
+        grid: see ``hand_weight_map``.
+        weight: of a cell in the box; 1 for none.
+    """
+    points, reliable = keypoints[:, FACE], confidences[:, FACE].min(axis=1) > threshold
+    boxes = np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1)
+    return _weight_map(np.where(reliable[:, None], boxes, np.nan)[:, None], grid, weight)
+
+
+def _weight_map(
+    boxes: Float[np.ndarray, "f boxes 4"], grid: tuple[int, int], weight: float
+) -> Float32[np.ndarray, "f h w"]:
     height, width = grid
     weights = np.ones((len(boxes), height, width), dtype=np.float32)
     for frame, hand in np.argwhere(np.isfinite(boxes).all(axis=-1)):

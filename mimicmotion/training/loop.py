@@ -23,9 +23,10 @@ from torch.distributed.tensor import DTensor
 from mimicmotion.errors import DataError, StageError
 from mimicmotion.training.batch import Batch, collate, loss_inputs
 from mimicmotion.training.building import autocast, build
-from mimicmotion.training.checkpoints import Checkpoints, set_optimiser_steps, training_tensors
+from mimicmotion.training.checkpoints import Checkpoints, training_tensors
 from mimicmotion.training.loss import denoising_loss
 from mimicmotion.training.measures import Measures, finite
+from mimicmotion.training.optimiser import set_learning_rate, set_moments
 from mimicmotion.training.order import Order, Place, share
 from mimicmotion.training.parts import learning_rate, set_sync
 from mimicmotion.training.pictures import comparison, sample_picture
@@ -104,6 +105,12 @@ class Training:
         Raises:
             StageError: the loss is not finite, or a clip cannot be read.
         """
+        try:
+            self._run()
+        finally:
+            self.checkpoints.close()
+
+    def _run(self) -> None:
         done = self._resume()
         if done == 0:
             self._look(0)
@@ -118,6 +125,7 @@ class Training:
                 if stopping or step % self.plan.checkpoint_every == 0:
                     self._save(step)
                 if stopping:
+                    self.checkpoints.wait()
                     logger.warning("asked to stop: the checkpoint of step %d is written", step)
                     return
         self._finish()
@@ -158,8 +166,7 @@ class Training:
         if not finite([*numbers, norm], self.world):
             raise self._not_finite(step, batches, numbers, norm)
         rate = learning_rate(step - 1, plan.learning_rate, plan.warmup_steps)
-        for group in built.optimiser.param_groups:
-            group["lr"] = rate
+        set_learning_rate(built.optimiser, rate)
         built.optimiser.step()
         built.optimiser.zero_grad()
         built.average.update(built.network)
@@ -180,6 +187,7 @@ class Training:
             )
 
     def _not_finite(self, step: int, batches: list[Batch], losses: list[Tensor], norm: Tensor) -> StageError:
+        self.checkpoints.wait()
         clips = sorted({clip for batch in batches for clip in batch.clip_ids})
         return StageError(
             f"training stopped at step {step}: the loss is {[float(loss) for loss in losses]} and the norm "
@@ -217,14 +225,15 @@ class Training:
 
     def _save(self, step: int) -> None:
         path = self.checkpoints.save(step, self._tensors(), self._promise())
-        logger.info("checkpoint %s", path)
+        logger.info("writing checkpoint %s", path)
 
     def _resume(self) -> int:
         """Load the newest checkpoint; returns the steps done."""
         newest = self.checkpoints.newest()
         if newest is None:
             return 0
-        facts = self.checkpoints.load(newest, self._tensors())
+        tensors = self._tensors()
+        facts = self.checkpoints.load(newest, tensors)
         for name, value in self._promise().items():
             if facts[name] != value:
                 raise DataError(
@@ -232,7 +241,7 @@ class Training:
                     f"{newest.parent} to begin anew"
                 )
         self.built.average.updates = facts["step"]
-        set_optimiser_steps(self.built.optimiser, facts["step"])
+        set_moments(self.built.network, self.built.optimiser, tensors, facts["step"])
         logger.info("going on from %s", newest)
         return int(facts["step"])
 
@@ -240,6 +249,7 @@ class Training:
         """Write the averaged network, whole, and what the run came to; all workers gather, one writes."""
         loss = self._look(self.plan.steps)
         self._save(self.plan.steps)
+        self.checkpoints.wait()
         average = self.built.average.state_dict()
         network = {
             name: _whole(average.get(name, value)).cpu().contiguous()

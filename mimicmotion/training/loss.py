@@ -68,6 +68,7 @@ def denoising_loss(
     noise: Float[Tensor, "b f c h w"],
     dropped: Bool[Tensor, " b"],
     hand_weights: Float[Tensor, "b f h w"] | None = None,
+    face_weights: Float[Tensor, "b f h w"] | None = None,
 ) -> LossParts:
     """Return the loss of one batch.
 
@@ -83,6 +84,7 @@ def denoising_loss(
         dropped: samples that see neither image embedding, nor reference latents, nor pose, as the
             unconditional pass of inference does: the three go together.
         hand_weights: see ``hand_weight_map``; none for the plain loss.
+        face_weights: see ``face_weight_map``; a cell in both boxes takes the larger weight.
     """
     noisy = add_noise(latents, noise, sigma) * c_in(sigma)[:, None, None, None, None]
     reference = reference_latents.masked_fill(dropped[:, None, None, None], 0)
@@ -98,12 +100,17 @@ def denoising_loss(
     error = (output.float() - raw_target(latents, noise, sigma)) ** 2
     if hand_weights is None:
         hand_weights = torch.ones_like(error[:, :, 0])
-    return _parts(error, hand_weights[:, :, None])
+    weights = hand_weights if face_weights is None else torch.maximum(hand_weights, face_weights)
+    return _parts(error, weights[:, :, None], (hand_weights > 1)[:, :, None])
 
 
-def _parts(error: Float[Tensor, "b f c h w"], weights: Float[Tensor, "b f 1 h w"]) -> LossParts:
+def _parts(
+    error: Float[Tensor, "b f c h w"],
+    weights: Float[Tensor, "b f 1 h w"],
+    in_hands: Bool[Tensor, "b f 1 h w"],
+) -> LossParts:
     seen = error.detach()
-    hands = (weights > 1).expand_as(seen)
+    hands = in_hands.expand_as(seen)
     return LossParts(
         total=(error * weights).mean(),
         per_sample=seen.mean(dim=(1, 2, 3, 4)),

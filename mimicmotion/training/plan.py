@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mimicmotion.training.optimiser import Optimiser
 from mimicmotion.training.parts import Recompute, Sharing, TrainedPart
 from mimicmotion.training.samples import Clip, Recipe
 
@@ -50,6 +51,7 @@ class Plan:
         learning_rate: peak, after the warm-up.
         warmup_steps: optimiser steps of linear warm-up.
         weight_decay: of AdamW.
+        optimiser: AdamW with moments in float32, or in eight bits.
         clip_norm: largest norm of the gradient.
         ema_decay: of the moving average.
         trained: which part of the network trains.
@@ -78,6 +80,7 @@ class Plan:
     learning_rate: float
     warmup_steps: int
     weight_decay: float
+    optimiser: Optimiser
     clip_norm: float
     ema_decay: float
     trained: TrainedPart

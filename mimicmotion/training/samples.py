@@ -18,7 +18,7 @@ from mimicmotion.diffusion.edm import NOISE_PRESETS
 from mimicmotion.errors import DataError, StageError
 from mimicmotion.guidance.drawing import GuidanceStyle, draw_pose
 from mimicmotion.pose.table import PoseTrack, read_track
-from mimicmotion.training.hand_map import CELL_PX, hand_weight_map, reliable_hands
+from mimicmotion.training.hand_map import CELL_PX, face_weight_map, hand_weight_map, reliable_hands
 from mimicmotion.training.order import Place
 from mimicmotion.video.framing import Framing, framing
 from mimicmotion.video.reader import VideoReader
@@ -63,7 +63,8 @@ class Recipe:
             0.02 (as SVD samples), or by exp of N(-3, 0.5) (as SVD was trained).
         dropout: probability that a sample loses image embedding, reference latents and pose together.
         hand_weight: weight of the loss in the box of a reliable hand; 1 for none.
-        hand_threshold: what all confidences of a hand must exceed.
+        hand_threshold: what all confidences of a hand, or of a face, must exceed.
+        face_weight: weight of the loss in the box of a reliable face; 1 for none.
         seed: of the whole run.
     """
 
@@ -74,6 +75,7 @@ class Recipe:
     dropout: float
     hand_weight: float
     hand_threshold: float
+    face_weight: float
     seed: int
 
 
@@ -108,7 +110,8 @@ class Sample:
         image_embedding: of the reference, with latents.
         poses: drawn guidance.
         hand_boxes: boxes of reliable hands in pixels of the training picture, NaN elsewhere.
-        hand_weights: loss weight of each latent cell.
+        hand_weights: loss weight of each latent cell for hands.
+        face_weights: the same for the face.
     """
 
     clip_id: str
@@ -119,6 +122,7 @@ class Sample:
     poses: UInt8[np.ndarray, "f 3 height width"]
     hand_boxes: Float32[np.ndarray, "f 2 4"]
     hand_weights: Float32[np.ndarray, "f h w"]
+    face_weights: Float32[np.ndarray, "f h w"]
 
 
 def draw(clip: Clip, place: Place, recipe: Recipe) -> Draw:
@@ -156,6 +160,7 @@ def _make_sample(clip: Clip, drawn: Draw, recipe: Recipe) -> Sample:
     slots = [drawn.reference, *clip.frames]
     fit = framing(clip.size_px, recipe.sizes_px)
     width, height = fit.target
+    cells = (height // CELL_PX, width // CELL_PX)
     track = framed_track(read_track(clip.poses, clip.video_frames, 0, *clip.size_px).select(slots), fit)
     hands = reliable_hands(track.hand_boxes, track.hand_confidences, recipe.hand_threshold)
     sample = Sample(
@@ -166,7 +171,10 @@ def _make_sample(clip: Clip, drawn: Draw, recipe: Recipe) -> Sample:
         image_embedding=None,
         poses=_drawn(track, recipe.style),
         hand_boxes=hands.astype(np.float32),
-        hand_weights=hand_weight_map(hands, (height // CELL_PX, width // CELL_PX), recipe.hand_weight),
+        hand_weights=hand_weight_map(hands, cells, recipe.hand_weight),
+        face_weights=face_weight_map(
+            track.keypoints, track.confidences, recipe.hand_threshold, cells, recipe.face_weight
+        ),
     )
     if clip.latents is None:
         return replace(sample, frames=fit.frames(VideoReader(clip.video).read(slots)))

@@ -1,5 +1,12 @@
 """A training world small enough for seconds: moving squares with poses, and the smallest networks."""
 
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
 import numpy as np
 import pyarrow.parquet as pq
 import torch
@@ -12,6 +19,7 @@ from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table
+from mimicmotion.training.loop import train
 from mimicmotion.training.samples import Clip
 from mimicmotion.video.files import write_preview
 
@@ -124,3 +132,38 @@ class RecordedReport:
 
     def table(self, name, table):
         self.tables[name] = table.num_rows
+
+
+class FileReport:
+    """A report that any process can write to: a line of JSON for each call with numbers."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def metrics(self, values, step=0):
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, "pid": os.getpid(), **values}) + "\n")
+
+    def image(self, name, image, step=None):
+        pass
+
+    def file(self, path, folder=""):
+        pass
+
+    def lines(self):
+        return [json.loads(line) for line in self.path.read_text().splitlines()]
+
+
+def train_and_be_killed(arguments):
+    """A training loop whose second worker is killed, once, as soon as there is a checkpoint."""
+    marker = Path(arguments["killed"])
+
+    def kill(checkpoints):
+        while not list(checkpoints.glob("step-*/facts.json")):
+            time.sleep(0.002)
+        marker.write_text("once")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if torch.distributed.get_rank() == 1 and not marker.exists():
+        threading.Thread(target=kill, args=(arguments["plan"].checkpoints,), daemon=True).start()
+    train(arguments)

@@ -1,14 +1,23 @@
 """The train and latents stages as plain functions, on the small training world."""
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
-from training_world import NUM_FRAMES, RecordedReport, make_clip, make_pipeline
+from training_world import (
+    NUM_FRAMES,
+    FileReport,
+    RecordedReport,
+    make_clip,
+    make_pipeline,
+    train_and_be_killed,
+)
 
 from mimicmotion.animation.checkpoint import read_checkpoint_facts
 from mimicmotion.errors import InputError, StageError
@@ -18,6 +27,8 @@ from mimicmotion.training.building import encoders_of
 from mimicmotion.training.order import Place
 from mimicmotion.training.plan import read_clips
 from mimicmotion.training.samples import draw, make_sample
+from stages import ray_adapter
+from stages.config import RaySettings
 from stages.contract import Context
 from stages.latents import LATENTS_SCHEMA, Latents
 from stages.train import TRAINED_SCHEMA, Train
@@ -263,3 +274,42 @@ def test_the_stages_show_their_datasets(stage, base, inputs, latents, tmp_path):
     stage.show(FakeDataset({"all": [row]}, files), inputs, report)
     assert report.values["final/steps"] == [(0, 2.0)]
     assert report.texts == {"training.json": '{"fps": 6}'}
+
+
+@pytest.fixture
+def ray_launcher(tmp_path, monkeypatch):
+    import ray
+
+    fakes, root = Path(__file__).parents[1] / "fakes", Path(__file__).parents[2]
+    monkeypatch.setenv("PYTHONPATH", f"{root}{os.pathsep}{fakes}")  # workers import the fakes by name
+    yield ray_adapter.RayLauncher("train", tmp_path / "ray", RaySettings(num_cpus=2))
+    ray.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_that_loses_a_worker_to_kill_9_ends_by_itself_at_the_same_loss(
+    stage, inputs, context, ray_launcher, tmp_path
+):
+    fields = {"steps": 8, "validation_clips": 1}
+    alone = stage.model_copy(update=fields).run(inputs, tmp_path / "alone", context)
+
+    def launch(loop, arguments, runtime):
+        killed = {**arguments, "killed": tmp_path / "killed"}
+        ray_launcher(train_and_be_killed, killed, runtime)
+
+    runtime = stage.runtime.model_copy(update={"workers": 2, "checkpoint_every": 2, "retries": 1})
+    report = FileReport(tmp_path / "report.jsonl")
+    pair = stage.model_copy(update={**fields, "runtime": runtime})
+    table = pair.run(inputs, tmp_path / "pair", Context(report, launch, tmp_path / "pair-state"))
+
+    assert (tmp_path / "killed").exists()
+    steps = [(line["pid"], line["step"]) for line in report.lines() if "loss/total" in line]
+    first, second = (
+        [step for pid, step in steps if pid == one] for one in dict.fromkeys(pid for pid, _ in steps)
+    )
+    assert first[0] == 1
+    assert second[0] > 1, "the second group goes on from a checkpoint"
+    assert second[-1] == 8
+    ours, theirs = (one.to_pylist()[0]["validation_loss"] for one in (table, alone))
+    assert ours == pytest.approx(theirs, rel=1e-4)

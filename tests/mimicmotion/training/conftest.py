@@ -44,6 +44,7 @@ def recipe() -> Recipe:
         dropout=0.1,
         hand_weight=10.0,
         hand_threshold=0.3,
+        face_weight=1.0,
         seed=3,
     )
 
@@ -82,6 +83,7 @@ def plan(tmp_path: Path, base: Path, clips: list[Clip], recipe: Recipe) -> Plan:
         preview=Preview(every=100, clips=0, num_steps=2, guidance=1.0),
         checkpoint_every=100,
         keep=2,
+        optimiser="adamw",
         micro_batch=None,
         sharing="replicate",
         recompute="off",

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mimicmotion.training.hand_map import hand_weight_map, reliable_hands
+from mimicmotion.training.hand_map import face_weight_map, hand_weight_map, reliable_hands
 
 NONE = [np.nan] * 4
 
@@ -46,3 +46,15 @@ def test_each_hand_is_judged_by_its_own_confidence():
 def test_a_misshapen_box_array_is_an_error():
     with pytest.raises(ValueError):
         hand_weight_map(np.zeros((2, 4)), (2, 2), 10.0)
+
+
+def test_a_face_weighs_the_cells_of_its_box_when_all_of_it_is_sure():
+    keypoints, confidences = np.zeros((3, 133, 2)), np.full((3, 133), 0.1)
+    keypoints[:, 23:91] = np.linspace((9, 1), (23, 7), 68)
+    confidences[:, 23:91] = 0.9
+    confidences[1, 50] = 0.3
+    keypoints[2, 23:91] += 100
+    weights = face_weight_map(keypoints, confidences, 0.3, (2, 4), 2.0)
+    np.testing.assert_array_equal(weights[0], [[1, 2, 2, 1], [1, 1, 1, 1]])
+    np.testing.assert_array_equal(weights[1:], np.ones((2, 2, 4)))
+    assert (face_weight_map(keypoints, confidences, 0.3, (2, 4), 1.0) == 1).all()

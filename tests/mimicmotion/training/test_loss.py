@@ -107,3 +107,25 @@ def test_parts_separate_samples_and_hands(batch):
     assert parts.outside_hands.tolist() == pytest.approx([0.0, B * F * H * W * 4 - 4], abs=1e-6)
     assert parts.per_sample.tolist() == pytest.approx([0, 16 / (F * H * W * 4), 0], abs=1e-9)
     assert parts.total.item() == pytest.approx(160 / (B * F * H * W * 4))
+
+
+def test_a_face_pulls_with_its_own_weight_and_a_hand_over_it_with_the_larger(batch):
+    hands, faces = torch.ones(B, F, H, W), torch.ones(B, F, H, W)
+    hands[0, 1, 2:4, 1:3] = 10
+    faces[0, 1, 3:5, 1:3] = 2
+    grads = []
+    for given in ({"hand_weights": hands, "face_weights": faces}, {}):
+        output = torch.zeros(B, F, 4, H, W, requires_grad=True)
+        parts = denoising_loss(Recorder(output), **batch, **given)
+        parts.total.backward()
+        grads.append(output.grad)
+    ratio = (grads[0] / grads[1])[0, 1, 0]
+    expected = torch.ones(H, W)
+    expected[2:4, 1:3], expected[4, 1:3] = 10, 2
+    torch.testing.assert_close(ratio, expected.to(ratio))
+    assert (
+        denoising_loss(
+            Recorder(torch.zeros(B, F, 4, H, W)), **batch, hand_weights=hands, face_weights=faces
+        ).inside_hands[1]
+        == 4 * 4
+    )

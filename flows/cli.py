@@ -13,6 +13,7 @@ from flows import (
     animate_command,
     doctor_command,
     evaluate_command,
+    report_command,
     run_commands,
     ui_command,
     weights_commands,
@@ -35,6 +36,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "ablation": ablation_command.ablation,
     "animate": animate_command.animate,
     "evaluate": evaluate_command.evaluate,
+    "report": report_command.report,
     "ui": ui_command.ui,
     "doctor": doctor_command.doctor,
 }

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -17,6 +18,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from mimicmotion.errors import StageError
+from stages.animate import PREVIEW_FILE
 from stages.contract import WHOLE, Context, Dataset, Report, Runtime, WholeStage
 from stages.generated_clips import GeneratedClip, generated_clips, read_generated, read_truth
 
@@ -56,7 +58,7 @@ SCORES_SCHEMA = pa.schema(
 MODEL = "model"
 FLOORS = ("copy_reference", "vae_round_trip", "truth_one_frame_late")
 """Methods that need no model, in every table: what it must beat, and what it cannot beat."""
-PICTURE_FILE = "best_and_worst.png"
+PICTURE_FILE, GALLERY_FILE = "best_and_worst.png", "report.html"
 _NUM_PICTURED = 5
 _BACKBONE_FIELDS = ("fvd", "fid_vid", "fvd_small")
 
@@ -158,6 +160,11 @@ class Evaluate(WholeStage):
         report.table("scores", table)
         report.text("scores.md", summary_markdown(scores, table["protocol"][0].as_py()))
         report.image("best_and_worst", read_picture(dataset.path(WHOLE, PICTURE_FILE)))
+        report.section("Scores", summary_markdown(scores, table["protocol"][0].as_py()))
+        with TemporaryDirectory() as folder:
+            page = Path(folder) / GALLERY_FILE
+            page.write_text(gallery(dataset, inputs), encoding="utf-8")
+            report.file(page)
 
     def _device(self) -> "torch.device":
         import torch
@@ -252,6 +259,37 @@ class Evaluate(WholeStage):
             board.add(clip.clip_id, method, f"pose_pck_{part}", result.pck, result.num_points, note)
             note = None if result.num_wanted else "no driving point is confident"
             board.add(clip.clip_id, method, f"pose_found_{part}", result.found, result.num_wanted, note)
+
+
+def gallery(scores: Dataset, inputs: Mapping[str, Dataset], links: Mapping[str, str] | None = None) -> str:
+    """The page that shows every generated video beside its truth, with its scores.
+
+    Args:
+        scores: dataset of this stage.
+        inputs: what the stage read.
+        links: addresses by name, e.g. of runs.
+    """
+    from mimicmotion.metrics.gallery import GalleryClip, gallery_html
+
+    table = scores.table()
+    rows = table.to_pylist()
+    (primary,) = {row["metric"] for row in rows if row["is_primary"]}
+    about = {
+        "protocol": rows[0]["protocol"],
+        "generated": inputs["animate"].key,
+        "checkpoint": inputs["train"].key,
+        "test clips": inputs["clips"].key,
+        "scores": scores.key,
+    }
+    clips = [
+        GalleryClip(
+            clip.clip_id,
+            f"{clip.source_name}, {clip.clip_id}",
+            inputs["animate"].path(clip.clip_id, PREVIEW_FILE),
+        )
+        for clip in generated_clips(inputs)
+    ]
+    return gallery_html("Generated test videos", about, clips, scores_of(table), primary, links)
 
 
 def scores_of(table: pa.Table) -> list["Score"]:

@@ -104,7 +104,7 @@ def summary_markdown(scores: Sequence[Score], protocol_id: str) -> str:
     notes: list[str] = []
     for metric in sorted({row.metric for row in rows}, key=list(METRICS).index):
         name = METRICS[metric]
-        shown = [_cell(cells.get((metric, method)), name.digits) for method in methods]
+        shown = [cell_text(cells.get((metric, method))) for method in methods]
         lines.append(f"| {name.title} {'↑' if name.higher_is_better else '↓'} | {' | '.join(shown)} |")
         said = {row.note for row in rows if row.metric == metric and row.note}
         notes += [f"- {name.title}: {note}" for note in sorted(said)]
@@ -113,8 +113,10 @@ def summary_markdown(scores: Sequence[Score], protocol_id: str) -> str:
     return "\n".join([*lines, "", *notes]) + "\n"
 
 
-def _cell(score: Score | None, digits: int) -> str:
+def cell_text(score: Score | None) -> str:
+    """A value with its interval, as a table shows it; a dash where there is none."""
     if score is None or score.value is None:
         return "-"
+    digits = metric_name(score.metric).digits
     interval = "" if score.low is None else f" [{score.low:.{digits}f}, {score.high:.{digits}f}]"
     return f"{score.value:.{digits}f}{interval}"

@@ -25,6 +25,8 @@ REAL_LOAD, REAL_ROUND_TRIP = evaluate._load_vae, evaluate._round_trip
 
 
 class FakeDataset:
+    key = "key"
+
     def __init__(self, tables, files=None):
         self.tables, self.files = tables, files or {}
         self.ids = tuple(sorted(tables))
@@ -93,6 +95,7 @@ def make_inputs(
         )
         pose[name] = poses_table(info, [[(0, person(i))] for i in range(NUM_FRAMES)])
         files["animate"][clip_id, "generated.mkv"] = folder / f"{name}.mkv"
+        files["animate"][clip_id, "preview.mp4"] = folder / f"{name}.mp4"
         files["decode"][name, "video.mp4"] = folder / f"{name}.mp4"
     return {
         "animate": FakeDataset(animate, files["animate"]),
@@ -185,6 +188,7 @@ def test_fields_that_do_not_fit_are_refused(fields, message):
 class FakeReport:
     def __init__(self):
         self.logged, self.texts, self.images, self.tables = {}, {}, {}, {}
+        self.sections, self.files = {}, {}
 
     def metrics(self, values, step=0):
         self.logged.update(values)
@@ -194,6 +198,12 @@ class FakeReport:
 
     def text(self, name, text):
         self.texts[name] = text
+
+    def section(self, title, text):
+        self.sections[title] = text
+
+    def file(self, path, folder=""):
+        self.files[path.name] = path.read_text(encoding="utf-8")
 
     def image(self, name, image, step=None):
         self.images[name] = image
@@ -210,6 +220,11 @@ def test_the_score_table_is_shown(tmp_path):
     assert "| PSNR dB ↑ |" in report.texts["scores.md"]
     assert report.images["best_and_worst"].shape[0] > 2 * 300
     assert report.tables["scores"].num_rows == table.num_rows
+    assert report.sections["Scores"] == report.texts["scores.md"]
+    page = report.files["report.html"]
+    assert page.count("<video") == 2
+    assert "a, clip-a" in page
+    assert "truth_one_frame_late" in page
 
 
 def test_the_round_trip_goes_through_the_vae_of_the_checkpoint(tmp_path):

@@ -77,6 +77,7 @@ _Confidence = Annotated[
 _Audio = Annotated[bool, _option("Keep the driving video's sound.", "--audio/--no-audio")]
 _Device = Annotated[Device, _option("Where to work.")]
 _Precision = Annotated[Precision | None, _option("Number type; else float16 on a GPU, float32 on a CPU.")]
+_Compile = Annotated[bool, _option("Compile the network: minutes at first, faster after.", "--compile")]
 _Offload = Annotated[bool, _option("Keep only the module at work on the GPU, for small ones.", "--offload")]
 
 
@@ -111,6 +112,7 @@ def animate(
     device: _Device = "auto",
     precision: _Precision = None,
     offload: _Offload = False,
+    compile: _Compile = False,
 ) -> None:
     """Let the person of a picture dance as the one in a video does."""
     from mimicmotion.animation.checkpoint import read_checkpoint_facts
@@ -130,7 +132,7 @@ def animate(
     else:
         requests = _requests_of_pairs(pairs, out, files, wishes)
     given = {"num_steps": steps, "guidance": guidance, "tile": tile, "overlap": overlap, "fusion": fusion}
-    work = Work(_wants_cuda(device), precision, offload)
+    work = Work(_wants_cuda(device), precision, offload, compile)
     with TemporaryDirectory() as folder:
         sources = find_sources(config, checkpoint, base, detector, wholebody, Path(folder))
         facts = read_checkpoint_facts(sources.checkpoint)

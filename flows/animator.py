@@ -48,11 +48,13 @@ class Work:
         cuda: on the GPU.
         precision: number type; None for the device's own.
         offload: keep only the module at work on the GPU.
+        compile: compile the network; slow to start, faster after.
     """
 
     cuda: bool
     precision: Precision | None
     offload: bool
+    compile: bool
 
 
 @dataclass
@@ -147,6 +149,8 @@ def _load(sources: Sources, work: Work) -> Any:
 
     device, dtype = device_and_dtype(work.cuda, work.precision or ("float16" if work.cuda else "float32"))
     pipeline = load_pipeline(sources.checkpoint, sources.base, dtype=dtype)
+    if work.compile:
+        pipeline.compile_unet()
     if work.offload:
         pipeline.offload_modules(device)
         return pipeline

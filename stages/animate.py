@@ -48,6 +48,7 @@ class AnimateRuntime(Runtime):
     """How the animate stage runs."""
 
     tile_batch_size: int = Field(1, ge=1, description="Tiles that the network sees at a time.")
+    compile: bool = Field(False, description="Compile the network; slow to start, faster after.")
 
 
 @dataclass
@@ -57,10 +58,12 @@ class Pipelines:
     Attributes:
         wants_gpu: work on the GPU.
         precision: number type of the weights.
+        compiled: compile the network.
     """
 
     wants_gpu: bool
     precision: str
+    compiled: bool
     _loaded: "dict[Path, tuple[Pipeline, CheckpointFacts]]" = field(default_factory=dict)
 
     def at(self, checkpoint: Path) -> "tuple[Pipeline, CheckpointFacts]":
@@ -72,6 +75,8 @@ class Pipelines:
 
             device, dtype = device_and_dtype(self.wants_gpu, self.precision)
             pipeline = load_pipeline(checkpoint, dtype=dtype).to(device)
+            if self.compiled:
+                pipeline.compile_unet()
             self._loaded[checkpoint] = pipeline, read_checkpoint_facts(checkpoint)
         return self._loaded[checkpoint]
 
@@ -157,7 +162,7 @@ class Animate(ItemStage):
 
     def load(self) -> Pipelines:
         """A holder that loads the checkpoint named by the first item."""
-        return Pipelines(self.runtime.gpus_per_worker > 0, self.precision)
+        return Pipelines(self.runtime.gpus_per_worker > 0, self.precision, self.runtime.compile)
 
     def process(self, loaded: Pipelines, item: Item, folder: Path) -> pa.Table:
         """Generate one clip; writes it without loss, and beside reference, pose and truth for a browser.

@@ -8,6 +8,8 @@ from typing import Any
 LINES = "worker_lines"
 """Name of the logger. Nothing shows its lines until a handler is added, as Ray prints them anyway."""
 
+_SERVICES = ("autoscaler", "gcs_server")
+
 
 def forwarding() -> Callable[[dict[str, Any]], None]:
     """Gives what Ray tells of printed lines to the logger, in the context of whoever calls this.
@@ -20,7 +22,10 @@ def forwarding() -> Callable[[dict[str, Any]], None]:
     logger.setLevel(logging.INFO)
 
     def forward(data: dict[str, Any]) -> None:
+        if data.get("pid") in _SERVICES:
+            return
+        who = f"{data.get('actor_name') or data.get('task_name') or 'worker'} pid={data.get('pid')}"
         for line in data["lines"]:
-            context.run(logger.info, "%s", line)
+            context.run(logger.info, "(%s) %s", who, line)
 
     return forward

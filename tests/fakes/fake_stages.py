@@ -3,6 +3,7 @@
 It lives in a module of its own because Ray workers import it by name.
 """
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -48,6 +49,7 @@ class Letters(ItemStage):
         assert loaded == "loaded"
         text = item.payload["path"].read_text()
         _behave(text, item.payload["path"])
+        logging.getLogger(__name__).info("%d letters", len(text))
         (folder / "copy.txt").write_text(text * self.factor)
         return pa.table({"letter": list(text), "length": [self.factor] * len(text)}, schema=self.schema)
 

@@ -27,22 +27,29 @@ def evaluate(
     fvd: Annotated[Path | None, typer.Option(help="I3D weights for FVD.")] = None,
     fid_vid: Annotated[Path | None, typer.Option(help="3D ResNet-50 weights for FID-VID.")] = None,
     fvd_small: Annotated[Path | None, typer.Option(help="The embedded world's video network.")] = None,
+    fid: Annotated[Path | None, typer.Option(help="Inception as TorchScript for FID.")] = None,
+    lpips: Annotated[Path | None, typer.Option(help="VGG as TorchScript for LPIPS.")] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file for all scores.")] = None,
 ) -> None:
     """Score results against the truth under a named protocol."""
     from mimicmotion.animation.generate import device_and_dtype, has_cuda
-    from mimicmotion.metrics.features import VideoBackbone, load_backbone
+    from mimicmotion.metrics.features import load_backbone
     from mimicmotion.metrics.folders import score_folders
+    from mimicmotion.metrics.perceptual import load_perceptual
     from mimicmotion.metrics.protocols import protocol_by_id
+    from mimicmotion.metrics.scoreboard import Backbone
     from mimicmotion.metrics.scores import summary_markdown
 
     chosen = protocol_by_id(protocol)
     chosen = chosen if window is None else chosen.with_window(window)
     device, _ = device_and_dtype(has_cuda(), "float32")
-    backbones: dict[str, VideoBackbone | str] = {}
-    for metric, path in (("fvd", fvd), ("fid_vid", fid_vid), ("fvd_small", fvd_small)):
+    files = {"fvd": fvd, "fid_vid": fid_vid, "fvd_small": fvd_small, "fid": fid}
+    backbones: dict[str, Backbone | str] = {}
+    for metric, path in files.items():
         absent = f"absent: no weights in --{metric.replace('_', '-')}"
         backbones[metric] = absent if path is None else load_backbone(metric, path, device, _BATCH_SIZE)
+    lpips_absent = "absent: no weights in --lpips"
+    backbones["lpips"] = lpips_absent if lpips is None else load_perceptual(lpips, device, _BATCH_SIZE)
     scores = score_folders(generated, truth, chosen, backbones)
     Console().print(Markdown(summary_markdown(scores, chosen.id)))
     if out is not None:

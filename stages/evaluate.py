@@ -25,8 +25,8 @@ from stages.generated_clips import GeneratedClip, generated_clips, read_generate
 if TYPE_CHECKING:
     import torch
 
-    from mimicmotion.metrics.features import VideoBackbone
-    from mimicmotion.metrics.scoreboard import Scoreboard
+    from mimicmotion.metrics.identity import FaceModel
+    from mimicmotion.metrics.scoreboard import Backbone, Scoreboard
     from mimicmotion.metrics.scores import Score
     from mimicmotion.pose.detector import PersonDetector
     from mimicmotion.pose.simcc import WholeBodyModel
@@ -60,7 +60,8 @@ FLOORS = ("copy_reference", "vae_round_trip", "truth_one_frame_late")
 """Methods that need no model, in every table: what it must beat, and what it cannot beat."""
 PICTURE_FILE, GALLERY_FILE = "best_and_worst.png", "report.html"
 _NUM_PICTURED = 5
-_BACKBONE_FIELDS = ("fvd", "fid_vid", "fvd_small")
+_BACKBONE_FIELDS = ("fvd", "fid_vid", "fvd_small", "fid", "lpips")
+_FILE_FIELDS = (*_BACKBONE_FIELDS, "identity")
 
 
 class EvaluateRuntime(Runtime):
@@ -89,6 +90,9 @@ class Evaluate(WholeStage):
     fvd: Path | None = Field(None, description="I3D weights for FVD.")
     fid_vid: Path | None = Field(None, description="3D ResNet-50 Kinetics weights for FID-VID.")
     fvd_small: Path | None = Field(None, description="The embedded world's video network.")
+    fid: Path | None = Field(None, description="Inception as TorchScript (inception-2015-12-05.pt) for FID.")
+    lpips: Path | None = Field(None, description="VGG as TorchScript (StyleGAN2-ADA's vgg16.pt) for LPIPS.")
+    identity: Path | None = Field(None, description="Face embedding of ArcFace's form in ONNX.")
     detector: Path | None = Field(None, description="YOLOX graph for pose fidelity.")
     wholebody: Path | None = Field(None, description="SimCC graph for pose fidelity.")
     keypoint_threshold: float = Field(
@@ -101,7 +105,7 @@ class Evaluate(WholeStage):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         from mimicmotion.metrics.protocols import PROTOCOLS
-        from mimicmotion.metrics.scores import METRICS
+        from mimicmotion.metrics.scores import METRICS, PER_VIDEO
 
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"protocol {self.protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
@@ -111,15 +115,14 @@ class Evaluate(WholeStage):
             )
         if (self.detector is None) != (self.wholebody is None):
             raise ValueError("detector and wholebody go together: give both for pose fidelity, or none")
-        if self.primary_metric in _BACKBONE_FIELDS and getattr(self, self.primary_metric) is None:
-            raise ValueError(
-                f"primary_metric {self.primary_metric!r} needs the weights in field of that name"
-            )
+        needs = self.primary_metric.removesuffix(PER_VIDEO)
+        if needs in _FILE_FIELDS and getattr(self, needs) is None:
+            raise ValueError(f"primary_metric {self.primary_metric!r} needs the weights in the field {needs}")
         return self
 
     def weight_files(self) -> dict[str, Path]:
         """The backbones and pose models that are given."""
-        fields = (*_BACKBONE_FIELDS, "detector", "wholebody")
+        fields = (*_FILE_FIELDS, "detector", "wholebody")
         return {name: path for name in fields if (path := getattr(self, name)) is not None}
 
     def run(self, inputs: Mapping[str, Dataset], folder: Path, context: Context) -> pa.Table:
@@ -136,10 +139,10 @@ class Evaluate(WholeStage):
         device = self._device()
         board = Scoreboard(protocol, self._backbones(device))
         vae = _load_vae(inputs["train"].path(WHOLE, "checkpoint"), device)
-        models = self._pose_models()
+        models, face = self._pose_models(), self._face_model()
         for number, clip in enumerate(clips, start=1):
             _LOG.info("clip %s (%d of %d)", clip.clip_id, number, len(clips))
-            self._score(board, clip, vae, models)
+            self._score(board, clip, vae, models, face)
         scores = board.scores()
         _save_picture(folder / PICTURE_FILE, clips, scores, self.primary_metric)
         rows = [
@@ -172,15 +175,18 @@ class Evaluate(WholeStage):
         wants_gpu = self.runtime.gpus_per_worker > 0
         return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
 
-    def _backbones(self, device: "torch.device") -> dict[str, "VideoBackbone | str"]:
+    def _backbones(self, device: "torch.device") -> dict[str, "Backbone | str"]:
         from mimicmotion.metrics.features import load_backbone
+        from mimicmotion.metrics.perceptual import load_perceptual
 
-        backbones: dict[str, VideoBackbone | str] = {}
-        for metric in _BACKBONE_FIELDS:
+        backbones: dict[str, Backbone | str] = {}
+        for metric in _FILE_FIELDS:
             path: Path | None = getattr(self, metric)
             if path is None:
                 backbones[metric] = f"absent: no weights in evaluate.{metric}"
-            else:
+            elif metric == "lpips":
+                backbones[metric] = load_perceptual(path, device, self.runtime.batch_size)
+            elif metric in _BACKBONE_FIELDS:
                 backbones[metric] = load_backbone(metric, path, device, self.runtime.batch_size)
         return backbones
 
@@ -198,12 +204,22 @@ class Evaluate(WholeStage):
             WholeBodyModel.open(self.wholebody, cuda=cuda, allow_cpu=allow_cpu),
         )
 
+    def _face_model(self) -> "FaceModel | None":
+        from mimicmotion.metrics.identity import FaceModel
+
+        if self.identity is None:
+            return None
+        allow_cpu = self.runtime.allow_cpu
+        cuda = self.runtime.gpus_per_worker > 0 or not allow_cpu
+        return FaceModel.open(self.identity, cuda=cuda, allow_cpu=allow_cpu)
+
     def _score(
         self,
         board: "Scoreboard",
         clip: GeneratedClip,
         vae: Any,
         models: "tuple[PersonDetector, WholeBodyModel] | None",
+        face: "FaceModel | None",
     ) -> None:
         true, late, reference, track = read_truth(clip)
         generated = read_generated(clip)
@@ -216,6 +232,8 @@ class Evaluate(WholeStage):
         board.add_video(clip.clip_id, true, made)
         for method, frames in made.items():
             self._score_hands(board, clip, method, true, frames, track)
+            if face is not None:
+                self._score_identity(board, clip, method, true, frames, track, face)
         if models is not None:
             for method, frames in {**made, "truth": true}.items():
                 self._score_pose(board, clip, method, frames, track, models)
@@ -238,6 +256,23 @@ class Evaluate(WholeStage):
                 board.add(clip.clip_id, method, metric, values.mean(), len(values))
             else:
                 board.add(clip.clip_id, method, metric, np.nan, 0, "no hand is confident enough")
+
+    def _score_identity(
+        self,
+        board: "Scoreboard",
+        clip: GeneratedClip,
+        method: str,
+        true: np.ndarray,
+        frames: np.ndarray,
+        track: "PoseTrack",
+        face: "FaceModel",
+    ) -> None:
+        from mimicmotion.metrics.identity import identity_scores
+
+        threshold = self.keypoint_threshold
+        values = identity_scores(true, frames, track.keypoints, track.confidences, face, threshold)
+        value, note = (values.mean(), None) if len(values) else (np.nan, "no face is confident enough")
+        board.add(clip.clip_id, method, "identity", value, len(values), note, face.sha256)
 
     def _score_pose(
         self,

@@ -1,4 +1,5 @@
-"""Feature vectors of videos by backbones from files: I3D (``fvd``), 3D ResNet-50 (``fid_vid``), a small one.
+"""Feature vectors of videos by backbones from files: I3D (``fvd``), 3D ResNet-50 (``fid_vid``), a small one;
+and of frames by Inception (``fid``).
 
 A backbone is never fetched, guessed or replaced: the metric has the name of its network, and its file's
 sha256 stands beside every number.
@@ -32,22 +33,25 @@ class BackboneForm:
     """How frames become the input of one kind of network.
 
     Attributes:
-        network: builds it without weights.
-        size: (height, width) of its input; frames are resized directly, without a crop.
+        network: builds it without weights; None where the file itself must hold the network (TorchScript).
+        size: (height, width) of its input; frames are resized directly, without a crop. None where the
+            network resizes by itself.
         mean: subtracted from 0..255.
         scale: then divided by this.
         width: numbers in a feature vector.
         min_frames: shortest window it takes.
         classifier: prefix of tensors in the file that features do not need.
+        per_frame: it sees single frames, (b, 3, h, w), whatever the window of the protocol.
     """
 
-    network: Callable[[], nn.Module]
-    size: tuple[int, int]
+    network: Callable[[], nn.Module] | None
+    size: tuple[int, int] | None
     mean: tuple[float, float, float]
     scale: float
     width: int
     min_frames: int
     classifier: str | None = None
+    per_frame: bool = False
 
 
 _HALF = (127.5, 127.5, 127.5)
@@ -57,6 +61,7 @@ FORMS: Mapping[str, BackboneForm] = {
     "fvd_small": BackboneForm(
         SmallVideoNet, small_video_net.SIZE, _HALF, 127.5, small_video_net.FEATURES, small_video_net.WINDOW
     ),
+    "fid": BackboneForm(None, None, (0.0, 0.0, 0.0), 1.0, 2048, 1, per_frame=True),
 }
 """Metric name -> form of its backbone."""
 
@@ -90,6 +95,7 @@ class VideoBackbone:
         Raises:
             InputError: the network cannot take windows this short.
         """
+        window = 1 if self.form.per_frame else window
         if window < self.form.min_frames:
             raise InputError(
                 f"{self.metric} needs windows of at least {self.form.min_frames} frames, "
@@ -102,16 +108,34 @@ class VideoBackbone:
         rows = [self._row(windows[i : i + self.batch_size]) for i in range(0, len(windows), self.batch_size)]
         return np.concatenate(rows)
 
+    def video_features(self, frames: np.ndarray, window: int, sliding: np.ndarray) -> np.ndarray:
+        """One feature vector float64 (1, width) for a whole video: the mean over windows side by side.
+
+        The last window is filled up with the last frame, as published evaluations of whole videos do.
+
+        Args:
+            frames: uint8 (n, h, w, 3) RGB.
+            window: frames of a window.
+            sliding: what ``features`` gave for them, which holds the full windows already.
+        """
+        rows = [sliding[::window]]
+        rest = len(frames) % window
+        if rest:
+            filled = np.concatenate([frames[-rest:], np.repeat(frames[-1:], window - rest, axis=0)])
+            rows.append(self.features(filled, window))
+        return np.concatenate(rows).mean(axis=0, keepdims=True)
+
     def _prepared(self, frames: np.ndarray) -> Tensor:
         """Frames as float32 (n, 3, h, w): antialiased bicubic resize as the published evaluation did."""
         pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
-        pixels = functional.interpolate(pixels, size=self.form.size, mode="bicubic", antialias=True)
+        if self.form.size is not None:
+            pixels = functional.interpolate(pixels, size=self.form.size, mode="bicubic", antialias=True)
         return (pixels - torch.tensor(self.form.mean)[:, None, None]) / self.form.scale
 
     @torch.inference_mode()
     def _row(self, windows: Tensor) -> np.ndarray:
         video = windows.permute(0, 1, 4, 2, 3).contiguous().to(self.device)
-        features = self.network(video)
+        features = self.network(video[:, :, 0] if self.form.per_frame else video)
         if features.shape != (len(windows), self.form.width):
             raise WeightsError(
                 f"the backbone of {self.metric} gives features of shape {tuple(features.shape)}; "
@@ -132,36 +156,46 @@ def load_backbone(metric: str, path: Path, device: torch.device, batch_size: int
     if not path.is_file():
         raise WeightsError(f"the backbone of {metric} is not at {path}: see `mimicmotion weights list`")
     form = FORMS[metric]
-    if _is_torchscript(path):
-        network = _load_torchscript(path, device)
+    if is_torchscript(path):
+        # The published I3D rescales and resizes unless told not to, and then returns logits.
+        switches = {"rescale": False, "resize": False, "return_features": True}
+        network = load_torchscript(path, device, switches)
+    elif form.network is None:
+        raise WeightsError(f"{path} is no TorchScript file, and {metric} can use no other form")
     else:
         module = form.network()
         _load_exactly(module, _read_tensors(path, form.classifier), path)
         network = module.eval().requires_grad_(False).to(device)
+    return VideoBackbone(metric, sha256_of(path), form, network, device, batch_size)
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file, which stands beside the numbers it made."""
     with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return VideoBackbone(metric, sha256, form, network, device, batch_size)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _is_torchscript(path: Path) -> bool:
+def is_torchscript(path: Path) -> bool:
+    """Whether a file holds a network together with its code."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("constants.pkl") for name in archive.namelist())
 
 
-def _load_torchscript(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
+def load_torchscript(
+    path: Path, device: torch.device, switches: Mapping[str, bool]
+) -> Callable[[Tensor], Tensor]:
+    """The network in a TorchScript file, called with those of the switches that it knows."""
     with warnings.catch_warnings():
-        # torch deprecates TorchScript, but the widely used I3D file has no other form.
+        # torch deprecates TorchScript, but the widely used files have no other form.
         warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)
         module = torch.jit.load(path, map_location=device).eval()  # type: ignore[no-untyped-call]
-    # The published file rescales and resizes by itself unless told not to, and then returns logits.
-    switches = {"rescale": False, "resize": False, "return_features": True}
     known = {argument.name for argument in module.forward.schema.arguments}
     arguments = {name: value for name, value in switches.items() if name in known}
 
-    def network(video: Tensor) -> Tensor:
-        return module(video, **arguments)
+    def network(pixels: Tensor) -> Tensor:
+        return module(pixels, **arguments)
 
     return network
 

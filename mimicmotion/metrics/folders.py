@@ -11,9 +11,8 @@ from PIL import UnidentifiedImageError
 
 from mimicmotion.animation.preview import read_picture
 from mimicmotion.errors import InputError
-from mimicmotion.metrics.features import VideoBackbone
 from mimicmotion.metrics.protocols import EvaluationProtocol, resize_frames
-from mimicmotion.metrics.scoreboard import Scoreboard
+from mimicmotion.metrics.scoreboard import Backbone, Scoreboard
 from mimicmotion.metrics.scores import Score
 from mimicmotion.video.files import iter_frames
 
@@ -25,9 +24,11 @@ def score_folders(
     generated: Path,
     truth: Path,
     protocol: EvaluationProtocol,
-    backbones: Mapping[str, VideoBackbone | str],
+    backbones: Mapping[str, Backbone | str],
 ) -> list[Score]:
     """Scores of every pair and their summary; the method is called ``model``.
+
+    Two floors stand beside it: the first true frame all the time, and the truth one frame late.
 
     Generated frames of another size than the true ones are resized to the true ones, as published
     evaluations do.
@@ -58,7 +59,12 @@ def score_folders(
                 "compared by index, so both need the same number"
             )
         height, width = true_frames.shape[1:3]
-        board.add_video(name, true_frames, {"model": resize_frames(frames, (height, width))})
+        methods = {
+            "model": resize_frames(frames, (height, width)),
+            "copy_reference": np.repeat(true_frames[:1], len(true_frames), axis=0),
+            "truth_one_frame_late": np.concatenate([true_frames[1:], true_frames[-1:]]),
+        }
+        board.add_video(name, true_frames, methods)
     return board.scores()
 
 

@@ -15,14 +15,17 @@ from mimicmotion.metrics.flicker import flicker
 from mimicmotion.metrics.frechet import FeatureStatistics, frechet_distance
 from mimicmotion.metrics.image import IDENTICAL_PSNR_DB, capped, check_pair, l1, psnr, psnr_legacy, ssim
 from mimicmotion.metrics.intervals import bootstrap_interval, mean_interval
+from mimicmotion.metrics.perceptual import PerceptualDistance
 from mimicmotion.metrics.protocols import EvaluationProtocol
-from mimicmotion.metrics.scores import SUMMARY, Score
+from mimicmotion.metrics.scores import PER_VIDEO, SUMMARY, Score
 
 NUM_GROUPS = 20
 """Videos are dealt into this many groups for intervals of Frechet distances; fewer videos are not grouped."""
 WIDEST_INTERVAL = 512
 """Features wider than this get no interval: a matrix root per resample would take hours."""
 NUM_FRECHET_RESAMPLES = 200
+
+Backbone = VideoBackbone | PerceptualDistance
 
 
 @dataclass
@@ -65,7 +68,7 @@ class Scoreboard:
         backbones: metric -> loaded network, or the reason why there is none.
     """
 
-    def __init__(self, protocol: EvaluationProtocol, backbones: Mapping[str, VideoBackbone | str]) -> None:
+    def __init__(self, protocol: EvaluationProtocol, backbones: Mapping[str, Backbone | str]) -> None:
         self.protocol = protocol
         self._backbones = backbones
         self._scores: list[Score] = []
@@ -91,13 +94,25 @@ class Scoreboard:
         for metric, backbone in self._backbones.items():
             if isinstance(backbone, VideoBackbone):
                 self._add_features(metric, backbone, true_small, small)
+            elif isinstance(backbone, PerceptualDistance):
+                for method, frames in small.items():
+                    numbers = backbone.distances(true_small, frames)
+                    self.add(clip_id, method, metric, numbers.mean(), len(numbers), sha256=backbone.sha256)
 
     def add(
-        self, clip_id: str, method: str, metric: str, value: float, count: int, note: str | None = None
+        self,
+        clip_id: str,
+        method: str,
+        metric: str,
+        value: float,
+        count: int,
+        note: str | None = None,
+        sha256: str | None = None,
     ) -> None:
         """Add a number measured elsewhere; nan becomes an absent value, which needs a note."""
         known = None if np.isnan(value) else float(value)
-        self._scores.append(Score(clip_id, method, metric, known, count=count, note=note))
+        score = Score(clip_id, method, metric, known, count=count, backbone_sha256=sha256, note=note)
+        self._scores.append(score)
 
     def scores(self) -> list[Score]:
         """All rows: those of single videos as they came, then the summary of each method and metric."""
@@ -141,12 +156,28 @@ class Scoreboard:
         window = self.protocol.window
         true_features = backbone.features(true, window)
         for method, frames in made.items():
-            groups = self._groups.setdefault((method, metric), _FrechetGroups(backbone.form.width))
-            groups.add(true_features, backbone.features(frames, window))
+            features = backbone.features(frames, window)
+            self._collect(method, metric, backbone, true_features, features)
+            if not backbone.form.per_frame:
+                whole = backbone.video_features(true, window, true_features)
+                self._collect(
+                    method,
+                    metric + PER_VIDEO,
+                    backbone,
+                    whole,
+                    backbone.video_features(frames, window, features),
+                )
+
+    def _collect(
+        self, method: str, metric: str, backbone: VideoBackbone, true: np.ndarray, generated: np.ndarray
+    ) -> None:
+        groups = self._groups.setdefault((method, metric), _FrechetGroups(backbone.form.width))
+        groups.add(true, generated)
 
     def _frechet(self, method: str, metric: str, groups: _FrechetGroups) -> Score:
-        backbone = self._backbones[metric]
+        backbone = self._backbones[metric.removesuffix(PER_VIDEO)]
         assert isinstance(backbone, VideoBackbone)
+        what = "videos" if metric.endswith(PER_VIDEO) else "frames" if backbone.form.per_frame else "windows"
         every = np.arange(len(groups.true))
         count = sum(part.count for part in groups.generated)
         low: float | None = None
@@ -154,13 +185,13 @@ class Scoreboard:
         try:
             value = groups.distance(every)
         except InputError as error:
-            reason = f"{error} (windows of {self.protocol.window} frames)"
+            reason = f"{error} ({what} of videos with windows of {self.protocol.window} frames)"
             return Score(
                 SUMMARY, method, metric, None, num_videos=groups.num_videos, count=count, note=reason
             )
         if len(every) > 1 and min(part.count for part in groups.true) > 1:
             low, high = bootstrap_interval(groups.distance, len(every), NUM_FRECHET_RESAMPLES)
-        note = f"{count} windows for {groups.width} features" if count <= groups.width else None
+        note = f"{count} {what} for {groups.width} features" if count <= groups.width else None
         return Score(
             SUMMARY, method, metric, value, low, high, count, groups.num_videos, backbone.sha256, note
         )
@@ -175,4 +206,7 @@ def _summary(method: str, metric: str, rows: list[Score]) -> Score:
     values, counts = np.array([value for value, _ in known]), np.array([count for _, count in known])
     low, high = mean_interval(known) if len(known) > 1 else (None, None)
     mean = float(np.average(values, weights=counts))
-    return Score(SUMMARY, method, metric, mean, low, high, int(counts.sum()), len(known), None, notes or None)
+    sha256 = rows[0].backbone_sha256
+    return Score(
+        SUMMARY, method, metric, mean, low, high, int(counts.sum()), len(known), sha256, notes or None
+    )

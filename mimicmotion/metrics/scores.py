@@ -8,6 +8,9 @@ from mimicmotion.errors import InputError
 SUMMARY = "summary"
 """In place of a clip's id: over all clips."""
 
+PER_VIDEO = "_per_video"
+"""Ending of video metrics with one vector a video; without it, one a window of frames."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -54,6 +57,12 @@ METRICS = {
     "fvd": MetricName("FVD", False, 1),
     "fid_vid": MetricName("FID-VID", False),
     "fvd_small": MetricName("FVD small", False),
+    "fid": MetricName("FID", False),
+    "fvd_per_video": MetricName("FVD per video", False, 1),
+    "fid_vid_per_video": MetricName("FID-VID per video", False),
+    "fvd_small_per_video": MetricName("FVD small per video", False),
+    "lpips": MetricName("LPIPS", False, 3),
+    "identity": MetricName("Identity", True, 3),
     "flicker": MetricName("Flicker", False, 4),
     "hand_psnr": MetricName("Hand PSNR dB", True),
     "hand_ssim": MetricName("Hand SSIM", True, 3),

@@ -175,7 +175,9 @@ def test_nothing_generated_stops_the_stage(tmp_path):
     ("fields", "message"),
     [
         ({"protocol": "tiktok"}, "choose one of tiktok-335-340-256"),
-        ({"primary_metric": "fid"}, "choose one of psnr"),
+        ({"primary_metric": "vmaf"}, "choose one of psnr"),
+        ({"primary_metric": "fid"}, "weights in the field fid"),
+        ({"primary_metric": "fvd_per_video"}, "weights in the field fvd"),
         ({"primary_metric": "fvd"}, "needs the weights"),
         ({"detector": Path("d.onnx")}, "go together"),
     ],

@@ -121,5 +121,39 @@ def test_missing_or_foreign_files_are_refused(small, tmp_path):
     with pytest.raises(WeightsError, match="does not hold I3D"):
         load_backbone("fvd", small, CPU)
     with pytest.raises(InputError, match="choose one of"):
+        load_backbone("vmaf", small, CPU)
+    with pytest.raises(WeightsError, match="no TorchScript file"):
         load_backbone("fid", small, CPU)
-    assert set(FORMS) == {"fvd", "fid_vid", "fvd_small"}
+    assert set(FORMS) == {"fvd", "fid_vid", "fvd_small", "fid"}
+
+
+class PublishedInception(nn.Module):
+    """As the published Inception script: pictures in 0..255 of any size, probabilities unless told not to."""
+
+    def forward(self, img: torch.Tensor, return_features: bool = False):
+        colours = img.to(torch.float32).mean((2, 3))
+        if return_features:
+            return colours.repeat(1, 683)[:, :2048]
+        return colours.softmax(1)
+
+
+def test_fid_sees_single_frames_as_they_are(tmp_path):
+    path = tmp_path / "inception.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(PublishedInception()).save(path)
+    video = frames(5)
+    features = load_backbone("fid", path, CPU, batch_size=2).features(video, 16)
+    assert features.shape == (5, 2048)
+    np.testing.assert_allclose(features[:, :3], video.mean((1, 2)), atol=1e-3)
+
+
+def test_a_whole_video_is_the_mean_of_windows_side_by_side_the_last_one_filled_up(small):
+    backbone = load_backbone("fvd_small", small, CPU)
+    video = frames(19)
+    whole = backbone.video_features(video, 8, backbone.features(video, 8))
+    filled = np.concatenate([video[16:], np.repeat(video[-1:], 5, axis=0)])
+    parts = [backbone.features(part, 8) for part in (video[:8], video[8:16], filled)]
+    np.testing.assert_allclose(whole, np.concatenate(parts).mean(0, keepdims=True), atol=1e-6)
+    short = backbone.video_features(video[:3], 8, backbone.features(video[:3], 8))
+    assert short.shape == (1, 64)

@@ -34,10 +34,13 @@ def folders(tmp_path):
 
 
 def test_pairs_are_scored_under_the_protocol(folders):
-    scores = {(s.clip_id, s.metric): s for s in score_folders(*folders, NATIVE, {"fvd": "no file"})}
+    every = score_folders(*folders, NATIVE, {"fvd": "no file"})
+    scores = {(s.clip_id, s.metric): s for s in every if s.method == "model"}
     assert scores[SUMMARY, "psnr"].value == pytest.approx(psnr(video(), video() + np.uint8(10)).mean())
     assert scores["a", "psnr"].count == 12
     assert scores[SUMMARY, "fvd"].note == "no file"
+    floors = {s.method: s.value for s in every if (s.clip_id, s.metric) == (SUMMARY, "psnr")}
+    assert set(floors) == {"model", "copy_reference", "truth_one_frame_late"}
 
 
 def test_frames_in_folders_are_ordered_by_number(tmp_path):

@@ -3,14 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mimicmotion.errors import InputError
-from mimicmotion.metrics.features import BackboneForm, VideoBackbone
+from mimicmotion.metrics.features import BackboneForm, VideoBackbone, load_backbone
 from mimicmotion.metrics.image import psnr
+from mimicmotion.metrics.perceptual import PerceptualDistance
 from mimicmotion.metrics.protocols import PROTOCOLS
 from mimicmotion.metrics.scoreboard import NUM_GROUPS, Scoreboard
 from mimicmotion.metrics.scores import METRICS, SUMMARY, beats, metric_name, summary_markdown
+from mimicmotion.metrics.small_video_net import SmallVideoNet
 
+CPU = torch.device("cpu")
 NATIVE = PROTOCOLS["native"].with_window(4)
 
 
@@ -103,6 +107,41 @@ def test_videos_shorter_than_a_window_say_so():
     assert "windows of 4 frames" in score.note
 
 
+def test_per_video_mode_has_one_vector_a_video():
+    scores = board(num_videos=5)
+    score = only(scores, clip_id=SUMMARY, method="model", metric="fvd_small_per_video")
+    assert (score.count, score.num_videos) == (5, 5)
+    assert "5 videos" not in (score.note or "")
+    assert 0 < score.value < only(scores, clip_id=SUMMARY, method="copy_reference", metric=score.metric).value
+    assert score.backbone_sha256 == "ab" * 32
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_the_table_does_not_depend_on_the_batch_size(batch_size, tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "net.safetensors"
+    save_file(SmallVideoNet().state_dict(), path)
+
+    def table(size):
+        scores = Scoreboard(NATIVE.with_window(8), {"fvd_small": load_backbone("fvd_small", path, CPU, size)})
+        for seed in range(4):
+            true = video(seed, 13 + seed)
+            scores.add_video(f"clip{seed}", true, {"model": brighter(true, 12)})
+        return scores.scores()
+
+    for one, other in zip(table(4), table(batch_size), strict=True):
+        assert one.metric == other.metric
+        assert other.value == pytest.approx(one.value, rel=1e-6, abs=1e-6)
+
+
+def test_lpips_is_a_mean_over_frames_and_names_its_network():
+    network = PerceptualDistance("cd" * 32, lambda x: x.mean((2, 3)) / 255, CPU, 3)
+    scores = board(backbones={"lpips": network})
+    score = only(scores, clip_id=SUMMARY, method="model", metric="lpips")
+    assert (score.count, score.backbone_sha256) == (8 + 9 + 10 + 11, "cd" * 32)
+    assert score.value < only(scores, clip_id=SUMMARY, method="copy_reference", metric="lpips").value
+
+
 def test_one_video_has_no_interval_and_one_frame_no_flicker():
     scores = Scoreboard(NATIVE, {})
     scores.add_video("one", video(0, 1), {"model": video(1, 1)})
@@ -154,5 +193,5 @@ def test_better_means_beyond_the_interval_where_there_is_one():
     assert not beats("fvd", 96.0, 100.0, 95.0, 120.0)
     assert beats("psnr", 20.1, 20.0, None, None)
     with pytest.raises(InputError, match="choose one of"):
-        metric_name("fid")
-    assert len(METRICS) == 19
+        metric_name("vmaf")
+    assert len(METRICS) == 25

@@ -1,0 +1,107 @@
+"""Identity: cosine similarity of face embeddings in true and generated frames, by an ArcFace-form ONNX file.
+
+Faces are cut by five points of the driving pose, the same in both frames, as ArcFace is trained: a similarity
+transform of eyes, nose and mouth corners onto fixed places of a 112 x 112 picture (Deng et al. 2019).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime as ort
+
+from mimicmotion.errors import WeightsError
+from mimicmotion.metrics.features import sha256_of
+from mimicmotion.metrics.image import check_pair
+from mimicmotion.pose.layout import FACE
+from mimicmotion.pose.sessions import open_session
+
+METRIC = "identity"
+SIDE_PX = 112
+TEMPLATE = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+"""Where ArcFace wants eyes, nose and corners of the mouth, from left to right in the picture."""
+_PARTS = (range(36, 42), range(42, 48), range(30, 31), range(48, 49), range(54, 55))
+"""The same five among the 68 face points, each the mean of some."""
+
+
+@dataclass(frozen=True)
+class FaceModel:
+    """A loaded face embedding.
+
+    Attributes:
+        sha256: of its file.
+        session: maps (1, 3, 112, 112) in [-1, 1] to an embedding.
+    """
+
+    sha256: str
+    session: ort.InferenceSession
+
+    @classmethod
+    def open(cls, path: Path, *, cuda: bool, allow_cpu: bool, threads: int = 1) -> "FaceModel":
+        """Load the graph in a file.
+
+        Raises:
+            WeightsError: the file is missing, no ONNX graph, or takes other pictures.
+        """
+        session = open_session(path, cuda=cuda, allow_cpu=allow_cpu, threads=threads)
+        shape = session.get_inputs()[0].shape
+        if len(shape) != 4 or list(shape[1:]) != [3, SIDE_PX, SIDE_PX]:
+            raise WeightsError(
+                f"{path} takes input {shape}; a face model of ArcFace's form takes "
+                f"(n, 3, {SIDE_PX}, {SIDE_PX})"
+            )
+        return cls(sha256_of(path), session)
+
+    def embedding(self, face: np.ndarray) -> np.ndarray:
+        """Unit vector float64 (d,) of an aligned face, uint8 (112, 112, 3) RGB."""
+        pixels = ((face.astype(np.float32) - 127.5) / 127.5).transpose(2, 0, 1)[None]
+        (found,) = self.session.run(None, {self.session.get_inputs()[0].name: pixels})[:1]
+        vector = np.asarray(found, np.float64).ravel()
+        return vector / max(float(np.linalg.norm(vector)), 1e-12)
+
+
+def face_points(keypoints: np.ndarray) -> np.ndarray:
+    """The five points of ArcFace, float64 (n, 5, 2), from keypoints (n, 133, 2) in pixels."""
+    face = np.asarray(keypoints, np.float64)[:, FACE]
+    return np.stack([face[:, list(part)].mean(axis=1) for part in _PARTS], axis=1)
+
+
+def aligned_face(frame: np.ndarray, points: np.ndarray) -> np.ndarray | None:
+    """The face uint8 (112, 112, 3) with its five points in their places; None where they have no extent."""
+    matrix, _ = cv2.estimateAffinePartial2D(points, TEMPLATE, method=cv2.LMEDS)
+    if matrix is None or not np.isfinite(matrix).all():
+        return None
+    return cv2.warpAffine(frame, matrix, (SIDE_PX, SIDE_PX), flags=cv2.INTER_LINEAR)
+
+
+def identity_scores(
+    true: np.ndarray,
+    generated: np.ndarray,
+    keypoints: np.ndarray,
+    confidences: np.ndarray,
+    model: FaceModel,
+    threshold: float = 0.3,
+) -> np.ndarray:
+    """Cosine similarity in [-1, 1] of every frame whose face is sure, float64 (k,); k may be 0.
+
+    Args:
+        true: uint8 (n, h, w, 3).
+        generated: the same shape.
+        keypoints: (n, 133, 2) pixels of the true frames.
+        confidences: (n, 133).
+        model: the face embedding.
+        threshold: all points of eyes, nose and mouth corners must exceed it.
+    """
+    check_pair(true, generated)
+    needed = [index for part in _PARTS for index in part]
+    sure = (confidences[:, FACE][:, needed] > threshold).all(axis=1)
+    points = face_points(keypoints)
+    similarities = []
+    for place in np.flatnonzero(sure):
+        faces = [aligned_face(video[place], points[place]) for video in (true, generated)]
+        if faces[0] is not None and faces[1] is not None:
+            similarities.append(float(model.embedding(faces[0]) @ model.embedding(faces[1])))
+    return np.array(similarities, np.float64)

@@ -153,7 +153,7 @@ def main() -> None:
         training = Training(plan, report, World(0, 1, torch.device("cpu")))
         training.run()
         with training.built.average.applied(training.built.network):
-            generated = training.validation.generate(training.built.network, training.built.vae)
+            generated = training.validation.generate(training.built.network)
         true = [sample.frames[1:] for sample in training.validation.samples if sample.frames is not None]
         still = [np.broadcast_to(s.frames[0], s.frames[1:].shape) for s in training.validation.samples]
     first, last = report.losses[0], report.losses[options.steps]

@@ -46,6 +46,7 @@ def training_needs(config: PipelineConfig, num_clips: int | None, gpu: str) -> s
         sharing=runtime.sharing,
         recompute=runtime.recompute,
         trained=train.trained,
+        optimiser=train.optimiser,
     )
     steps = train.steps
     if steps is None:

@@ -39,11 +39,13 @@ class Encoders:
     Attributes:
         latents: pictures (n, 3, h, w) in [-1, 1] to unscaled latents (n, c, h/8, w/8).
         embeddings: pictures to image embeddings (n, 1, d).
+        pictures: scaled latents of one clip to frames, uint8 (n, h, w, 3).
         scale: what unscaled latents are multiplied by before they are noised.
     """
 
     latents: Callable[[Float[Tensor, "n 3 height width"]], Float[Tensor, "n c h w"]]
     embeddings: Callable[[Float[Tensor, "n 3 height width"]], Float[Tensor, "n 1 d"]]
+    pictures: Callable[[Float[Tensor, "n c h w"]], UInt8[np.ndarray, "n height width 3"]]
     scale: float
 
 

@@ -1,14 +1,16 @@
 """The parts of a run, built from its plan: networks, optimiser, average."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mimicmotion.model.embedding import embed_images
-from mimicmotion.model.latents import encode_frames
+from mimicmotion.model.latents import decode_frames, encode_frames
 from mimicmotion.model.weights import load_pipeline
 from mimicmotion.training.batch import Encoders
 from mimicmotion.training.ema import MovingAverage
@@ -29,7 +31,6 @@ class Built:
         trained: the parameters that train.
         optimiser: AdamW over them.
         average: their moving average.
-        vae: frozen.
         encoders: the frozen networks, as functions.
     """
 
@@ -38,12 +39,17 @@ class Built:
     trained: list[nn.Parameter]
     optimiser: torch.optim.Optimizer
     average: MovingAverage
-    vae: nn.Module
     encoders: Encoders
 
 
-def build(plan: Plan, world: World) -> Built:
+def build(plan: Plan, world: World, cached: bool) -> Built:
     """Return the parts of a run on this worker, before any checkpoint is read.
+
+    Args:
+        plan: the run.
+        world: this worker and the others.
+        cached: whether all clips bring latents, so that the frozen networks only work at validations and
+            wait on the host in between.
 
     Raises:
         WeightsError: weights are missing or of another shape.
@@ -72,8 +78,13 @@ def build(plan: Plan, world: World) -> Built:
         trained=trained,
         optimiser=make_optimiser(plan.optimiser, trained, plan.learning_rate, plan.weight_decay),
         average=MovingAverage(network, plan.ema_decay),
-        vae=pipeline.vae,
-        encoders=encoders_of(pipeline.vae, pipeline.image_encoder, pipeline.feature_extractor, world.device),
+        encoders=encoders_of(
+            pipeline.vae,
+            pipeline.image_encoder,
+            pipeline.feature_extractor,
+            world.device,
+            resident=not cached,
+        ),
     )
 
 
@@ -84,19 +95,42 @@ def autocast(plan: Plan, device: torch.device) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, torch.bfloat16)
 
 
-def encoders_of(vae: Any, image_encoder: Any, feature_extractor: Any, device: torch.device) -> Encoders:
-    """Return the frozen networks as functions on a device; half precision where it serves."""
-    _freeze(vae, device)
-    _freeze(image_encoder, device)
+def encoders_of(
+    vae: Any, image_encoder: Any, feature_extractor: Any, device: torch.device, resident: bool = True
+) -> Encoders:
+    """Return the frozen networks as functions on a device; half precision where it serves.
+
+    Args:
+        vae: SVD's autoencoder.
+        image_encoder: CLIP's picture tower.
+        feature_extractor: its preprocessor.
+        device: where they work.
+        resident: whether they stay there; else each comes for its work and goes back to the host.
+    """
+    for module in (vae, image_encoder):
+        module.requires_grad_(False).eval().to(device if resident else "cpu")
     if device.type == "cuda":
         # SVD's VAE overflows in float16, so it stays as it is; the image encoder does not.
         image_encoder.half()
-    return Encoders(
-        latents=lambda pictures: encode_frames(vae, pictures),
-        embeddings=lambda pictures: embed_images(pictures, image_encoder, feature_extractor),
-        scale=float(vae.config.scaling_factor),
-    )
 
+    @contextmanager
+    def at_work(module: nn.Module) -> Iterator[None]:
+        module.to(device)
+        try:
+            yield
+        finally:
+            module.to(device if resident else "cpu")
 
-def _freeze(module: nn.Module, device: torch.device) -> None:
-    module.requires_grad_(False).eval().to(device)
+    def latents(pictures: Tensor) -> Tensor:
+        with at_work(vae):
+            return encode_frames(vae, pictures)
+
+    def embeddings(pictures: Tensor) -> Tensor:
+        with at_work(image_encoder):
+            return embed_images(pictures, image_encoder, feature_extractor)
+
+    def pictures(latents: Tensor) -> np.ndarray:
+        with at_work(vae):
+            return np.stack(list(decode_frames(vae, latents)))
+
+    return Encoders(latents, embeddings, pictures, scale=float(vae.config.scaling_factor))

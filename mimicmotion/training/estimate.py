@@ -18,12 +18,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
 from mimicmotion.training.network import PosedDenoiser
+from mimicmotion.training.optimiser import Optimiser
 from mimicmotion.training.parts import RECOMPUTED, Recompute, Sharing, TrainedPart, choose_trained, recompute
 
 PEAK_TFLOPS = {"A100": 312.0, "H100": 989.0, "H200": 989.0, "L40S": 362.0, "RTX 4090": 165.0}
 """Dense bfloat16 TFLOP/s as the makers state them."""
 
-_FLOAT32, _HALF = 4, 2
+_FLOAT32, _HALF, _EIGHT_BITS = 4, 2, 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class Shape:
         sharing: how they share the network.
         recompute: activations that are forgotten.
         trained: part that trains.
+        optimiser: what keeps the moments.
     """
 
     unet: dict[str, Any]
@@ -49,6 +51,7 @@ class Shape:
     sharing: Sharing
     recompute: Recompute
     trained: TrainedPart
+    optimiser: Optimiser
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,11 @@ class Estimate:
         trained_parameters: those that train.
         weights: in float32, and what is there in half precision besides.
         gradients: in float32.
-        optimiser: two moments in float32.
+        optimiser: two moments, in float32 or eight bits.
         average: the moving average in float32.
         activations: saved by one forward pass in half precision, and what the largest block needs besides
             when it is computed again.
+        checkpoint: on disk, over all workers: network, average and moments in float32.
         flops_per_sample: forward, backward, and the forward pass that is done again.
     """
 
@@ -74,6 +78,7 @@ class Estimate:
     optimiser: int
     average: int
     activations: int
+    checkpoint: int
     flops_per_sample: int
 
     @property
@@ -103,9 +108,10 @@ def estimate(shape: Shape) -> Estimate:
         trained_parameters=trained,
         weights=_FLOAT32 * parameters // shards + gathered,
         gradients=_FLOAT32 * trained // shards,
-        optimiser=2 * _FLOAT32 * trained // shards,
+        optimiser=2 * (_FLOAT32 if shape.optimiser == "adamw" else _EIGHT_BITS) * trained // shards,
         average=_FLOAT32 * trained // shards,
         activations=saved + largest,
+        checkpoint=_FLOAT32 * (parameters + 3 * trained),
         flops_per_sample=passes * forward // shape.micro_batch,
     )
 
@@ -229,7 +235,9 @@ def describe(needs: Estimate, shape: Shape, steps: int, batch: int, gpu: str, ut
         f"{needs.gradients / 1e9:.1f}, optimiser {needs.optimiser / 1e9:.1f}, average "
         f"{needs.average / 1e9:.1f}, activations {needs.activations / 1e9:.1f}",
         "work": f"{steps:,} steps of {batch} samples, {needs.flops_per_sample / 1e12:.1f} TFLOP a sample",
-        "time": f"{seconds / 86400:.2f} days on {shape.workers} x {gpu} at {utilisation:.0%} of its peak",
+        "time": f"{seconds / 86400:.2f} days on {shape.workers} x {gpu} at {utilisation:.0%} of its peak, "
+        f"{seconds * shape.workers / 3600:,.0f} GPU hours",
+        "disk": f"{needs.checkpoint / 1e9:.1f} GB a checkpoint",
     }
     width = max(map(len, lines))
     return "\n".join(f"{name:<{width}}  {text}" for name, text in lines.items())

@@ -92,7 +92,7 @@ class Training:
         sizes = [framing(clip.size_px, plan.recipe.sizes_px).target for clip in self.clips]
         self.order = Order(sizes, plan.batch, plan.recipe.seed)
         self.rounds = rounds(plan, world)
-        self.built = build(plan, world)
+        self.built = build(plan, world, cached=all(clip.latents is not None for clip in self.clips))
         self.checkpoints = Checkpoints(plan.checkpoints, plan.keep, world)
         self.measures = Measures(world.device)
         self.validation = Validation(
@@ -203,7 +203,7 @@ class Training:
         built = self.built
         with built.average.applied(built.network), autocast(self.plan, self.world.device):
             loss = self.validation.loss(built.network)
-            generated = self.validation.generate(built.network, built.vae)
+            generated = self.validation.generate(built.network)
         if self.world.is_first:
             self.report.metrics({"loss/validation": loss}, step)
             pictures = comparison(self.validation.samples, generated)

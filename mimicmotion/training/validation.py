@@ -5,11 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from mimicmotion.diffusion.edm import NOISE_PRESETS
 from mimicmotion.diffusion.sampler import SamplerSettings, sample_latents
-from mimicmotion.model.latents import decode_frames
 from mimicmotion.training.batch import Encoders, collate, loss_inputs
 from mimicmotion.training.loss import denoising_loss
 from mimicmotion.training.network import PosedDenoiser
@@ -33,17 +31,18 @@ class Validation:
 
     def __init__(self, clips: list[Clip], plan: Plan, encoders: Encoders, device: torch.device) -> None:
         self._plan = plan
+        self._encoders = encoders
         self._device = device
         self.samples = [self._sample(number, clip) for number, clip in enumerate(clips)]
-        self._inputs = [self._encoded(sample, encoders) for sample in self.samples]
+        self._inputs = [self._encoded(sample) for sample in self.samples]
 
     def _sample(self, number: int, clip: Clip) -> Sample:
         fixed = Draw(clip.references[0], sigma=1.0, reference_noise=0.0, dropped=False, noise_seed=number)
         return make_sample(replace(clip, latents=None), fixed, self._plan.recipe)
 
-    def _encoded(self, sample: Sample, encoders: Encoders) -> dict[str, Any]:
+    def _encoded(self, sample: Sample) -> dict[str, Any]:
         batch = collate([sample])
-        return loss_inputs(batch, encoders, self._device, self._plan.fps, self._plan.motion_bucket)
+        return loss_inputs(batch, self._encoders, self._device, self._plan.fps, self._plan.motion_bucket)
 
     @torch.no_grad()
     def loss(self, network: PosedDenoiser) -> float:
@@ -58,11 +57,11 @@ class Validation:
         return float(torch.stack(losses).mean())
 
     @torch.no_grad()
-    def generate(self, network: PosedDenoiser, vae: nn.Module) -> list[np.ndarray]:
+    def generate(self, network: PosedDenoiser) -> list[np.ndarray]:
         """Return the generated driving frames of each clip, uint8 (f, h, w, 3), without slot 0."""
-        return [self._generated(network, vae, inputs) for inputs in self._inputs]
+        return [self._generated(network, inputs) for inputs in self._inputs]
 
-    def _generated(self, network: PosedDenoiser, vae: Any, inputs: dict[str, Any]) -> np.ndarray:
+    def _generated(self, network: PosedDenoiser, inputs: dict[str, Any]) -> np.ndarray:
         num_frames = inputs["latents"].shape[1]
         settings = SamplerSettings(
             num_steps=self._plan.preview.num_steps,
@@ -81,6 +80,6 @@ class Validation:
             num_frames=num_frames,
             settings=settings,
             noise=inputs["noise"][0],
-            scaling_factor=vae.config.scaling_factor,
+            scaling_factor=self._encoders.scale,
         )
-        return np.stack(list(decode_frames(vae, latents, skip=1)))
+        return self._encoders.pictures(latents)[1:]

@@ -16,7 +16,12 @@ def means(pictures):
     return torch.cat([pooled, pooled[:, :1]], dim=1)
 
 
-ENCODERS = Encoders(latents=means, embeddings=lambda pictures: pictures.mean((2, 3))[:, None], scale=0.5)
+ENCODERS = Encoders(
+    latents=means,
+    embeddings=lambda pictures: pictures.mean((2, 3))[:, None],
+    pictures=lambda latents: latents.numpy(),
+    scale=0.5,
+)
 
 
 @pytest.fixture

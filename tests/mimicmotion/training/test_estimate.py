@@ -17,6 +17,7 @@ TINY = Shape(
     sharing="replicate",
     recompute="off",
     trained="all",
+    optimiser="adamw",
 )
 
 

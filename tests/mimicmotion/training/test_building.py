@@ -1,0 +1,37 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mimicmotion.model.weights import load_encoders, load_pipeline, save_released
+from mimicmotion.training.building import build, encoders_of
+from mimicmotion.training.world import World
+
+ALONE = World(0, 1, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_frozen_networks_come_for_their_work_and_go_back_unless_they_stay(base, monkeypatch, resident):
+    vae, image_encoder, feature_extractor = load_encoders(base)
+    moves = []
+    monkeypatch.setattr(vae, "to", lambda device: moves.append(str(device)) or vae)
+    encoders = encoders_of(vae, image_encoder, feature_extractor, torch.device("cpu", 0), resident)
+    latents = encoders.latents(torch.zeros(1, 3, 64, 64))
+    frames = encoders.pictures(latents * encoders.scale)
+    assert frames.shape == (1, 64, 64, 3)
+    home = "cpu:0" if resident else "cpu"
+    assert moves == [home, "cpu:0", home, "cpu:0", home]
+    assert not vae.training
+    assert not any(value.requires_grad for value in (*vae.parameters(), *image_encoder.parameters()))
+
+
+def test_a_run_starts_from_a_released_file(plan, tmp_path):
+    pipeline = load_pipeline(plan.base)
+    torch.nn.init.constant_(pipeline.unet.conv_in.weight, 0.25)
+    torch.nn.init.constant_(pipeline.pose_net.scale, 7.0)
+    save_released(pipeline, tmp_path / "released.pth")
+    built = build(replace(plan, init_from=tmp_path / "released.pth"), ALONE, cached=False)
+    assert (built.network.unet.conv_in.weight == 0.25).all()
+    assert built.network.pose_net.scale.item() == 7.0
+    average = built.average.state_dict()
+    assert (average["unet.conv_in.weight"] == 0.25).all()

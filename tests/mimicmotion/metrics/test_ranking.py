@@ -10,6 +10,7 @@ from mimicmotion.metrics.features import load_backbone
 from mimicmotion.metrics.flicker import flicker
 from mimicmotion.metrics.frechet import FeatureStatistics, frechet_distance
 from mimicmotion.metrics.image import capped, l1, psnr, ssim
+from mimicmotion.metrics.scores import METRICS as SHOWN
 from mimicmotion.metrics.small_video_net import SmallVideoNet
 
 
@@ -72,3 +73,50 @@ def test_video_distance_ranks_faults(tmp_path):
         near = frechet_distance(true, statistics(lambda v, f=fault, s=light: f(v, s)))
         far = frechet_distance(true, statistics(lambda v, f=fault, s=strong: f(v, s)))
         assert 0 < near < far, fault.__name__
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Summary by (metric, fault) of two dancers of the embedded world."""
+    from mimicmotion.synthetic.faults import score_faults
+
+    scores = score_faults(range(900_000, 900_002), 12)
+    return {(score.metric, score.method): score.value for score in scores if score.clip_id == "summary"}
+
+
+SEEN_BY = {
+    "blur, light": ("psnr", "ssim", "l1", "fvd_small", "flicker", "hand_psnr", "hand_ssim"),
+    "noise, light": ("psnr", "ssim", "l1", "fvd_small", "flicker", "hand_psnr", "hand_ssim"),
+    "1 frame of 8 lost": ("psnr", "ssim", "l1", "fvd_small", "flicker", "hand_psnr", "hand_ssim"),
+    "hands erased": ("psnr", "fvd_small", "hand_psnr", "hand_ssim", "pose_error_hands", "pose_found_hands"),
+    "another dancer": ("psnr", "ssim", "l1", "fvd_small", "pose_error_body", "pose_error_face"),
+}
+
+
+@pytest.mark.parametrize("fault", SEEN_BY)
+def test_faults_in_the_embedded_world_are_seen(world, fault):
+    for metric in SEEN_BY[fault]:
+        better = 1 if SHOWN[metric].higher_is_better else -1
+        assert better * world[metric, fault] < better * world[metric, "truth"], metric
+
+
+@pytest.mark.parametrize(
+    ("light", "strong"),
+    [
+        ("blur, light", "blur, strong"),
+        ("noise, light", "noise, strong"),
+        ("1 frame of 8 lost", "1 frame of 3 lost"),
+    ],
+)
+def test_stronger_faults_score_worse_in_the_embedded_world(world, light, strong):
+    for metric in ("psnr", "ssim", "l1", "fvd_small", "flicker", "hand_psnr", "hand_ssim"):
+        better = 1 if SHOWN[metric].higher_is_better else -1
+        assert better * world[metric, strong] < better * world[metric, light], metric
+
+
+def test_erased_hands_are_seen_where_hands_are_measured(world):
+    """Over the whole picture a strong blur looks as bad; in the hands, erasing them is far worse."""
+    assert world["ssim", "hands erased"] > world["ssim", "blur, strong"]
+    assert world["hand_ssim", "hands erased"] < 0.5 * world["hand_ssim", "blur, strong"]
+    assert world["pose_found_hands", "hands erased"] < 0.8 * world["pose_found_hands", "truth"]
+    assert world["pose_found_body", "hands erased"] > 0.95

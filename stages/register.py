@@ -148,6 +148,7 @@ class Register(WholeStage):
             f"test data `{row['data_key']}`.",
         ]
         report.text("registered.md", "\n".join(lines) + "\n")
+        report.section("Model", "\n".join([f"**{row['name']} version {row['version']}**", *lines[1:]]) + "\n")
 
 
 def _standing(inputs: Mapping[str, Dataset]) -> Standing:

@@ -137,6 +137,9 @@ class FakeReport:
     def text(self, name, text):
         self.shown = text
 
+    def section(self, title, text):
+        self.section_shown = title, text
+
 
 def test_the_decision_is_shown(registry):
     inputs = make_inputs("second", 21.1, 20.0, 22.0)
@@ -145,3 +148,7 @@ def test_the_decision_is_shown(registry):
     Register().show(FakeDataset(table.to_pylist()), inputs, report)
     assert "# mimicmotion version 2" in report.shown
     assert "candidate, champion" in report.shown
+    title, text = report.section_shown
+    assert title == "Model"
+    assert text.startswith("**mimicmotion version 2**")
+    assert "candidate, champion" in text

@@ -9,7 +9,7 @@ are read instead of pictures. On several machines the workspace must lie on a fi
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import pyarrow as pa
 from pydantic import Field, model_validator
@@ -28,6 +28,7 @@ TRAINING_FILE = "training.json"
 TRAINED_SCHEMA = pa.schema(
     [
         ("checkpoint", pa.string()),
+        ("released", pa.string()),
         ("steps", pa.int64()),
         ("batch", pa.int64()),
         ("num_clips", pa.int64()),
@@ -37,7 +38,7 @@ TRAINED_SCHEMA = pa.schema(
         ("validation_loss", pa.float64()),
     ]
 )
-"""One row per exported checkpoint; ``checkpoint`` is its folder among the files of the stage."""
+"""One row per exported checkpoint: names of its diffusers folder and its released-form file."""
 
 _CELL_PX = 8
 
@@ -83,7 +84,7 @@ class Train(WholeStage):
     """Trains on the kept windows and exports the moving average in diffusers layout."""
 
     name: ClassVar[str] = "train"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("clips", "decode", "pose")
     optional_reads: ClassVar[tuple[str, ...]] = ("latents",)
     schema: ClassVar[pa.Schema] = TRAINED_SCHEMA
@@ -160,7 +161,7 @@ class Train(WholeStage):
         return {"base": self.base, **started}
 
     def run(self, inputs: Mapping[str, Dataset], folder: Path, context: Context) -> pa.Table:
-        """Train and write the folder ``checkpoint``; give its row.
+        """Train and write the weights in both forms; give their row.
 
         Raises:
             StageError: training stopped; says at which step, with which clips, and whether it can go on.
@@ -183,7 +184,7 @@ class Train(WholeStage):
                 f"train: stopped before its {plan.steps} steps were done; the checkpoint is kept in "
                 f"{plan.checkpoints}. Run the stage again to go on."
             )
-        return self._exported(plan, folder / CHECKPOINT_FOLDER, inputs)
+        return self._exported(plan, folder, inputs)
 
     def _plan(self, inputs: Mapping[str, Dataset], state: Path) -> "Plan":
         """What the workers are told; lists of clips are written beside their checkpoints."""
@@ -238,29 +239,57 @@ class Train(WholeStage):
         sizes = [framing(clip.size_px, self.sizes_px).target for clip in clips]
         return max(1, round(self.epochs * Order(sizes, self.batch, self.seed).steps_per_epoch))
 
-    def _exported(self, plan: "Plan", target: Path, inputs: Mapping[str, Dataset]) -> pa.Table:
-        """Write the result of the run as a pipeline folder; give its row."""
-        from mimicmotion.training.export import export, read_result
+    def _exported(self, plan: "Plan", folder: Path, inputs: Mapping[str, Dataset]) -> pa.Table:
+        """Write the result of the run as a pipeline folder and a released file; give its row."""
+        from mimicmotion.training.export import RELEASED_FILE, export, read_result
         from mimicmotion.training.plan import read_clips
 
-        facts = read_result(plan)
+        network, facts = read_result(plan)
         clips = read_clips(plan.clips)
-        training = {
-            "sizes_px": self.sizes_px,
-            "num_frames": 1 + len(clips[0].frames),
-            "fps": self.fps,
-            "motion_bucket": self.motion_bucket,
-            "inputs": {name: dataset.key for name, dataset in sorted(inputs.items())},
-            "config": self.model_dump(mode="json", exclude={"runtime", "base", "init_from"}),
-        }
-        export(plan, target, training)
+        keys = {name: dataset.key for name, dataset in sorted(inputs.items())}
+        training = {**self.training_facts(1 + len(clips[0].frames)), "inputs": keys}
+        export(network, plan.base, plan.recipe.style, folder, training)
         row = {
             "checkpoint": CHECKPOINT_FOLDER,
+            "released": RELEASED_FILE,
             "num_clips": len(clips),
             "num_videos": len({clip.video for clip in clips}),
             **{name: facts[name] for name in TRAINED_SCHEMA.names if name in facts},
         }
         return pa.Table.from_pylist([row], schema=TRAINED_SCHEMA)
+
+    def training_facts(self, num_frames: int) -> dict[str, Any]:
+        """What an exported checkpoint says of its training.
+
+        Args:
+            num_frames: slots of a training clip.
+        """
+        return {
+            "sizes_px": self.sizes_px,
+            "num_frames": num_frames,
+            "fps": self.fps,
+            "motion_bucket": self.motion_bucket,
+            "config": self.model_dump(mode="json", exclude={"runtime", "base", "init_from"}),
+        }
+
+    def export_checkpoint(self, checkpoint: Path, folder: Path, num_frames: int) -> int:
+        """Write the averaged weights of any checkpoint of a run in both forms; returns its step.
+
+        Args:
+            checkpoint: folder ``step-NNNNNNNN``, as the run's log names it.
+            folder: where the pipeline folder and the released file go.
+            num_frames: slots of a training clip.
+
+        Raises:
+            DataError: it is no checkpoint.
+            WeightsError: it does not fit the base.
+        """
+        from mimicmotion.training.export import export, read_checkpoint
+
+        network, facts = read_checkpoint(checkpoint)
+        training = {**self.training_facts(num_frames), "step": facts["step"]}
+        export(network, self.base, self._style(), folder, training)
+        return int(facts["step"])
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log the row and what the checkpoint says of itself; curves and pictures came while training."""

@@ -132,9 +132,25 @@ def test_training_leaves_a_checkpoint_that_animates(stage, inputs, context, tmp_
     trained = load_file(context.state / "result" / "network.safetensors")
     assert torch.equal(pipeline.unet.conv_in.weight, trained["unet.conv_in.weight"])
     assert pipeline.guidance["canvas_short_side_px"] == 480
+    assert row["released"] == "released.safetensors"
+    released = load_file(tmp_path / "released.safetensors")
+    assert all(torch.equal(released[name], value) for name, value in trained.items())
     facts = read_checkpoint_facts(checkpoint)
     assert (facts.sizes_px, facts.num_frames, facts.fps, facts.motion_bucket) == (((64, 64),), 4, 6.0, 127.0)
     assert json.loads((checkpoint / "training.json").read_text())["config"]["learning_rate"] == 1e-3
+
+
+def test_a_checkpoint_in_the_middle_is_exported_too(stage, inputs, context, tmp_path):
+    stage.model_copy(update={"steps": 1}).run(inputs, tmp_path / "run", context)
+    step = stage.export_checkpoint(
+        context.state / "checkpoints" / "step-00000001", tmp_path / "out", num_frames=4
+    )
+    assert step == 1
+    facts = json.loads((tmp_path / "out" / "checkpoint" / "training.json").read_text())
+    assert (facts["step"], facts["num_frames"], facts["fps"]) == (1, 4, 6.0)
+    trained = load_file(context.state / "result" / "network.safetensors")
+    exported = load_pipeline(tmp_path / "out" / "checkpoint")
+    assert torch.equal(exported.unet.conv_in.weight, trained["unet.conv_in.weight"])
 
 
 def test_the_same_run_leaves_the_same_bytes(stage, inputs, context, tmp_path):

@@ -53,12 +53,14 @@ def gallery_html(
     metrics = [
         metric for metric in METRICS if any((clip.clip_id, MODEL, metric) in per_video for clip in clips)
     ]
+    summary = [score for score in scores if score.clip_id == SUMMARY]
     first = primary if primary in metrics else "psnr"
     page = Template(files("mimicmotion.metrics").joinpath("gallery.html").read_text(encoding="utf-8"))
     return page.substitute(
         title=escape(title),
         about=_about(about, links or {}),
-        summary=_summary([score for score in scores if score.clip_id == SUMMARY], primary),
+        headline=_headline(summary, first),
+        summary=_summary(summary, primary),
         metrics="".join(_option(metric, metric == first) for metric in metrics),
         clips="\n".join(_card(clip, metrics, per_video) for clip in clips),
     )
@@ -73,12 +75,20 @@ def _about(about: Mapping[str, str], links: Mapping[str, str]) -> str:
     return f"<table>{''.join(rows)}</table>"
 
 
+def _headline(rows: Sequence[Score], metric: str) -> str:
+    """One sentence: the metric that decides, of the model and of every floor."""
+    known = [row for row in rows if row.metric == metric and row.value is not None]
+    values = [f"<b>{escape(row.method)}</b> {_value(row)}" for row in known]
+    return f"{escape(_name(metric))}: {', '.join(values)}" if values else ""
+
+
 def _summary(rows: Sequence[Score], primary: str) -> str:
     methods = list(dict.fromkeys(row.method for row in rows))
     cells = {(row.metric, row.method): row for row in rows}
     head = "".join(f"<th>{escape(method)}</th>" for method in methods)
     lines = [f"<tr><th>metric</th>{head}</tr>"]
-    for metric in [name for name in METRICS if any((name, method) in cells for method in methods)]:
+    known = {row.metric for row in rows if row.value is not None}
+    for metric in (name for name in METRICS if name in known):
         shade = ' class="primary"' if metric == primary else ""
         values = "".join(f"<td{shade}>{_value(cells.get((metric, method)))}</td>" for method in methods)
         lines.append(f"<tr><td{shade}>{escape(_name(metric))}</td>{values}</tr>")

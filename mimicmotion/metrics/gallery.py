@@ -117,7 +117,7 @@ def _card(clip: GalleryClip, metrics: Sequence[str], scores: Mapping[tuple[str, 
     ]
     source = base64.b64encode(clip.video.read_bytes()).decode()
     return (
-        f'<div class="clip"{data}><h3>{escape(clip.title)}</h3><div class="both">'
+        f'<div class="clip"{data}><h3>{escape(clip.title)}<span class="value"></span></h3><div class="both">'
         f'<video controls loop muted playsinline preload="auto" src="data:video/mp4;base64,{source}"></video>'
         f"<details><summary>scores</summary><table><tr><th>metric</th>{head}</tr>{''.join(lines)}</table>"
         "</details></div></div>"

@@ -39,8 +39,9 @@ def read_checkpoint_facts(checkpoint: Path) -> CheckpointFacts:
     """
     guidance, training = checkpoint / GUIDANCE_FILE, checkpoint / TRAINING_FILE
     given: dict[str, Any] = {}
-    if guidance.is_file():
-        given["style"] = GuidanceStyle.from_dict(_read_json(guidance))
+    # Released weights that were written as a folder say nothing of drawing: an empty object.
+    if guidance.is_file() and (style := _read_json(guidance)):
+        given["style"] = GuidanceStyle.from_dict(style)
     if training.is_file():
         facts = _read_json(training)
         lacking = {"sizes_px", "num_frames", "fps", "motion_bucket"} - facts.keys()

@@ -19,7 +19,7 @@ from mimicmotion.animation.driving import (
 )
 from mimicmotion.animation.framing import framed_track, released_size
 from mimicmotion.animation.generate import Performance, Pipeline, Progress, generate
-from mimicmotion.animation.preview import alignment_preview
+from mimicmotion.animation.preview import alignment_preview, enlarged
 from mimicmotion.animation.reference import read_reference
 from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.errors import InputError
@@ -188,9 +188,16 @@ def _driving(request: AnimationRequest, models: PoseModels | None, folder: Path)
 
 
 def _preview(performance: Performance) -> np.ndarray:
-    """Only the poses that are shown are drawn."""
+    """Only the poses that are shown are drawn, at a size at which a person can judge them."""
     num_driving = len(performance.driving)
     chosen = np.unique(np.linspace(0, num_driving - 1, min(_NUM_PREVIEWED, num_driving)).round().astype(int))
-    few = replace(performance, driving=performance.driving.select(chosen))
+    reference = enlarged(performance.reference)
+    height, width = reference.shape[:2]
+    shown = replace(
+        performance,
+        reference=reference,
+        reference_pose=performance.reference_pose.resized(width, height),
+        driving=performance.driving.select(chosen).resized(width, height),
+    )
     labels = [f"frame {frame}" for frame in chosen]
-    return alignment_preview(performance.reference, list(few.pose_pictures()), labels)
+    return alignment_preview(reference, list(shown.pose_pictures()), labels)

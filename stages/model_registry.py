@@ -3,12 +3,19 @@
 Where there is no registry, a stage that needs one stops; only pictures and numbers may fail silently.
 """
 
+import warnings
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mimicmotion.errors import InputError
 from stages.config import redacted
+
+LOADER_MODULE = "mimicmotion.animation.served"
+"""What MLflow loads a version by: ``mlflow.pyfunc.load_model("models:/name@alias")``."""
+_MODEL, _CHECKPOINT = "model", "data/checkpoint"
 
 
 class MlflowRegistry:
@@ -36,15 +43,33 @@ class MlflowRegistry:
                 for tag, value in tags.items():
                     client.set_model_version_tag(name, version.version, tag, value)
                 return str(version.version)
-        client.log_artifacts(self._run_id, str(folder), "checkpoint")
+        self._log_model(folder)
         made = client.create_model_version(
             name,
-            source=f"runs:/{self._run_id}/checkpoint",
+            source=f"runs:/{self._run_id}/{_MODEL}",
             run_id=self._run_id,
             tags=dict(tags),
             description=description,
         )
         return str(made.version)
+
+    def _log_model(self, checkpoint: Path) -> None:
+        """Store a checkpoint as a model that MLflow itself can load; its files are not copied aside."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # MLflow finds fault with types of its own
+            from mlflow.pyfunc import save_model
+
+        with TemporaryDirectory() as name:
+            empty, model = Path(name, "checkpoint"), Path(name, _MODEL)
+            empty.mkdir()
+            save_model(
+                model,
+                loader_module=LOADER_MODULE,
+                data_path=empty,
+                pip_requirements=[f"mimicmotion=={metadata.version('mimicmotion')}"],
+            )
+            self._client.log_artifacts(self._run_id, str(model), _MODEL)
+        self._client.log_artifacts(self._run_id, str(checkpoint), f"{_MODEL}/{_CHECKPOINT}")
 
     def tags(self, name: str, alias: str) -> Mapping[str, str] | None:
         """Tags of the version an alias points to, or None where there is no such version."""
@@ -86,4 +111,5 @@ def download_model(client: Any, model_uri: str, folder: Path) -> Path:
             f"{model_uri}: MLflow at {redacted(client.tracking_uri)} has no such model ({error}). "
             "Write models:/name@alias or models:/name/version; the page under Models lists them."
         ) from error
-    return Path(found)
+    checkpoint = Path(found, _CHECKPOINT)
+    return checkpoint if checkpoint.is_dir() else Path(found)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from fake_stages import Letters, Total, make_config, write_texts
+from training_world import make_pipeline
 
 from mimicmotion.errors import InputError
 from stages import tracking
@@ -161,6 +162,33 @@ def test_the_registry_keeps_versions_tags_and_aliases(config: PipelineConfig, tm
     for name in ("models:/dancer@nobody", "models:/nobody/1", "models:/dancer/7"):
         with pytest.raises(InputError, match="has no such model"):
             download_model(client, name, tmp_path / "gone")
+
+
+def test_a_registered_version_predicts_from_its_uri(config: PipelineConfig, tmp_path: Path) -> None:
+    import mlflow
+
+    make_pipeline().save_pretrained(tmp_path / "checkpoint")
+    facts = {"sizes_px": [[64, 64]], "num_frames": 4, "fps": 6, "motion_bucket": 127}
+    (tmp_path / "checkpoint" / "training.json").write_text(json.dumps(facts))
+    with stage_run(config, config.stages["letters"]) as run:
+        assert run.registry is not None
+        version = run.registry.register("served", tmp_path / "checkpoint", {"checkpoint_key": "one"}, "")
+        run.registry.set_alias("served", "champion", version)
+    pose = np.concatenate([np.random.default_rng(0).uniform(10, 70, (133, 2)), np.ones((133, 1))], axis=1)
+    request = {
+        "image": np.zeros((80, 80, 3), np.uint8),
+        "reference_pose": pose,
+        "poses": [pose, pose + np.array([3, 0, 0])],
+    }
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(tracking_uri(config))
+    try:
+        served = mlflow.pyfunc.load_model("models:/served@champion")
+        frames = served.predict({**request, "num_steps": 2, "guidance": 1.0})
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert frames.shape == (2, 64, 64, 3)
+    assert frames.dtype == np.uint8
 
 
 @pytest.mark.usefixtures("here")

@@ -39,3 +39,8 @@ def test_files_that_cannot_be_understood_are_refused(tmp_path):
     (tmp_path / "guidance.json").write_text('{"draw": true}')
     with pytest.raises(DataError, match="exactly the fields"):
         read_checkpoint_facts(tmp_path)
+
+
+def test_a_folder_that_says_nothing_of_drawing_draws_as_released(tmp_path):
+    (tmp_path / "guidance.json").write_text("{}\n")
+    assert read_checkpoint_facts(tmp_path).style == GuidanceStyle()

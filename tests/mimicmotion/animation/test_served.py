@@ -1,0 +1,66 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+from training_world import make_pipeline
+
+from mimicmotion.animation.served import ServedModel, _load_pyfunc
+from mimicmotion.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory) -> ServedModel:
+    folder = tmp_path_factory.mktemp("checkpoint")
+    make_pipeline().save_pretrained(folder)
+    facts = {"sizes_px": [[64, 64]], "num_frames": 4, "fps": 6, "motion_bucket": 127}
+    (folder / "training.json").write_text(json.dumps(facts))
+    return _load_pyfunc(str(folder))
+
+
+@pytest.fixture
+def request_():
+    rng = np.random.default_rng(0)
+    pose = np.concatenate([rng.uniform(10, 70, (133, 2)), np.ones((133, 1))], axis=1)
+    image = rng.integers(0, 256, (80, 80, 3), dtype=np.uint8)
+    moved = [pose + np.array([shift, 0, 0]) for shift in (0, 2, 4, 6, 8)]
+    return {"image": image, "reference_pose": pose, "poses": moved, "num_steps": 1, "guidance": 1.0}
+
+
+def test_a_frame_for_each_pose_that_depends_on_picture_pose_and_seed(served, request_, tmp_path):
+    frames = served.predict(request_)
+    assert (frames.shape, frames.dtype) == ((5, 64, 64, 3), np.uint8)
+    np.testing.assert_array_equal(served.predict(request_), frames)
+    assert not np.array_equal(served.predict({**request_, "seed": 1}), frames)
+    assert not np.array_equal(served.predict({**request_, "image": 255 - request_["image"]}), frames)
+    cv2.imwrite(str(tmp_path / "picture.png"), request_["image"][..., ::-1])
+    from_file = served.predict({**request_, "image": str(tmp_path / "picture.png")})
+    np.testing.assert_array_equal(from_file, frames)
+
+
+def test_plain_lists_will_do_and_driving_pictures_may_have_another_size(served, request_):
+    lists = {name: np.asarray(request_[name]).tolist() for name in ("image", "reference_pose", "poses")}
+    np.testing.assert_array_equal(served.predict({**request_, **lists}), served.predict(request_))
+    twice = [np.asarray(pose) * [2, 2, 1] for pose in request_["poses"]]
+    changed = served.predict({**request_, "poses": twice, "poses_size_px": (160, 160), "alignment": "none"})
+    assert changed.shape == (5, 64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"poses": np.zeros((2, 17, 3))}, r"poses has the shape \(2, 17, 3\); allowed is \(frames, 133, 3\)"),
+        ({"reference_pose": np.zeros((1, 133, 3))}, r"reference_pose has the shape \(1, 133, 3\)"),
+        ({"image": np.zeros((4, 4), np.uint8)}, r"image has the shape \(4, 4\)"),
+        ({"image": "/gone.png"}, "no reference picture at"),
+        ({"steps": 3}, r"has the unknown \['steps'\]"),
+    ],
+)
+def test_a_request_that_does_not_fit_is_refused(served, request_, changed, problem):
+    with pytest.raises(InputError, match=problem):
+        served.predict({**request_, **changed})
+
+
+def test_what_is_missing_is_named(served):
+    with pytest.raises(InputError, match=r"lacks \['poses', 'reference_pose'\]"):
+        served.predict({"image": "a.png"})

@@ -206,7 +206,7 @@ def _parent_report(study: Study, markdown: str) -> "MlflowReport":
     from stages.tracking import named_report
 
     note = (
-        f"# {study.config.settings.title}\n\n{markdown}\n"
+        f"**{study.config.settings.title}.** {markdown}\n"
         f"Again: `mimicmotion ablation {study.config.source}`. A nested run for each arm, in it one for each "
         "seed. `chart.png` shows the table, `frames.png` and the videos what the arms made.\n"
     )

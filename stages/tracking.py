@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 _PARAMS_PER_CALL = 100
 _LONGEST_TEXT = 5000
 _PAUSE_S = 60.0
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""Else MLflow's page takes the experiment for one about prompts, and hides runs and models."""
 
 
 class MlflowReport:
@@ -327,7 +329,7 @@ def _experiment(client: Any, config: PipelineConfig) -> str:
         return str(found.experiment_id)
     in_workspace = tracking_uri(config) == f"sqlite:///{config.workspace}/mlflow.db"
     artifacts = Path(config.workspace, "mlartifacts").as_uri() if in_workspace else None
-    return str(client.create_experiment(name, artifact_location=artifacts))
+    return str(client.create_experiment(name, artifact_location=artifacts, tags=_EXPERIMENT_TAGS))
 
 
 def _log_params(client: Any, run_id: str, section: Mapping[str, Any]) -> None:

@@ -57,6 +57,8 @@ def test_a_stage_has_a_run_below_the_run_of_its_config(config: PipelineConfig) -
     total = run_stage(config, "total")
     client = client_of(config)
     parent = client.get_run(parent_run_id(config))
+    experiment = client.get_experiment(parent.info.experiment_id)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     run = client.get_run(letters.run_id)
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert client.get_run(total.run_id).data.tags["mlflow.parentRunId"] == parent.info.run_id

@@ -7,6 +7,7 @@ in, and a local folder takes what they write.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -114,6 +115,9 @@ class Report(Protocol):
 
     def text(self, name: str, text: str) -> None:
         """Log a text file, e.g. Markdown."""
+
+    def watched(self, machine: str = "") -> AbstractContextManager[None]:
+        """Log the load of this machine within the block; a name tells several machines apart."""
 
     def section(self, title: str, text: str) -> None:
         """Put a section of Markdown on the page of the whole config's run, in place of its old one."""

@@ -103,6 +103,32 @@ class MlflowReport:
         """Log a text file."""
         self._send(f"text {name}", lambda client: client.log_text(self._run_id, text, name))
 
+    @contextmanager
+    def watched(self, machine: str = "") -> Iterator[None]:
+        """Log the load of this machine within the block: processor, memory, disk, network, GPUs.
+
+        Args:
+            machine: stands in the names of the numbers, where several machines report.
+        """
+        monitors: list[Any] = []
+
+        def start(client: Any) -> None:
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+            monitors.append(
+                SystemMetricsMonitor(
+                    self._run_id, node_id=machine or None, resume_logging=True, tracking_uri=self._uri
+                )
+            )
+            monitors[0].start()
+
+        self._send("system metrics", start)
+        try:
+            yield
+        finally:
+            for monitor in monitors:
+                monitor.finish()
+
     def section(self, title: str, text: str) -> None:
         """Put a section of Markdown on the page of the parent run, in place of the one of that title."""
 
@@ -270,7 +296,9 @@ def run_page(config: PipelineConfig, run_id: str) -> str | None:
     except Exception as error:
         log.warning("MLflow cannot be reached: %s", error)
         return None
-    return f"{redacted(uri).replace('***@', '').rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
+    # Without its view of model training, MLflow's page hides runs and the registry.
+    place = f"#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
+    return f"{redacted(uri).replace('***@', '').rstrip('/')}/{place}"
 
 
 def reach(config: PipelineConfig) -> str:

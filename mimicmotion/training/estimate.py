@@ -3,7 +3,7 @@
 Activations are counted, not guessed: what one forward pass saves for its backward pass, tensor by tensor.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -114,6 +114,41 @@ def estimate(shape: Shape) -> Estimate:
         checkpoint=_FLOAT32 * (parameters + 3 * trained),
         flops_per_sample=passes * forward // shape.micro_batch,
     )
+
+
+def peak_tflops(device: torch.device) -> float | None:
+    """Return what ``PEAK_TFLOPS`` says of a GPU; None for others and for processors."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak for known, peak in PEAK_TFLOPS.items() if known in name), None)
+
+
+def training_flops(unet: Mapping[str, Any], size_px: tuple[int, int], num_slots: int) -> int:
+    """Return the operations of one sample's forward and backward pass, without what is computed again.
+
+    A backward pass counts as two forward passes, as is usual for model FLOPs; where parts are frozen it
+    takes less.
+
+    Args:
+        unet: config of the UNet.
+        size_px: (width, height) of the pictures.
+        num_slots: of a clip.
+    """
+    shape = Shape(
+        unet=dict(unet),
+        size_px=size_px,
+        num_frames=num_slots,
+        micro_batch=1,
+        workers=1,
+        sharing="replicate",
+        recompute="off",
+        trained="all",
+        optimiser="adamw",
+    )
+    with _FlashAttention(), FlopCounterMode(display=False) as flops:
+        _forward(_on_meta(shape), shape)
+    return 3 * flops.get_total_flops()
 
 
 def _on_meta(shape: Shape) -> PosedDenoiser:

@@ -7,9 +7,11 @@ get, so a checkpoint needs to remember no random state beside it.
 
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +26,7 @@ from mimicmotion.errors import DataError, StageError
 from mimicmotion.training.batch import Batch, collate, loss_inputs
 from mimicmotion.training.building import autocast, build
 from mimicmotion.training.checkpoints import Checkpoints, training_tensors
+from mimicmotion.training.estimate import peak_tflops, training_flops
 from mimicmotion.training.loss import denoising_loss
 from mimicmotion.training.measures import Measures, finite
 from mimicmotion.training.optimiser import set_learning_rate, set_moments
@@ -46,7 +49,7 @@ _PREVIEW_FPS = 8
 
 
 class Report(Protocol):
-    """Where the run shows what it does; the first worker alone calls it."""
+    """Where the run shows what it does; but for the load of machines, the first worker alone calls it."""
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Show numbers."""
@@ -56,6 +59,9 @@ class Report(Protocol):
 
     def file(self, path: Path, folder: str = "") -> None:
         """Show a file."""
+
+    def watched(self, machine: str = "") -> AbstractContextManager[None]:
+        """Show the load of this machine within the block; one worker of each machine calls it."""
 
 
 def train(arguments: dict[str, Any]) -> None:
@@ -69,8 +75,16 @@ def train(arguments: dict[str, Any]) -> None:
         MimicMotionError: see ``Training``.
     """
     world = World.current()
-    with lost_workers_are_connection_errors(world):
+    with lost_workers_are_connection_errors(world), _machine_watched(arguments["report"]):
         Training(arguments["plan"], arguments["report"], world).run()
+
+
+def _machine_watched(report: Report) -> AbstractContextManager[None]:
+    """The first worker of each machine shows the machine's load; launchers tell places by these variables."""
+    if int(os.environ.get("LOCAL_RANK", "0")):
+        return nullcontext()
+    number = int(os.environ.get("NODE_RANK", "0"))
+    return report.watched(f"machine-{number}" if number else "")
 
 
 class Training:
@@ -90,11 +104,14 @@ class Training:
         plan.state.mkdir(parents=True, exist_ok=True)
         self.clips = read_clips(plan.clips)
         sizes = [framing(clip.size_px, plan.recipe.sizes_px).target for clip in self.clips]
+        slots = 1 + len(self.clips[0].frames)
         self.order = Order(sizes, plan.batch, plan.recipe.seed)
         self.rounds = rounds(plan, world)
         self.built = build(plan, world, cached=all(clip.latents is not None for clip in self.clips))
         self.checkpoints = Checkpoints(plan.checkpoints, plan.keep, world)
-        self.measures = Measures(world.device)
+        unet: Any = self.built.network.unet
+        self.flops = {size: training_flops(unet.config, size, slots) for size in set(sizes)}
+        self.measures = Measures(world.device, peak_tflops(world.device))
         self.validation = Validation(
             read_clips(plan.test_clips)[: plan.preview.clips], plan, self.built.encoders, world.device
         )
@@ -160,7 +177,8 @@ class Training:
             with autocast(plan, self.world.device):
                 parts = denoising_loss(built.shared, **inputs)
             torch.autograd.backward(parts.total / len(batches))
-            self.measures.add(parts, inputs["sigma"])
+            height, width = batch.poses.shape[-2:]
+            self.measures.add(parts, inputs["sigma"], self.flops[width, height])
             numbers.append(parts.total.detach())
         norm = _whole(torch.nn.utils.clip_grad_norm_(built.trained, plan.clip_norm))
         if not finite([*numbers, norm], self.world):
@@ -213,7 +231,8 @@ class Training:
             self.report.file(video, "samples")
             video.unlink()
             if step == 0:
-                self.report.image("hand_map", sample_picture(self.validation.samples[0]))
+                for number, sample in enumerate(self.validation.samples):
+                    self.report.image(f"hand_map/{number}", sample_picture(sample))
         return loss
 
     def _tensors(self) -> dict[str, Tensor]:

@@ -29,10 +29,12 @@ class Measures:
 
     Args:
         device: where the losses lie; nothing is brought to the host between reports.
+        peak_tflops: what the device can do at most in a second; None where it is not known.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, peak_tflops: float | None) -> None:
         self._device = device
+        self._peak_tflops = peak_tflops
         self._reset()
 
     def _reset(self) -> None:
@@ -40,17 +42,25 @@ class Measures:
         self._bins = torch.zeros(len(SIGMA_EDGES) + 1, 2, device=self._device)
         self._hands = torch.zeros(2, 2, device=self._device)
         self._samples = 0
+        self._flops = 0.0
         self._waited_s = 0.0
         self._started_s = time.perf_counter()
 
-    def add(self, parts: LossParts, sigma: Float[Tensor, " b"]) -> None:
-        """Count one round of this worker."""
+    def add(self, parts: LossParts, sigma: Float[Tensor, " b"], flops: float) -> None:
+        """Count one round of this worker.
+
+        Args:
+            parts: of the loss.
+            sigma: noise level of each sample.
+            flops: operations of one sample; see ``estimate.training_flops``.
+        """
         edges = torch.tensor(SIGMA_EDGES, device=self._device)
         ones = torch.ones_like(parts.per_sample)
         self._total += torch.stack([parts.total.detach(), ones[0]])
         self._bins.index_add_(0, torch.bucketize(sigma, edges), torch.stack([parts.per_sample, ones], dim=1))
         self._hands += torch.stack([parts.inside_hands, parts.outside_hands])
         self._samples += len(ones)
+        self._flops += flops * len(ones)
 
     def waited(self, seconds: float) -> None:
         """Count time spent waiting for samples."""
@@ -64,6 +74,10 @@ class Measures:
         elapsed_s = time.perf_counter() - self._started_s
         values = {name: total / count for name, (total, count) in zip(names, pairs, strict=True) if count}
         values["speed/samples_per_s"] = self._samples * world.size / elapsed_s
+        tflops = self._flops / elapsed_s / 1e12
+        values["speed/model_tflops_per_worker"] = tflops
+        if self._peak_tflops is not None:
+            values["speed/model_flops_utilisation"] = tflops / self._peak_tflops
         values["speed/data_wait_share"] = self._waited_s / elapsed_s
         values["memory/peak_gb"] = _peak_bytes(self._device) / 1e9
         self._reset()

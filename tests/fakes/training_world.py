@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,7 @@ class RecordedReport:
         self.values: dict[str, list[tuple[int, float]]] = {}
         self.images: list[tuple[str, tuple[int, ...], int | None]] = []
         self.files: list[tuple[str, str, int]] = []
+        self.machines: list[str] = []
         self.texts: dict[str, str] = {}
         self.tables: dict[str, int] = {}
 
@@ -126,6 +128,10 @@ class RecordedReport:
 
     def file(self, path, folder=""):
         self.files.append((path.name, folder, path.stat().st_size))
+
+    def watched(self, machine=""):
+        self.machines.append(machine)
+        return nullcontext()
 
     def text(self, name, text):
         self.texts[name] = text
@@ -149,6 +155,9 @@ class FileReport:
 
     def file(self, path, folder=""):
         pass
+
+    def watched(self, machine=""):
+        return nullcontext()
 
     def lines(self):
         return [json.loads(line) for line in self.path.read_text().splitlines()]

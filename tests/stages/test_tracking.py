@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,20 @@ def test_a_report_travels_to_another_process(config: PipelineConfig, tmp_path: P
     assert client.get_run(run.run_id).data.metrics == {"loss": 0.5, "rate": 2.0}
     logged = Path(client.download_artifacts(run.run_id, "scores.json", str(tmp_path)))
     assert json.loads(logged.read_text()) == {"columns": ["metric", "value"], "data": [["psnr", 20.5]]}
+
+
+def test_the_load_of_the_machine_is_logged_while_it_works(config: PipelineConfig, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    with stage_run(config, config.stages["letters"]) as run:
+        client = client_of(config)
+        with run.report.watched("machine-1"):
+            for _ in range(600):
+                names = client.get_run(run.run_id).data.metrics
+                if "system/machine-1/cpu_utilization_percentage" in names:
+                    break
+                time.sleep(0.1)
+        assert "system/machine-1/cpu_utilization_percentage" in names
+        assert "system/machine-1/system_memory_usage_megabytes" in names
 
 
 def test_the_registry_keeps_versions_tags_and_aliases(config: PipelineConfig, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from math import prod
 import pytest
 import torch
 
-from mimicmotion.training.estimate import Shape, describe, estimate
+from mimicmotion.training.estimate import PEAK_TFLOPS, Shape, describe, estimate, peak_tflops, training_flops
 from mimicmotion.training.network import PosedDenoiser
 
 TINY = Shape(
@@ -84,3 +84,15 @@ def test_the_text_names_memory_steps_and_days(tiny):
     text = describe(needs, tiny, steps=86400, batch=4, gpu="A100", utilisation=0.5)
     assert "86,400 steps of 4 samples, 1000.0 TFLOP a sample" in text
     assert "6.41 days on 4 x A100 at 50% of its peak" in text
+
+
+def test_training_counts_three_forward_passes_of_one_sample(tiny):
+    whole = estimate(replace(tiny, micro_batch=1))
+    assert training_flops(tiny.unet, tiny.size_px, tiny.num_frames) == whole.flops_per_sample
+
+
+def test_a_gpu_is_known_by_its_name(monkeypatch):
+    assert peak_tflops(torch.device("cpu")) is None
+    for name, known in (("NVIDIA A100-SXM4-40GB", "A100"), ("NVIDIA H200", "H200"), ("Tesla T4", None)):
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device, name=name: name)
+        assert peak_tflops(torch.device("cuda")) == (PEAK_TFLOPS[known] if known else None)

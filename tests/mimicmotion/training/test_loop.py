@@ -2,6 +2,7 @@ import json
 import os
 import signal
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -35,6 +36,9 @@ class StopAt:
         if step == self.step:
             self.ask()
 
+    def watched(self, machine=""):
+        return nullcontext()
+
 
 def test_clips_survive_their_file(tmp_path, clips):
     write_clips(tmp_path / "list.jsonl", [*clips, replace(clips[0], latents=tmp_path / "a")])
@@ -48,6 +52,7 @@ def test_a_run_reports_trains_and_leaves_its_average(plan, report):
         "optimiser/learning_rate",
         "speed/samples_per_s",
         "speed/data_wait_share",
+        "speed/model_tflops_per_worker",
         "memory/peak_gb",
     }
     assert [step for step, _ in report.values["loss/total"]] == [1, 2, 3, 4]
@@ -56,6 +61,16 @@ def test_a_run_reports_trains_and_leaves_its_average(plan, report):
     assert start.keys() == network.keys()
     assert not torch.equal(network["unet.conv_in.weight"], start["unet.conv_in.weight"])
     assert json.loads((plan.result / "facts.json").read_text())["steps"] == 4
+    assert report.machines == [""]
+
+
+@pytest.mark.parametrize(("local", "node", "watched"), [("0", "2", ["machine-2"]), ("1", "0", [])])
+def test_one_worker_of_each_machine_watches_it(plan, report, monkeypatch, local, node, watched):
+    monkeypatch.setenv("LOCAL_RANK", local)
+    monkeypatch.setenv("NODE_RANK", node)
+    with pytest.raises(DataError):
+        train({"plan": replace(plan, micro_batch=3), "report": report})
+    assert report.machines == watched
 
 
 @pytest.mark.parametrize(("ask", "steps", "at"), [("signal", 10, 6), ("file", 3, 1)])
@@ -118,7 +133,7 @@ def test_validation_is_the_same_at_every_visit_and_shows_pictures(plan, report):
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
     assert [(name, step) for name, _, step in report.images] == [
         ("samples", 0),
-        ("hand_map", None),
+        ("hand_map/0", None),
         ("samples", 1),
         ("samples", 2),
     ]

@@ -13,9 +13,9 @@ def parts(total, per_sample, inside, outside):
 
 
 def test_means_by_noise_level_and_hands_since_the_last_report():
-    measures = Measures(ALONE.device)
-    measures.add(parts(2.0, [1.0, 3.0], [8.0, 4.0], [10.0, 40.0]), torch.tensor([0.05, 5.0]))
-    measures.add(parts(4.0, [5.0], [0.0, 0.0], [5.0, 20.0]), torch.tensor([9.0]))
+    measures = Measures(ALONE.device, None)
+    measures.add(parts(2.0, [1.0, 3.0], [8.0, 4.0], [10.0, 40.0]), torch.tensor([0.05, 5.0]), 1e9)
+    measures.add(parts(4.0, [5.0], [0.0, 0.0], [5.0, 20.0]), torch.tensor([9.0]), 1e9)
     values = measures.report(ALONE)
     assert values["loss/total"] == 3.0
     assert values["loss/sigma_below_0.1"] == 1.0
@@ -24,9 +24,11 @@ def test_means_by_noise_level_and_hands_since_the_last_report():
     assert values["loss/inside_hands"] == 2.0
     assert values["loss/outside_hands"] == pytest.approx(0.25)
     assert values["speed/samples_per_s"] > 0
+    assert values["speed/model_tflops_per_worker"] == pytest.approx(values["speed/samples_per_s"] / 1000)
+    assert "speed/model_flops_utilisation" not in values
     assert values["memory/peak_gb"] > 0.01
 
-    measures.add(parts(7.0, [7.0], [0.0, 0.0], [1.0, 1.0]), torch.tensor([1.0]))
+    measures.add(parts(7.0, [7.0], [0.0, 0.0], [1.0, 1.0]), torch.tensor([1.0]), 1e9)
     again = measures.report(ALONE)
     assert again["loss/total"] == 7.0
     assert "loss/inside_hands" not in again
@@ -36,3 +38,12 @@ def test_one_bad_number_is_noticed():
     assert finite([torch.tensor(1.0), torch.tensor(2.0)], ALONE)
     assert not finite([torch.tensor(1.0), torch.tensor(float("nan"))], ALONE)
     assert not finite([torch.tensor(float("inf"))], ALONE)
+
+
+def test_utilisation_is_the_share_of_a_known_peak():
+    measures = Measures(ALONE.device, 4.0)
+    measures.add(parts(2.0, [1.0, 3.0], [8.0, 4.0], [10.0, 40.0]), torch.tensor([0.05, 5.0]), 5e9)
+    values = measures.report(ALONE)
+    assert values["speed/model_tflops_per_worker"] == pytest.approx(values["speed/samples_per_s"] * 5e-3)
+    share = values["speed/model_tflops_per_worker"] / 4
+    assert values["speed/model_flops_utilisation"] == pytest.approx(share)

@@ -1,4 +1,4 @@
-# make demo | test | check | ui: each sets up what it needs in .venv and is quick when that is there already.
+# make demo | test | check | ui | serve: each sets up what it needs in .venv and is quick when that is there already.
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -8,7 +8,9 @@ export DO_NOT_TRACK = 1
 export MLFLOW_DISABLE_TELEMETRY = true
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo test check ui install clean
+CONFIG ?= demo
+
+.PHONY: demo test check ui serve install clean
 
 install: $(STAMP)
 
@@ -35,6 +37,10 @@ check: $(STAMP)
 
 ui: $(STAMP)
 	$(BIN)/mimicmotion ui demo
+
+# Prefect with a worker, MLflow and Ray with their pages, on 127.0.0.1, until Ctrl-C.
+serve: $(STAMP)
+	$(BIN)/mimicmotion serve $(CONFIG)
 
 clean:
 	rm -rf .venv workspace

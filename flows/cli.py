@@ -15,6 +15,7 @@ from flows import (
     evaluate_command,
     report_command,
     run_commands,
+    serve_command,
     ui_command,
     weights_commands,
 )
@@ -38,6 +39,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": evaluate_command.evaluate,
     "report": report_command.report,
     "ui": ui_command.ui,
+    "serve": serve_command.serve,
     "doctor": doctor_command.doctor,
 }
 for _name, _command in _COMMANDS.items():

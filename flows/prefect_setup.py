@@ -12,6 +12,9 @@ from stages.workspace import is_remote
 LOGGERS = ("flows", "mimicmotion", "stages", "worker_lines")
 """Our loggers, whose lines belong to the flow run; the last has what Ray's workers print."""
 
+POOL = "mimicmotion"
+"""The work pool of ``prefect.yaml``."""
+
 _QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
@@ -42,6 +45,11 @@ def prepare_prefect(config: PipelineConfig) -> None:
         os.environ.setdefault("PREFECT_HOME", str(home))
     for name, value in _TEMPORARY.items():
         os.environ.setdefault(name, value)
+
+
+def quiet_environment() -> dict[str, str]:
+    """Variables that let Prefect and the models' libraries report to nobody and say little."""
+    return dict(_QUIET)
 
 
 def prefect_home(config: PipelineConfig) -> Path | None:

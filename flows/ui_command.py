@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,8 +28,10 @@ def ui(
     """Serve the results on this machine only, until Ctrl-C."""
     settings = load_config(config, overrides or [])
     console = Console()
-    processes = [subprocess.Popen(_mlflow_server(tracking_uri(settings), port))]
-    console.print(f"MLflow: http://{_HOST}:{port}", highlight=False)
+    processes = [subprocess.Popen(mlflow_server(tracking_uri(settings), port))]
+    # Its page opens with prompts and traces; this address opens it with runs and the registry.
+    page = f"http://{_HOST}:{port}/#/experiments?workflowType=machine_learning"
+    console.print(f"MLflow: {page}", soft_wrap=True, highlight=False)
     if prefect:
         prepare_prefect(settings)
         home = prefect_home(settings)
@@ -48,8 +51,20 @@ def ui(
     raise typer.Exit(max(codes))
 
 
-def _mlflow_server(uri: str, port: int) -> list[str]:
+def mlflow_server(uri: str, port: int, artifacts: Path | None = None) -> list[str]:
+    """The command that serves MLflow's page for a store, on this machine only.
+
+    Args:
+        uri: the store.
+        port: where to listen.
+        artifacts: folder for files of experiments that are made through the server.
+
+    Raises:
+        InputError: the store is a server already.
+    """
     if uri.startswith(("http://", "https://")):
         raise InputError(f"MLflow runs at {redacted(uri)} already: open that address.")
     options = ["--backend-store-uri", uri, "--host", _HOST, "--port", str(port), "--workers", "1"]
+    if artifacts is not None:
+        options += ["--artifacts-destination", artifacts.as_uri()]
     return [sys.executable, "-m", "mlflow", "server", *options]

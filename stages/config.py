@@ -44,7 +44,8 @@ class RaySettings(Section):
     """Where item stages and training run."""
 
     address: str | None = Field(
-        None, description="Address of a running cluster; without one, Ray starts on this machine for the run."
+        None,
+        description="Address of a running cluster; else RAY_ADDRESS, else Ray starts on this machine.",
     )
     num_cpus: int | None = Field(None, ge=1, description="CPU cores that a local Ray may use; else all.")
     object_store_mb: int = Field(

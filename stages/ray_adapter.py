@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 from ray._private.ray_logging import global_worker_stdstream_dispatcher as printed_by_workers
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
 
@@ -24,7 +25,7 @@ from mimicmotion.errors import InputError, RejectedItem, StageError
 from stages.config import RaySettings
 from stages.contract import Item, Runtime
 from stages.item_task import Task, Worker
-from stages.ray_environment import cluster_environment, prepare_local, training_variables
+from stages.ray_environment import cluster_address, cluster_environment, prepare_local, training_variables
 from stages.records import ItemState
 from stages.worker_faults import doing, raised, worker_error
 from stages.worker_lines import LINES, forwarding
@@ -54,10 +55,11 @@ def connect(settings: RaySettings) -> None:
         ray.shutdown()
     quiet: dict[str, Any] = {"log_to_driver": True, "logging_level": logging.ERROR}
     with _own_sigterm():
-        if settings.address:
-            _join(settings, quiet)
+        if address := cluster_address(settings):
+            _join(address, settings, quiet)
         else:
             prepare_local(settings)
+            ray_constants.ENABLE_RAY_CLUSTER = False  # Ray read LOOPBACK_VARIABLE when it was imported
             ray.init(
                 address="local",
                 num_cpus=settings.num_cpus,
@@ -68,15 +70,14 @@ def connect(settings: RaySettings) -> None:
             )
 
 
-def _join(settings: RaySettings, quiet: dict[str, Any]) -> None:
-    assert settings.address
+def _join(address: str, settings: RaySettings, quiet: dict[str, Any]) -> None:
     try:
-        _knock(settings.address)
-        ray.init(address=settings.address, runtime_env=cluster_environment(settings), **quiet)
+        _knock(address)
+        ray.init(address=address, runtime_env=cluster_environment(settings), **quiet)
     except (OSError, RayError, RuntimeError, ValueError) as error:
         raise InputError(
-            f"ray.address {settings.address}: cannot be reached ({error}). "
-            "Start that cluster, or leave the field out to run on this machine."
+            f"ray.address {address}: cannot be reached ({error}). "
+            "Start that cluster, or leave the field and RAY_ADDRESS out to run on this machine."
         ) from error
 
 
@@ -308,7 +309,7 @@ class RayLauncher:
             failure = self._fit(loop, arguments, runtime)
             if failure is None:
                 return
-            if not self._settings.address:
+            if not cluster_address(self._settings):
                 _free_groups(_reserved_groups() - reserved)
             log.warning("%s: a worker was lost in attempt %d: %s", self._stage, attempt + 1, failure)
         raise StageError(
@@ -323,7 +324,7 @@ class RayLauncher:
         from ray.train.v2.api.exceptions import TrainingFailedError
 
         resources = {"CPU": runtime.cpus_per_worker, "GPU": runtime.gpus_per_worker}
-        trainer = _trainer_class(bool(self._settings.address) or self._settings.dashboard)(
+        trainer = _trainer_class(bool(cluster_address(self._settings)) or self._settings.dashboard)(
             loop,
             train_loop_config=arguments,
             scaling_config=ScalingConfig(

@@ -1,4 +1,4 @@
-"""Environment variables that Ray and its workers start with."""
+"""Environment variables that Ray and its workers start with: quiet, and shut off from the network."""
 
 import os
 import secrets
@@ -13,14 +13,22 @@ _WORKER_VARIABLES = {
     "TRANSFORMERS_VERBOSITY": "error",
     "DIFFUSERS_VERBOSITY": "error",
 }
+LOOPBACK_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""At 0, Ray gives this machine the address 127.0.0.1, so that all its parts listen there only."""
 _LOCAL_VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    LOOPBACK_VARIABLE: "0",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # 60 s is short on a busy machine
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a warning from every worker
     # Ray Train's watchers need the dashboard, and a machine that is its own cluster has nothing to watch.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
 }
+
+
+def cluster_address(settings: RaySettings) -> str | None:
+    """Address of the cluster to join: the config's, else Ray's variable; None for a Ray on this machine."""
+    return settings.address or os.environ.get("RAY_ADDRESS") or None
 
 
 def training_variables(cpus: float) -> dict[str, str]:
@@ -34,10 +42,15 @@ def cluster_environment(settings: RaySettings) -> dict[str, Any]:
     return {**settings.runtime_env, "env_vars": variables}
 
 
+def local_variables(settings: RaySettings) -> dict[str, str]:
+    """Variables of a Ray on this machine, which its workers inherit."""
+    return {**_LOCAL_VARIABLES, **cluster_environment(settings)["env_vars"]}
+
+
 def prepare_local(settings: RaySettings) -> None:
     """Set what a Ray on this machine starts with, and hands down to its workers; what the user set stays."""
     # Ray asks for a token; one of this process keeps others out and leaves no file in the home folder.
     if "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    for name, value in {**_LOCAL_VARIABLES, **cluster_environment(settings)["env_vars"]}.items():
+    for name, value in local_variables(settings).items():
         os.environ.setdefault(name, value)

@@ -1,4 +1,4 @@
-"""The deployments of ``prefect.yaml`` on a real server and worker: form, runs, logs, artifacts, cancelling."""
+"""The deployments of ``prefect.yaml`` on a real server and worker: form, runs, logs, artifacts, cancel."""
 
 from collections.abc import Iterator
 from pathlib import Path

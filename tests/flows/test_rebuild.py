@@ -106,3 +106,31 @@ def test_machine_faults_are_tried_again(project: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(tasks.stage_task, "retry_delay_seconds", 0)
     assert stage("decode", "fake").state == "published"
     assert len(calls) == 2
+
+
+def test_retries_and_the_time_limit_are_those_of_the_config(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import tasks
+    from flows.stage import stage
+
+    def gone(*arguments):
+        calls.append(arguments)
+        raise ConnectionError("the head of the cluster is gone")
+
+    calls: list = []
+    real = tasks.run_stage
+    monkeypatch.setattr(tasks, "run_stage", gone)
+    monkeypatch.setattr(tasks.stage_task, "retry_delay_seconds", 0)
+    for retries in (0, 3):
+        calls.clear()
+        with pytest.raises(ConnectionError):
+            stage("decode", "fake", [f"decode.runtime.stage_retries={retries}"])
+        assert len(calls) == retries + 1
+    monkeypatch.setattr(tasks, "run_stage", real)
+    write_texts(project / "configs" / "source", c="hang")
+    limits = ["decode.runtime.stage_timeout_s=1", "decode.runtime.stage_retries=0"]
+    with pytest.raises(TimeoutError):
+        stage("decode", "fake", limits)
+    assert (project / "configs" / "source" / "log" / "c.log").exists()
+    assert runs_of("stage")[1].state_name == "TimedOut"

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from fake_stages import Letters, NoWeights, count_workers, write_texts
 
@@ -58,6 +59,18 @@ class Case:
 
     def pids(self, name: str) -> list[str]:
         return (self.stage.source / "log" / f"{name}.log").read_text().split()
+
+
+def test_nothing_listens_to_the_network() -> None:
+    me = psutil.Process()
+    listening = [
+        (process.name(), socket.laddr.ip)
+        for process in (me, *me.children(recursive=True))
+        for socket in process.net_connections(kind="inet")
+        if socket.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) > 3
+    assert {ip for _, ip in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, listening
 
 
 def test_items_are_worked_on_by_other_processes_and_published_there(tmp_path: Path) -> None:

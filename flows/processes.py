@@ -1,0 +1,128 @@
+"""Servers that a command starts, watches, and ends together with itself."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mimicmotion.errors import InputError, StageError
+
+LOOPBACK = "127.0.0.1"
+_PATIENCE_S = 300.0
+_STOP_S = 20.0
+_PAUSE_S = 0.5
+
+
+def check_port(port: int, option: str) -> None:
+    """Refuse a port of this machine that something listens on.
+
+    Raises:
+        InputError: names the port and the option to change it with.
+    """
+    with socket.socket() as probe:
+        if probe.connect_ex((LOOPBACK, port)) == 0:
+            raise InputError(f"port {port} is in use: stop what listens there, or choose another by {option}")
+
+
+class Processes:
+    """Processes of their own groups, each with a log file; leaving the block ends them, the newest first.
+
+    Args:
+        folder: where their log files lie.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        newest_first = [process for _, process in reversed(self._running)]
+        # The newest lives on the others; they need not wait for each other.
+        for group in (newest_first[:1], newest_first[1:]):
+            _end(group)
+
+    def log(self, name: str) -> Path:
+        """The log file of a process."""
+        return self._folder / f"{name}.log"
+
+    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start a process; Ctrl-C in this one's terminal does not reach it."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with self.log(name).open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._running.append((name, process))
+
+    def wait_for(self, name: str, address: str) -> None:
+        """Wait until a server answers at an address.
+
+        Raises:
+            StageError: a process ended, or the server never answered; names the log.
+        """
+        end_s = time.monotonic() + _PATIENCE_S
+        while not _answers(address):
+            self.check()
+            if time.monotonic() > end_s:
+                raise StageError(f"{name} does not answer at {address}; its log is {self.log(name)}")
+            time.sleep(_PAUSE_S)
+
+    def watch(self) -> None:
+        """Wait until one of the processes ends.
+
+        Raises:
+            StageError: one did; names its log.
+        """
+        while True:
+            self.check()
+            time.sleep(_PAUSE_S)
+
+    def check(self) -> None:
+        """Make sure that all are running.
+
+        Raises:
+            StageError: one has ended; names its log.
+        """
+        for name, process in self._running:
+            if process.poll() is not None:
+                raise StageError(f"{name} has ended with {process.returncode}; its log is {self.log(name)}")
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ask processes with all that they started to end, then make them."""
+    for wanted in (signal.SIGTERM, signal.SIGKILL):
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, wanted)
+        end_s = time.monotonic() + _STOP_S
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, end_s - time.monotonic()))

@@ -1,0 +1,133 @@
+"""The command ``serve``: Prefect's server and a worker, MLflow's server and Ray, on this machine only.
+
+``mimicmotion serve demo`` starts them with one command and stops them with Ctrl-C. Deployments of
+``prefect.yaml`` are registered on the way, so that ``prefect deployment run rebuild/demo`` works at once.
+"""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flows.prefect_setup import POOL, prefect_home, quiet_environment
+from flows.processes import LOOPBACK, Processes, check_port
+from flows.run_commands import Config, Overrides
+from flows.ui_command import mlflow_server
+from mimicmotion.errors import InputError, StageError
+from stages.config import PipelineConfig, load_config, tracking_uri
+from stages.ray_environment import local_variables
+from stages.workspace import is_remote
+
+_PROJECT = Path(__file__).resolve().parents[1]
+_MLFLOW, _PREFECT, _RAY, _DASHBOARD = 5000, 4200, 6379, 8265
+
+
+def serve(
+    config: Config,
+    overrides: Overrides = None,
+    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow's page.")] = _MLFLOW,
+    prefect_port: Annotated[int, typer.Option(help="Port of Prefect's page.")] = _PREFECT,
+    ray_port: Annotated[int, typer.Option(help="Port that Ray is joined at.")] = _RAY,
+    dashboard_port: Annotated[int, typer.Option(help="Port of Ray's page.")] = _DASHBOARD,
+) -> None:
+    """Serve Prefect with a worker, MLflow and Ray on this machine only, until Ctrl-C."""
+    settings = load_config(config, overrides or [])
+    if is_remote(settings.workspace):
+        raise InputError(
+            f"workspace {settings.workspace} is not a local folder; docs/operations.md says how to run "
+            "servers for a cluster"
+        )
+    ports = {"--mlflow-port": mlflow_port, "--prefect-port": prefect_port}
+    ports |= {"--ray-port": ray_port, "--dashboard-port": dashboard_port}
+    for option, port in ports.items():
+        check_port(port, option)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a shell lets what it starts with & ignore Ctrl-C
+        signal.signal(number, _stop)
+    console = Console(soft_wrap=True, highlight=False)
+    environment = _environment(settings, mlflow_port, prefect_port, ray_port)
+    try:
+        with Processes(Path(settings.workspace) / "serve") as processes:
+            with console.status("starting"):
+                _start(processes, settings, environment, tuple(ports.values()))
+            console.print(_addresses(environment, dashboard_port, Path(settings.workspace) / "serve"))
+            processes.watch()
+    except KeyboardInterrupt:
+        console.print("Stopped. What was finished is kept.")
+
+
+def _environment(
+    settings: PipelineConfig, mlflow_port: int, prefect_port: int, ray_port: int
+) -> dict[str, str]:
+    """Variables of every process: how they find each other."""
+    found = {**quiet_environment(), **local_variables(settings.settings.ray), **os.environ}
+    found.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    return found | {
+        "PREFECT_HOME": str(prefect_home(settings)),
+        "PREFECT_API_URL": f"http://{LOOPBACK}:{prefect_port}/api",
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "RAY_AUTH_MODE": "token",
+        "MLFLOW_TRACKING_URI": f"http://{LOOPBACK}:{mlflow_port}",
+        "RAY_ADDRESS": f"{LOOPBACK}:{ray_port}",
+    }
+
+
+def _start(
+    processes: Processes, settings: PipelineConfig, environment: dict[str, str], ports: tuple[int, ...]
+) -> None:
+    mlflow_port, prefect_port, ray_port, dashboard_port = ports
+    store = tracking_uri(settings)
+    if store.startswith("sqlite:"):
+        artifacts = Path(settings.workspace) / "mlartifacts"
+        processes.start("mlflow", mlflow_server(store, mlflow_port, artifacts), environment)
+    else:
+        environment["MLFLOW_TRACKING_URI"] = store
+    prefect = [sys.executable, "-m", "prefect"]
+    server = [*prefect, "server", "start", "--host", LOOPBACK, "--port", str(prefect_port)]
+    processes.start("prefect", server, environment)
+    ray_environment = {name: value for name, value in environment.items() if name != "RAY_ADDRESS"}
+    processes.start("ray", _ray_head(settings, ray_port, dashboard_port), ray_environment)
+    processes.wait_for("prefect", f"{environment['PREFECT_API_URL']}/health")
+    _run([*prefect, "work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
+    _run([*prefect, "--no-prompt", "deploy", "--all"], environment)
+    processes.wait_for("ray", f"http://{LOOPBACK}:{dashboard_port}")
+    if store.startswith("sqlite:"):
+        processes.wait_for("mlflow", f"http://{LOOPBACK}:{mlflow_port}/health")
+    processes.start("worker", [*prefect, "worker", "start", "--pool", POOL], environment)
+
+
+def _ray_head(settings: PipelineConfig, port: int, dashboard_port: int) -> list[str]:
+    ray = settings.settings.ray
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--port={port}"]
+    command += [f"--node-ip-address={LOOPBACK}", f"--dashboard-host={LOOPBACK}"]
+    command += ["--include-dashboard=true", f"--dashboard-port={dashboard_port}"]
+    command += [f"--object-store-memory={ray.object_store_mb << 20}"]
+    return [*command, f"--num-cpus={ray.num_cpus}"] if ray.num_cpus else command
+
+
+def _run(command: list[str], environment: dict[str, str]) -> None:
+    done = subprocess.run(command, cwd=_PROJECT, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise StageError(f"{' '.join(command[2:])} failed: {(done.stderr or done.stdout).strip()}")
+
+
+def _addresses(environment: dict[str, str], dashboard_port: int, logs: Path) -> str:
+    api = environment["PREFECT_API_URL"]
+    lines = {
+        "Prefect": api.removesuffix("/api"),
+        "MLflow": environment["MLFLOW_TRACKING_URI"],
+        "Ray": f"http://{LOOPBACK}:{dashboard_port}, token {environment['RAY_AUTH_TOKEN']}",
+        "logs": str(logs),
+        "run": f"PREFECT_API_URL={api} prefect deployment run rebuild/demo",
+    }
+    return "\n".join(f"{what:<8} {where}" for what, where in lines.items())
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

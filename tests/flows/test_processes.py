@@ -1,0 +1,46 @@
+"""Servers that a command starts: they end with it, and one that fails is named with its log."""
+
+import socket
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.processes import Processes, check_port
+from mimicmotion.errors import InputError, StageError
+
+PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+open(sys.argv[1] + ".new", "w").write(str(child.pid))
+import os; os.rename(sys.argv[1] + ".new", sys.argv[1])
+time.sleep(600)
+"""
+
+
+def test_what_was_started_ends_with_all_that_it_started(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    with Processes(tmp_path / "logs") as processes:
+        processes.start("parent", [sys.executable, "-c", PARENT, str(note)], {})
+        while not note.exists():
+            processes.check()
+        child = psutil.Process(int(note.read_text()))
+        assert child.is_running()
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_one_that_ends_is_named_with_its_log(tmp_path: Path) -> None:
+    with Processes(tmp_path) as processes:
+        processes.start("server", [sys.executable, "-c", "print('no'); raise SystemExit(3)"], {})
+        with pytest.raises(StageError, match=r"server has ended with 3; its log is .*server\.log"):
+            processes.watch()
+    assert (tmp_path / "server.log").read_text() == "no\n"
+
+
+def test_a_port_in_use_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"port {port} is in use: .* by --mlflow-port"):
+            check_port(port, "--mlflow-port")
+    check_port(port, "--mlflow-port")

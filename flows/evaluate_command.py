@@ -8,11 +8,17 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markdown import Markdown
+
+from mimicmotion.errors import InputError
+
+if TYPE_CHECKING:
+    from mimicmotion.pose.detector import PersonDetector
+    from mimicmotion.pose.simcc import WholeBodyModel
 
 _BATCH_SIZE = 4
 
@@ -29,6 +35,8 @@ def evaluate(
     fvd_small: Annotated[Path | None, typer.Option(help="The embedded world's video network.")] = None,
     fid: Annotated[Path | None, typer.Option(help="Inception as TorchScript for FID.")] = None,
     lpips: Annotated[Path | None, typer.Option(help="VGG as TorchScript for LPIPS.")] = None,
+    detector: Annotated[Path | None, typer.Option(help="YOLOX graph, for hands and pose.")] = None,
+    wholebody: Annotated[Path | None, typer.Option(help="SimCC graph, for hands and pose.")] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file for all scores.")] = None,
 ) -> None:
     """Score results against the truth under a named protocol."""
@@ -50,8 +58,27 @@ def evaluate(
         backbones[metric] = absent if path is None else load_backbone(metric, path, device, _BATCH_SIZE)
     lpips_absent = "absent: no weights in --lpips"
     backbones["lpips"] = lpips_absent if lpips is None else load_perceptual(lpips, device, _BATCH_SIZE)
-    scores = score_folders(generated, truth, chosen, backbones)
+    models = _pose_models(detector, wholebody)
+    scores = score_folders(generated, truth, chosen, backbones, models)
     Console().print(Markdown(summary_markdown(scores, chosen.id)))
     if out is not None:
         rows = [{**asdict(score), "protocol": chosen.id} for score in scores]
         out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def _pose_models(
+    detector: Path | None, wholebody: Path | None
+) -> "tuple[PersonDetector, WholeBodyModel] | None":
+    from mimicmotion.animation.generate import has_cuda
+    from mimicmotion.pose.detector import PersonDetector
+    from mimicmotion.pose.simcc import WholeBodyModel
+
+    if detector is None and wholebody is None:
+        return None
+    if detector is None or wholebody is None:
+        raise InputError("--detector and --wholebody go together: give both for hands and pose, or none")
+    cuda = has_cuda()
+    return (
+        PersonDetector.open(detector, cuda=cuda, allow_cpu=True),
+        WholeBodyModel.open(wholebody, cuda=cuda, allow_cpu=True),
+    )

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from mimicmotion.metrics.scores import Score
     from mimicmotion.pose.detector import PersonDetector
     from mimicmotion.pose.simcc import WholeBodyModel
-    from mimicmotion.pose.table import PoseTrack
 
 _LOG = logging.getLogger(__name__)
 
@@ -221,79 +220,27 @@ class Evaluate(WholeStage):
         models: "tuple[PersonDetector, WholeBodyModel] | None",
         face: "FaceModel | None",
     ) -> None:
+        from mimicmotion.metrics.body_scores import add_hands, add_identity, add_pose
+        from mimicmotion.metrics.redetection import find_poses
+
         true, late, reference, track = read_truth(clip)
-        generated = read_generated(clip)
         made = {
-            MODEL: generated,
+            MODEL: read_generated(clip),
             "copy_reference": np.repeat(reference[None], len(true), axis=0),
             "vae_round_trip": _round_trip(vae, true),
             "truth_one_frame_late": late,
         }
-        board.add_video(clip.clip_id, true, made)
+        name, pose = clip.clip_id, (track.keypoints, track.confidences)
+        usable = track.hand_confidences > self.hand_threshold
+        board.add_video(name, true, made)
         for method, frames in made.items():
-            self._score_hands(board, clip, method, true, frames, track)
+            add_hands(board, name, method, true, frames, track.hand_boxes, usable)
             if face is not None:
-                self._score_identity(board, clip, method, true, frames, track, face)
+                add_identity(board, name, method, true, frames, pose, face, self.keypoint_threshold)
         if models is not None:
             for method, frames in {**made, "truth": true}.items():
-                self._score_pose(board, clip, method, frames, track, models)
-
-    def _score_hands(
-        self,
-        board: "Scoreboard",
-        clip: GeneratedClip,
-        method: str,
-        true: np.ndarray,
-        frames: np.ndarray,
-        track: "PoseTrack",
-    ) -> None:
-        from mimicmotion.metrics.hand_crops import hand_scores
-
-        usable = track.hand_confidences > self.hand_threshold
-        psnrs, ssims = hand_scores(true, frames, track.hand_boxes, usable)
-        for metric, values in (("hand_psnr", psnrs), ("hand_ssim", ssims)):
-            if len(values):
-                board.add(clip.clip_id, method, metric, values.mean(), len(values))
-            else:
-                board.add(clip.clip_id, method, metric, np.nan, 0, "no hand is confident enough")
-
-    def _score_identity(
-        self,
-        board: "Scoreboard",
-        clip: GeneratedClip,
-        method: str,
-        true: np.ndarray,
-        frames: np.ndarray,
-        track: "PoseTrack",
-        face: "FaceModel",
-    ) -> None:
-        from mimicmotion.metrics.identity import identity_scores
-
-        threshold = self.keypoint_threshold
-        values = identity_scores(true, frames, track.keypoints, track.confidences, face, threshold)
-        value, note = (values.mean(), None) if len(values) else (np.nan, "no face is confident enough")
-        board.add(clip.clip_id, method, "identity", value, len(values), note, face.sha256)
-
-    def _score_pose(
-        self,
-        board: "Scoreboard",
-        clip: GeneratedClip,
-        method: str,
-        frames: np.ndarray,
-        track: "PoseTrack",
-        models: "tuple[PersonDetector, WholeBodyModel]",
-    ) -> None:
-        from mimicmotion.metrics.pose_fidelity import pose_fidelity
-        from mimicmotion.metrics.redetection import find_poses
-
-        found, confidences = find_poses(list(frames), *models)
-        parts = pose_fidelity(track.keypoints, track.confidences, found, confidences, self.keypoint_threshold)
-        for part, result in parts.items():
-            note = None if result.num_points else "no point is confident in both poses"
-            board.add(clip.clip_id, method, f"pose_error_{part}", result.error, result.num_points, note)
-            board.add(clip.clip_id, method, f"pose_pck_{part}", result.pck, result.num_points, note)
-            note = None if result.num_wanted else "no driving point is confident"
-            board.add(clip.clip_id, method, f"pose_found_{part}", result.found, result.num_wanted, note)
+                found = find_poses(list(frames), *models)
+                add_pose(board, name, method, pose, found, self.keypoint_threshold)
 
 
 def gallery(scores: Dataset, inputs: Mapping[str, Dataset], links: Mapping[str, str] | None = None) -> str:

@@ -11,12 +11,19 @@ from PIL import UnidentifiedImageError
 
 from mimicmotion.animation.preview import read_picture
 from mimicmotion.errors import InputError
+from mimicmotion.metrics.body_scores import add_hands, add_pose
 from mimicmotion.metrics.protocols import EvaluationProtocol, resize_frames
+from mimicmotion.metrics.redetection import find_poses
 from mimicmotion.metrics.scoreboard import Backbone, Scoreboard
 from mimicmotion.metrics.scores import Score
+from mimicmotion.pose.detector import PersonDetector
+from mimicmotion.pose.hands import hand_boxes, hand_confidences
+from mimicmotion.pose.simcc import WholeBodyModel
 from mimicmotion.video.files import iter_frames
 
 VIDEO_SUFFIXES = (".mkv", ".mp4", ".avi", ".mov", ".webm")
+THRESHOLD = 0.3
+"""Points and hands of more confidence are sure."""
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
@@ -25,6 +32,7 @@ def score_folders(
     truth: Path,
     protocol: EvaluationProtocol,
     backbones: Mapping[str, Backbone | str],
+    pose_models: tuple[PersonDetector, WholeBodyModel] | None = None,
 ) -> list[Score]:
     """Scores of every pair and their summary; the method is called ``model``.
 
@@ -38,6 +46,8 @@ def score_folders(
         truth: the true ones.
         protocol: says size, windows, and which videos there must be.
         backbones: metric -> loaded network, or the reason why there is none.
+        pose_models: find poses in true and generated frames, for scores of hands and pose; None leaves those
+            out.
 
     Raises:
         InputError: names or numbers of frames do not pair, or the protocol wants other videos.
@@ -65,7 +75,29 @@ def score_folders(
             "truth_one_frame_late": np.concatenate([true_frames[1:], true_frames[-1:]]),
         }
         board.add_video(name, true_frames, methods)
+        if pose_models is not None:
+            _add_body(board, name, true_frames, methods, pose_models)
     return board.scores()
+
+
+def _add_body(
+    board: Scoreboard,
+    name: str,
+    true: np.ndarray,
+    methods: Mapping[str, np.ndarray],
+    models: tuple[PersonDetector, WholeBodyModel],
+) -> None:
+    keypoints, confidences = find_poses(list(true), *models)
+    if not ((confidences > THRESHOLD).sum(axis=1) >= 2).any():
+        for method in methods:
+            board.add(name, method, "pose_error_body", np.nan, 0, f"nobody is found in the true video {name}")
+        return
+    boxes = hand_boxes(keypoints, confidences)
+    usable = hand_confidences(confidences) > THRESHOLD
+    for method, frames in methods.items():
+        add_hands(board, name, method, true, frames, boxes, usable)
+        found = find_poses(list(frames), *models)
+        add_pose(board, name, method, (keypoints, confidences), found, THRESHOLD)
 
 
 def entries(folder: Path) -> dict[str, Path]:

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import torch
 
+from mimicmotion.metrics.body_scores import add_hands, add_pose
 from mimicmotion.metrics.features import load_backbone
-from mimicmotion.metrics.hand_crops import crop_bounds, hand_scores
-from mimicmotion.metrics.pose_fidelity import pose_fidelity
+from mimicmotion.metrics.hand_crops import crop_bounds
 from mimicmotion.metrics.protocols import PROTOCOLS
 from mimicmotion.metrics.redetection import find_poses
 from mimicmotion.metrics.scoreboard import Scoreboard
@@ -67,7 +67,6 @@ def without_hands(frames: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 def faulty(one: Film, seed: int) -> dict[str, np.ndarray]:
     """The frames of a film by fault: light and strong where there are degrees."""
     frames = one.frames
-    boxes = hand_boxes(one.keypoints, np.ones(one.visibility.shape, np.float32))
     return {
         "truth": frames.copy(),
         "blur, light": blurred(frames, 0.7),
@@ -76,7 +75,7 @@ def faulty(one: Film, seed: int) -> dict[str, np.ndarray]:
         "noise, strong": noisy(frames, 20),
         "1 frame of 8 lost": dropped(frames, 8),
         "1 frame of 3 lost": dropped(frames, 3),
-        "hands erased": without_hands(frames, boxes),
+        "hands erased": without_hands(frames, _hand_boxes(one)),
         "another dancer": film(seed + _OTHER, len(frames), dance_seed=seed, truth=False).frames,
     }
 
@@ -90,36 +89,22 @@ def score_faults(seeds: range, num_frames: int, weights: Path = WEIGHTS) -> list
     whole_body = WholeBodyModel.open(weights / "wholebody.onnx", cuda=False, allow_cpu=True)
     for seed in seeds:
         one = film(seed, num_frames, occluded=0, blurred=0)
-        made = faulty(one, seed)
+        made, boxes = faulty(one, seed), _hand_boxes(one)
         clip_id = f"dancer-{seed}"
         board.add_video(clip_id, one.frames, made)
         for fault, frames in made.items():
-            _add_hands(board, clip_id, fault, one, frames)
+            add_hands(board, clip_id, fault, one.frames, frames, boxes, np.isfinite(boxes).all(axis=-1))
             found = find_poses(list(frames), detector, whole_body)
-            _add_pose(board, clip_id, fault, one, found)
+            add_pose(board, clip_id, fault, (one.keypoints, _confidences(one)), found, 0.3)
     return board.scores()
+
+
+def _hand_boxes(one: Film) -> np.ndarray:
+    return hand_boxes(one.keypoints, np.ones(one.visibility.shape, np.float32))
 
 
 def _confidences(one: Film) -> np.ndarray:
     return (one.visibility == Visibility.VISIBLE).astype(np.float32)
-
-
-def _add_hands(board: Scoreboard, clip_id: str, fault: str, one: Film, frames: np.ndarray) -> None:
-    boxes = hand_boxes(one.keypoints, np.ones(one.visibility.shape, np.float32))
-    usable = np.isfinite(boxes).all(axis=-1)
-    psnrs, ssims = hand_scores(one.frames, frames, boxes, usable)
-    board.add(clip_id, fault, "hand_psnr", psnrs.mean(), len(psnrs))
-    board.add(clip_id, fault, "hand_ssim", ssims.mean(), len(ssims))
-
-
-def _add_pose(
-    board: Scoreboard, clip_id: str, fault: str, one: Film, found: tuple[np.ndarray, np.ndarray]
-) -> None:
-    for part, result in pose_fidelity(one.keypoints, _confidences(one), *found).items():
-        note = None if result.num_points else "no point is confident in both poses"
-        board.add(clip_id, fault, f"pose_error_{part}", result.error, result.num_points, note)
-        note = None if result.num_wanted else "no driving point is visible"
-        board.add(clip_id, fault, f"pose_found_{part}", result.found, result.num_wanted, note)
 
 
 def main() -> None:

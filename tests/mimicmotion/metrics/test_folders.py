@@ -82,3 +82,25 @@ def test_folders_that_hold_nothing_usable(tmp_path):
     (tmp_path / "a" / "frame_8.png").write_text("no picture")
     with pytest.raises(InputError, match="cannot be read as a picture"):
         read_frames(tmp_path / "a")
+
+
+def test_hands_and_pose_of_results_that_others_made(tmp_path):
+    from mimicmotion.pose.detector import PersonDetector
+    from mimicmotion.pose.simcc import WholeBodyModel
+    from mimicmotion.synthetic.faults import WEIGHTS, faulty
+    from mimicmotion.synthetic.world import film
+
+    one = film(900_000, 6, occluded=0, blurred=0)
+    for side, frames in (("truth", one.frames), ("generated", faulty(one, 900_000)["hands erased"])):
+        (tmp_path / side).mkdir()
+        write_lossless(tmp_path / side / "dancer.mkv", frames, 12)
+        write_lossless(tmp_path / side / "nobody.mkv", np.full((4, 192, 128, 3), 90, np.uint8), 12)
+    models = (
+        PersonDetector.open(WEIGHTS / "detector.onnx", cuda=False, allow_cpu=True),
+        WholeBodyModel.open(WEIGHTS / "wholebody.onnx", cuda=False, allow_cpu=True),
+    )
+    scores = score_folders(tmp_path / "generated", tmp_path / "truth", NATIVE, {}, models)
+    found = {(s.clip_id, s.metric): s for s in scores if s.method == "model"}
+    assert found["dancer", "pose_found_hands"].value < 0.95 < found["dancer", "pose_found_body"].value
+    assert found["dancer", "hand_ssim"].value < 0.6 < found["dancer", "ssim"].value
+    assert "nobody is found" in found["nobody", "pose_error_body"].note

@@ -112,3 +112,23 @@ def check_runs(study: Any, run_id: str | None) -> None:
     gain = next(run for run in below if run.info.run_name == "+ gain")
     assert gain.data.metrics["psnr/change"] == pytest.approx(0.5)
     assert "`train.gain=0.5`" in gain.data.tags["mlflow.note.content"]
+
+
+def test_arms_are_shown_side_by_side(tmp_path: Path) -> None:
+    from scored_clips import HEIGHT, make_inputs
+
+    from mimicmotion.video.files import iter_frames
+    from stages.ablation import write_looks
+    from stages.generated_clips import generated_clips
+
+    by_arm = {}
+    for arm in ("base", "+ gain"):
+        folder = tmp_path / f"space {arm}"
+        folder.mkdir()
+        by_arm[arm] = list(generated_clips(make_inputs(folder)))
+    write_looks(tmp_path, by_arm)
+    assert (tmp_path / "frames.png").stat().st_size > 0
+    for clip in by_arm["base"]:
+        frames = list(iter_frames(tmp_path / f"{clip.clip_id}.mp4"))
+        assert len(frames) == 12
+        assert frames[0].shape[1] > 3 * frames[0].shape[0] * 32 / HEIGHT * 0.9

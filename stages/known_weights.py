@@ -156,6 +156,24 @@ KNOWN_WEIGHTS = (
         page="https://github.com/kenshohara/3D-ResNets-PyTorch",
         note="3D ResNet-50 for FID-VID; fetch by hand as the page says",
     ),
+    KnownWeights(
+        name="inception-2015-12-05.pt",
+        repository=None,
+        files=(KnownFile("inception-2015-12-05.pt"),),
+        licence="see the page",
+        gated=False,
+        page="https://github.com/NVlabs/stylegan2-ada-pytorch",
+        note="Inception as TorchScript for FID; fetch by hand as the page says",
+    ),
+    KnownWeights(
+        name="vgg16.pt",
+        repository=None,
+        files=(KnownFile("vgg16.pt"),),
+        licence="see the page",
+        gated=False,
+        page="https://github.com/NVlabs/stylegan2-ada-pytorch",
+        note="VGG as TorchScript for LPIPS; fetch by hand as the page says",
+    ),
 )
 
 

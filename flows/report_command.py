@@ -9,7 +9,8 @@ import typer
 from flows.run_commands import Config, Overrides
 from mimicmotion.errors import InputError
 from stages.config import load_config
-from stages.evaluate import GALLERY_FILE, gallery
+from stages.evaluate import GALLERY_FILE
+from stages.gallery import write_gallery
 from stages.pipeline import Pipeline
 from stages.tracking import run_page
 from stages.workspace import is_remote
@@ -21,7 +22,10 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Where to write it; else into the workspace.")] = None,
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open it in a browser.")] = True,
 ) -> None:
-    """Write every test video side by side, sortable by score, into one file that needs no network."""
+    """Write every test video side by side, sortable by score, into one page that needs no network.
+
+    Videos of more than 200 MB together lie in a folder beside the page.
+    """
     settings = load_config(config, overrides or [])
     pipeline = Pipeline(settings)
     scores = pipeline.dataset("evaluate")
@@ -33,8 +37,7 @@ def report(
         if is_remote(settings.workspace):
             raise InputError(f"workspace {settings.workspace} is not a local folder: give --out FILE.")
         out = Path(settings.workspace) / "reports" / scores.key / GALLERY_FILE
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(gallery(scores, inputs, links), encoding="utf-8")
+    write_gallery(out, scores, inputs, links)
     typer.echo(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
     if show:
         webbrowser.open(out.resolve().as_uri())

@@ -18,7 +18,6 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from mimicmotion.errors import StageError
-from stages.animate import PREVIEW_FILE
 from stages.contract import WHOLE, Context, Dataset, Report, Runtime, WholeStage
 from stages.generated_clips import GeneratedClip, generated_clips, read_generated, read_truth
 
@@ -59,6 +58,7 @@ FLOORS = ("copy_reference", "vae_round_trip", "truth_one_frame_late")
 """Methods that need no model, in every table: what it must beat, and what it cannot beat."""
 PICTURE_FILE, GALLERY_FILE = "best_and_worst.png", "report.html"
 _NUM_PICTURED = 5
+_NUM_IN_GALLERY = 40
 _BACKBONE_FIELDS = ("fvd", "fid_vid", "fvd_small", "fid", "lpips")
 _FILE_FIELDS = (*_BACKBONE_FIELDS, "identity")
 
@@ -154,6 +154,7 @@ class Evaluate(WholeStage):
         """Log the score table, its numbers, and the best and worst clips."""
         from mimicmotion.animation.preview import read_picture
         from mimicmotion.metrics.scores import summary_markdown
+        from stages.gallery import write_gallery
 
         table = dataset.table()
         scores = scores_of(table)
@@ -164,9 +165,9 @@ class Evaluate(WholeStage):
         report.image("best_and_worst", read_picture(dataset.path(WHOLE, PICTURE_FILE)))
         report.section("Scores", summary_markdown(scores, table["protocol"][0].as_py()))
         with TemporaryDirectory() as folder:
-            page = Path(folder) / GALLERY_FILE
-            page.write_text(gallery(dataset, inputs), encoding="utf-8")
-            report.file(page)
+            report.file(write_gallery(Path(folder) / GALLERY_FILE, dataset, inputs, most=_NUM_IN_GALLERY))
+            for video in sorted(Path(folder, "videos").glob("*")):
+                report.file(video, "videos")
 
     def _device(self) -> "torch.device":
         import torch
@@ -241,37 +242,6 @@ class Evaluate(WholeStage):
             for method, frames in {**made, "truth": true}.items():
                 found = find_poses(list(frames), *models)
                 add_pose(board, name, method, pose, found, self.keypoint_threshold)
-
-
-def gallery(scores: Dataset, inputs: Mapping[str, Dataset], links: Mapping[str, str] | None = None) -> str:
-    """The page that shows every generated video beside its truth, with its scores.
-
-    Args:
-        scores: dataset of this stage.
-        inputs: what the stage read.
-        links: addresses by name, e.g. of runs.
-    """
-    from mimicmotion.metrics.gallery import GalleryClip, gallery_html
-
-    table = scores.table()
-    rows = table.to_pylist()
-    (primary,) = {row["metric"] for row in rows if row["is_primary"]}
-    about = {
-        "protocol": rows[0]["protocol"],
-        "generated": inputs["animate"].key,
-        "checkpoint": inputs["train"].key,
-        "test clips": inputs["clips"].key,
-        "scores": scores.key,
-    }
-    clips = [
-        GalleryClip(
-            clip.clip_id,
-            f"{clip.source_name}, {clip.clip_id}",
-            inputs["animate"].path(clip.clip_id, PREVIEW_FILE),
-        )
-        for clip in generated_clips(inputs)
-    ]
-    return gallery_html("Generated test videos", about, clips, scores_of(table), primary, links)
 
 
 def scores_of(table: pa.Table) -> list["Score"]:

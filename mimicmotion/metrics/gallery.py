@@ -38,6 +38,7 @@ def gallery_html(
     scores: Sequence[Score],
     primary: str,
     links: Mapping[str, str] | None = None,
+    embed: bool = True,
 ) -> str:
     """The page, whole; videos are sorted by the primary metric at first, the worst on top.
 
@@ -48,6 +49,7 @@ def gallery_html(
         scores: rows of single videos and the summary, as a ``Scoreboard`` gives them.
         primary: metric that decides.
         links: address by name of what is shown elsewhere, e.g. runs.
+        embed: videos are inside the page; else it expects them beside it, see ``beside``.
     """
     per_video = {(s.clip_id, s.method, s.metric): s for s in scores if s.clip_id != SUMMARY}
     metrics = [
@@ -62,7 +64,7 @@ def gallery_html(
         headline=_headline(summary, first),
         summary=_summary(summary, primary),
         metrics="".join(_option(metric, metric == first) for metric in metrics),
-        clips="\n".join(_card(clip, metrics, per_video) for clip in clips),
+        clips="\n".join(_card(clip, metrics, per_video, embed) for clip in clips),
     )
 
 
@@ -100,7 +102,12 @@ def _summary(rows: Sequence[Score], primary: str) -> str:
     )
 
 
-def _card(clip: GalleryClip, metrics: Sequence[str], scores: Mapping[tuple[str, str, str], Score]) -> str:
+def _card(
+    clip: GalleryClip,
+    metrics: Sequence[str],
+    scores: Mapping[tuple[str, str, str], Score],
+    embed: bool,
+) -> str:
     own = {metric: scores.get((clip.clip_id, MODEL, metric)) for metric in metrics}
     methods = list(dict.fromkeys(method for clip_id, method, _ in scores if clip_id == clip.clip_id))
     data = "".join(
@@ -115,13 +122,22 @@ def _card(clip: GalleryClip, metrics: Sequence[str], scores: Mapping[tuple[str, 
         + "</tr>"
         for metric in metrics
     ]
-    source = base64.b64encode(clip.video.read_bytes()).decode()
+    source = _embedded(clip.video) if embed else escape(beside(clip))
     return (
         f'<div class="clip"{data}><h3>{escape(clip.title)}<span class="value"></span></h3><div class="both">'
-        f'<video controls loop muted playsinline preload="auto" src="data:video/mp4;base64,{source}"></video>'
+        f'<video controls loop muted playsinline preload="auto" src="{source}"></video>'
         f"<details><summary>scores</summary><table><tr><th>metric</th>{head}</tr>{''.join(lines)}</table>"
         "</details></div></div>"
     )
+
+
+def beside(clip: GalleryClip) -> str:
+    """Where a page that does not hold its videos expects this one, relative to itself."""
+    return f"videos/{clip.clip_id}.mp4"
+
+
+def _embedded(video: Path) -> str:
+    return f"data:video/mp4;base64,{base64.b64encode(video.read_bytes()).decode()}"
 
 
 def _option(metric: str, chosen: bool) -> str:

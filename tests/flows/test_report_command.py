@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from flows import report_command
 from mimicmotion.errors import StageError
+from mimicmotion.metrics.scores import Score
+from stages import gallery
 
 
 class FakePipeline:
@@ -66,6 +68,32 @@ def test_one_file_with_videos_scores_and_links(published, tmp_path: Path) -> Non
     text = page.read_text(encoding="utf-8")
     assert text.count("<video") == 2
     assert 'href="http://mlflow/abc"' in text
+
+
+def test_many_videos_lie_beside_the_page(published, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(gallery, "MAX_EMBEDDED_BYTES", 10)
+    page = tmp_path / "pages" / "report.html"
+    assert run("demo", "--no-open", "--out", page).exception is None
+    text = page.read_text(encoding="utf-8")
+    assert "base64" not in text
+    assert 'src="videos/clip-a.mp4"' in text
+    assert {path.name for path in (page.parent / "videos").iterdir()} == {"clip-a.mp4", "clip-b.mp4"}
+
+
+def test_only_the_best_and_the_worst_where_there_are_too_many(tmp_path: Path) -> None:
+    inputs = make_inputs(tmp_path, names=("a", "b", "c", "d", "e"))
+    scores = [
+        Score(f"clip-{name}", "model", metric, value)
+        for metric, sign in (("psnr", 1), ("l1", -1))
+        for name, value in zip("abcde", (sign * place for place in (3.0, 1.0, 5.0, 2.0, 4.0)), strict=True)
+    ]
+    clips = [
+        gallery.GalleryClip(clip, clip, inputs["animate"].path(clip, "preview.mp4"))
+        for clip in inputs["animate"].ids
+    ]
+    for primary in ("psnr", "l1", "fvd"):
+        chosen = gallery._extremes(clips, scores, primary, 3)
+        assert [clip.clip_id for clip in chosen] == ["clip-b", "clip-e", "clip-c"]
 
 
 def test_without_scores_it_says_what_to_run(published, tmp_path: Path, monkeypatch) -> None:

@@ -24,6 +24,7 @@ class Batch:
     latents: Float[Tensor, "b f c h w"] | None
     image_embeds: Float[Tensor, "b 1 d"] | None
     poses: UInt8[Tensor, "b f 3 height width"]
+    hand_cells: Bool[Tensor, "b f h w"]
     hand_weights: Float[Tensor, "b f h w"]
     face_weights: Float[Tensor, "b f h w"]
     sigma: Float[Tensor, " b"]
@@ -58,6 +59,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         latents=_stack([sample.latents for sample in samples]),
         image_embeds=_stack([sample.image_embedding for sample in samples]),
         poses=torch.from_numpy(np.stack([sample.poses for sample in samples])),
+        hand_cells=torch.from_numpy(np.stack([sample.hand_cells for sample in samples])),
         hand_weights=torch.from_numpy(np.stack([sample.hand_weights for sample in samples])),
         face_weights=torch.from_numpy(np.stack([sample.face_weights for sample in samples])),
         sigma=torch.tensor([draw.sigma for draw in draws], dtype=torch.float32),
@@ -115,6 +117,7 @@ def loss_inputs(
         "sigma": batch.sigma.to(device),
         "noise": _noise(batch, _ON_LATENTS, unscaled.shape[1:], device),
         "dropped": batch.dropped.to(device),
+        "hand_cells": batch.hand_cells.to(device),
         "hand_weights": batch.hand_weights.to(device),
         "face_weights": batch.face_weights.to(device),
     }

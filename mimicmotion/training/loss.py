@@ -69,6 +69,7 @@ def denoising_loss(
     dropped: Bool[Tensor, " b"],
     hand_weights: Float[Tensor, "b f h w"] | None = None,
     face_weights: Float[Tensor, "b f h w"] | None = None,
+    hand_cells: Bool[Tensor, "b f h w"] | None = None,
 ) -> LossParts:
     """Return the loss of one batch.
 
@@ -85,6 +86,7 @@ def denoising_loss(
             unconditional pass of inference does: the three go together.
         hand_weights: see ``hand_weight_map``; none for the plain loss.
         face_weights: see ``face_weight_map``; a cell in both boxes takes the larger weight.
+        hand_cells: cells that are measured as hands; none for those that weigh more.
     """
     noisy = add_noise(latents, noise, sigma) * c_in(sigma)[:, None, None, None, None]
     reference = reference_latents.masked_fill(dropped[:, None, None, None], 0)
@@ -101,7 +103,9 @@ def denoising_loss(
     if hand_weights is None:
         hand_weights = torch.ones_like(error[:, :, 0])
     weights = hand_weights if face_weights is None else torch.maximum(hand_weights, face_weights)
-    return _parts(error, weights[:, :, None], (hand_weights > 1)[:, :, None])
+    if hand_cells is None:
+        hand_cells = hand_weights > 1
+    return _parts(error, weights[:, :, None], hand_cells[:, :, None])
 
 
 def _parts(

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float16, Float32, UInt8
+from jaxtyping import Bool, Float, Float16, Float32, UInt8
 from safetensors import safe_open
 
 from mimicmotion.animation.framing import framed_track
@@ -110,6 +110,7 @@ class Sample:
         image_embedding: of the reference, with latents.
         poses: drawn guidance.
         hand_boxes: boxes of reliable hands in pixels of the training picture, NaN elsewhere.
+        hand_cells: latent cells in the box of a reliable hand, whatever they weigh.
         hand_weights: loss weight of each latent cell for hands.
         face_weights: the same for the face.
     """
@@ -121,6 +122,7 @@ class Sample:
     image_embedding: Float16[np.ndarray, "1 d"] | None
     poses: UInt8[np.ndarray, "f 3 height width"]
     hand_boxes: Float32[np.ndarray, "f 2 4"]
+    hand_cells: Bool[np.ndarray, "f h w"]
     hand_weights: Float32[np.ndarray, "f h w"]
     face_weights: Float32[np.ndarray, "f h w"]
 
@@ -171,6 +173,7 @@ def _make_sample(clip: Clip, drawn: Draw, recipe: Recipe) -> Sample:
         image_embedding=None,
         poses=_drawn(track, recipe.style),
         hand_boxes=hands.astype(np.float32),
+        hand_cells=hand_weight_map(hands, cells, 2.0) > 1,
         hand_weights=hand_weight_map(hands, cells, recipe.hand_weight),
         face_weights=face_weight_map(
             track.keypoints, track.confidences, recipe.hand_threshold, cells, recipe.face_weight

@@ -129,3 +129,13 @@ def test_a_face_pulls_with_its_own_weight_and_a_hand_over_it_with_the_larger(bat
         ).inside_hands[1]
         == 4 * 4
     )
+
+
+def test_hand_cells_are_measured_apart_from_what_they_weigh(batch):
+    cells = torch.zeros(B, F, H, W, dtype=torch.bool)
+    cells[2, 3, 1, 1] = True
+    parts = denoising_loss(
+        Recorder(torch.zeros(B, F, 4, H, W)), **batch, hand_weights=torch.ones(B, F, H, W), hand_cells=cells
+    )
+    assert parts.inside_hands[1] == 4
+    torch.testing.assert_close(parts.total, parts.per_sample.mean())

@@ -114,3 +114,11 @@ def test_latents_of_another_framing_stop_the_run(latents_clip, recipe):
     other = replace(recipe, sizes_px=((48, 64),))
     with pytest.raises(StageError, match="give the latents stage the same sizes"):
         make_sample(latents_clip, draw(latents_clip, PLACE, other), other)
+
+
+def test_hands_are_measured_where_they_weigh_nothing_more(clips, recipe):
+    weighed = make_sample(clips[0], draw(clips[0], PLACE, recipe), recipe)
+    plain = make_sample(clips[0], draw(clips[0], PLACE, recipe), replace(recipe, hand_weight=1.0))
+    assert (plain.hand_weights == 1).all()
+    np.testing.assert_array_equal(plain.hand_cells, weighed.hand_weights == 10)
+    assert plain.hand_cells.any()

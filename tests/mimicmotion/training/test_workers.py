@@ -1,5 +1,6 @@
 """Two workers against one: the same steps, shared by DDP or FSDP2, through gloo on one machine."""
 
+import json
 import shutil
 from contextlib import nullcontext
 from dataclasses import replace
@@ -80,12 +81,18 @@ def test_two_workers_equal_one_that_sums_up(plan, tmp_path, sharing):
     assert_alike(resumed, alone, start)
 
 
+def validated(plan) -> float:
+    return json.loads((plan.result / "facts.json").read_text())["validation_loss"]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_workers_that_stopped_go_on_as_if_they_had_not(plan, tmp_path):
     plan = replace(plan, steps=10, sharing="shard", checkpoint_every=5)
-    whole = run_two(plan, tmp_path / "first")
+    plan = replace(plan, preview=replace(plan.preview, clips=1))
+    whole, seen = run_two(plan, tmp_path / "first"), validated(plan)
     shutil.rmtree(plan.checkpoints / "step-00000010")
     shutil.rmtree(plan.result)
     for name, value in run_two(plan, tmp_path / "second").items():
         torch.testing.assert_close(value, whole[name], rtol=0, atol=1e-5, msg=name)
+    assert validated(plan) == pytest.approx(seen, rel=1e-5)

@@ -1,6 +1,7 @@
 """The command line: ``mimicmotion --help``."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -17,10 +18,12 @@ from flows import (
     report_command,
     run_commands,
     serve_command,
+    track_command,
     ui_command,
     weights_commands,
 )
 from mimicmotion.errors import MimicMotionError
+from stages.ray_environment import QUIET_VARIABLES
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,6 +45,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "report": report_command.report,
     "ui": ui_command.ui,
     "serve": serve_command.serve,
+    "track": track_command.track,
     "doctor": doctor_command.doctor,
 }
 for _name, _command in _COMMANDS.items():
@@ -60,6 +64,8 @@ def main() -> None:
     )
     for name in ("flows", "mimicmotion", "stages"):
         logging.getLogger(name).setLevel(logging.INFO)
+    for name, value in QUIET_VARIABLES.items():
+        os.environ.setdefault(name, value)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         app()

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from stages.config import PipelineConfig
+from stages.ray_environment import QUIET_VARIABLES
 from stages.workspace import is_remote
 
 LOGGERS = ("flows", "mimicmotion", "stages", "worker_lines")
@@ -16,9 +17,7 @@ POOL = "mimicmotion"
 """The work pool of ``prefect.yaml``."""
 
 _QUIET = {
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "DIFFUSERS_VERBOSITY": "error",
+    **QUIET_VARIABLES,
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join(LOGGERS),

@@ -6,13 +6,13 @@ from typing import Any
 
 from stages.config import RaySettings
 
-_WORKER_VARIABLES = {
-    "OMP_WAIT_POLICY": "PASSIVE",
-    # Bars and notices of loading weights would drown the lines that name items.
+QUIET_VARIABLES = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "DIFFUSERS_VERBOSITY": "error",
 }
+"""Bars and notices of loading weights would drown the lines that name items."""
+_WORKER_VARIABLES = {"OMP_WAIT_POLICY": "PASSIVE", **QUIET_VARIABLES}
 LOOPBACK_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """At 0, Ray gives this machine the address 127.0.0.1, so that all its parts listen there only."""
 _LOCAL_VARIABLES = {

@@ -88,7 +88,10 @@ def validated(plan) -> float:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_workers_that_stopped_go_on_as_if_they_had_not(plan, tmp_path):
-    plan = replace(plan, steps=10, sharing="shard", checkpoint_every=5)
+    """With all that the paper's config switches on: shards, half precision, activations computed again."""
+    plan = replace(
+        plan, steps=10, sharing="shard", checkpoint_every=5, recompute="blocks", precision="bfloat16"
+    )
     plan = replace(plan, preview=replace(plan.preview, clips=1))
     whole, seen = run_two(plan, tmp_path / "first"), validated(plan)
     shutil.rmtree(plan.checkpoints / "step-00000010")

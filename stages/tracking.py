@@ -1,6 +1,7 @@
 """Runs in MLflow that show what a stage did.
 
-Only this file and ``stages/model_registry.py`` know MLflow. A failure here is logged and never stops a stage.
+Only this file, ``mlflow_delivery.py`` and ``model_registry.py`` know MLflow. A failure here is logged and
+never stops a stage; what MLflow does not take is kept in the workspace and sent later.
 """
 
 import logging
@@ -9,35 +10,32 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from mimicmotion.errors import StageError
 from stages.config import PipelineConfig, redacted, tracking_uri
 from stages.contract import Registry, Report, Stage
 from stages.datasets import PublishedDataset
+from stages.mlflow_delivery import deliver, is_refused, make_run, send_kept, stage_note, try_to_send
 from stages.mlflow_runs import (
     CONFIG_TAG,
-    NOTE_TAG,
     PARENT_TAG,
-    STAGE_TAG,
     dataset_facts,
     describe,
-    end_killed,
     find_parent,
-    flat,
     named_run,
-    new_parent,
-    origin_tags,
 )
 from stages.model_registry import MlflowRegistry
+from stages.outbox import NEW, Note, keep, kept, new_run
 from stages.records import KEPT
-from stages.run_notes import with_section
 
 log = logging.getLogger(__name__)
 
-_PARAMS_PER_CALL = 100
 _LONGEST_TEXT = 5000
 _PAUSE_S = 60.0
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
@@ -50,11 +48,13 @@ class MlflowReport:
     Args:
         uri: MLflow's address.
         run_id: the run; None shows nothing.
+        workspace: where to keep what MLflow does not take; None drops it.
     """
 
-    def __init__(self, uri: str, run_id: str | None) -> None:
+    def __init__(self, uri: str, run_id: str | None, workspace: str | None = None) -> None:
         self._uri = uri
         self._run_id = run_id
+        self._workspace = workspace
         self._silent_until_s = 0.0
 
     @property
@@ -64,44 +64,31 @@ class MlflowReport:
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log numbers under their names, in one call."""
-
-        def send(client: Any) -> None:
-            from mlflow.entities import Metric
-
-            now_ms = int(time.time() * 1000)
-            batch = [Metric(name, float(value), now_ms, step) for name, value in values.items()]
-            client.log_batch(self._run_id, metrics=batch)
-
-        self._send("metrics", send)
+        self.show(Note("metrics", {"values": {name: float(values[name]) for name in values}, "step": step}))
 
     def image(self, name: str, image: np.ndarray, step: int | None = None) -> None:
         """Log a picture, uint8 (h, w, 3) RGB; with a step it joins the evolution of its name."""
+        from PIL import Image
 
-        def send(client: Any) -> None:
-            if step is None:
-                client.log_image(self._run_id, image, artifact_file=f"{name}.png")
-            else:
-                client.log_image(self._run_id, image, key=name, step=step, synchronous=True)
-
-        self._send(f"picture {name}", send)
+        with TemporaryDirectory() as folder:
+            file = Path(folder, "picture.png")
+            Image.fromarray(image).save(file)
+            self.show(Note("picture", {"name": name, "step": step}, file))
 
     def file(self, path: Path, folder: str = "") -> None:
         """Log a file under an artifact folder."""
-        self._send(
-            f"file {path.name}",
-            lambda client: client.log_artifact(self._run_id, str(path), folder or None),
-        )
+        self.show(Note("file", {"folder": folder}, path))
 
     def table(self, name: str, table: pa.Table) -> None:
         """Log a table that people can browse."""
-        self._send(
-            f"table {name}",
-            lambda client: client.log_table(self._run_id, table.to_pydict(), f"{name}.json"),
-        )
+        with TemporaryDirectory() as folder:
+            file = Path(folder, "table.parquet")
+            pq.write_table(table, file)
+            self.show(Note("table", {"name": name}, file))
 
     def text(self, name: str, text: str) -> None:
         """Log a text file."""
-        self._send(f"text {name}", lambda client: client.log_text(self._run_id, text, name))
+        self.show(Note("text", {"name": name, "text": text}))
 
     @contextmanager
     def watched(self, machine: str = "") -> Iterator[None]:
@@ -122,7 +109,8 @@ class MlflowReport:
             )
             monitors[0].start()
 
-        self._send("system metrics", start)
+        if self._run_id is not None and not self._run_id.startswith(NEW):
+            self._try("system metrics", start)
         try:
             yield
         finally:
@@ -131,23 +119,37 @@ class MlflowReport:
 
     def section(self, title: str, text: str) -> None:
         """Put a section of Markdown on the page of the parent run, in place of the one of that title."""
+        self.show(Note("section", {"title": title, "text": text}))
 
-        def send(client: Any) -> None:
-            parent_id = client.get_run(self._run_id).data.tags[PARENT_TAG]
-            note = client.get_run(parent_id).data.tags[NOTE_TAG]
-            client.set_tag(parent_id, NOTE_TAG, with_section(note, title, text))
-
-        self._send(f"section {title}", send)
-
-    def _send(self, what: str, send: Callable[[Any], None]) -> None:
-        if self._run_id is None or time.monotonic() < self._silent_until_s:
+    def show(self, note: Note) -> None:
+        """Show a note now, else keep it for later."""
+        run_id = self._run_id
+        if run_id is None:
             return
+        sent = not run_id.startswith(NEW) and self._try(
+            note.kind, lambda client: deliver(client, run_id, note)
+        )
+        if not sent and self._workspace is not None:
+            try:
+                keep(self._workspace, run_id, note)
+            except OSError as error:
+                log.warning("What MLflow did not take cannot be kept either: %s", error)
+
+    def _try(self, what: str, send: Callable[[Any], None]) -> bool:
+        """Whether MLflow took something, or will never take it."""
+        if time.monotonic() < self._silent_until_s:
+            return False
         try:
             send(mlflow_client(self._uri))
         except Exception as error:
+            if is_refused(error):
+                log.warning("MLflow refuses %s: %s", what, error)
+                return True
             # A server that is away must not slow every step down, so it is left alone for a while.
             self._silent_until_s = time.monotonic() + _PAUSE_S
             log.warning("MLflow did not take %s, nor what follows for %g s: %s", what, _PAUSE_S, error)
+            return False
+        return True
 
 
 class StageRun:
@@ -159,16 +161,19 @@ class StageRun:
         run_id: id of the run; None when MLflow could not be reached.
     """
 
-    def __init__(self, uri: str, parent_id: str | None, run_id: str | None) -> None:
+    def __init__(
+        self, uri: str, parent_id: str | None, run_id: str | None, workspace: str | None = None, new: str = ""
+    ) -> None:
         self.run_id = run_id
         self._uri = uri
         self._parent_id = parent_id
-        self.report: Report = MlflowReport(uri, run_id)
+        self._report = MlflowReport(uri, run_id or new or None, workspace)
+        self.report: Report = self._report
         self.registry: Registry | None = MlflowRegistry(mlflow_client(uri), run_id) if run_id else None
 
     def tag(self, name: str, value: str) -> None:
         """Tag the run."""
-        self._safely("a tag", lambda client: client.set_tag(self.run_id, name, value))
+        self._report.show(Note("tag", {"name": name, "value": value}))
 
     def reads(self, inputs: Mapping[str, PublishedDataset]) -> None:
         """Show which datasets the stage reads, each with its key and counts."""
@@ -211,7 +216,7 @@ class StageRun:
         """Close the run as ``FINISHED``, ``FAILED`` or ``KILLED``."""
         if error:
             self.tag("error", error[:_LONGEST_TEXT])
-        self._safely("the end of a run", lambda client: client.set_terminated(self.run_id, status))
+        self._report.show(Note("end", {"status": status}))
         self._safely("the end of a run", lambda client: client.set_terminated(self._parent_id, status))
 
     def _safely(self, what: str, send: Callable[[Any], None]) -> None:
@@ -229,13 +234,31 @@ def stage_run(config: PipelineConfig, stage: Stage) -> Iterator[StageRun]:
     run = _opened(config, stage)
     try:
         yield run
-    except KeyboardInterrupt:
-        run.end("KILLED", "interrupted")
-        raise
-    except BaseException as error:
+    except Exception as error:
         run.end("FAILED", str(error))
         raise
-    run.end("FINISHED")
+    except BaseException as error:  # Ctrl-C, or a flow that is cancelled
+        run.end("KILLED", "interrupted" if isinstance(error, KeyboardInterrupt) else str(error))
+        raise
+    else:
+        run.end("FINISHED")
+    finally:
+        if kept(config.workspace):
+            _send_or_say(config)
+
+
+def _send_or_say(config: PipelineConfig) -> None:
+    try:
+        client = mlflow_client(tracking_uri(config))
+        try_to_send(client, _experiment(client, config), config)
+    except Exception as error:
+        log.warning("MLflow is still away: %s", error)
+    num_kept = sum(map(len, kept(config.workspace).values()))
+    if num_kept:
+        log.warning(
+            "%d things are not in MLflow yet, but kept in the workspace: `mimicmotion track %s` sends them",
+            num_kept, config.source,
+        )  # fmt: skip
 
 
 def parent_run_id(config: PipelineConfig) -> str | None:
@@ -301,6 +324,25 @@ def run_page(config: PipelineConfig, run_id: str) -> str | None:
     return f"{redacted(uri).replace('***@', '').rstrip('/')}/{place}"
 
 
+def send_later(config: PipelineConfig) -> tuple[int, int]:
+    """Send to MLflow what the workspace keeps for it; gives how many things went and how many are left.
+
+    Raises:
+        StageError: MLflow does not answer, or another process is sending.
+    """
+    uri = tracking_uri(config)
+    try:
+        client = mlflow_client(uri)
+        num_sent = send_kept(client, _experiment(client, config), config)
+    except StageError:
+        raise
+    except Exception as error:
+        raise StageError(
+            f"MLflow at {redacted(uri)} did not take everything ({error}). What is left stays; try again."
+        ) from error
+    return num_sent, sum(map(len, kept(config.workspace).values()))
+
+
 def reach(config: PipelineConfig) -> str:
     """MLflow's address and version, after asking it something.
 
@@ -317,21 +359,19 @@ def reach(config: PipelineConfig) -> str:
 
 def _opened(config: PipelineConfig, stage: Stage) -> StageRun:
     uri = tracking_uri(config)
+    note = stage_note(config, stage.name, stage.model_dump(mode="json"))
     try:
         client = mlflow_client(uri)
         experiment = _experiment(client, config)
-        parent_id = find_parent(client, experiment, config) or new_parent(client, experiment, config)
-        end_killed(client, experiment, parent_id, stage.name)
+        parent_id, run_id = make_run(client, experiment, config, note, {})
         client.update_run(parent_id, status="RUNNING")
-        tags = {PARENT_TAG: parent_id, STAGE_TAG: stage.name, **origin_tags(config)}
-        run = client.create_run(experiment, run_name=stage.name, tags=tags)
-        run_id: str = run.info.run_id
-        _log_params(client, run_id, stage.model_dump(mode="json"))
-        client.log_text(run_id, config.to_yaml(), "config.yaml")
+        try_to_send(client, experiment, config)
     except Exception as error:
         log.warning("%s goes on without MLflow at %s: %s", stage.name, redacted(uri), error)
-        return StageRun(uri, None, None)
-    return StageRun(uri, parent_id, run_id)
+        new = new_run()
+        keep(config.workspace, new, note)
+        return StageRun(uri, None, None, config.workspace, new)
+    return StageRun(uri, parent_id, run_id, config.workspace)
 
 
 def mlflow_client(uri: str) -> Any:
@@ -358,11 +398,3 @@ def _experiment(client: Any, config: PipelineConfig) -> str:
     in_workspace = tracking_uri(config) == f"sqlite:///{config.workspace}/mlflow.db"
     artifacts = Path(config.workspace, "mlartifacts").as_uri() if in_workspace else None
     return str(client.create_experiment(name, artifact_location=artifacts, tags=_EXPERIMENT_TAGS))
-
-
-def _log_params(client: Any, run_id: str, section: Mapping[str, Any]) -> None:
-    from mlflow.entities import Param
-
-    params = [Param(name, str(value)[:_LONGEST_TEXT]) for name, value in flat(section, "")]
-    for start in range(0, len(params), _PARAMS_PER_CALL):
-        client.log_batch(run_id, params=params[start : start + _PARAMS_PER_CALL])

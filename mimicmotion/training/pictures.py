@@ -50,7 +50,7 @@ def comparison(
     """Return one picture per driving frame: for each clip its reference, pose, generated and true frame.
 
     Args:
-        samples: of test clips, with pictures, all of one size.
+        samples: of test clips, with pictures, all of one length.
         generated: the driving frames that were generated for each.
     """
     return [

@@ -142,6 +142,18 @@ def test_validation_is_the_same_at_every_visit_and_shows_pictures(plan, report):
     ]
 
 
+def test_videos_of_two_shapes_train_in_batches_of_one_shape_and_are_shown_together(
+    plan, report, clips, wide_clip
+):
+    write_clips(plan.clips, [*clips, wide_clip])
+    write_clips(plan.test_clips, [clips[0], wide_clip])
+    recipe = replace(plan.recipe, sizes_px=((64, 64), (64, 32)))
+    preview = replace(plan.preview, clips=2)
+    run(replace(plan, recipe=recipe, preview=preview, steps=2, batch=2), report)
+    assert [step for step, _ in report.values["loss/total"]] == [1, 2]
+    assert [step for name, _, step in report.images if name == "samples"] == [0, 2]
+
+
 def test_bfloat16_and_frozen_parts(plan, report):
     before = Training(plan, report, ALONE).built.network.state_dict()
     network = run(replace(plan, precision="bfloat16", trained="pose_net", recompute="layers"), report)

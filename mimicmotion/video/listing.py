@@ -21,6 +21,7 @@ LIST_SUFFIXES = (".csv", ".parquet", ".jsonl")
 SPLITS = ("train", "test")
 _SHOWN = 10
 """Most problems or names that one message shows."""
+_LONGEST_NAME = 500
 
 
 @dataclass(frozen=True)
@@ -174,11 +175,17 @@ def _listed(folder: Path, row: dict[str, Any]) -> tuple[SourceVideo, list[str]]:
         wrong.append(f"split is {split!r}, allowed: {', '.join(SPLITS)} or nothing")
     if name is None:
         return SourceVideo("", "", None, given_id), [*wrong, "path is empty"]
-    location = folder / Path(name).expanduser()
+    location = folder / name
     if "://" in name:
         wrong.append(f"{name} is a URI, a list names local files")
-    elif not location.is_file():
-        wrong.append(f"there is no file {location}")
+    else:
+        try:
+            location = folder / Path(name).expanduser()
+            found = location.is_file()
+        except (OSError, RuntimeError, ValueError):  # too long, a home of nobody, no name at all
+            found = False
+        if not found:
+            wrong.append(f"there is no file {str(location)[:_LONGEST_NAME]}")
     return SourceVideo(str(location), Path(name).as_posix(), split, given_id), wrong
 
 
@@ -200,7 +207,7 @@ def _rows(path: Path) -> Sequence[dict[str, Any]]:
                 table = parquet.read_table(path)
             case _:
                 table = json.read_json(path)
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path} cannot be read as a list of videos: {error}") from error
     if "path" not in table.column_names:
         raise InputError(f"{path} has no column path; it has {', '.join(table.column_names) or 'none'}")

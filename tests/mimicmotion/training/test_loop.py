@@ -211,3 +211,14 @@ def test_a_lost_worker_is_told_from_a_fault_of_ones_own(error, becomes):
     with pytest.raises(Exception) as raised, lost_workers_are_connection_errors(two):
         raise error
     assert type(raised.value) is becomes
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # of what torch traces
+def test_a_compiled_network_trains_as_a_plain_one(plan, report, second_report, tmp_path, monkeypatch):
+    run(replace(plan, state=tmp_path / "plain", steps=2), report)
+    compile_with = torch.nn.Module.compile
+    # Traced as ever, but run as it stands: writing kernels takes minutes on a processor.
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compile_with(module, backend="eager"))
+    run(replace(plan, steps=2, compile=True), second_report)
+    plain, compiled = ([value for _, value in told.values["loss/total"]] for told in (report, second_report))
+    assert compiled == pytest.approx(plain, rel=1e-5)

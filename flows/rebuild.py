@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from prefect import flow
 
 from flows.tasks import log_into_run, run_as_task
-from stages.config import PipelineConfig, load_config
+from stages.config import PipelineConfig, load_config, redacted
 from stages.runner import StageResult, check_stages
 from stages.workspace import open_workspace
 
@@ -42,4 +42,6 @@ def rebuild(config: str, overrides: list[str] | None = None, force: bool = False
 
 def one_rebuild(settings: PipelineConfig) -> AbstractContextManager[None]:
     """Hold the workspace, so that no other rebuild works in it."""
-    return open_workspace(settings.workspace).lock("rebuild.lock", f"a rebuild of {settings.workspace}")
+    return open_workspace(settings.workspace).lock(
+        "rebuild.lock", f"a rebuild of {redacted(settings.workspace)}"
+    )

@@ -10,7 +10,7 @@ from rich.table import Table
 from flows.prefect_setup import prepare_prefect
 from flows.summary import print_summary
 from mimicmotion.errors import InputError
-from stages.config import load_config
+from stages.config import load_config, redacted
 from stages.runner import StageResult, run_stage
 from stages.status import StageStatus
 from stages.status import status as statuses_of
@@ -73,7 +73,7 @@ def status(config: Config, overrides: Overrides = None) -> None:
     for line in lines:
         if line.why:
             console.print(f"[bold]{line.name}[/bold]: {line.why}", soft_wrap=True, highlight=False)
-    console.print(f"workspace: {settings.workspace}", soft_wrap=True, highlight=False)
+    console.print(f"workspace: {redacted(settings.workspace)}", soft_wrap=True, highlight=False)
 
 
 def _status_table(lines: Sequence[StageStatus]) -> Table:

@@ -21,7 +21,7 @@ from flows.processes import LOOPBACK, Processes, check_port
 from flows.run_commands import Config, Overrides
 from flows.ui_command import mlflow_server
 from mimicmotion.errors import InputError, StageError
-from stages.config import PipelineConfig, load_config, tracking_uri
+from stages.config import PipelineConfig, load_config, redacted, tracking_uri
 from stages.ray_environment import local_variables
 from stages.workspace import is_remote
 
@@ -41,8 +41,8 @@ def serve(
     settings = load_config(config, overrides or [])
     if is_remote(settings.workspace):
         raise InputError(
-            f"workspace {settings.workspace} is not a local folder; docs/operations.md says how to run "
-            "servers for a cluster"
+            f"workspace {redacted(settings.workspace)} is not a local folder; "
+            "docs/operations.md says how to run servers for a cluster"
         )
     ports = {"--mlflow-port": mlflow_port, "--prefect-port": prefect_port}
     ports |= {"--ray-port": ray_port, "--dashboard-port": dashboard_port}

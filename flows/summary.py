@@ -71,6 +71,6 @@ def _place(pipeline: Pipeline, name: str, file: str) -> str:
         dataset = pipeline.dataset(name)
         if file:
             return str(dataset.path(WHOLE, file))
-        return f"{pipeline.workspace.uri}/{name}/{dataset.manifest.recipe_key}/items"
+        return f"{pipeline.workspace.shown}/{name}/{dataset.manifest.recipe_key}/items"
     except MimicMotionError as error:
         return str(error)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
-from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -22,6 +21,7 @@ from pydantic_core import ErrorDetails
 from mimicmotion.errors import ConfigError, InputError
 from stages.contract import Location, Section, Stage
 from stages.workspace import is_remote
+from stages.workspace import redacted as redacted
 from stages.yaml_tree import Place, Tree, find_config, override_tree, read_tree, shown
 
 STAGES: Mapping[str, str] = {
@@ -37,6 +37,8 @@ STAGES: Mapping[str, str] = {
 """Where each stage is defined, in the order in which a rebuild runs them."""
 
 _Model = TypeVar("_Model", bound=Section)
+_SECRET = re.compile(r"(?i)token|secret|password|api_?key|access_?key")
+"""Names of fields, e.g. of variables in ``ray.runtime_env``, whose values are never stored."""
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
@@ -191,14 +193,6 @@ def load_config(
     return PipelineConfig(_name(path), shown(path), settings, stages)
 
 
-def redacted(uri: str) -> str:
-    """An address without the user name and password it may hold."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
-
-
 def tracking_uri(config: PipelineConfig) -> str:
     """MLflow's address: the config's, else the environment's, else a SQLite file in a local workspace.
 
@@ -210,7 +204,7 @@ def tracking_uri(config: PipelineConfig) -> str:
         return given
     if is_remote(config.workspace):
         raise InputError(
-            f"workspace {config.workspace} is not a local folder, so MLflow needs an address: set "
+            f"workspace {redacted(config.workspace)} is not a local folder, so MLflow needs an address: set "
             "mlflow.tracking_uri in the config, or the variable MLFLOW_TRACKING_URI."
         )
     return f"sqlite:///{config.workspace}/mlflow.db"
@@ -312,7 +306,10 @@ def _did_you_mean(name: str, allowed: Sequence[str]) -> str:
 
 def _without_secrets(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_secrets(item) for key, item in value.items()}
+        return {
+            key: "***" if isinstance(item, str) and _SECRET.search(str(key)) else _without_secrets(item)
+            for key, item in value.items()
+        }
     if isinstance(value, list):
         return [_without_secrets(item) for item in value]
     return redacted(value) if isinstance(value, str) and "://" in value else value

@@ -79,7 +79,7 @@ class PublishedDataset:
         inside = [file for file in record.files if file == name or file.startswith(f"{name}/")]
         if not inside:
             raise DataError(
-                f"{self._store.workspace.uri}/{place}: item {record.label or item_id} has no file {name}; "
+                f"{self._store.workspace.shown}/{place}: item {record.label or item_id} has no file {name}; "
                 f"it has {', '.join(sorted(record.files))}."
             )
         if not self._fetches:

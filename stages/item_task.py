@@ -143,7 +143,7 @@ def disk_full(doing: str, workspace: Workspace) -> StageError:
     free_bytes = workspace.free_bytes()
     free = "unknown" if free_bytes is None else f"{free_bytes / 1e6:.1f} MB"
     return StageError(
-        f"{doing}: the disk of workspace {workspace.uri} is full (free: {free}). "
+        f"{doing}: the disk of workspace {workspace.shown} is full (free: {free}). "
         "Nothing half-written counts; make room and run it again, finished items are kept."
     )
 

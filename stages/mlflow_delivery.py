@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from mimicmotion.errors import StageError
-from stages.config import PipelineConfig
+from stages.config import PipelineConfig, redacted
 from stages.mlflow_runs import (
     NOTE_TAG,
     PARENT_TAG,
@@ -114,7 +114,9 @@ def send_kept(client: Any, experiment: str, config: PipelineConfig) -> int:
         StageError: another process is sending.
     """
     num_sent = 0
-    with open_workspace(config.workspace).lock("outbox.lock", f"sending to MLflow from {config.workspace}"):
+    with open_workspace(config.workspace).lock(
+        "outbox.lock", f"sending to MLflow from {redacted(config.workspace)}"
+    ):
         for run in kept(config.workspace):
             run_id = _found_or_made(client, experiment, config, run) if run.startswith(NEW) else run
             if run_id is None:
@@ -125,7 +127,7 @@ def send_kept(client: Any, experiment: str, config: PipelineConfig) -> int:
                 except Exception as error:
                     if not is_refused(error):
                         raise
-                    log.warning("MLflow refuses %s of run %s: %s", note.kind, run_id, error)
+                    log.warning("MLflow refuses %s of run %s: %s", note.kind, run_id, redacted(error))
                 drop(config.workspace, run, name)
                 num_sent += 1
     return num_sent
@@ -136,9 +138,9 @@ def try_to_send(client: Any, experiment: str, config: PipelineConfig) -> None:
     try:
         num_sent = send_kept(client, experiment, config) if kept(config.workspace) else 0
     except StageError as error:
-        log.info("%s", error)
+        log.info("%s", redacted(error))
     except Exception as error:
-        log.warning("MLflow did not take what is kept: %s", error)
+        log.warning("MLflow did not take what is kept: %s", redacted(error))
     else:
         if num_sent:
             log.info("MLflow took %d things that were kept", num_sent)

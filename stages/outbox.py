@@ -65,6 +65,11 @@ def kept(workspace_uri: str) -> dict[str, list[str]]:
     return {run: names for run, names in found.items() if names}
 
 
+def num_kept(workspace_uri: str) -> int:
+    """How many notes are kept in a workspace."""
+    return sum(map(len, kept(workspace_uri).values()))
+
+
 def notes(workspace_uri: str, run_id: str) -> Iterator[tuple[str, Note]]:
     """What is kept of a run, oldest first, each with its name."""
     workspace = open_workspace(workspace_uri)

@@ -68,7 +68,9 @@ def run_stage(config: PipelineConfig, name: str, force: bool = False) -> StageRe
     plan = pipeline.plan(name)
     if force or not plan.is_fresh:
         check_stages(config, [name])
-        with pipeline.workspace.lock(f"{name}/lock.json", f"stage {name} in workspace {config.workspace}"):
+        with pipeline.workspace.lock(
+            f"{name}/lock.json", f"stage {name} in workspace {pipeline.workspace.shown}"
+        ):
             # Planned again: another process may have worked on it until now.
             plan = Pipeline(config).plan(name)
             if force or not plan.is_fresh:

@@ -143,7 +143,7 @@ class StageStore:
             DataError: it is missing, damaged or belongs elsewhere; names the file.
         """
         name = f"{self.item_name(item_key)}/{ITEM_RECORD}"
-        where = f"{self.workspace.uri}/{name}"
+        where = f"{self.workspace.shown}/{name}"
         data = self.workspace.read(name)
         if data is None:
             raise DataError(f"{where}: is not there. Run again: mimicmotion stage {self.stage} CONFIG.")
@@ -194,7 +194,7 @@ class StageStore:
         data = self.workspace.read(name)
         if data is None:
             return None
-        return Manifest.opened(data, f"{self.workspace.uri}/{name}", MANIFEST_VERSION)
+        return Manifest.opened(data, f"{self.workspace.shown}/{name}", MANIFEST_VERSION)
 
     def manifests(self) -> list[Manifest]:
         """All published datasets of this recipe, newest first."""
@@ -212,12 +212,13 @@ class StageStore:
         data = self.workspace.read(name)
         if data is None or hashlib.sha256(data).hexdigest() != manifest.items_sha256:
             raise DataError(
-                f"{self.workspace.uri}/{name}: is {'missing' if data is None else 'not what was published'}. "
+                f"{self.workspace.shown}/{name}: is "
+                f"{'missing' if data is None else 'not what was published'}. "
                 f"Delete the folder it lies in and run again: mimicmotion stage {self.stage} CONFIG."
             )
         table = pq.read_table(pa.BufferReader(data))
         if not table.schema.equals(ITEMS_SCHEMA, check_metadata=False):
-            raise DataError(f"{self.workspace.uri}/{name}: its columns are not those of an item list.")
+            raise DataError(f"{self.workspace.shown}/{name}: its columns are not those of an item list.")
         return item_states(table)
 
     def publish_dataset(self, manifest: Manifest, items: Sequence[ItemState]) -> Manifest:

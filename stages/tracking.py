@@ -31,7 +31,7 @@ from stages.mlflow_runs import (
     named_run,
 )
 from stages.model_registry import MlflowRegistry
-from stages.outbox import NEW, Note, keep, kept, new_run
+from stages.outbox import NEW, Note, keep, new_run, num_kept
 from stages.records import KEPT
 
 log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ class MlflowReport:
             try:
                 keep(self._workspace, run_id, note)
             except OSError as error:
-                log.warning("What MLflow did not take cannot be kept either: %s", error)
+                log.warning("What MLflow did not take cannot be kept either: %s", redacted(error))
 
     def _try(self, what: str, send: Callable[[Any], None]) -> bool:
         """Whether MLflow took something, or will never take it."""
@@ -143,11 +143,13 @@ class MlflowReport:
             send(mlflow_client(self._uri))
         except Exception as error:
             if is_refused(error):
-                log.warning("MLflow refuses %s: %s", what, error)
+                log.warning("MLflow refuses %s: %s", what, redacted(error))
                 return True
             # A server that is away must not slow every step down, so it is left alone for a while.
             self._silent_until_s = time.monotonic() + _PAUSE_S
-            log.warning("MLflow did not take %s, nor what follows for %g s: %s", what, _PAUSE_S, error)
+            log.warning(
+                "MLflow did not take %s, nor what follows for %g s: %s", what, _PAUSE_S, redacted(error)
+            )
             return False
         return True
 
@@ -215,7 +217,7 @@ class StageRun:
     def end(self, status: str, error: str = "") -> None:
         """Close the run as ``FINISHED``, ``FAILED`` or ``KILLED``."""
         if error:
-            self.tag("error", error[:_LONGEST_TEXT])
+            self.tag("error", redacted(error)[:_LONGEST_TEXT])
         self._report.show(Note("end", {"status": status}))
         self._safely("the end of a run", lambda client: client.set_terminated(self._parent_id, status))
 
@@ -225,7 +227,7 @@ class StageRun:
         try:
             send(mlflow_client(self._uri))
         except Exception as error:
-            log.warning("MLflow did not take %s: %s", what, error)
+            log.warning("MLflow did not take %s: %s", what, redacted(error))
 
 
 @contextmanager
@@ -243,7 +245,7 @@ def stage_run(config: PipelineConfig, stage: Stage) -> Iterator[StageRun]:
     else:
         run.end("FINISHED")
     finally:
-        if kept(config.workspace):
+        if num_kept(config.workspace):
             _send_or_say(config)
 
 
@@ -252,13 +254,10 @@ def _send_or_say(config: PipelineConfig) -> None:
         client = mlflow_client(tracking_uri(config))
         try_to_send(client, _experiment(client, config), config)
     except Exception as error:
-        log.warning("MLflow is still away: %s", error)
-    num_kept = sum(map(len, kept(config.workspace).values()))
-    if num_kept:
-        log.warning(
-            "%d things are not in MLflow yet, but kept in the workspace: `mimicmotion track %s` sends them",
-            num_kept, config.source,
-        )  # fmt: skip
+        log.warning("MLflow is still away: %s", redacted(error))
+    if left := num_kept(config.workspace):
+        advice = f"but kept in the workspace: `mimicmotion track {config.source}` sends them"
+        log.warning("%d things are not in MLflow yet, %s", left, advice)
 
 
 def parent_run_id(config: PipelineConfig) -> str | None:
@@ -269,7 +268,7 @@ def parent_run_id(config: PipelineConfig) -> str | None:
         experiment = client.get_experiment_by_name(config.settings.mlflow.experiment)
         return find_parent(client, experiment.experiment_id, config) if experiment else None
     except Exception as error:
-        log.warning("MLflow cannot be reached: %s", error)
+        log.warning("MLflow cannot be reached: %s", redacted(error))
         return None
 
 
@@ -290,7 +289,7 @@ def named_report(
         client = mlflow_client(uri)
         run_id = named_run(client, _experiment(client, config), config, key, name, note, parent_id)
     except Exception as error:
-        log.warning("%s is not shown in MLflow at %s: %s", name, redacted(uri), error)
+        log.warning("%s is not shown in MLflow at %s: %s", name, redacted(uri), redacted(error))
         return MlflowReport(uri, None)
     return MlflowReport(uri, run_id)
 
@@ -306,7 +305,7 @@ def place_below(config: PipelineConfig, parent_id: str | None, name: str) -> Non
             client.set_tag(run_id, PARENT_TAG, parent_id)
             client.update_run(run_id, name=name)
     except Exception as error:
-        log.warning("MLflow did not take the place of %s: %s", name, error)
+        log.warning("MLflow did not take the place of %s: %s", name, redacted(error))
 
 
 def run_page(config: PipelineConfig, run_id: str) -> str | None:
@@ -317,7 +316,7 @@ def run_page(config: PipelineConfig, run_id: str) -> str | None:
     try:
         experiment = mlflow_client(uri).get_run(run_id).info.experiment_id
     except Exception as error:
-        log.warning("MLflow cannot be reached: %s", error)
+        log.warning("MLflow cannot be reached: %s", redacted(error))
         return None
     # Without its view of model training, MLflow's page hides runs and the registry.
     place = f"#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
@@ -338,9 +337,9 @@ def send_later(config: PipelineConfig) -> tuple[int, int]:
         raise
     except Exception as error:
         raise StageError(
-            f"MLflow at {redacted(uri)} did not take everything ({error}). What is left stays; try again."
+            f"MLflow at {redacted(uri)} did not take everything ({redacted(error)}). Try again later."
         ) from error
-    return num_sent, sum(map(len, kept(config.workspace).values()))
+    return num_sent, num_kept(config.workspace)
 
 
 def reach(config: PipelineConfig) -> str:
@@ -367,7 +366,7 @@ def _opened(config: PipelineConfig, stage: Stage) -> StageRun:
         client.update_run(parent_id, status="RUNNING")
         try_to_send(client, experiment, config)
     except Exception as error:
-        log.warning("%s goes on without MLflow at %s: %s", stage.name, redacted(uri), error)
+        log.warning("%s goes on without MLflow at %s: %s", stage.name, redacted(uri), redacted(error))
         new = new_run()
         keep(config.workspace, new, note)
         return StageRun(uri, None, None, config.workspace, new)

@@ -6,6 +6,7 @@ store each file is one PUT and the record that makes the rest count is the last 
 
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from abc import ABC, abstractmethod
@@ -30,6 +31,11 @@ class Workspace(ABC):
     """Files by name (``stage/recipe/...``) in one place. A worker opens it again from its ``uri``."""
 
     uri: str
+
+    @property
+    def shown(self) -> str:
+        """Its address for messages, without a password."""
+        return redacted(self.uri)
 
     @abstractmethod
     def read(self, name: str) -> bytes | None:
@@ -250,7 +256,7 @@ class ObjectWorkspace(Workspace):
     def _download(self, source: str, target: Path) -> None:
         found = self._files.get_file_info(source)
         if found.type == pafs.FileType.NotFound:
-            raise InputError(f"{self.uri}: holds no {source}")
+            raise InputError(f"{self.shown}: holds no {source}")
         target.parent.mkdir(parents=True, exist_ok=True)
         if found.type == pafs.FileType.File:
             pafs.copy_files(source, str(target), self._files, pafs.LocalFileSystem())
@@ -288,6 +294,11 @@ class ObjectWorkspace(Workspace):
         return f"{self._prefix}/{name}"
 
 
+def redacted(text: object) -> str:
+    """An address, or a message with addresses, without the user names and passwords in them."""
+    return re.sub(r"(?<=://)[^/\s]*@", "***@", str(text))
+
+
 def is_remote(uri: str) -> bool:
     """Whether a URI names something else than a local folder."""
     return urlsplit(uri).scheme not in ("", "file")
@@ -304,7 +315,7 @@ def open_workspace(uri: str) -> Workspace:
     try:
         files, prefix = pafs.FileSystem.from_uri(_with_single_puts(uri))
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"workspace {uri}: cannot be opened ({error})") from error
+        raise InputError(f"workspace {redacted(uri)}: cannot be opened ({redacted(error)})") from error
     default = Path.home() / ".cache" / "mimicmotion"
     cache = Path(os.environ.get(CACHE_VARIABLE, default)) / hashlib.sha256(uri.encode()).hexdigest()[:16]
     return ObjectWorkspace(uri, files, prefix, cache)

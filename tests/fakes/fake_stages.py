@@ -66,6 +66,8 @@ def _behave(text: str, path: Path) -> None:
         raise KeyError("a bug")
     if word == "full":
         raise OSError(28, "No space left on device")
+    if word == "slow":
+        time.sleep(0.5)
     if word == "hang":
         time.sleep(60)
     if word == "die" or (word == "die_once" and len((log / f"{path.stem}.log").read_text().split()) == 1):
@@ -81,6 +83,7 @@ class Shouts(ItemStage):
     schema: ClassVar[pa.Schema] = pa.schema([("shout", pa.string())])
 
     mark: str = Field("!", description="What ends a shout.")
+    pause_s: float = Field(0, description="Seconds that each text takes.")
 
     def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:
         letters = inputs["letters"]
@@ -90,6 +93,7 @@ class Shouts(ItemStage):
             )
 
     def process(self, loaded: None, item: Item, folder: Path) -> pa.Table:
+        time.sleep(self.pause_s)
         return pa.table({"shout": [item.payload["path"].read_text().upper() + self.mark]}, schema=self.schema)
 
 
@@ -104,12 +108,12 @@ class Total(WholeStage):
 
     offset: int = Field(0, description="Added to the number.")
     trains: bool = Field(False, description="Whether to start a training group.")
+    pause_s: float = Field(0, description="Seconds that the training group takes.")
 
     def run(self, inputs: Mapping[str, Dataset], folder: Path, context: Context) -> pa.Table:
         if self.trains:
-            context.launch(
-                count_workers, {"folder": str(context.state), "report": context.report}, self.runtime
-            )
+            arguments = {"folder": str(context.state), "report": context.report, "pause_s": self.pause_s}
+            context.launch(count_workers, arguments, self.runtime)
         (folder / "parts").mkdir()
         (folder / "parts" / "note.txt").write_text("note")
         total = inputs["letters"].table().num_rows + self.offset
@@ -130,6 +134,7 @@ def count_workers(arguments: dict[str, Any]) -> None:
     Path(arguments["folder"], f"worker-{rank}").write_text(
         f"{size} {os.environ['OMP_NUM_THREADS']} {os.environ['OMP_WAIT_POLICY']}"
     )
+    time.sleep(arguments.get("pause_s", 0))
     if arguments.get("fails"):
         raise ValueError("the loop is wrong")
     died = Path(arguments["folder"], "died")

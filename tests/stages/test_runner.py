@@ -248,7 +248,7 @@ def test_the_manifest_says_where_a_dataset_comes_from(tmp_path: Path, letters: L
     run_stage(config, "total")
     manifest = Pipeline(config).dataset("total").manifest
     assert manifest.inputs == {"letters": Pipeline(config).dataset("letters").key}
-    assert manifest.fields == {"offset": 0, "trains": False}
+    assert manifest.fields == {"offset": 0, "pause_s": 0, "trains": False}
     assert manifest.config == config.resolved()
     assert manifest.versions["python"].startswith("3.")
     assert manifest.counts.kept == 1

@@ -1,0 +1,64 @@
+"""Secrets stay where they are, and servers listen on this machine only."""
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+from fake_stages import Letters, Total, write_texts
+
+from mimicmotion.errors import InputError
+from stages import tracking
+from stages.config import MlflowSettings, PipelineConfig, RaySettings, Settings
+from stages.outbox import kept
+from stages.runner import run_stage
+from stages.tracking import stage_run
+from stages.workspace import open_workspace
+
+ROOT = Path(__file__).resolve().parents[1]
+SECRET = "hunter2"
+
+
+def test_secrets_reach_no_file_of_a_workspace_and_no_line_of_a_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    caplog.set_level(logging.DEBUG, logger="stages")
+    variables = {"HF_TOKEN": SECRET, "AWS_SECRET_ACCESS_KEY": SECRET, "A": "b"}
+    settings = Settings(
+        workspace=str(tmp_path / "space"),
+        mlflow=MlflowSettings(tracking_uri=f"http://user:{SECRET}@127.0.0.1:9"),
+        ray=RaySettings(runtime_env={"env_vars": variables}),
+    )
+    stages = {"total": Total(), "letters": Letters(source=write_texts(tmp_path / "source", a="one"))}
+    config = PipelineConfig("fake", "fake.yaml", settings, stages)
+    from stages import ray_adapter
+
+    monkeypatch.setattr(ray_adapter, "connect", lambda settings: None)
+    monkeypatch.setattr(
+        ray_adapter, "map_items", lambda task, stage, work, runtime, reject: (task.run(*one) for one in work)
+    )
+    monkeypatch.setattr("stages.item_task.ItemTask._loaded", "loaded", raising=False)
+    monkeypatch.setattr(tracking, "stage_run", stage_run)
+    for name in ("letters", "total"):
+        run_stage(config, name)
+    assert kept(config.workspace), "what MLflow missed is kept, and searched below"
+    written = [path for path in (tmp_path / "space").rglob("*") if path.is_file()]
+    assert [path for path in written if SECRET.encode() in path.read_bytes()] == []
+    assert SECRET not in caplog.text
+    assert config.resolved()["ray"]["runtime_env"]["env_vars"]["A"] == "b"
+
+
+def test_a_workspace_that_cannot_be_opened_is_named_without_its_password() -> None:
+    with pytest.raises(InputError) as error:
+        open_workspace(f"gopher://user:{SECRET}@host/space")
+    assert SECRET not in str(error.value)
+    assert "***@host" in str(error.value)
+
+
+def test_no_source_names_an_address_that_others_reach() -> None:
+    """Only the compose file does, inside its own network."""
+    wide = re.compile(r"0\.0\.0\.0|host=\"\"|\[::\]")
+    sources = [path for top in ("flows", "stages", "mimicmotion") for path in (ROOT / top).rglob("*.py")]
+    sources += [ROOT / "Makefile", ROOT / "prefect.yaml", *(ROOT / "configs").rglob("*.yaml")]
+    assert [str(path) for path in sources if wide.search(path.read_text())] == []

@@ -212,4 +212,8 @@ def _rows(path: Path) -> Sequence[dict[str, Any]]:
     if "path" not in table.column_names:
         raise InputError(f"{path} has no column path; it has {', '.join(table.column_names) or 'none'}")
     wanted = [name for name in ("path", "split", "id") if name in table.column_names]
+    nested = [name for name in wanted if pa.types.is_nested(table.schema.field(name).type)]
+    if nested:
+        kind = table.schema.field(nested[0]).type
+        raise InputError(f"{path}: the column {nested[0]} holds {kind}; allowed is one text or number a row")
     return list(table.select(wanted).to_pylist())

@@ -59,7 +59,11 @@ def _scores_table(pipeline: Pipeline) -> Table:
         if any(row["metric"] == metric and row["value"] is not None for row in rows)
     ]
     values = {(row["method"], row["metric"]): row["value"] for row in rows}
-    table = Table("metric", *methods, title=f"scores, protocol {rows[0]['protocol']}" if rows else "scores")
+    table = Table(title=f"scores, protocol {rows[0]['protocol']}" if rows else "scores")
+    table.add_column("metric", no_wrap=True)
+    for method in methods:
+        # Names break at underscores, so that a narrow terminal cuts none of them.
+        table.add_column(method.replace("_", " "), overflow="fold", justify="right")
     for metric in metrics:
         cells = [values.get((method, metric)) for method in methods]
         table.add_row(metric, *("" if value is None else f"{value:.4g}" for value in cells))

@@ -29,7 +29,7 @@ def comparison_chart(rows: Sequence[Compared], floors: Sequence[str]) -> UInt8[n
     figure = Figure(figsize=(4.2 * num_columns, 3.4 * num_rows), layout="constrained")
     canvas: Any = FigureCanvasAgg(figure)
     panels = list(np.atleast_1d(figure.subplots(num_rows, num_columns)).flat)
-    for axes, metric in zip(panels, metrics, strict=False):
+    for axes, metric in zip(panels[: len(metrics)], metrics, strict=True):
         _panel(axes, metric, [row for row in rows if row.metric == metric], floors)
     for axes in panels[len(metrics) :]:
         axes.set_axis_off()

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.markdown import Markdown
 
-from flows.prefect_setup import prepare_prefect
+from flows.prefect_setup import start_prefect
 from flows.run_commands import Config, Overrides
 from stages.ablation import CHART_FILE, FRAMES_FILE, load_study
 
@@ -15,7 +15,7 @@ def ablation(config: Config, overrides: Overrides = None) -> None:
     runs = sum(len(trial.stages) for trial in study.trials)
     arms, seeds = len(study.settings.arms), len(study.settings.seeds)
     console.print(f"{arms} arms with {seeds} seeds need {runs} stages; what they share runs once")
-    prepare_prefect(study.config)
+    start_prefect(study.config)
     # Imported late: Prefect takes seconds, and reads its settings on import.
     from flows.ablation import ablation as flow
 

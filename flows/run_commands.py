@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flows.prefect_setup import prepare_prefect
+from flows.prefect_setup import start_prefect
 from flows.summary import print_summary
 from mimicmotion.errors import InputError
 from stages.config import load_config, redacted
@@ -29,8 +29,8 @@ def rebuild(config: Config, overrides: Overrides = None, force: Force = False) -
     settings = load_config(config, overrides or [])
     before = statuses_of(settings)
     if force or any(line.state != "fresh" for line in before):
-        prepare_prefect(settings)
-        # Imported late: Prefect takes seconds, and reads its settings on import.
+        start_prefect(settings)
+        # Imported late, as Prefect is.
         from flows.rebuild import rebuild as flow
 
         results: Sequence[StageResult] = flow(config, overrides or [], force)

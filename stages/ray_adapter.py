@@ -381,7 +381,13 @@ def _free_groups(names: set[str]) -> None:
 def _trainer_class(has_dashboard: bool) -> Any:
     from ray.train.torch import TorchTrainer
 
-    class WithoutCleaner(TorchTrainer):
+    class OwnSigint(TorchTrainer):
+        """Leaves Ctrl-C to whoever runs the training: Ray would end the process without a word."""
+
+        def _register_sigint_handler(self, controller: Any) -> None:
+            """Do nothing."""
+
+    class WithoutCleaner(OwnSigint):
         """Leaves out the actor that asks the dashboard every second whether training is alive.
 
         Without a dashboard it would only warn every second; a local Ray ends with this process anyway.
@@ -391,4 +397,4 @@ def _trainer_class(has_dashboard: bool) -> Any:
             callbacks = super()._create_default_callbacks()
             return [call for call in callbacks if type(call).__name__ != "PlacementGroupCleanerCallback"]
 
-    return TorchTrainer if has_dashboard else WithoutCleaner
+    return OwnSigint if has_dashboard else WithoutCleaner

@@ -168,7 +168,7 @@ class Train(WholeStage):
             InputError: fields that do not fit the inputs.
         """
         from mimicmotion.training.loop import train
-        from mimicmotion.training.stopping import sigterm_writes
+        from mimicmotion.training.stopping import signals_write
 
         if "latents" in inputs and self.reference_noise != "none":
             raise InputError(
@@ -177,7 +177,7 @@ class Train(WholeStage):
             )
         plan = self._plan(inputs, context.state)
         plan.stop_request.unlink(missing_ok=True)
-        with sigterm_writes(plan.stop_request):
+        with signals_write(plan.stop_request):
             context.launch(train, {"plan": plan, "report": context.report}, self.runtime)
         if not plan.result.is_dir():
             raise StageError(

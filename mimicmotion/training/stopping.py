@@ -3,7 +3,7 @@
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -41,30 +41,43 @@ class StopRequest:
 def stop_request(file: Path) -> Iterator[StopRequest]:
     """Listen for SIGTERM and for the file within the block."""
     request = StopRequest(file)
-    with _on_sigterm(request._on_signal):
+    with _on_signals((signal.SIGTERM,), request._on_signal):
         yield request
 
 
 @contextmanager
-def sigterm_writes(file: Path) -> Iterator[None]:
-    """Let SIGTERM write the file within the block, for a process that waits for workers elsewhere."""
+def signals_write(file: Path) -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C write the file within the block, for a process that waits for workers elsewhere.
+
+    Raises:
+        KeyboardInterrupt: after the block if there was a Ctrl-C, and at once on the second one.
+    """
+    interrupted = False
 
     def ask(number: int, frame: FrameType | None) -> None:
-        logger.warning("SIGTERM: training will write a checkpoint and stop")
+        nonlocal interrupted
+        if number == signal.SIGINT:
+            if interrupted:
+                raise KeyboardInterrupt
+            interrupted = True
+        logger.warning("%s: training will write a checkpoint and stop", signal.Signals(number).name)
         file.touch()
 
-    with _on_sigterm(ask):
+    with _on_signals((signal.SIGTERM, signal.SIGINT), ask):
         yield
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 @contextmanager
-def _on_sigterm(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def _on_signals(numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Signals reach the main thread alone; elsewhere this does nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, handler)
+    before = [signal.signal(number, handler) for number in numbers]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, old in zip(numbers, before, strict=True):
+            signal.signal(number, old)

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 import torch
@@ -184,12 +185,14 @@ def peak_of_one_run(num_frames: int) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def memory() -> dict[str, float]:
-    """Return peak memory in MiB for each length, a fresh process each, and their ratio."""
-    peaks = {}
-    for num_frames in MEMORY_FRAMES:
-        command = [sys.executable, __file__, "peak", "--frames", str(num_frames)]
-        peaks[num_frames] = float(subprocess.check_output(command, text=True))
+def memory(repeats: int) -> dict[str, float]:
+    """Return peak memory in MiB for each length, the median of fresh processes in turn, and their ratio."""
+    runs: dict[int, list[float]] = {num_frames: [] for num_frames in MEMORY_FRAMES}
+    for _ in range(repeats):
+        for num_frames, found in runs.items():
+            command = [sys.executable, __file__, "peak", "--frames", str(num_frames)]
+            found.append(float(subprocess.check_output(command, text=True)))
+    peaks = {num_frames: median(found) for num_frames, found in runs.items()}
     short, long = (peaks[num_frames] for num_frames in MEMORY_FRAMES)
     return {f"peak_mib_{num}": peak for num, peak in peaks.items()} | {"ratio": long / short}
 
@@ -206,7 +209,7 @@ def main() -> None:
         print(peak_of_one_run(asked.frames))
         return
     if asked.what == "memory":
-        print(json.dumps(memory(), indent=1))
+        print(json.dumps(memory(asked.repeats), indent=1))
         return
     result = speed(asked.frames, asked.steps, asked.repeats)
     plans = result["plans"]

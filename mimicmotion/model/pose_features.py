@@ -90,7 +90,7 @@ def compute_pose_features(
     size: tuple[int, int],
     *,
     batch_size: int = 16,
-    memory_bytes: int = 2**26,
+    memory_bytes: int = 2**24,
 ) -> PoseFeatures:
     """Return the features of drawn poses, each frame seen once; to be closed after use (``with``).
 

@@ -1,9 +1,9 @@
 """Trains the shipped base model: ``python -m mimicmotion.synthetic.train_base .cache/corpus OUT_FOLDER``.
 
-The same network, loss and average as the ``train`` stage, on thousands of dancers with their true poses,
-from scratch or from the weights of ``--start``. ``OUT_FOLDER`` holds vae/ and image_encoder/ already and gets
-unet/ and pose_net/. Runs for hours on one core; stop it at any time and start it again: it goes on from its
-last state.
+The same network, loss and average as the ``train`` stage, on thousands of dancers with the poses that
+``detect`` found, from scratch or from the weights of ``--start``. ``OUT_FOLDER`` holds vae/ and
+image_encoder/ already and gets unet/ and pose_net/. Runs for hours on one core; stop it at any time and start
+it again: it goes on from its last state.
 """
 
 import argparse
@@ -25,9 +25,10 @@ from mimicmotion.guidance.drawing import GuidanceStyle, draw_pose
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
 from mimicmotion.synthetic.corpus import Corpus, open_corpus
+from mimicmotion.synthetic.detect import open_poses
 from mimicmotion.synthetic.train_encoder import EMBEDDING, pixels
 from mimicmotion.synthetic.train_vae import LATENTS, SCALING_FACTOR
-from mimicmotion.synthetic.world import FPS, simulated_confidence
+from mimicmotion.synthetic.world import FPS
 from mimicmotion.training.ema import MovingAverage
 from mimicmotion.training.hand_map import hand_weight_map, reliable_hands
 from mimicmotion.training.loss import added_time_ids, denoising_loss
@@ -77,8 +78,8 @@ class Batch:
 class Batches:
     """Random clips of a corpus: slot 0 is any frame of the film, the rest follows one another."""
 
-    def __init__(self, corpus: Corpus, folder: Path, seed: int) -> None:
-        self.corpus, self.rng = corpus, np.random.default_rng(seed)
+    def __init__(self, corpus: Corpus, poses: np.ndarray, folder: Path, seed: int) -> None:
+        self.corpus, self.poses, self.rng = corpus, poses, np.random.default_rng(seed)
         vae = AutoencoderKLTemporalDecoder.from_pretrained(folder / "vae")
         self.rows, self.offsets = linear_encoder(vae.float())
         self.encoder = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder").float().eval()
@@ -104,13 +105,8 @@ class Batches:
         frames = self.corpus.frames[row][index].astype(np.float32)
         images = torch.from_numpy(frames).permute(0, 3, 1, 2) / 127.5 - 1
         latents = F.conv2d(images, self.rows, self.offsets, stride=8)
-        seen, blur = self.corpus.visibility[row][index], self.corpus.blur_px[row][index]
-        confidences = simulated_confidence(self.rng, seen, blur)
-        noise = (
-            self.rng.normal(0, 1, (*seen.shape, 2))
-            * (0.6 + 2.5 * np.maximum(0, 0.9 - confidences))[..., None]
-        )
-        keypoints = (self.corpus.keypoints[row][index] + noise).astype(np.float32)
+        keypoints, confidences = np.split(self.poses[row][index], [2], -1)
+        confidences = confidences[..., 0]
         size = frames.shape[1:3]
         drawn = [
             draw_pose(k[None], c[None], size, STYLE) for k, c in zip(keypoints, confidences, strict=True)
@@ -202,7 +198,8 @@ def main() -> None:
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         ema.load_state_dict(state["ema"], first := state["step"])
-    batches = Batches(open_corpus(options.corpus / "train"), options.out, seed=options.seed + first)
+    train = options.corpus / "train"
+    batches = Batches(open_corpus(train), open_poses(train), options.out, seed=options.seed + first)
     generator, started, recent = torch.Generator().manual_seed(options.seed + first), time.time(), []
     print(sum(p.numel() for p in network.parameters()), "parameters", flush=True)
     for step in range(first, options.steps):

@@ -54,7 +54,7 @@ VIDEOS_SCHEMA = pa.schema(
     ]
 )
 """One row per video, see ``VideoFacts``. ``source`` is its path in the source folder or list; ``given_id``
-and ``split`` are what a list says, else null; sizes are upright except those of the source."""
+and ``split`` are what a list or the folders ``train`` and ``test`` say, else null; sizes are upright except those of the source."""
 
 _ID_LENGTH = 16
 _CHILD_SHARE = 0.95
@@ -73,7 +73,8 @@ class Decode(ItemStage):
     source_fields: ClassVar[tuple[str, ...]] = ("source",)
 
     source: Location = Field(
-        description="Folder, s3:// prefix, or list (.csv, .parquet, .jsonl) with columns path, split, id."
+        description="Folder or s3:// prefix (with train/ and test/ in it, or not), or list (.csv, .parquet, "
+        ".jsonl) with columns path, split, id."
     )
     short_side_px: int | None = Field(
         576,

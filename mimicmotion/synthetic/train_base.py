@@ -96,7 +96,7 @@ class Batches:
 
     def _clip(self) -> tuple[int, np.ndarray]:
         row, length = int(self.rng.integers(len(self.corpus.frames))), self.corpus.frames.shape[1]
-        step = int(self.rng.integers(1, 3))
+        step = int(self.rng.integers(1, 4))
         first = self.rng.integers(length - (NUM_SLOTS - 2) * step)
         driving = first + step * np.arange(NUM_SLOTS - 1)
         return row, np.concatenate([[self.rng.integers(length)], driving])

@@ -135,31 +135,49 @@ def films(seeds: range, num_frames: int, **options: float) -> Iterator[tuple[int
         yield seed, film(seed, num_frames, **options)  # type: ignore[arg-type]
 
 
-def make_videos(folder: Path, num_videos: int, first_seed: int, num_frames: int) -> list[Path]:
-    """Write ``dancer_<seed>.mp4`` for each seed, unless it is there; returns the paths."""
+def make_videos(
+    folder: Path, dancers: range, num_dances: int, num_frames: int, num_test_dances: int = 1
+) -> list[Path]:
+    """Write ``train/`` and ``test/`` with the dances of each dancer, those that are there left alone.
+
+    Args:
+        folder: gets ``train/dancer_<seed>_<dance>.mp4`` and ``test/...``.
+        dancers: their seeds.
+        num_dances: films of each, in the same room and clothes.
+        num_frames: length of a film.
+        num_test_dances: how many of a dancer's films go to ``test/``: the last ones.
+
+    Returns:
+        The paths.
+    """
     from mimicmotion.video.files import write_preview
 
-    folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for seed in range(first_seed, first_seed + num_videos):
-        path = folder / f"dancer_{seed:05d}.mp4"
-        if not path.exists():
-            write_preview(path, iter(film(seed, num_frames, truth=False).frames), FPS)
-        paths.append(path)
+    for seed in dancers:
+        for dance_number in range(num_dances):
+            split = "train" if dance_number < num_dances - num_test_dances else "test"
+            path = folder / split / f"dancer_{seed:05d}_{dance_number}.mp4"
+            paths.append(path)
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                made = film(seed, num_frames, dance_seed=1000 * seed + dance_number, truth=False)
+                write_preview(path, iter(made.frames), FPS)
     return paths
 
 
 def main() -> None:
-    """Write a folder of dancers."""
+    """Write a folder of dancers, each with several dances, the last one of each to test on."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--num-videos", type=int, default=12)
+    parser.add_argument("--num-dancers", type=int, default=4)
+    parser.add_argument("--num-dances", type=int, default=4)
     parser.add_argument(
         "--first-seed", type=int, default=900_000, help="seeds below 900000 trained the models"
     )
     parser.add_argument("--num-frames", type=int, default=36)
     options = parser.parse_args()
-    make_videos(options.folder, options.num_videos, options.first_seed, options.num_frames)
+    dancers = range(options.first_seed, options.first_seed + options.num_dancers)
+    make_videos(options.folder, dancers, options.num_dances, options.num_frames)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class SourceVideo:
     Attributes:
         location: its path, or its URI where it is not local.
         name: path within the source, with ``/``; or as a list gives it.
-        split: ``train`` or ``test`` where a list says so.
+        split: ``train`` or ``test`` where a list or the folder's name says so.
         given_id: what a list calls it.
         size_bytes, mtime_ns: of a file that is not local, to know it again; 0 for local ones.
     """
@@ -61,8 +61,8 @@ def list_videos(source: str) -> Listing:
     """Videos of a source, sorted by name; those of a list in its order.
 
     Args:
-        source: a folder, searched with its subfolders; a URI such as ``s3://bucket/prefix``; or a list
-            (``.csv``, ``.parquet``, ``.jsonl``) with the columns ``path`` (relative to the list's folder),
+        source: a folder, searched with its subfolders, of which ``train`` and ``test`` decide the split; a
+            URI such as ``s3://bucket/prefix``, likewise; or a list (``.csv``, ``.parquet``, ``.jsonl``) with the columns ``path`` (relative to the list's folder),
             and if wanted ``split`` (``train``, ``test`` or empty) and ``id``. Other columns are left alone.
 
     Raises:
@@ -89,6 +89,12 @@ def _is_video(name: str) -> bool:
     )
 
 
+def _split_of(name: str) -> str | None:
+    """The split that the uppermost folder of a path within the source names, if it does."""
+    first, _, below = name.partition("/")
+    return first if below and first in SPLITS else None
+
+
 def _or_none_found(listing: Listing, source: str) -> Listing:
     if listing.videos:
         return listing
@@ -107,7 +113,7 @@ def _in_folder(root: Path) -> Listing:
         elif path.is_dir():
             continue  # a link to a folder inside, which is searched by its own name
         elif _is_video(name):
-            videos.append(SourceVideo(str(path), name))
+            videos.append(SourceVideo(str(path), name, _split_of(name)))
         else:
             ignored += 1
     if astray:
@@ -135,16 +141,14 @@ def _in_store(uri: str) -> Listing:
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{uri} cannot be listed: {error}") from error
     files = [info for info in found if info.is_file]
-    videos = [
-        SourceVideo(
-            location=f"{uri.split('://')[0]}://{info.path}",
-            name=PurePosixPath(info.path).relative_to(root).as_posix(),
-            size_bytes=info.size,
-            mtime_ns=info.mtime_ns or 0,
-        )
-        for info in files
-        if _is_video(info.path)
-    ]
+    videos = list[SourceVideo]()
+    for info in files:
+        if _is_video(info.path):
+            name = PurePosixPath(info.path).relative_to(root).as_posix()
+            location = f"{uri.split('://')[0]}://{info.path}"
+            videos.append(
+                SourceVideo(location, name, _split_of(name), None, info.size, info.mtime_ns or 0)
+            )
     videos.sort(key=lambda video: video.name)
     return _or_none_found(Listing(tuple(videos), len(files) - len(videos)), uri)
 

@@ -15,7 +15,7 @@ def split_videos(
 
     Args:
         usable: by video id, whether anything of it can be used.
-        given: split that a list gives a video; it wins.
+        given: split that the source gives a video; it wins.
         test_fraction: share of videos for testing.
         seed: another one, another choice.
     """

@@ -59,11 +59,24 @@ def test_simulated_confidence_follows_visibility(kind: int, low: float, high: fl
     assert low < mean < high
 
 
-def test_videos_are_written_once(tmp_path) -> None:
-    paths = make_videos(tmp_path, 2, 900_000, 6)
+def test_each_dancer_has_one_dance_to_test_on(tmp_path) -> None:
+    paths = make_videos(tmp_path, range(900_000, 900_002), 2, 6)
+    assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
+        "train/dancer_900000_0.mp4",
+        "test/dancer_900000_1.mp4",
+        "train/dancer_900001_0.mp4",
+        "test/dancer_900001_1.mp4",
+    ]
     reader = VideoReader(paths[0])
     assert (reader.num_frames, reader.width_px, reader.height_px) == (6, WIDTH, HEIGHT)
     assert abs(reader.fps - FPS) < 0.01
-    before = paths[0].stat().st_mtime_ns
-    make_videos(tmp_path, 2, 900_000, 6)
-    assert paths[0].stat().st_mtime_ns == before
+    first, other, another_dancer = (VideoReader(path).read([0])[0].astype(int) for path in paths[:3])
+    # The room's upper left corner: the same for one dancer, another for another.
+    assert np.abs(first - other)[:20, :20].mean() < 4 < np.abs(first - another_dancer)[:20, :20].mean()
+
+
+def test_videos_are_written_once(tmp_path) -> None:
+    (path,) = make_videos(tmp_path, range(900_000, 900_001), 1, 6)
+    before = path.stat().st_mtime_ns
+    make_videos(tmp_path, range(900_000, 900_001), 1, 6)
+    assert path.stat().st_mtime_ns == before

@@ -26,6 +26,16 @@ def test_folder_is_searched_through_and_sorted(tmp_path: Path) -> None:
     assert listing.num_ignored == 3
 
 
+def test_folders_named_train_and_test_decide_the_split(tmp_path: Path) -> None:
+    names = ["a.mp4", "other/test/b.mp4", "test/c.mp4", "train/deep/d.mp4"]
+    touch(*(tmp_path / name for name in names))
+    for source in (str(tmp_path), tmp_path.as_uri()):
+        videos = list_videos(source).videos
+        assert [(video.name, video.split) for video in videos] == list(
+            zip(names, [None, None, "test", "train"], strict=True)
+        )
+
+
 def test_missing_and_empty_sources(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"there is no folder or list of source videos at .*/missing"):
         list_videos(str(tmp_path / "missing"))

@@ -3,7 +3,8 @@
 Frames are compared by index, so both sides of a pair must have the same number of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,7 @@ def entries(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}")
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    for path in _visible(folder):
         is_video = path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
         if not is_video and not (path.is_dir() and _frame_files(path)):
             continue
@@ -126,9 +127,15 @@ def read_frames(path: Path) -> np.ndarray:
     """Frames uint8 (n, h, w, 3) RGB of a video, or of the pictures in a folder in the order of their numbers.
 
     Raises:
-        InputError: a file cannot be read, or frames differ in size.
+        InputError: a file cannot be read, the numbers of a folder's frames have a gap or come twice, or frames
+            differ in size.
     """
-    frames = list(iter_frames(path)) if path.is_file() else [_read_picture(f) for f in _frame_files(path)]
+    if path.is_file():
+        frames = list(iter_frames(path))
+    else:
+        files = _frame_files(path)
+        _check_numbers(path, [_number(file) for file in files])
+        frames = [_read_picture(file) for file in files]
     sizes = {frame.shape for frame in frames}
     if len(sizes) != 1:
         raise InputError(f"the frames of {path} have {len(sizes)} sizes; a video needs one")
@@ -136,13 +143,40 @@ def read_frames(path: Path) -> np.ndarray:
 
 
 def _frame_files(folder: Path) -> list[Path]:
-    files = [path for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES]
+    files = [path for path in _visible(folder) if path.suffix.lower() in FRAME_SUFFIXES]
     return sorted(files, key=lambda path: (_number(path), path.name))
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What a folder holds, without hidden files: some systems leave ``._a.mp4`` beside ``a.mp4``."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _check_numbers(folder: Path, numbers: Sequence[int]) -> None:
+    """Make sure that no frame is missing or there twice: all later ones would be compared with wrong ones.
+
+    One step between all numbers, like 0, 3, 6, is no gap.
+    """
+    steps = [after - before for before, after in pairwise(numbers)]
+    if not steps:
+        return
+    if min(steps) == 0:
+        twice = numbers[steps.index(0)]
+        raise InputError(
+            f"{folder} has several frames of number {twice}; a frame's number is the last one in its name, "
+            "and each must be there once"
+        )
+    for place, step in enumerate(steps):
+        if step != min(steps):
+            raise InputError(
+                f"{folder} lacks frames between the numbers {numbers[place]} and {numbers[place + 1]}; frames "
+                "are compared by index, so all that follow would be paired with wrong ones"
+            )
 
 
 def _number(path: Path) -> int:
     """The last number in a name: frame_9 comes before frame_10 whatever the padding."""
-    digits = "".join(c if c.isdigit() else " " for c in path.stem).split()
+    digits = "".join(c if c.isdecimal() else " " for c in path.stem).split()
     return int(digits[-1]) if digits else -1
 
 

@@ -20,8 +20,7 @@ class EvaluationProtocol:
     Attributes:
         id: stands beside every number.
         description: one sentence for people.
-        frame_size: (height, width) that both videos are resized to; None keeps the size of the generated
-            one.
+        frame_size: (height, width) that both videos are resized to; None keeps the size of the true one.
         window: frames of one window for Frechet metrics; windows slide by one frame.
         videos: names of the test videos (file stems); None takes whatever is there.
     """

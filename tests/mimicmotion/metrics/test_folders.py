@@ -76,10 +76,10 @@ def test_folders_that_hold_nothing_usable(tmp_path):
     write_lossless(tmp_path / "a.mkv", video(), 12)
     with pytest.raises(InputError, match="are called a"):
         entries(tmp_path)
-    write_picture(tmp_path / "a" / "frame_7.png", np.zeros((5, 5, 3), np.uint8))
+    write_picture(tmp_path / "a" / "frame_2.png", np.zeros((5, 5, 3), np.uint8))
     with pytest.raises(InputError, match="2 sizes"):
         read_frames(tmp_path / "a")
-    (tmp_path / "a" / "frame_8.png").write_text("no picture")
+    (tmp_path / "a" / "frame_3.png").write_text("no picture")
     with pytest.raises(InputError, match="cannot be read as a picture"):
         read_frames(tmp_path / "a")
 
@@ -104,3 +104,64 @@ def test_hands_and_pose_of_results_that_others_made(tmp_path):
     assert found["dancer", "pose_found_hands"].value < 0.95 < found["dancer", "pose_found_body"].value
     assert found["dancer", "hand_ssim"].value < 0.6 < found["dancer", "ssim"].value
     assert "nobody is found" in found["nobody", "pose_error_body"].note
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ((0, 1, 2, 4, 5), "lacks frames between the numbers 2 and 4"),
+        ((0, 2, 4, 5, 6), "lacks frames between the numbers 0 and 2"),
+    ],
+)
+def test_a_missing_frame_is_refused_though_the_counts_agree(tmp_path, numbers, message):
+    write_frames(tmp_path / "truth" / "a", video(num_frames=5))
+    folder = tmp_path / "generated" / "a"
+    folder.mkdir(parents=True)
+    for number, frame in zip(numbers, video(num_frames=5), strict=True):
+        write_picture(folder / f"{number}.png", frame)
+    with pytest.raises(InputError, match=message):
+        score_folders(tmp_path / "generated", tmp_path / "truth", NATIVE, {})
+
+
+def test_one_number_twice_is_refused_and_one_step_is_no_gap(tmp_path):
+    write_frames(tmp_path / "a", video(num_frames=3), "{}.png")
+    write_picture(tmp_path / "a" / "copy_1.png", video()[0])
+    with pytest.raises(InputError, match="several frames of number 1"):
+        read_frames(tmp_path / "a")
+    write_frames(tmp_path / "b", video(num_frames=9), "{:04d}.png")
+    for number in set(range(9)) - {0, 4, 8}:
+        (tmp_path / "b" / f"{number:04d}.png").unlink()
+    assert (read_frames(tmp_path / "b") == video(num_frames=9)[::4]).all()
+
+
+def test_swapped_frames_score_worse(tmp_path):
+    frames = video()
+    swapped = frames.copy()
+    swapped[[3, 8]] = frames[[8, 3]]
+    write_frames(tmp_path / "truth" / "a", frames)
+    write_frames(tmp_path / "generated" / "a", swapped)
+    scores = score_folders(tmp_path / "generated", tmp_path / "truth", NATIVE, {})
+    model = {s.metric: s.value for s in scores if (s.clip_id, s.method) == ("a", "model")}
+    between = psnr(frames[3:4], frames[8:9])[0]
+    assert model["psnr"] == pytest.approx((10 * 100 + 2 * between) / 12)
+    assert model["flicker"] > 0
+
+
+def test_hidden_files_are_no_frames_and_no_videos(folders):
+    for side in folders:
+        (side / "._a.mkv").write_bytes(b"no video")
+    write_frames(folders[1] / "c", video(num_frames=3))
+    (folders[1] / "c" / "._frame_0.png").write_bytes(b"no picture")
+    assert list(entries(folders[0])) == ["a", "b"]
+    assert len(read_frames(folders[1] / "c")) == 3
+
+
+@pytest.mark.parametrize("size", [(33, 27), (7, 19)])
+def test_odd_sizes_and_single_frames_have_defined_scores(tmp_path, size):
+    for side, change in (("truth", 0), ("generated", 10)):
+        write_frames(tmp_path / side / "a", video(0, 1, size) + np.uint8(change))
+    scores = score_folders(tmp_path / "generated", tmp_path / "truth", NATIVE, {})
+    model = {s.metric: s for s in scores if (s.clip_id, s.method) == (SUMMARY, "model")}
+    assert model["psnr"].value == pytest.approx(20 * np.log10(255 / 10))
+    assert model["flicker"].value is None
+    assert model["flicker"].note == "one frame only"

@@ -80,6 +80,11 @@ _Precision = Annotated[Precision | None, _option("Number type; else float16 on a
 _Compile = Annotated[bool, _option("Compile the network: minutes at first, faster after.", "--compile")]
 _Offload = Annotated[bool, _option("Keep only the module at work on the GPU, for small ones.", "--offload")]
 
+_Workers = Annotated[
+    int,
+    _option("Processes that make one video together, each with its own GPU; more than tiles wait.", min=1),
+]
+
 
 def animate(
     out: _Out,
@@ -113,6 +118,7 @@ def animate(
     precision: _Precision = None,
     offload: _Offload = False,
     compile: _Compile = False,
+    workers: _Workers = 1,
 ) -> None:
     """Let the person of a picture dance as the one in a video does."""
     from mimicmotion.animation.checkpoint import read_checkpoint_facts
@@ -132,7 +138,8 @@ def animate(
     else:
         requests = _requests_of_pairs(pairs, out, files, wishes)
     given = {"num_steps": steps, "guidance": guidance, "tile": tile, "overlap": overlap, "fusion": fusion}
-    work = Work(_wants_cuda(device), precision, offload, compile)
+    work = Work(_wants_cuda(device), precision, offload, compile, workers)
+    _check_workers(work, pairs)
     with TemporaryDirectory() as folder:
         sources = find_sources(config, checkpoint, base, detector, wholebody, Path(folder))
         facts = read_checkpoint_facts(sources.checkpoint)
@@ -148,6 +155,21 @@ def animate(
             animator.run(requests[0])
         else:
             run_pairs(animator, requests)
+
+
+def _check_workers(work: Work, pairs: Path | None) -> None:
+    from mimicmotion.animation.generate import num_gpus
+
+    if work.workers > 1 and pairs is not None:
+        raise InputError(
+            f"--workers {work.workers} is given beside --pairs; workers share one video: leave it "
+            "out, or give one pair with --image and --video"
+        )
+    if work.cuda and work.workers > num_gpus():
+        raise InputError(
+            f"--workers {work.workers}: there are {num_gpus()} GPUs here, and each worker needs one; ask for "
+            f"{num_gpus()} at most, or --device cpu"
+        )
 
 
 def _single_request(out: Path, fields: dict[str, Any]) -> "AnimationRequest":

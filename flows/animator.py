@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,12 +49,14 @@ class Work:
         precision: number type; None for the device's own.
         offload: keep only the module at work on the GPU.
         compile: compile the network; slow to start, faster after.
+        workers: processes that make one video together, each with a GPU of its own where there are GPUs.
     """
 
     cuda: bool
     precision: Precision | None
     offload: bool
     compile: bool
+    workers: int = 1
 
 
 @dataclass
@@ -93,6 +95,7 @@ class Animator:
         """Find poses, show them, then sample; says on the console what it does."""
         from mimicmotion.animation.preview import write_picture
         from mimicmotion.animation.request import perform, prepare
+        from mimicmotion.animation.workers import Crew, perform_together
 
         console = self.console
         with console.status("finding poses"):
@@ -106,9 +109,15 @@ class Animator:
             f"(driving video: {driving.source_fps:g}), {self.settings.num_steps} steps, "
             f"guidance {self.settings.guidance_max:g}"
         )
-        pipeline = self.pipeline
-        with _progress_bar(console) as progress:
-            perform(request, prepared, pipeline, self.settings, progress)
+        if self.work.workers > 1:
+            load = partial(_load, self.sources, self.work)
+            crew = Crew(self.work.workers, self.work.cuda)
+            with _progress_bar(console) as progress:
+                perform_together(crew, load, request, prepared, self.settings, progress)
+        else:
+            pipeline = self.pipeline
+            with _progress_bar(console) as progress:
+                perform(request, prepared, pipeline, self.settings, progress)
         console.print(f"[bold]{request.out}[/bold]")
 
 

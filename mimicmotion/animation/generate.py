@@ -1,8 +1,8 @@
 """One video from a reference picture and driving poses: what the command and the animate stage share."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, overload
 
 import numpy as np
 import torch
@@ -55,16 +55,37 @@ class Performance:
         height, width = self.reference.shape[:2]
         return height, width
 
-    def pose_pictures(self) -> Iterator[np.ndarray]:
+    def pose_pictures(self) -> "PosePictures":
         """Drawn poses uint8 (3, h, w), the reference's own first; black where nobody was found."""
-        yield self._drawn(self.reference_pose, 0)
-        for frame in range(len(self.driving)):
-            yield self._drawn(self.driving, frame)
+        return PosePictures(self)
 
-    def _drawn(self, track: PoseTrack, frame: int) -> np.ndarray:
+
+class PosePictures(Sequence[np.ndarray]):
+    """The poses of a performance, each drawn when it is asked for."""
+
+    def __init__(self, performance: Performance) -> None:
+        self.performance = performance
+
+    def __len__(self) -> int:
+        return 1 + len(self.performance.driving)
+
+    @overload
+    def __getitem__(self, slot: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, slot: slice) -> list[np.ndarray]: ...
+
+    def __getitem__(self, slot: int | slice) -> np.ndarray | list[np.ndarray]:
+        """Return the drawn pose of a slot, slot 0 the reference's."""
+        if isinstance(slot, slice):
+            return [self[one] for one in range(len(self))[slot]]
+        place = range(len(self))[slot]
+        shown = self.performance
+        track, frame = (shown.driving, place - 1) if place else (shown.reference_pose, 0)
         if not track.present[frame]:
-            return np.zeros((3, *self.size), np.uint8)
-        return draw_pose(track.keypoints[None, frame], track.confidences[None, frame], self.size, self.style)
+            return np.zeros((3, *shown.size), np.uint8)
+        points, confidences = track.keypoints[None, frame], track.confidences[None, frame]
+        return draw_pose(points, confidences, shown.size, shown.style)
 
 
 def generate(
@@ -99,7 +120,7 @@ def side_by_side(
     performance: Performance, generated: Iterable[np.ndarray], true: Iterable[np.ndarray] | None = None
 ) -> Iterator[np.ndarray]:
     """Frames of a comparison: reference, driving pose, generated and, where given, true, each labelled."""
-    poses = performance.pose_pictures()
+    poses = iter(performance.pose_pictures())
     next(poses)  # the reference's own
     truths = iter(true) if true is not None else None
     for pose, frame in zip(poses, generated, strict=True):
@@ -123,3 +144,8 @@ def device_and_dtype(wants_gpu: bool, precision: str) -> tuple[torch.device, tor
 def has_cuda() -> bool:
     """Whether torch can use a GPU here."""
     return torch.cuda.is_available()
+
+
+def num_gpus() -> int:
+    """How many GPUs torch can use here."""
+    return torch.cuda.device_count()

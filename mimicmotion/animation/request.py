@@ -153,14 +153,31 @@ def perform(
         settings: how to sample.
         progress: called with (tiles done, tiles of the whole run).
     """
+    with result_folder(request) as folder:
+        return perform_in(Path(folder), request, prepared, pipeline, settings, progress)
+
+
+def result_folder(request: AnimationRequest) -> "TemporaryDirectory[str]":
+    """Return a folder beside the result, for what is not complete yet."""
+    return TemporaryDirectory(dir=request.out.absolute().parent, prefix=".animate-")
+
+
+def perform_in(
+    folder: Path,
+    request: AnimationRequest,
+    prepared: Prepared,
+    pipeline: Pipeline,
+    settings: SamplerSettings,
+    progress: Progress | None = None,
+) -> int:
+    """``perform`` with unfinished files in this folder, which is the caller's to delete."""
     frames = generate(pipeline, prepared.performance, settings, request.seed, request.decode_chunk, progress)
-    with TemporaryDirectory(dir=request.out.absolute().parent, prefix=".animate-") as folder:
-        silent, sounding = Path(folder) / "silent.mp4", Path(folder) / "sounding.mp4"
-        num_frames = write_preview(silent, frames, prepared.driving.fps)
-        with_sound = (
-            request.keep_audio and request.video is not None and add_audio(silent, request.video, sounding)
-        )
-        (sounding if with_sound else silent).replace(request.out)
+    silent, sounding = folder / "silent.mp4", folder / "sounding.mp4"
+    num_frames = write_preview(silent, frames, prepared.driving.fps)
+    with_sound = (
+        request.keep_audio and request.video is not None and add_audio(silent, request.video, sounding)
+    )
+    (sounding if with_sound else silent).replace(request.out)
     return num_frames
 
 

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from mimicmotion.diffusion import edm, sampling
 from mimicmotion.diffusion.fusion import Fusion, fusion_weights, tiles
 from mimicmotion.diffusion.memory import is_out_of_memory
+from mimicmotion.diffusion.spread import Share
 from mimicmotion.errors import InputError
 
 Progress = Callable[[int, int], None]
-"""Called after each network call with (tiles done, tiles of the whole run)."""
+"""Called after each network call with (tiles done, tiles of the whole run), both of this worker alone."""
 
 
 class FrameFeatures(Protocol):
@@ -117,6 +118,7 @@ def sample_latents(
     scaling_factor: float = 0.18215,
     callback: sampling.Callback | None = None,
     progress: Progress | None = None,
+    share: Share | None = None,
 ) -> Float[Tensor, "n 4 h w"]:
     """Return denoised latents (num_frames, 4, h, w) times the scaling factor, float32, slot 0 among them.
 
@@ -134,6 +136,8 @@ def sample_latents(
         scaling_factor: the VAE's; what the noise prior ``reference`` scales the reference with.
         callback: called after each step.
         progress: called after each network call.
+        share: this worker's part where several make one video; None alone. All of them start from the same
+            noise, and all get the result.
 
     Raises:
         InputError: settings that cannot be used.
@@ -154,7 +158,7 @@ def sample_latents(
     else:
         noise = sampling.repeat_noise(noise.to(first.device, torch.float32), num_frames)
     sigmas = settings.sigmas()
-    run = TiledDenoiser(unet, pose_latents, image_embeds, reference, num_frames, settings, progress)
+    run = TiledDenoiser(unet, pose_latents, image_embeds, reference, num_frames, settings, progress, share)
     return sampling.euler(run, sampling.start(noise, sigmas), sigmas, callback)
 
 
@@ -170,9 +174,10 @@ class TiledDenoiser:
         num_frames: int,
         settings: SamplerSettings,
         progress: Progress | None = None,
+        share: Share | None = None,
     ) -> None:
         first = next(unet.parameters())
-        self.unet, self.settings, self.progress = unet, settings, progress
+        self.unet, self.settings, self.progress, self.share = unet, settings, progress, share
         self.dtype, self.device = first.dtype, first.device
         self.pose_latents = pose_latents
         self.image_embeds = image_embeds.to(first.device, first.dtype)
@@ -183,8 +188,9 @@ class TiledDenoiser:
             dtype=first.dtype,
         )
         parts = tiles(num_frames, settings.tile, settings.overlap)
-        self.tiles = torch.tensor(parts)
-        self.weights = fusion_weights(settings.fusion, parts, num_frames).to(first.device)
+        own = slice(None) if share is None else share.part(len(parts))
+        self.tiles = torch.tensor(parts)[own]
+        self.weights = fusion_weights(settings.fusion, parts, num_frames)[own].to(first.device)
         self.guidance = torch.linspace(
             settings.guidance_min, settings.guidance_max, num_frames, device=first.device
         )
@@ -205,6 +211,8 @@ class TiledDenoiser:
             if self.progress is not None:
                 done = step * len(self.tiles) + where.stop
                 self.progress(done, self.settings.num_steps * len(self.tiles))
+        if self.share is not None:
+            self.share.sum_(raw)
         return edm.denoised(raw, noisy, level)
 
     def _outputs(

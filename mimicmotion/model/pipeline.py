@@ -4,7 +4,7 @@ A thin layer over ``sample_latents``: it prepares conditions once, samples, and 
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +21,13 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 from transformers.image_processing_utils import BaseImageProcessor
 
-from mimicmotion.diffusion.sampler import Progress, SamplerSettings, sample_latents
+from mimicmotion.diffusion.fusion import tiles
+from mimicmotion.diffusion.sampler import FrameFeatures, Progress, SamplerSettings, sample_latents
+from mimicmotion.diffusion.spread import Share
 from mimicmotion.errors import InputError
 from mimicmotion.model.embedding import embed_images
 from mimicmotion.model.latents import decode_frames, encode_frames
-from mimicmotion.model.pose_features import compute_pose_features
+from mimicmotion.model.pose_features import PartialFeatures, compute_pose_features
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
 
@@ -79,6 +81,7 @@ class MimicMotionPipeline(DiffusionPipeline):
         )
         self.guidance: dict[str, Any] = {}
         self._offload_device: torch.device | None = None
+        self._share: Share | None = None
 
     @property
     def spatial_factor(self) -> int:
@@ -105,6 +108,14 @@ class MimicMotionPipeline(DiffusionPipeline):
         """Work on this device and keep only the module at work there; the others wait on the host."""
         self._offload_device = torch.device(device)
         self.to("cpu")
+
+    def spread(self, share: Share) -> None:
+        """Do only this worker's share of each video from now on; frames come out at worker 0.
+
+        Every worker makes the same calls with the same arguments and an equal generator. Poses must have
+        a length, and are read only where this worker needs them.
+        """
+        self._share = share
 
     def compile_unet(self, mode: str | None = None) -> None:
         """Compile the denoising network in place; worth its minutes from some tens of tiles on."""
@@ -160,10 +171,9 @@ class MimicMotionPipeline(DiffusionPipeline):
             picture = picture + strength * noisy.to(picture.device)
         with self._at_work(self.vae):
             reference = encode_frames(self.vae, picture[None])[0]
-        with self._at_work(self.pose_net):
-            features = compute_pose_features(self.pose_net, poses, (picture.shape[-2], picture.shape[-1]))
-        with features, self._at_work(self.unet):
-            if len(features) < 2:
+        size = (picture.shape[-2], picture.shape[-1])
+        with self._features(poses, size, settings) as (features, num_frames), self._at_work(self.unet):
+            if num_frames < 2:
                 raise InputError(
                     "only the reference's own pose was given; frames need driving poses after it"
                 )
@@ -172,19 +182,49 @@ class MimicMotionPipeline(DiffusionPipeline):
                 features,
                 embeds,
                 reference,
-                num_frames=len(features),
+                num_frames=num_frames,
                 settings=settings,
                 generator=generator,
                 noise=noise,
                 scaling_factor=self.vae.config.scaling_factor,
                 callback=self._step_callback(callback_on_step_end),
                 progress=progress,
+                share=self._share,
             )
 
     def decode(self, latents: Float[Tensor, "n 4 h w"], chunk_size: int = 8) -> Iterator[np.ndarray]:
         """Yield the frames of what ``sample`` gave, uint8 (h, w, 3), without slot 0; a chunk is in memory."""
         with self._at_work(self.vae):
-            yield from decode_frames(self.vae, latents, chunk_size, skip=1)
+            if self._share is None:
+                yield from decode_frames(self.vae, latents, chunk_size, skip=1)
+                return
+
+            def chunk(part: Tensor, skip: int) -> Iterator[np.ndarray]:
+                return decode_frames(self.vae, part, chunk_size, skip)
+
+            yield from self._share.gather_frames(latents, chunk_size, chunk, skip=1)
+
+    @contextmanager
+    def _features(
+        self, poses: Iterable[np.ndarray | Tensor], size: tuple[int, int], settings: SamplerSettings
+    ) -> Iterator[tuple[FrameFeatures, int]]:
+        """Pose features by slot, of a worker's own tiles alone if it has a share; how many slots there are."""
+        drawn, frames, num_frames = poses, list[int](), 0
+        if self._share is not None:
+            if not isinstance(poses, Sequence | np.ndarray | Tensor):
+                raise InputError("poses came as a stream; several workers need them in a sequence")
+            num_frames = len(poses)
+            parts = tiles(num_frames, settings.tile, settings.overlap)
+            own = parts[self._share.part(len(parts))]
+            frames = sorted({0, *(frame for part in own for frame in part)})
+            drawn = (poses[frame] for frame in frames)
+        with self._at_work(self.pose_net):
+            features = compute_pose_features(self.pose_net, drawn, size)
+        with features:
+            if self._share is None:
+                yield features, len(features)
+            else:
+                yield PartialFeatures(features, torch.tensor(frames)), num_frames
 
     def _step_callback(
         self, on_step_end: StepEnd | None

@@ -78,6 +78,29 @@ class PoseFeatures:
             self._file.close()
 
 
+class PartialFeatures:
+    """Pose features of some frames of a video, found by their place in the video.
+
+    Args:
+        features: of these frames only, in their order.
+        frames: their places, rising.
+    """
+
+    def __init__(self, features: PoseFeatures, frames: Int[Tensor, " k"]) -> None:
+        self.features, self.frames = features, frames
+
+    def __getitem__(self, frames: Int[Tensor, " k"]) -> Float[Tensor, "k c h w"]:
+        """Return the features of these frames of the video.
+
+        Raises:
+            IndexError: a frame whose features were not computed here.
+        """
+        places = torch.searchsorted(self.frames, frames).clamp_(max=len(self.frames) - 1)
+        if not torch.equal(self.frames[places], frames):
+            raise IndexError(f"features of frames {frames.tolist()} were asked of {self.frames.tolist()}")
+        return self.features[places]
+
+
 def _bytes(tensor: Tensor) -> memoryview:
     """The memory of a tensor; numpy knows no bfloat16, so it is seen as bytes."""
     return tensor.view(torch.uint8).numpy().data

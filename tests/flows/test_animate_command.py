@@ -185,6 +185,18 @@ def test_pairs_are_answered_in_one_run(world):
     assert len(list(iter_frames(tmp_path / "results" / "ref_other.mp4"))) == 6
 
 
+def test_workers_share_one_video(world, monkeypatch):
+    tmp_path, _ = world
+    (tmp_path / "pairs.csv").write_text("image,poses\nref.png,poses.parquet\n")
+    result = run("--pairs", tmp_path / "pairs.csv", "--out", tmp_path / "results", "--workers", 2)
+    assert "--workers 2 is given beside --pairs" in str(result.exception)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    one = ("--image", tmp_path / "ref.png", "--poses", tmp_path / "poses.parquet")
+    result = run(*one, "--out", tmp_path / "out.mp4", "--workers", 2)
+    assert "there are 1 GPUs here" in str(result.exception)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -1,0 +1,102 @@
+"""Several processes answer a request, end together, and say why."""
+
+import multiprocessing
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mimicmotion.animation.driving import Driving
+from mimicmotion.animation.generate import Performance
+from mimicmotion.animation.request import AnimationRequest, Prepared
+from mimicmotion.animation.workers import Crew, perform_together
+from mimicmotion.diffusion.sampler import SamplerSettings
+from mimicmotion.errors import MimicMotionError
+from mimicmotion.guidance.drawing import GuidanceStyle
+from mimicmotion.pose.table import PoseTrack
+from mimicmotion.video.files import iter_frames
+
+CREW = Crew(2, cuda=False)
+
+
+class Pipeline:
+    """Worker 0 gives white frames; another may fail before it takes part."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def spread(self, share) -> None:
+        self.rank = share.rank
+
+    def sample(self, image, poses, *, settings, generator, progress):
+        if self.rank == 1 and self.fault == "raises":
+            raise ValueError("the second worker's own trouble")
+        if self.rank == 1 and self.fault == "dies":
+            os._exit(7)
+        if progress is not None:
+            progress(1, 2)
+        torch.distributed.barrier()
+        return torch.zeros(len(poses))
+
+    def decode(self, latents, chunk_size):
+        if self.rank == 0:
+            yield from [np.full((48, 32, 3), 255, np.uint8)] * (len(latents) - 1)
+
+
+def track(num: int) -> PoseTrack:
+    return PoseTrack(
+        keypoints=np.full((num, 133, 2), 10, np.float32),
+        confidences=np.ones((num, 133), np.float32),
+        present=np.ones(num, bool),
+        boxes=np.full((num, 4), np.nan, np.float32),
+        hand_boxes=np.full((num, 2, 4), np.nan, np.float32),
+        hand_confidences=np.zeros((num, 2), np.float32),
+        width_px=32,
+        height_px=48,
+    )
+
+
+def together(folder: Path, fault: str, progress) -> int:
+    reference = np.zeros((48, 32, 3), np.uint8)
+    performance = Performance(
+        reference=reference, reference_pose=track(1), driving=track(5), style=GuidanceStyle()
+    )
+    driving = Driving(track=track(5), fps=12.0, source_fps=12.0)
+    request = AnimationRequest(image=folder / "ref.png", out=folder / "out.mp4", poses=folder / "p.parquet")
+    prepared = Prepared(performance, driving, reference)
+    return perform_together(CREW, partial(Pipeline, fault), request, prepared, SamplerSettings(), progress)
+
+
+def test_the_result_is_written_once(tmp_path):
+    told = []
+    assert together(tmp_path, "", lambda *state: told.append(state)) == 5
+    assert len(list(iter_frames(tmp_path / "out.mp4"))) == 5
+    assert told == [(1, 2)]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("raises", "worker 1 of 2 failed; .*: ValueError: the second worker's own trouble"),
+        ("dies", "worker 1 of 2 ended with exit code 7"),
+    ],
+)
+def test_a_worker_that_fails_ends_all(tmp_path, fault, message):
+    with pytest.raises(MimicMotionError, match=message):
+        together(tmp_path, fault, lambda *state: None)
+    assert not list(tmp_path.iterdir())
+    assert not multiprocessing.active_children()
+
+
+def test_ctrl_c_ends_all(tmp_path):
+    def interrupted(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        together(tmp_path, "", interrupted)
+    assert not list(tmp_path.iterdir())
+    assert not multiprocessing.active_children()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -42,6 +42,16 @@ class Built:
     encoders: Encoders
 
 
+class Parts(Protocol):
+    """The networks of a pipeline; see ``MimicMotionPipeline``."""
+
+    unet: Any
+    pose_net: Any
+    vae: Any
+    image_encoder: Any
+    feature_extractor: Any
+
+
 def build(plan: Plan, world: World, cached: bool) -> Built:
     """Return the parts of a run on this worker, before any checkpoint is read.
 
@@ -61,6 +71,11 @@ def build(plan: Plan, world: World, cached: bool) -> Built:
             pipeline = load_pipeline(plan.base, new_pose_net=True)
         else:
             pipeline = load_pipeline(plan.init_from, base=plan.base)
+    return assemble(plan, world, pipeline, cached)
+
+
+def assemble(plan: Plan, world: World, pipeline: Parts, cached: bool) -> Built:
+    """Return the parts of a run made of these networks; see ``build``."""
     network = PosedDenoiser(pipeline.unet, pipeline.pose_net).float().to(world.device).train()
     choose_trained(network, plan.trained)
     recompute(network, plan.recompute)

@@ -17,25 +17,23 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from mimicmotion.errors import DataError, StageError
-from mimicmotion.training.batch import Batch, collate, loss_inputs
+from mimicmotion.training.batch import Batch, collate
 from mimicmotion.training.building import autocast, build
 from mimicmotion.training.checkpoints import Checkpoints, training_tensors
 from mimicmotion.training.estimate import peak_tflops, training_flops
-from mimicmotion.training.loss import denoising_loss
 from mimicmotion.training.measures import Measures, finite
-from mimicmotion.training.optimiser import set_learning_rate, set_moments
+from mimicmotion.training.optimiser import set_moments
 from mimicmotion.training.order import Order, Place, share
-from mimicmotion.training.parts import learning_rate, set_sync
+from mimicmotion.training.parts import learning_rate
 from mimicmotion.training.pictures import comparison, sample_picture
 from mimicmotion.training.plan import FACTS_FILE, NETWORK_FILE, Plan, read_clips
 from mimicmotion.training.prefetch import prefetched
 from mimicmotion.training.samples import Sample, draw, make_sample
+from mimicmotion.training.step import accumulate, clip, update, whole
 from mimicmotion.training.stopping import stop_request
 from mimicmotion.training.validation import Validation
 from mimicmotion.training.world import World, lost_workers_are_connection_errors
@@ -172,22 +170,15 @@ class Training:
         plan, built = self.plan, self.built
         numbers = []
         for index, batch in enumerate(batches):
-            inputs = loss_inputs(batch, built.encoders, self.world.device, plan.fps, plan.motion_bucket)
-            set_sync(built.shared, last=index == len(batches) - 1)
-            with autocast(plan, self.world.device):
-                parts = denoising_loss(built.shared, **inputs)
-            torch.autograd.backward(parts.total / len(batches))
+            parts, sigma = accumulate(built, batch, plan, self.world, index, len(batches))
             height, width = batch.poses.shape[-2:]
-            self.measures.add(parts, inputs["sigma"], self.flops[width, height])
+            self.measures.add(parts, sigma, self.flops[width, height])
             numbers.append(parts.total.detach())
-        norm = _whole(torch.nn.utils.clip_grad_norm_(built.trained, plan.clip_norm))
+        norm = clip(built, plan)
         if not finite([*numbers, norm], self.world):
             raise self._not_finite(step, batches, numbers, norm)
         rate = learning_rate(step - 1, plan.learning_rate, plan.warmup_steps)
-        set_learning_rate(built.optimiser, rate)
-        built.optimiser.step()
-        built.optimiser.zero_grad()
-        built.average.update(built.network)
+        update(built, rate)
         if step % plan.log_every == 0 or step == plan.steps:
             self._log(step, {"optimiser/gradient_norm": float(norm), "optimiser/learning_rate": rate})
 
@@ -271,7 +262,7 @@ class Training:
         self.checkpoints.wait()
         average = self.built.average.state_dict()
         network = {
-            name: _whole(average.get(name, value)).cpu().contiguous()
+            name: whole(average.get(name, value)).cpu().contiguous()
             for name, value in self.built.network.state_dict().items()
         }
         if not self.world.is_first:
@@ -307,7 +298,3 @@ def rounds(plan: Plan, world: World) -> int:
             "at once: let train.batch be a multiple of workers x runtime.micro_batch"
         )
     return count
-
-
-def _whole(value: Tensor) -> Tensor:
-    return value.full_tensor().detach() if isinstance(value, DTensor) else value.detach()

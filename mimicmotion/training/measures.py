@@ -79,12 +79,13 @@ class Measures:
         if self._peak_tflops is not None:
             values["speed/model_flops_utilisation"] = tflops / self._peak_tflops
         values["speed/data_wait_share"] = self._waited_s / elapsed_s
-        values["memory/peak_gb"] = _peak_bytes(self._device) / 1e9
+        values["memory/peak_gb"] = peak_bytes(self._device) / 1e9
         self._reset()
         return values
 
 
-def _peak_bytes(device: torch.device) -> int:
+def peak_bytes(device: torch.device) -> int:
+    """Return the most memory: allocated on a GPU since its last reset; else resident in the process's life."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

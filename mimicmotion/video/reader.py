@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import decord
 import numpy as np
 
 from mimicmotion.errors import InputError
@@ -23,6 +22,9 @@ class VideoReader:
     """
 
     def __init__(self, path: Path) -> None:
+        # Here, so that training from latents and everything on a bare GPU machine works without it.
+        import decord
+
         self.path = path
         if not path.is_file():
             raise InputError(f"no video at {path}")

@@ -1,0 +1,53 @@
+"""One optimiser step as each worker does it: gradients of its rounds, the clipped norm, the update."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from mimicmotion.training.batch import Batch, loss_inputs
+from mimicmotion.training.building import Built, autocast
+from mimicmotion.training.loss import LossParts, denoising_loss
+from mimicmotion.training.optimiser import set_learning_rate
+from mimicmotion.training.parts import set_sync
+from mimicmotion.training.plan import Plan
+from mimicmotion.training.world import World
+
+
+def accumulate(
+    built: Built, batch: Batch, plan: Plan, world: World, index: int, rounds: int
+) -> tuple[LossParts, Float[Tensor, " b"]]:
+    """Add one round's share to the gradients; returns its loss and the noise levels it drew.
+
+    Args:
+        built: what trains.
+        batch: the round's samples, still on the host.
+        plan: the run.
+        world: this worker and the others, who share gradients in the last round only.
+        index: number of the round within the step, from 0.
+        rounds: rounds of the step.
+    """
+    inputs = loss_inputs(batch, built.encoders, world.device, plan.fps, plan.motion_bucket)
+    set_sync(built.shared, last=index == rounds - 1)
+    with autocast(plan, world.device):
+        parts = denoising_loss(built.shared, **inputs)
+    torch.autograd.backward(parts.total / rounds)
+    return parts, inputs["sigma"]
+
+
+def clip(built: Built, plan: Plan) -> Float[Tensor, ""]:
+    """Scale the gradients down to the largest norm allowed; returns the norm they had."""
+    return whole(torch.nn.utils.clip_grad_norm_(built.trained, plan.clip_norm))
+
+
+def update(built: Built, rate: float) -> None:
+    """Let the optimiser do its step at this learning rate and the average follow; gradients are gone then."""
+    set_learning_rate(built.optimiser, rate)
+    built.optimiser.step()
+    built.optimiser.zero_grad()
+    built.average.update(built.network)
+
+
+def whole(value: Tensor) -> Tensor:
+    """Return a tensor without its gradient, gathered from the workers where they hold shards of it."""
+    return value.full_tensor().detach() if isinstance(value, DTensor) else value.detach()

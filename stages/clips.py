@@ -121,7 +121,10 @@ class Clips(WholeStage):
     max_references: int = Field(16, ge=1, description="Most reference candidates of a window.")
     max_test_frames: int = Field(300, ge=1, description="Most driving frames of a test clip.")
     test_fraction: float = Field(
-        0.1, ge=0, le=1, description="Share of videos for testing, by a hash; a split that the source gives wins."
+        0.1,
+        ge=0,
+        le=1,
+        description="Share of videos for testing, by a hash; a split that the source gives wins.",
     )
     seed: int = Field(0, ge=0, description="Seed of the hash that splits the videos.")
 

@@ -54,7 +54,8 @@ VIDEOS_SCHEMA = pa.schema(
     ]
 )
 """One row per video, see ``VideoFacts``. ``source`` is its path in the source folder or list; ``given_id``
-and ``split`` are what a list or the folders ``train`` and ``test`` say, else null; sizes are upright except those of the source."""
+and ``split`` are what a list or the folders ``train`` and ``test`` say, else null; sizes are upright except
+those of the source."""
 
 _ID_LENGTH = 16
 _CHILD_SHARE = 0.95

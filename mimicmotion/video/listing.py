@@ -62,8 +62,9 @@ def list_videos(source: str) -> Listing:
 
     Args:
         source: a folder, searched with its subfolders, of which ``train`` and ``test`` decide the split; a
-            URI such as ``s3://bucket/prefix``, likewise; or a list (``.csv``, ``.parquet``, ``.jsonl``) with the columns ``path`` (relative to the list's folder),
-            and if wanted ``split`` (``train``, ``test`` or empty) and ``id``. Other columns are left alone.
+            URI such as ``s3://bucket/prefix``, likewise; or a list (``.csv``, ``.parquet``, ``.jsonl``)
+            with the columns ``path`` (relative to the list's folder), and if wanted ``split`` (``train``,
+            ``test`` or empty) and ``id``. Other columns are left alone.
 
     Raises:
         InputError: it is not there, holds no video, or a list has problems, all of which are named.
@@ -146,9 +147,7 @@ def _in_store(uri: str) -> Listing:
         if _is_video(info.path):
             name = PurePosixPath(info.path).relative_to(root).as_posix()
             location = f"{uri.split('://')[0]}://{info.path}"
-            videos.append(
-                SourceVideo(location, name, _split_of(name), None, info.size, info.mtime_ns or 0)
-            )
+            videos.append(SourceVideo(location, name, _split_of(name), None, info.size, info.mtime_ns or 0))
     videos.sort(key=lambda video: video.name)
     return _or_none_found(Listing(tuple(videos), len(files) - len(videos)), uri)
 

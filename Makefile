@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/python -m mimicmotion.synthetic.world workspace/dancers --num-videos 14
+	$(BIN)/python -m mimicmotion.synthetic.world workspace/dancers --num-dancers 4 --num-dances 4
 	$(BIN)/mimicmotion rebuild demo
 
 test: $(STAMP)

@@ -1,4 +1,4 @@
-"""Networks with random weights for the ``gpu_*.py`` benchmarks: of SVD-XT's shape, or small ones for a CPU."""
+"""Networks with random weights for the ``gpu_*.py`` benchmarks: SVD-XT's shape, or small ones for a CPU."""
 
 from dataclasses import dataclass
 from types import SimpleNamespace

@@ -42,6 +42,8 @@ def prepare_prefect(config: PipelineConfig) -> None:
         return
     home = prefect_home(config)
     if home is not None:
+        # Prefect makes this folder but none above it; without it its server ends at once, again and again.
+        home.parent.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("PREFECT_HOME", str(home))
     for name, value in _TEMPORARY.items():
         os.environ.setdefault(name, value)

@@ -127,8 +127,8 @@ def read_frames(path: Path) -> np.ndarray:
     """Frames uint8 (n, h, w, 3) RGB of a video, or of the pictures in a folder in the order of their numbers.
 
     Raises:
-        InputError: a file cannot be read, the numbers of a folder's frames have a gap or come twice, or frames
-            differ in size.
+        InputError: a file cannot be read, the numbers of a folder's frames have a gap or come twice, or
+            frames differ in size.
     """
     if path.is_file():
         frames = list(iter_frames(path))
@@ -169,8 +169,8 @@ def _check_numbers(folder: Path, numbers: Sequence[int]) -> None:
     for place, step in enumerate(steps):
         if step != min(steps):
             raise InputError(
-                f"{folder} lacks frames between the numbers {numbers[place]} and {numbers[place + 1]}; frames "
-                "are compared by index, so all that follow would be paired with wrong ones"
+                f"{folder} lacks frames between the numbers {numbers[place]} and {numbers[place + 1]}; "
+                "frames are compared by index, so all that follow would be paired with wrong ones"
             )
 
 

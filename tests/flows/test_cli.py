@@ -111,3 +111,15 @@ def test_weights_are_listed_and_verified(project: Path) -> None:
     verified = run("weights", "verify", "fake", "--set", f"decode.weights={own / 'w.txt'}")
     assert verified.exit_code == 0
     assert "published sha256 unknown" in verified.stdout
+
+
+def test_prefect_finds_a_place_in_a_workspace_that_is_not_there_yet(tmp_path, monkeypatch):
+    from flows import prefect_setup
+    from stages.config import PipelineConfig, Settings
+
+    monkeypatch.setattr(prefect_setup.os, "environ", {})
+    workspace = tmp_path / "new" / "workspace"
+    prefect_setup.prepare_prefect(PipelineConfig("new", "new.yaml", Settings(workspace=str(workspace)), {}))
+    # Prefect makes its own folder, but none above it.
+    assert prefect_setup.os.environ["PREFECT_HOME"] == str(workspace / "prefect")
+    assert workspace.is_dir()

@@ -208,7 +208,7 @@ class MimicMotionPipeline(DiffusionPipeline):
     def _features(
         self, poses: Iterable[np.ndarray | Tensor], size: tuple[int, int], settings: SamplerSettings
     ) -> Iterator[tuple[FrameFeatures, int]]:
-        """Pose features by slot, of a worker's own tiles alone if it has a share; how many slots there are."""
+        """Pose features by slot, of a worker's own tiles alone if it has a share; the number of slots."""
         drawn, frames, num_frames = poses, list[int](), 0
         if self._share is not None:
             if not isinstance(poses, Sequence | np.ndarray | Tensor):

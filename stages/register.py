@@ -51,6 +51,7 @@ class Standing:
         low, high: interval; None with one test video.
         protocol: id of the protocol.
         data_key: content key of the test clips.
+        backbone: sha256 of the network behind the metric; None where it has none.
     """
 
     metric: str
@@ -59,12 +60,15 @@ class Standing:
     high: float | None
     protocol: str
     data_key: str
+    backbone: str | None = None
 
     def tags(self) -> dict[str, str]:
         """As text, for a registry."""
         numbers = {"value": self.value, "low": self.low, "high": self.high}
         known = {name: repr(number) for name, number in numbers.items() if number is not None}
         named = {f"primary_{name}": text for name, text in known.items()}
+        if self.backbone is not None:
+            named["primary_backbone"] = self.backbone
         return {
             "primary_metric": self.metric,
             "protocol": self.protocol,
@@ -85,7 +89,12 @@ class Standing:
             None if high is None else float(high),
             tags["protocol"],
             tags["data_key"],
+            tags.get("primary_backbone"),
         )
+
+    def __str__(self) -> str:
+        interval = "" if self.low is None else f" [{self.low:.4g}, {self.high:.4g}]"
+        return f"{self.value:.4g}{interval}"
 
 
 class Register(WholeStage):
@@ -114,9 +123,13 @@ class Register(WholeStage):
             "checkpoint_key": checkpoint_key,
             "scores_key": inputs["evaluate"].item_key(WHOLE),
         }
-        description = f"{standing.metric} {standing.value:.4g} under protocol {standing.protocol}"
         checkpoint = inputs["train"].path(WHOLE, "checkpoint")
         wins, reason = _wins(standing, checkpoint_key, registry.tags(self.model_name, CHAMPION))
+        description = (
+            f"**{standing.metric} {standing}** under protocol `{standing.protocol}`, test clips "
+            f"`{standing.data_key}`. {reason} "
+            "Scores, floors and videos: the run `evaluate` beside the source run."
+        )
         version = registry.register(self.model_name, checkpoint, tags, description)
         aliases = [CANDIDATE, CHAMPION] if wins else [CANDIDATE]
         for alias in aliases:
@@ -165,7 +178,13 @@ def _standing(inputs: Mapping[str, Dataset]) -> Standing:
         )
     row = primary[0]
     return Standing(
-        row["metric"], row["value"], row["low"], row["high"], row["protocol"], _data_key(inputs["clips"])
+        row["metric"],
+        row["value"],
+        row["low"],
+        row["high"],
+        row["protocol"],
+        _data_key(inputs["clips"]),
+        row["backbone_sha256"],
     )
 
 
@@ -188,11 +207,10 @@ def _wins(standing: Standing, key: str, champion: Mapping[str, str] | None) -> t
     best = Standing.of(champion)
     if best is None:
         return False, "The champion's tags do not say what it scored, so nothing can be compared with it."
-    for name in ("metric", "protocol", "data_key"):
+    for name in ("metric", "protocol", "data_key", "backbone"):
         ours, theirs = getattr(standing, name), getattr(best, name)
         if ours != theirs:
             return False, f"The champion was measured with {name} {theirs}, this version with {ours}."
-    against = f"{best.value:.4g}" + ("" if best.low is None else f" [{best.low:.4g}, {best.high:.4g}]")
     if beats(standing.metric, standing.value, best.value, best.low, best.high):
-        return True, f"Its {standing.metric} of {standing.value:.4g} beats the champion's {against}."
-    return False, f"Its {standing.metric} of {standing.value:.4g} does not beat the champion's {against}."
+        return True, f"Its {standing.metric} of {standing.value:.4g} beats the champion's {best}."
+    return False, f"Its {standing.metric} of {standing.value:.4g} does not beat the champion's {best}."

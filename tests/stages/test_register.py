@@ -11,7 +11,7 @@ from stages.register import MODELS_SCHEMA, Register
 
 class FakeRegistry:
     def __init__(self):
-        self.versions, self.aliases = [], {}
+        self.versions, self.aliases, self.descriptions = [], {}, []
 
     def register(self, name, folder, tags, description):
         for number, (_, known) in enumerate(self.versions, start=1):
@@ -19,6 +19,7 @@ class FakeRegistry:
                 self.versions[number - 1] = (folder, tags)
                 return str(number)
         self.versions.append((folder, tags))
+        self.descriptions.append(description)
         return str(len(self.versions))
 
     def tags(self, name, alias):
@@ -51,9 +52,11 @@ class FakeDataset:
         return pa.Table.from_pylist(self.rows)
 
 
-def make_inputs(checkpoint, value, low=None, high=None, metric="psnr", protocol="native", first_frame=0):
+def make_inputs(
+    checkpoint, value, low=None, high=None, metric="psnr", protocol="native", first_frame=0, backbone=None
+):
     score = {"clip_id": "summary", "method": "model", "metric": metric, "is_primary": True, "value": value}
-    score |= {"low": low, "high": high, "protocol": protocol, "note": None}
+    score |= {"low": low, "high": high, "protocol": protocol, "note": None, "backbone_sha256": backbone}
     floor = {**score, "method": "copy_reference", "value": 1.0}
     clip = {"kind": "test", "kept": True, "video_id": "v", "first_frame": first_frame, "num_frames": 4}
     clip |= {"step": 1, "reference_frames": [0]}
@@ -112,12 +115,19 @@ def test_for_a_distance_smaller_is_better():
         ({"protocol": "tiktok-335-340-256"}, "protocol native"),
         ({"metric": "ssim"}, "metric psnr"),
         ({"first_frame": 3}, "data_key"),
+        ({"backbone": "ab" * 32}, "backbone"),
     ],
 )
 def test_scores_of_another_kind_are_not_compared(registry, change, said):
     row = register(registry, "second", 99.0, **change)
     assert row["aliases"] == ["candidate"]
     assert f"The champion was measured with {said}" in row["reason"]
+
+
+def test_a_version_says_what_it_scored_and_why_it_is_no_champion(registry):
+    register(registry, "second", 20.9, 20.0, 22.0)
+    assert "**psnr 20.9 [20, 22]** under protocol `native`" in registry.descriptions[1]
+    assert "does not beat the champion's 20 [19, 21]" in registry.descriptions[1]
 
 
 def test_the_same_checkpoint_again_is_the_same_version(registry):

@@ -59,6 +59,9 @@ def evaluate(
     lpips_absent = "absent: no weights in --lpips"
     backbones["lpips"] = lpips_absent if lpips is None else load_perceptual(lpips, device, _BATCH_SIZE)
     models = _pose_models(detector, wholebody)
+    if models is None:
+        for metric in ("hand_psnr", "hand_ssim", "pose_error_body", "pose_error_hands"):
+            backbones[metric] = "absent: no graphs in --detector and --wholebody"
     scores = score_folders(generated, truth, chosen, backbones, models)
     Console().print(Markdown(summary_markdown(scores, chosen.id)))
     if out is not None:

@@ -188,6 +188,9 @@ class Evaluate(WholeStage):
                 backbones[metric] = load_perceptual(path, device, self.runtime.batch_size)
             elif metric in _BACKBONE_FIELDS:
                 backbones[metric] = load_backbone(metric, path, device, self.runtime.batch_size)
+        if self.detector is None:
+            for metric in ("pose_error_body", "pose_error_hands"):
+                backbones[metric] = "absent: no graphs in evaluate.detector and evaluate.wholebody"
         return backbones
 
     def _pose_models(self) -> "tuple[PersonDetector, WholeBodyModel] | None":

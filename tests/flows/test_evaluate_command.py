@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 import typer
 from typer.testing import CliRunner
 
@@ -27,7 +28,22 @@ def test_a_table_and_a_file(tmp_path):
     assert result.exception is None, result.output
     assert "PSNR dB" in result.output
     assert "no weights in --fid-vid" in result.output
+    assert "no graphs in --detector" in result.output
+    assert "native" in result.output
     rows = json.loads((tmp_path / "scores.json").read_text())
     assert {row["protocol"] for row in rows} == {"native"}
     refused = run(*folders, "--protocol", "tiktok")
     assert isinstance(refused.exception, InputError)
+
+
+@pytest.mark.parametrize("protocol", ["tiktok-335-340-256", "tiktok-disco10-256"])
+def test_the_name_of_a_list_is_not_put_beside_numbers_of_other_videos(tmp_path, protocol):
+    for side in ("generated", "truth"):
+        (tmp_path / side).mkdir()
+        write_lossless(tmp_path / side / "00337.mkv", np.zeros((4, 16, 16, 3), np.uint8), 12)
+    folders = ("--generated", tmp_path / "generated", "--truth", tmp_path / "truth")
+    result = run(*folders, "--protocol", protocol, "--out", tmp_path / "scores.json")
+    assert isinstance(result.exception, InputError)
+    assert "needs exactly the videos" in str(result.exception)
+    assert "PSNR" not in result.output
+    assert not (tmp_path / "scores.json").exists()

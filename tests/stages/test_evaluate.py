@@ -67,6 +67,8 @@ def test_a_missing_backbone_is_absent_with_its_reason_and_a_given_one_named(tmp_
     rows = summary(stage.run(make_inputs(tmp_path), tmp_path, FakeContext()))
     assert rows["model", "fvd"]["value"] is None
     assert "absent: no weights in evaluate.fvd" in rows["model", "fvd"]["note"]
+    assert rows["model", "pose_error_body"]["value"] is None
+    assert "evaluate.detector" in rows["model", "pose_error_body"]["note"]
     assert len(rows["model", "fvd_small"]["backbone_sha256"]) == 64
     assert rows["model", "fvd_small"]["value"] > 0
     assert rows["model", "fvd_small"]["protocol"] == "native-w8"

@@ -76,25 +76,29 @@ def make_world(widths: tuple[int, ...], layers: int) -> World:
 
 @torch.no_grad()
 def released_plan(world: World, poses: Tensor, noise: Tensor, settings: SamplerSettings) -> Tensor:
-    """Return latents by the released order of work."""
+    """Return latents by the released order of work, in the network's number type and on its device."""
     num, sigmas = len(poses), settings.sigmas()
+    dtype, device = world.unet.dtype, world.unet.device
     parts = tiles(num, settings.tile, settings.overlap)
-    weights = fusion_weights(settings.fusion, parts, num)
-    time_ids = torch.tensor([[settings.fps - 1, settings.motion_bucket_id, settings.noise_aug_strength]])
+    weights = fusion_weights(settings.fusion, parts, num).to(device)
+    ids = [[settings.fps - 1, settings.motion_bucket_id, settings.noise_aug_strength]]
+    time_ids = torch.tensor(ids, device=device, dtype=dtype)
 
     def denoise(noisy: Tensor, sigma: float, step: int) -> Tensor:
-        level = torch.tensor([sigma])
+        level = torch.tensor([sigma], device=device)
         raw = torch.zeros_like(noisy)
         for tile, weight in zip(parts, weights, strict=True):
-            frames = torch.tensor(tile)
-            scaled = noisy[frames][None] * edm.c_in(level)
+            frames = torch.tensor(tile, device=device)
+            scaled = (noisy[frames][None] * edm.c_in(level)).to(dtype)
             outputs = []
             for posed in (0.0, 1.0):
                 reference = (world.reference * posed).expand_as(scaled)
                 features = world.pose_net(poses[frames]) if posed else None
                 sample = torch.cat([scaled, reference], dim=2)
                 condition = (edm.c_noise(level), world.embeds * posed, time_ids)
-                outputs.append(world.unet(sample, *condition, pose_latents=features, return_dict=False)[0][0])
+                outputs.append(
+                    world.unet(sample, *condition, pose_latents=features, return_dict=False)[0][0].float()
+                )
             guided = outputs[0] + settings.guidance_min * (outputs[1] - outputs[0])
             raw[frames] += guided * weight[:, None, None, None]
         return edm.denoised(raw, noisy, level)

@@ -4,8 +4,10 @@
 short look.
 
 Each cycle adds a text, changes a field and brings three small stages up to date, over Ray and MLflow in
-SQLite. Memory, open files, processes and temporary files are measured after each cycle; exit code 1 when
-the last quarter stands above the second one by more than noise.
+SQLite; every tenth one starts a training group besides. Memory, open files, processes and temporary files
+are measured after each cycle; exit code 1 when the highest of the last quarter stands above the highest of
+the second one by more than noise. The highest, as Ray keeps the log files of workers that have ended open
+until it has 200, and then closes them all.
 """
 
 import argparse
@@ -16,12 +18,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 FAKES = ROOT / "tests" / "fakes"
+_TRAINS_EVERY = 10
 _ALLOWED = {"memory_mb": 1.15, "open_files": 1.1, "processes": 1.1, "temporary_files": 1.1}
 """By which factor each may grow from the second quarter to the last."""
 
@@ -48,7 +50,12 @@ def cycle(number: int, folder: Path) -> None:
     from stages.runner import run_stage
 
     source = write_texts(folder / "source", **{f"t{number}": f"text {number}"})
-    config = make_config(folder / "space", Letters(source=source), Shouts(), Total(offset=number))
+    config = make_config(
+        folder / "space",
+        Letters(source=source),
+        Shouts(),
+        Total(offset=number, trains=number % _TRAINS_EVERY == 0),
+    )
     for name in config.stages:
         assert run_stage(config, name).state == "published"
 
@@ -79,8 +86,8 @@ def main() -> None:
     quarter = max(1, len(held) // 4)
     grown = {}
     for name, allowed in _ALLOWED.items():
-        second = median(one[name] for one in held[quarter : 2 * quarter] or held[:1])
-        last = median(one[name] for one in held[-quarter:])
+        second = max(one[name] for one in held[quarter : 2 * quarter] or held[:1])
+        last = max(one[name] for one in held[-quarter:])
         if last > second * allowed + 2:
             grown[name] = [second, last]
     print(json.dumps({"cycles": len(held), "grown": grown}))

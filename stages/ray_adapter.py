@@ -5,13 +5,10 @@ few numbers.
 """
 
 import logging
-import signal
 import socket
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,13 @@ from mimicmotion.errors import InputError, RejectedItem, StageError
 from stages.config import RaySettings
 from stages.contract import Item, Runtime
 from stages.item_task import Task, Worker
-from stages.ray_environment import cluster_address, cluster_environment, prepare_local, training_variables
+from stages.ray_environment import (
+    cluster_address,
+    cluster_environment,
+    own_sigterm,
+    prepare_local,
+    training_variables,
+)
 from stages.records import ItemState
 from stages.worker_faults import doing, raised, worker_error
 from stages.worker_lines import LINES, forwarding
@@ -54,7 +57,7 @@ def connect(settings: RaySettings) -> None:
         log.warning("Ray is gone; connecting again")
         ray.shutdown()
     quiet: dict[str, Any] = {"log_to_driver": True, "logging_level": logging.ERROR}
-    with _own_sigterm():
+    with own_sigterm():
         if address := cluster_address(settings):
             _join(address, settings, quiet)
         else:
@@ -353,15 +356,6 @@ class RayLauncher:
                     raise raised(cause, self._stage, "training") from None
             return Exception(failures[0])
         return None
-
-
-@contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Keep this process's answer to SIGTERM, if it has one, where Ray would put its own."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    if callable(before) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
 
 
 def _reserved_groups() -> set[str]:

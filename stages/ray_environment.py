@@ -1,8 +1,14 @@
-"""Environment variables that Ray and its workers start with: quiet, and shut off from the network."""
+"""What Ray and its workers start with: quiet, shut off from the network, and leaving signals to us."""
 
 import os
 import secrets
-from typing import Any
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
 
 from stages.config import RaySettings
 
@@ -54,3 +60,19 @@ def prepare_local(settings: RaySettings) -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     for name, value in local_variables(settings).items():
         os.environ.setdefault(name, value)
+
+
+@contextmanager
+def own_sigterm() -> Iterator[None]:
+    """Keep this process's answer to SIGTERM where Ray would put its own, which aborts.
+
+    A process that has no answer leaves as by ``sys.exit``, so that its blocks end workers and close runs.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread() and before != signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, before if callable(before) else _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)

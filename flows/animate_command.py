@@ -68,6 +68,7 @@ _Tile = Annotated[int | None, _option("Slots of a tile, the reference included."
 _Overlap = Annotated[int | None, _option("Slots that neighbouring tiles share.", min=0)]
 _Fusion = Annotated[Fusion | None, _option("How overlapping tiles are joined.")]
 _Align = Annotated[Align, _option("How driving poses are brought onto the reference's body.")]
+_Smooth = Annotated[float, _option("Seconds over which jittery driving poses are averaged.", min=0)]
 _Person = Annotated[int, _option("Which person drives; 0 is the main person.", min=0)]
 _Strength = Annotated[float, _option("Factor on the pose features.", min=0)]
 _Hide = Annotated[list[str] | None, _option("Part that is not drawn: body, hands or face; may be repeated.")]
@@ -109,6 +110,7 @@ def animate(
     overlap: _Overlap = None,
     fusion: _Fusion = None,
     align: _Align = "robust",
+    smooth: _Smooth = 0.0,
     person: _Person = 0,
     pose_strength: _Strength = 1.0,
     hide: _Hide = None,
@@ -130,6 +132,7 @@ def animate(
         "size": _parsed_size(size),
         "short_side_px": resolution,
         "fps": fps,
+        "smoothing_s": smooth,
         "alignment": align,
         "keep_audio": audio,
     }

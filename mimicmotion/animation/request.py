@@ -25,6 +25,7 @@ from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.errors import InputError
 from mimicmotion.guidance.drawing import GuidanceStyle
 from mimicmotion.pose.alignment import AlignmentMode
+from mimicmotion.pose.smoothing import smoothed
 from mimicmotion.pose.table import PoseTrack
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.framing import Framing, framing
@@ -46,6 +47,7 @@ class AnimationRequest:
         size: (width, height) of the result; None for the checkpoint's.
         short_side_px: short side of the result at the released aspects; None for the checkpoint's size.
         fps: of the result; None for the driving video's, at most 15.
+        smoothing_s: over how many seconds driving poses are averaged, see ``smoothed``; 0 for not at all.
         alignment: how driving poses are brought onto the reference's body.
         seed: of all randomness.
         decode_chunk: frames that the temporal decoder sees together.
@@ -61,6 +63,7 @@ class AnimationRequest:
     size: tuple[int, int] | None = None
     short_side_px: int | None = None
     fps: float | None = None
+    smoothing_s: float = 0.0
     alignment: AlignmentMode = "robust"
     seed: int = 0
     decode_chunk: int = 8
@@ -132,7 +135,8 @@ def prepare(
     own_pose = _reference_pose(request, reference, fit, models)
     with TemporaryDirectory() as folder:
         driving = _driving(request, models, Path(folder))
-    poses = aligned(request.alignment, driving.track, own_pose)
+    track = smoothed(driving.track, request.smoothing_s, driving.fps)
+    poses = aligned(request.alignment, track, own_pose)
     performance = Performance(reference=reference, reference_pose=own_pose, driving=poses, style=style)
     return Prepared(performance, driving, _preview(performance))
 

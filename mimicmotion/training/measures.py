@@ -85,7 +85,7 @@ class Measures:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Return the most memory: allocated on a GPU since its last reset; else resident in the process's life."""
+    """Return the most memory: allocated on a GPU since its last reset; else resident in this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -157,6 +157,18 @@ def test_alignment_brings_the_poses_onto_the_reference(files, mode):
     assert 0.7 < theirs[:, 1].std() / ours[:, 1].std() < 1.4
 
 
+def test_smoothing_is_off_unless_asked_for(files):
+    poses = stored_poses(files / "poses.parquet")
+    plain = request(files, poses=poses, video=None)
+    default, off, on = (
+        prepare(asked, FACTS, STYLE, MODELS).performance.driving.keypoints
+        for asked in (plain, replace(plain, smoothing_s=0.0), replace(plain, smoothing_s=0.1))
+    )
+    np.testing.assert_array_equal(default, off)
+    # The poses move evenly: their first frame is drawn towards those that follow.
+    assert (on[0] - off[0])[:, 1].min() > 0.05
+
+
 def test_without_sound_or_when_not_wanted_the_result_is_silent(files):
     poses = stored_poses(files / "poses.parquet")
     run(request(files, poses=poses, keep_audio=False))

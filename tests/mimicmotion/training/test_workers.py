@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,16 +30,35 @@ class SilentReport:
         return nullcontext()
 
 
-def work(rank: int, plan, store: Path) -> None:
+@contextmanager
+def in_double_precision(wanted: bool = True):
+    """Let everything that asks for float32 get float64, so that rounding lies far below AdamW's epsilon."""
+    if not wanted:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "float", torch.Tensor.double)
+        patch.setattr(torch.nn.Module, "float", torch.nn.Module.double)
+        torch.set_default_dtype(torch.float64)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+
+def work(rank: int, plan, store: Path, double: bool) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    train({"plan": plan, "report": SilentReport()})
+    with in_double_precision(double):
+        train({"plan": plan, "report": SilentReport()})
     dist.destroy_process_group()
 
 
-def run_two(plan, store: Path):
+def run_two(plan, store: Path, double: bool = False):
     context = torch.multiprocessing.get_context("spawn")
-    workers = [context.Process(target=work, args=(rank, plan, store), daemon=True) for rank in range(2)]
+    workers = [
+        context.Process(target=work, args=(rank, plan, store, double), daemon=True) for rank in range(2)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -59,6 +78,26 @@ def assert_alike(ours, theirs, start):
     a, b, c = (torch.cat([weights[name].flatten() for name in names]) for weights in (ours, theirs, start))
     assert ((a - b).abs() > 1e-5).float().mean() < 1e-4
     assert (a - b).norm() < 1e-3 * (a - c).norm()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("sharing", ["replicate", "shard"])
+def test_two_workers_equal_one_in_every_parameter(plan, tmp_path, sharing):
+    """In double precision no gradient is mere rounding to AdamW, so every single value must agree."""
+    plan = replace(plan, steps=5, micro_batch=1, sharing=sharing, checkpoint_every=100)
+    with in_double_precision():
+        train({"plan": replace(plan, state=tmp_path / "one"), "report": SilentReport()})
+    alone = load_file(tmp_path / "one" / "result" / "network.safetensors")
+    together = run_two(replace(plan, state=tmp_path / "two"), tmp_path / "store", double=True)
+    assert alone.keys() == together.keys()
+    start = load_file(plan.base / "unet" / "diffusion_pytorch_model.safetensors")
+    assert (alone["unet.conv_out.weight"] - start["conv_out.weight"]).abs().max() > 1e-4, (
+        "nothing was learned"
+    )
+    for name, value in alone.items():
+        assert value.dtype == torch.float64
+        torch.testing.assert_close(together[name], value, rtol=0, atol=1e-5, msg=name)
 
 
 @pytest.mark.slow

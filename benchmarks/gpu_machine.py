@@ -25,7 +25,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from mimicmotion.diffusion.memory import is_out_of_memory
 from mimicmotion.training.measures import peak_bytes
@@ -163,9 +163,20 @@ def count_flops(work: Work) -> int:
 
     Works on the meta device too. Backward passes that happen inside are counted.
     """
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU) as counter:
         work()
     return int(counter.get_total_flops())
+
+
+# torch's counter knows the attention of GPUs only.
+_ATTENTION_ON_CPU: dict[Any, Any] = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
+        lambda query, key, value, *_, **__: sdpa_flop_count(query, key, value)
+    ),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda gradient, query, key, value, *_, **__: sdpa_backward_flop_count(gradient, query, key, value)
+    ),
+}
 
 
 class _Traffic(TorchDispatchMode):

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import length_hint
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -210,6 +211,7 @@ class MimicMotionPipeline(DiffusionPipeline):
     ) -> Iterator[tuple[FrameFeatures, int]]:
         """Pose features by slot, of a worker's own tiles alone if it has a share; the number of slots."""
         drawn, frames, num_frames = poses, list[int](), 0
+        expected = length_hint(poses)
         if self._share is not None:
             if not isinstance(poses, Sequence | np.ndarray | Tensor):
                 raise InputError("poses came as a stream; several workers need them in a sequence")
@@ -217,9 +219,9 @@ class MimicMotionPipeline(DiffusionPipeline):
             parts = tiles(num_frames, settings.tile, settings.overlap)
             own = parts[self._share.part(len(parts))]
             frames = sorted({0, *(frame for part in own for frame in part)})
-            drawn = (poses[frame] for frame in frames)
+            drawn, expected = (poses[frame] for frame in frames), len(frames)
         with self._at_work(self.pose_net):
-            features = compute_pose_features(self.pose_net, drawn, size)
+            features = compute_pose_features(self.pose_net, drawn, size, num_frames=expected or None)
         with features:
             if self._share is None:
                 yield features, len(features)

@@ -14,19 +14,24 @@ from torch import Tensor, nn
 
 from mimicmotion.errors import InputError
 
+GPU_SHARE = 8
+"""One in so many free bytes of a GPU may hold pose features."""
+
 
 class PoseFeatures:
     """Features by frame: in memory up to a limit, in a temporary file beyond it.
 
     Full-size features take 6 MB a frame in half precision, and every step reads all of them. A file lets
-    memory stay the same at any length of the video; reading a tile back takes little beside the network.
+    memory stay the same at any length of the video. Reading a tile back (100 MB) takes little beside a CPU's
+    network, and a good part of a GPU's.
 
     Args:
-        memory_bytes: how much stays in memory.
+        memory_bytes: how much stays in memory, on the device where the features were computed.
+        num_frames: how many will come, where that is known; no room is taken for more.
     """
 
-    def __init__(self, memory_bytes: int) -> None:
-        self._memory_bytes = memory_bytes
+    def __init__(self, memory_bytes: int, num_frames: int | None = None) -> None:
+        self._memory_bytes, self._expected = memory_bytes, num_frames
         self._kept = torch.empty(0)
         self._file: BufferedRandom | None = None
         self._num = 0
@@ -39,6 +44,7 @@ class PoseFeatures:
         if self._num == 0:
             # One block at once: many small ones between a network's large ones would tear the heap apart.
             room = self._memory_bytes // (features[0].numel() * features.element_size())
+            room = room if self._expected is None else min(room, self._expected)
             self._kept = features.new_empty((room, *features.shape[1:]))
         room = max(len(self._kept) - self._num, 0)
         self._kept[self._num : self._num + len(features)] = features[:room]
@@ -113,7 +119,8 @@ def compute_pose_features(
     size: tuple[int, int],
     *,
     batch_size: int = 16,
-    memory_bytes: int = 2**24,
+    num_frames: int | None = None,
+    memory_bytes: int | None = None,
 ) -> PoseFeatures:
     """Return the features of drawn poses, each frame seen once; to be closed after use (``with``).
 
@@ -122,13 +129,16 @@ def compute_pose_features(
         poses: drawn poses (3, h, w), uint8 or float in [-1, 1], one after another; never all in memory.
         size: (h, w) that they must have.
         batch_size: frames given to the network at a time.
-        memory_bytes: how much of the features stays in memory.
+        num_frames: how many poses will come, where that is known.
+        memory_bytes: how much of the features stays in memory; None for an eighth of what is free on a GPU,
+            and for 16 MiB on a CPU, where a file is cached by the system anyway.
 
     Raises:
         InputError: a pose of another size, or none at all.
     """
     weight = next(pose_net.parameters())
-    features = PoseFeatures(memory_bytes)
+    room = _room_bytes(weight.device) if memory_bytes is None else memory_bytes
+    features = PoseFeatures(room, num_frames)
     for batch in _batches(poses, size, batch_size):
         scaled = batch.to(weight.device)
         scaled = scaled / 127.5 - 1 if scaled.dtype == torch.uint8 else scaled
@@ -136,6 +146,14 @@ def compute_pose_features(
     if not len(features):
         raise InputError("no drawn pose was given; the first belongs to the reference, the others to frames")
     return features
+
+
+def _room_bytes(device: torch.device) -> int:
+    """How much memory features may take."""
+    if device.type != "cuda":
+        return 2**24
+    free, _ = torch.cuda.mem_get_info(device)
+    return free // GPU_SHARE
 
 
 def _batches(

@@ -10,10 +10,11 @@ from mimicmotion.model.pose_net import PoseNet
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("kept", [0, 2, 5, 100])
-def test_frames_come_back_from_memory_and_file(dtype: torch.dtype, kept: int) -> None:
+@pytest.mark.parametrize("announced", [None, 3, 7])
+def test_frames_come_back_from_memory_and_file(dtype: torch.dtype, kept: int, announced: int | None) -> None:
     frames = torch.randn(7, 3, 2, 4, generator=torch.Generator().manual_seed(0)).to(dtype)
     frame_bytes = 24 * frames.element_size()
-    with PoseFeatures(memory_bytes=kept * frame_bytes + 1) as features:
+    with PoseFeatures(kept * frame_bytes + 1, announced) as features:
         features.append(frames[:4])
         assert torch.equal(features[torch.tensor([3, 0])], frames[[3, 0]])
         features.append(frames[4:])
@@ -35,3 +36,17 @@ def test_the_network_sees_each_frame_once() -> None:
         assert batches == [4, 4, 3]
         expected = net(torch.from_numpy(poses) / 127.5 - 1).detach()
         torch.testing.assert_close(features[torch.arange(11)], expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_keeps_what_fits_and_takes_no_more_room() -> None:
+    net = PoseNet(block_out_channels=(8, 8, 8, 8), out_channels=8).cuda()
+    poses = np.random.default_rng(0).integers(0, 256, (11, 3, 64, 64), np.uint8)
+    before = torch.cuda.memory_allocated()
+    with compute_pose_features(net, iter(poses), (64, 64), num_frames=11) as features:
+        held = torch.cuda.memory_allocated() - before
+        size = features[torch.arange(11)].nbytes
+        assert size <= held < 2 * size + 2**20
+        with compute_pose_features(net, iter(poses), (64, 64), memory_bytes=0) as in_file:
+            assert torch.equal(features[torch.arange(11)], in_file[torch.arange(11)])

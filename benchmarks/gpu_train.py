@@ -13,6 +13,7 @@ included; guidance is drawn before it, as threads of the loader do, and timed fo
 import gc
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from gpu_networks import make_networks
 from mimicmotion.diffusion.memory import is_out_of_memory
 from mimicmotion.guidance.drawing import GuidanceStyle, draw_pose
 from mimicmotion.training.batch import Batch
-from mimicmotion.training.building import Built, assemble
+from mimicmotion.training.building import assemble
 from mimicmotion.training.estimate import Estimate, Shape, estimate, training_flops
 from mimicmotion.training.hand_map import CELL_PX, hand_weight_map, reliable_hands
 from mimicmotion.training.parts import Recompute
@@ -108,11 +109,11 @@ def make_batch(frames: int, size: tuple[int, int], embedding: int, from_pixels: 
     )
 
 
-def needs(built: Built, size: tuple[int, int], frames: int, recompute: Recompute, workers: int) -> Estimate:
+def needs(unet: Any, size: tuple[int, int], frames: int, recompute: Recompute, workers: int) -> Estimate:
     """Return what ``--dry-run`` says of this step, on that many workers that share by shards."""
     return estimate(
         Shape(
-            unet=dict(built.network.unet.config), size_px=size, num_frames=frames, micro_batch=1,
+            unet=dict(unet.config), size_px=size, num_frames=frames, micro_batch=1, rounds=1,
             workers=workers, sharing="shard", recompute=recompute, trained="all", optimiser="adamw",
         )
     )  # fmt: skip
@@ -154,7 +155,7 @@ class Case:
         flops = training_flops(dict(self.built.network.unet.config), options.size, options.frames)
         row.extra["mfu"] = flops / row.seconds / (machine.matrix_tflops["bfloat16"] * 1e12)
         if not from_pixels and row.peak_gb is not None:
-            said = needs(self.built, options.size, options.frames, self.recompute, workers=1)
+            said = needs(self.built.network.unet, options.size, options.frames, self.recompute, workers=1)
             row.extra["dry_run_gb"] = said.total / 1e9
             if options.device.type == "cuda":
                 row.extra["dry_run_off_by"] = said.total / 1e9 / row.peak_gb - 1
@@ -207,30 +208,23 @@ def cases(options: Options, machine: Machine) -> tuple[list[Row], list[tuple[str
 def shard_lines(options: Options, measured: Sequence[Row]) -> list[Row]:
     """Return, for each level, what a card needs under eight-way sharding, by arithmetic.
 
-    The measured peak of one worker, less what one worker keeps of weights, gradients, moments and average,
-    plus what one of eight keeps.
+    The measured peak of one worker, less what the dry run says one worker needs, plus what it says of one of
+    eight.
     """
-    network = make_networks(options.small, torch.device("meta"))
-    unet = dict(network.unet.config)
+    unet = make_networks(options.small, torch.device("meta")).unet
     lines = []
     for recompute in LEVELS:
         one, eight = (
-            estimate(
-                Shape(
-                    unet=unet, size_px=options.size, num_frames=options.frames, micro_batch=1,
-                    workers=workers, sharing="shard", recompute=recompute, trained="all", optimiser="adamw",
-                )
-            )
+            needs(unet, options.size, options.frames, recompute, workers).total / 1e9
             for workers in (1, _WORKERS)
-        )  # fmt: skip
-        kept = (one.total - one.activations, eight.total - eight.activations)
-        line = Row(f"one of {_WORKERS} workers, recompute {recompute}", peak_gb=eight.total / 1e9)
-        line.note = f"reckoned; state {kept[0] / 1e9:.1f} GB alone, {kept[1] / 1e9:.1f} GB sharded"
+        )
+        line = Row(f"one of {_WORKERS} workers, recompute {recompute}", peak_gb=eight)
+        line.note = f"reckoned; {one:.1f} GB alone"
         name = f"step from latents, recompute {recompute}"
         peak = next((row.peak_gb for row in measured if row.part == name), None)
         if peak is not None and options.device.type == "cuda":
-            line.peak_gb = peak - (kept[0] - kept[1]) / 1e9
-            line.note = f"measured {peak:.1f} GB - {kept[0] / 1e9:.1f} + {kept[1] / 1e9:.1f}"
+            line.peak_gb = peak - one + eight
+            line.note = f"measured {peak:.1f} GB - {one:.1f} + {eight:.1f}"
         line.note += f"; fits {_CARD_GB:.0f} GB: {'yes' if (line.peak_gb or 0) < _CARD_GB else 'no'}"
         lines.append(line)
     return lines

@@ -37,11 +37,13 @@ def training_needs(config: PipelineConfig, num_clips: int | None, gpu: str) -> s
     if gpu not in PEAK_TFLOPS:
         raise InputError(f"GPU {gpu!r} is not known; known are {', '.join(PEAK_TFLOPS)}")
     runtime = train.runtime
+    micro_batch = runtime.micro_batch or train.batch // runtime.workers
     shape = Shape(
         unet=_unet_config(train),
         size_px=max(train.sizes_px, key=lambda size: size[0] * size[1]),
         num_frames=clips.num_frames,
-        micro_batch=runtime.micro_batch or train.batch // runtime.workers,
+        micro_batch=micro_batch,
+        rounds=train.batch // (runtime.workers * micro_batch),
         workers=runtime.workers,
         sharing=runtime.sharing,
         recompute=runtime.recompute,

@@ -1,22 +1,20 @@
 """What a training run will need, found without weights and without memory: networks on the meta device.
 
-Activations are counted, not guessed: what one forward pass saves for its backward pass, tensor by tensor.
+What the passes hold is counted, not guessed: every tensor of a forward and a backward pass from its making
+to its end, in the precisions that a GPU's autocast chooses.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
+from mimicmotion.training.live_memory import CudaAutocast, LiveBytes
 from mimicmotion.training.network import PosedDenoiser
 from mimicmotion.training.optimiser import Optimiser
 from mimicmotion.training.parts import RECOMPUTED, Recompute, Sharing, TrainedPart, choose_trained, recompute
@@ -36,6 +34,7 @@ class Shape:
         size_px: (width, height) of the pictures.
         num_frames: slots of a clip.
         micro_batch: samples at once.
+        rounds: micro-batches of an optimiser step; from the second on, gradients are there already.
         workers: number of workers.
         sharing: how they share the network.
         recompute: activations that are forgotten.
@@ -47,6 +46,7 @@ class Shape:
     size_px: tuple[int, int]
     num_frames: int
     micro_batch: int
+    rounds: int
     workers: int
     sharing: Sharing
     recompute: Recompute
@@ -61,12 +61,12 @@ class Estimate:
     Attributes:
         parameters: of UNet and PoseNet.
         trained_parameters: those that train.
-        weights: in float32, and what is there in half precision besides.
-        gradients: in float32.
+        weights: in float32, and the blocks that shards gather in half precision.
+        gradients: in float32, once all are there.
         optimiser: two moments, in float32 or eight bits.
         average: the moving average in float32.
-        activations: saved by one forward pass in half precision, and what the largest block needs besides
-            when it is computed again.
+        passes: the most that a forward and a backward pass hold at once besides weights: activations, half
+            copies of weights, and the gradients that are there by then.
         checkpoint: on disk, over all workers: network, average and moments in float32.
         flops_per_sample: forward, backward, and the forward pass that is done again.
     """
@@ -77,42 +77,36 @@ class Estimate:
     gradients: int
     optimiser: int
     average: int
-    activations: int
+    passes: int
     checkpoint: int
     flops_per_sample: int
 
     @property
     def total(self) -> int:
-        """All of it; kernels, fragmentation and the frozen encoders take some more."""
-        return self.weights + self.gradients + self.optimiser + self.average + self.activations
+        """The most at once; kernels, fragmentation and the frozen encoders take some more."""
+        return self.weights + self.optimiser + self.average + max(self.passes, self.gradients)
 
 
 def estimate(shape: Shape) -> Estimate:
     """Return what a worker needs; takes seconds and next to no memory at any size."""
-    network = _on_meta(shape)
+    shards = shape.workers if shape.sharing == "shard" else 1
+    network = _on_meta(shape, torch.bfloat16 if shards > 1 else torch.float32)
     choose_trained(network, shape.trained)
     parameters = sum(value.numel() for value in network.parameters())
     trained = sum(value.numel() for value in network.parameters() if value.requires_grad)
-    shards = shape.workers if shape.sharing == "shard" else 1
-    # Shards: one block in half precision and the next ahead of it. Else autocast keeps a half copy of all.
-    gathered = _HALF * (2 * _largest_block(network) if shards > 1 else parameters)
-    with _FlashAttention():
-        with FlopCounterMode(display=False) as flops:
-            largest = _largest_inside(network, shape)
-        forward = flops.get_total_flops()
-        recompute(network, shape.recompute)
-        saved = _saved_by(network, shape)
-    passes = 3 if shape.recompute == "off" else 4
+    # One block in half precision and the next ahead of it.
+    gathered = _HALF * 2 * _largest_block(network) if shards > 1 else 0
+    moment = _FLOAT32 if shape.optimiser == "adamw" else _EIGHT_BITS
     return Estimate(
         parameters=parameters,
         trained_parameters=trained,
         weights=_FLOAT32 * parameters // shards + gathered,
         gradients=_FLOAT32 * trained // shards,
-        optimiser=2 * (_FLOAT32 if shape.optimiser == "adamw" else _EIGHT_BITS) * trained // shards,
+        optimiser=2 * moment * trained // shards,
         average=_FLOAT32 * trained // shards,
-        activations=saved + largest,
+        passes=_held_by_passes(network, shape, shards),
         checkpoint=_FLOAT32 * (parameters + 3 * trained),
-        flops_per_sample=passes * forward // shape.micro_batch,
+        flops_per_sample=(3 if shape.recompute == "off" else 4) * _forward_flops(shape) // shape.micro_batch,
     )
 
 
@@ -140,30 +134,55 @@ def training_flops(unet: Mapping[str, Any], size_px: tuple[int, int], num_slots:
         size_px=size_px,
         num_frames=num_slots,
         micro_batch=1,
+        rounds=1,
         workers=1,
         sharing="replicate",
         recompute="off",
         trained="all",
         optimiser="adamw",
     )
-    with _FlashAttention(), FlopCounterMode(display=False) as flops:
-        _forward(_on_meta(shape), shape)
-    return 3 * flops.get_total_flops()
+    return 3 * _forward_flops(shape)
 
 
-def _on_meta(shape: Shape) -> PosedDenoiser:
+def _forward_flops(shape: Shape) -> int:
+    network = _on_meta(shape, torch.bfloat16)
+    with CudaAutocast(), FlopCounterMode(display=False) as flops:
+        _forward(network, shape)
+    return int(flops.get_total_flops())
+
+
+def _held_by_passes(network: PosedDenoiser, shape: Shape, shards: int) -> int:
+    """Return the most bytes that the passes of one optimiser step hold at once, parameters left out."""
+    autocast = CudaAutocast()
+    autocast.reach_into(network, RECOMPUTED[shape.recompute])
+    recompute(network, shape.recompute)
+    live = LiveBytes(network)
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
+                lambda value: live.weigh(value.grad, _FLOAT32 * value.numel() // shards)
+            )
+    with live:
+        for _ in range(min(2, shape.rounds)):
+            with autocast:
+                loss = _forward(network, shape)
+            torch.autograd.backward(loss)
+    return live.peak
+
+
+def _on_meta(shape: Shape, dtype: torch.dtype) -> PosedDenoiser:
     with torch.device("meta"):
         unet = PoseUNet.from_config(shape.unet) if shape.unet else PoseUNet()
         network = PosedDenoiser(unet, PoseNet(out_channels=unet.config.block_out_channels[0]))
     # Once more: upstream builds some parameters with a constructor that no device context reaches.
-    return network.to("meta", torch.bfloat16)
+    return network.to("meta", dtype)
 
 
 def _forward(network: PosedDenoiser, shape: Shape) -> Tensor:
     """Return the loss of one micro-batch on the meta device."""
     config: Any = network.unet.config
     batch, frames, (width, height) = shape.micro_batch, shape.num_frames, shape.size_px
-    kind: dict[str, Any] = {"device": "meta", "dtype": torch.bfloat16}
+    kind: dict[str, Any] = {"device": "meta", "dtype": torch.float32}
     latents = torch.empty(batch, frames, config.out_channels, height // 8, width // 8, **kind)
     output: Tensor = network(
         torch.cat([latents, latents], dim=2),
@@ -174,74 +193,7 @@ def _forward(network: PosedDenoiser, shape: Shape) -> Tensor:
         torch.empty(batch, device="meta", dtype=torch.bool),
     )
     # The loss compares in float32, with weights.
-    return ((output.float() - latents.float()) ** 2 * latents.float()).mean()
-
-
-class _FlashAttention(TorchFunctionMode):
-    """Attention as a GPU does it; the meta device would lay out the whole matrix."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is not functional.scaled_dot_product_attention:
-            return func(*args, **(kwargs or {}))
-        query, key, value = (
-            *args,
-            *((kwargs or {})[name] for name in ("query", "key", "value")[len(args) :]),
-        )[:3]
-        return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value)[0]
-
-
-class _Saved:
-    """Bytes of distinct tensors that autograd keeps, parameters left out."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self._kept: list[Tensor] = []
-        self._seen = {value.untyped_storage()._cdata for value in network.parameters()}
-        self.bytes = 0
-
-    def pack(self, value: Tensor) -> Tensor:
-        storage = value.untyped_storage()
-        if storage._cdata not in self._seen:
-            self._seen.add(storage._cdata)
-            # Kept, so that no other storage gets its address.
-            self._kept.append(value)
-            self.bytes += storage.nbytes()
-        return value
-
-
-def _saved_by(network: PosedDenoiser, shape: Shape) -> int:
-    saved = _Saved(network)
-    with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda value: value):
-        _forward(network, shape)
-    return saved.bytes
-
-
-def _largest_inside(network: PosedDenoiser, shape: Shape) -> int:
-    """Return the most bytes that one of the blocks that will be computed again saves inside; 0 for none."""
-    sizes = [0]
-    with _watched(network, RECOMPUTED[shape.recompute], sizes):
-        _forward(network, shape)
-    return max(sizes)
-
-
-@contextmanager
-def _watched(network: nn.Module, kinds: tuple[type[nn.Module], ...], sizes: list[int]) -> Iterator[None]:
-    def watch(forward: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        saved = _Saved(module)
-        with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda value: value):
-            output = forward(*args, **kwargs)
-        sizes.append(saved.bytes)
-        return output
-
-    modules = [module for module in network.modules() if kinds and isinstance(module, kinds)]
-    for module in modules:
-        module.forward = partial(watch, module.forward, module)
-    try:
-        yield
-    finally:
-        for module in modules:
-            del module.forward
+    return ((output.float() - latents) ** 2 * latents).mean()
 
 
 def _largest_block(network: PosedDenoiser) -> int:
@@ -266,9 +218,9 @@ def describe(needs: Estimate, shape: Shape, steps: int, batch: int, gpu: str, ut
     lines = {
         "parameters": f"{needs.parameters / 1e6:,.1f} M, trained {needs.trained_parameters / 1e6:,.1f} M",
         "clip": f"{shape.num_frames} frames of {shape.size_px[0]}x{shape.size_px[1]}",
-        "memory per worker": f"{needs.total / 1e9:.1f} GB: weights {needs.weights / 1e9:.1f}, gradients "
-        f"{needs.gradients / 1e9:.1f}, optimiser {needs.optimiser / 1e9:.1f}, average "
-        f"{needs.average / 1e9:.1f}, activations {needs.activations / 1e9:.1f}",
+        "memory per worker": f"{needs.total / 1e9:.1f} GB: weights {needs.weights / 1e9:.1f}, optimiser "
+        f"{needs.optimiser / 1e9:.1f}, average {needs.average / 1e9:.1f}, activations and gradients at once "
+        f"{max(needs.passes, needs.gradients) / 1e9:.1f}",
         "work": f"{steps:,} steps of {batch} samples, {needs.flops_per_sample / 1e12:.1f} TFLOP a sample",
         "time": f"{seconds / 86400:.2f} days on {shape.workers} x {gpu} at {utilisation:.0%} of its peak, "
         f"{seconds * shape.workers / 3600:,.0f} GPU hours",

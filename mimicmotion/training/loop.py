@@ -7,6 +7,7 @@ get, so a checkpoint needs to remember no random state beside it.
 
 import json
 import logging
+import math
 import os
 import shutil
 import time
@@ -196,11 +197,15 @@ class Training:
             )
 
     def _not_finite(self, step: int, batches: list[Batch], losses: list[Tensor], norm: Tensor) -> StageError:
+        """The same error on every worker, with the clips of whichever worker met the bad loss."""
         self.checkpoints.wait()
-        clips = sorted({clip for batch in batches for clip in batch.clip_ids})
+        own = [(float(loss), batch.clip_ids) for loss, batch in zip(losses, batches, strict=True)]
+        seen = self.world.joined(own)
+        bad = [(loss, ids) for loss, ids in seen if not math.isfinite(loss)] or seen
+        clips = sorted({clip for _, ids in bad for clip in ids})
         return StageError(
-            f"training stopped at step {step}: the loss is {[float(loss) for loss in losses]} and the norm "
-            f"of the gradient {float(norm)} on worker {self.world.rank}, with the clips {', '.join(clips)}. "
+            f"training stopped at step {step}: the loss is {[loss for loss, _ in bad]} with the clips "
+            f"{', '.join(clips)}, and the norm of the gradient of all is {float(norm)}. "
             f"Newest checkpoint: {self.checkpoints.newest() or 'none'}. Look at these clips, or lower "
             "learning_rate; a new run goes on from the checkpoint."
         )

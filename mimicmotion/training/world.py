@@ -4,10 +4,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,13 @@ class World:
         if self.size > 1:
             dist.all_reduce(values)
         return values
+
+    def joined(self, values: list[Value]) -> list[Value]:
+        """Return the lists of all workers as one, in the order of workers; small values that pickle."""
+        lists: list[list[Value]] = [values] * self.size
+        if self.size > 1:
+            dist.all_gather_object(lists, values)
+        return [value for one in lists for value in one]
 
     def wait(self) -> None:
         """Return when all workers are here."""

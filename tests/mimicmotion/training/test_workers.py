@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from training_world import make_pipeline
 
+from mimicmotion.errors import StageError
 from mimicmotion.training.loop import train
 from mimicmotion.training.network import PosedDenoiser
+from mimicmotion.training.plan import read_clips, write_clips
+from mimicmotion.training.samples import framing_text
+from mimicmotion.video.framing import framing
 
 
 class SilentReport:
@@ -54,16 +58,25 @@ def work(rank: int, plan, store: Path, double: bool) -> None:
     dist.destroy_process_group()
 
 
-def run_two(plan, store: Path, double: bool = False):
+def work_and_tell(rank: int, plan, store: Path, told: Path) -> None:
+    try:
+        work(rank, plan, store, double=False)
+    except StageError as error:
+        (told / str(rank)).write_text(str(error))
+
+
+def start_two(target, *arguments) -> None:
     context = torch.multiprocessing.get_context("spawn")
-    workers = [
-        context.Process(target=work, args=(rank, plan, store, double), daemon=True) for rank in range(2)
-    ]
+    workers = [context.Process(target=target, args=(rank, *arguments), daemon=True) for rank in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join(400)
         assert worker.exitcode == 0
+
+
+def run_two(plan, store: Path, double: bool = False):
+    start_two(work, plan, store, double)
     return load_file(plan.result / "network.safetensors")
 
 
@@ -138,3 +151,25 @@ def test_two_workers_that_stopped_go_on_as_if_they_had_not(plan, tmp_path):
     for name, value in run_two(plan, tmp_path / "second").items():
         torch.testing.assert_close(value, whole[name], rtol=0, atol=1e-5, msg=name)
     assert validated(plan) == pytest.approx(seen, rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_every_worker_names_the_clip_that_spoilt_the_loss_of_one(plan, tmp_path):
+    good, bad = read_clips(plan.clips)
+    frames = torch.tensor(sorted({*bad.references, *bad.frames}), dtype=torch.int32)
+    tensors = {
+        "frames": frames,
+        "latents": torch.full((len(frames), 4, 8, 8), torch.nan, dtype=torch.float16),
+        "embedded_frames": frames.clone(),
+        "embeddings": torch.zeros(len(frames), 1, 16, dtype=torch.float16),
+    }
+    fit = framing(bad.size_px, plan.recipe.sizes_px)
+    save_file(tensors, tmp_path / "bad.safetensors", {"framing": framing_text(fit)})
+    write_clips(plan.clips, [good, replace(bad, latents=tmp_path / "bad.safetensors")])
+    start_two(work_and_tell, plan, tmp_path / "store", tmp_path)
+    first, second = ((tmp_path / str(rank)).read_text() for rank in range(2))
+    assert first == second
+    assert "stopped at step 1: the loss is [nan]" in first
+    assert bad.clip_id in first
+    assert good.clip_id not in first

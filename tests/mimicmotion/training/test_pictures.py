@@ -1,0 +1,33 @@
+from dataclasses import replace
+
+import numpy as np
+
+from mimicmotion.training.order import Place
+from mimicmotion.training.pictures import _BOX, _CELL, _with_hands, sample_picture
+from mimicmotion.training.samples import draw, make_sample
+
+
+def test_the_box_is_outlined_and_exactly_the_weighted_cells_are_tinted():
+    picture = np.zeros((32, 32, 3), np.uint8)
+    weights = np.ones((4, 4), np.float32)
+    weights[1:3, 2] = 10
+    boxes = np.array([[18, 9, 22, 20], [np.nan] * 4], np.float32)
+    shown = _with_hands(picture, boxes, weights)
+    outline = (shown == _BOX).all(axis=-1)
+    rows, columns = np.nonzero(outline)
+    assert (columns.min(), rows.min(), columns.max(), rows.max()) == (18, 9, 22, 20)
+    tinted = np.zeros((32, 32), bool)
+    tinted[8:24, 16:24] = True
+    assert (shown[tinted & ~outline] == np.array(_CELL) // 2).all()
+    assert (shown[~tinted] == 0).all()
+    assert (picture == 0).all(), "the sample itself stays as it is"
+
+
+def test_reliable_hands_are_marked_on_frames_and_on_poses(clips, recipe):
+    def shown(recipe):
+        return sample_picture(make_sample(clips[0], draw(clips[0], Place(0, 0, 0), recipe), recipe))
+
+    marked = (shown(recipe) != shown(replace(recipe, hand_threshold=0.95))).any(axis=(1, 2))
+    half = len(marked) // 2
+    assert marked[:half].any()
+    assert marked[half:].any()

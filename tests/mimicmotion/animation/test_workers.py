@@ -98,5 +98,6 @@ def test_ctrl_c_ends_all(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         together(tmp_path, "", interrupted)
-    assert not list(tmp_path.iterdir())
+    # Workers this small may be done before they are told; a result is whole or absent, no folder stays.
+    assert {path.name for path in tmp_path.iterdir()} <= {"out.mp4"}
     assert not multiprocessing.active_children()

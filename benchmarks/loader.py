@@ -7,6 +7,7 @@ python benchmarks/loader.py --samples 20
 import argparse
 import tempfile
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -20,20 +21,26 @@ from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table, read_track
 from mimicmotion.training.order import Place
 from mimicmotion.training.samples import Clip, Recipe, draw, framing_text, make_sample
-from mimicmotion.video.files import write_preview
 from mimicmotion.video.framing import framing
+from mimicmotion.video.normalise import NormaliseSettings
 from mimicmotion.video.reader import VideoReader
+from mimicmotion.video.writer import VideoWriter
 
 SOURCE, TARGET, NUM_FRAMES, NUM_SLOTS, STEP = (1080, 1920), (576, 1024), 200, 16, 3
 
 
 def make_clip(folder: Path) -> Clip:
-    """A film of a moving texture with a moving person's poses, and latents of it."""
+    """A film of a moving texture as the decode stage writes one, a moving person's poses, and its latents."""
     rng = np.random.default_rng(0)
     width, height = SOURCE
     texture = cv2.resize(rng.integers(0, 256, (60, 34, 3), dtype=np.uint8), (width + NUM_FRAMES, height))
-    frames = (np.ascontiguousarray(texture[:, t : t + width]) for t in range(NUM_FRAMES))
-    write_preview(folder / "video.mp4", frames, 30)
+    usual = NormaliseSettings()
+    writer = VideoWriter(
+        folder / "video.mp4", Fraction(30), usual.crf, usual.key_frame_interval, usual.preset
+    )
+    with writer:
+        for t in range(NUM_FRAMES):
+            writer.write(np.ascontiguousarray(texture[:, t : t + width]), times=1)
     points = rng.uniform((300, 300), (800, 1700), (133, 2)).astype(np.float32)
     box = np.array([300, 300, 800, 1700], np.float32)
     people = [[(0, Person(box, 1.0, points + t, np.full(133, 0.9, np.float32)))] for t in range(NUM_FRAMES)]

@@ -12,7 +12,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -25,6 +25,7 @@ CACHE_VARIABLE = "MIMICMOTION_CACHE"
 """Environment variable: local folder for what is fetched from a workspace that is not local."""
 
 _BLOCK_BYTES = 1 << 22
+_WHOLE = ".whole"
 
 
 class Workspace(ABC):
@@ -236,7 +237,8 @@ class ObjectWorkspace(Workspace):
         for file in sorted(names, key=lambda file: file == record):
             with (aside / file).open("rb") as source, self._output(self._object(f"{name}/{file}")) as target:
                 shutil.copyfileobj(source, target, _BLOCK_BYTES)
-        shutil.rmtree(self._cache / "files" / name, ignore_errors=True)
+        for fetched in ("whole", "files"):
+            shutil.rmtree(self._cache / fetched / name, ignore_errors=True)
         shutil.rmtree(aside)
 
     def path(self, name: str) -> Path:
@@ -244,12 +246,19 @@ class ObjectWorkspace(Workspace):
 
     def fetch(self, name: str) -> Path:
         target = self.path(name)
-        if not target.exists():
+        # A folder is there as soon as one of its files was fetched alone; a mark says that it is there whole.
+        whole = [self._cache / "whole" / folder / _WHOLE for folder in (name, *PurePosixPath(name).parents)]
+        if not target.is_file() and not any(mark.exists() for mark in whole):
             aside = self.aside("fetched") / "content"
             self._download(self._object(name), aside)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if not target.exists():  # another worker may have been quicker
-                aside.rename(target)
+            for file in [aside] if aside.is_file() else aside.rglob("*"):
+                if file.is_file():
+                    place = target / file.relative_to(aside)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    file.replace(place)  # another worker may have put the same there
+            if target.is_dir():
+                whole[0].parent.mkdir(parents=True, exist_ok=True)
+                whole[0].touch()
             shutil.rmtree(aside.parent)
         return target
 

@@ -89,3 +89,24 @@ def test_opening(tmp_path: Path) -> None:
     assert (open_workspace(str(tmp_path / "new")).free_bytes() or 0) > 0
     with pytest.raises(InputError, match="workspace nonsense://x: cannot be opened"):
         open_workspace("nonsense://x")
+
+
+def test_a_folder_comes_whole_after_one_of_its_files_came_alone(workspace: Workspace) -> None:
+    publish(workspace, "stage/items/one", "1")
+    workspace.fetch("stage/items/one/record.json")
+    folder = workspace.fetch("stage/items/one")
+    assert (folder / "sub" / "file.txt").read_text() == "1"
+    assert workspace.fetch("stage/items/one/sub") == folder / "sub"
+    publish(workspace, "stage/items/one", "2")
+    assert (workspace.fetch("stage/items/one") / "sub" / "file.txt").read_text() == "2"
+
+
+def test_what_was_fetched_is_not_fetched_again(tmp_path: Path) -> None:
+    (tmp_path / "space").mkdir()
+    store = pafs.SubTreeFileSystem(str(tmp_path / "space"), pafs.LocalFileSystem())
+    workspace = ObjectWorkspace("s3://bucket/prefix", store, "prefix", tmp_path / "cache")
+    publish(workspace, "stage/items/one", "1")
+    folder = workspace.fetch("stage/items/one")
+    store.delete_dir("prefix")
+    assert workspace.fetch("stage/items/one/sub/file.txt").read_text() == "1"
+    assert workspace.fetch("stage/items/one/sub") == folder / "sub"

@@ -251,7 +251,7 @@ class ObjectWorkspace(Workspace):
         if not target.is_file() and not any(mark.exists() for mark in whole):
             aside = self.aside("fetched") / "content"
             self._download(self._object(name), aside)
-            for file in [aside] if aside.is_file() else aside.rglob("*"):
+            for file in (aside, *aside.rglob("*")):
                 if file.is_file():
                     place = target / file.relative_to(aside)
                     place.parent.mkdir(parents=True, exist_ok=True)

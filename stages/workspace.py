@@ -245,9 +245,9 @@ class ObjectWorkspace(Workspace):
         return self._cache / "files" / name
 
     def fetch(self, name: str) -> Path:
-        target = self.path(name)
+        target, asked = self.path(name), PurePosixPath(name)
         # A folder is there as soon as one of its files was fetched alone; a mark says that it is there whole.
-        whole = [self._cache / "whole" / folder / _WHOLE for folder in (name, *PurePosixPath(name).parents)]
+        whole = [self._cache / "whole" / folder / _WHOLE for folder in (asked, *asked.parents)]
         if not target.is_file() and not any(mark.exists() for mark in whole):
             aside = self.aside("fetched") / "content"
             self._download(self._object(name), aside)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from training_world import make_pipeline
 
 from mimicmotion.errors import StageError
+from mimicmotion.training import loop
 from mimicmotion.training.loop import train
 from mimicmotion.training.network import PosedDenoiser
 from mimicmotion.training.plan import read_clips, write_clips
@@ -43,6 +44,7 @@ def in_double_precision(wanted: bool = True):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.Tensor, "float", torch.Tensor.double)
         patch.setattr(torch.nn.Module, "float", torch.nn.Module.double)
+        patch.setattr(loop, "training_flops", lambda *_: 1)  # counted under CUDA's autocast: no double there
         torch.set_default_dtype(torch.float64)
         try:
             yield

@@ -120,7 +120,16 @@ class Animate(ItemStage):
         "none",
         description="How driving poses are brought onto the reference's body, here the same one.",
     )
+    smoothing_s: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds over which jittery driving poses are averaged; 0 leaves them as found.",
+    )
     decode_chunk: int = Field(8, ge=1, description="Frames that the temporal decoder sees together.")
+
+    def idle_fields(self) -> set[str]:
+        """No smoothing is no part of the recipe."""
+        return set() if self.smoothing_s else {"smoothing_s"}
 
     def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:
         """One item per kept test clip."""
@@ -147,6 +156,7 @@ class Animate(ItemStage):
                     "poses": inputs["pose"].path(video_id, "table.parquet"),
                     "video_frames": video["num_frames"],
                     "video_size": (video["width_px"], video["height_px"]),
+                    "video_fps": video["fps"],
                     "fps": video["fps"] / clip["step"],
                     "reference_frame": clip["reference_frames"][0],
                     "frames": list(
@@ -174,7 +184,7 @@ class Animate(ItemStage):
         from mimicmotion.video.files import iter_frames, write_lossless, write_preview
 
         pipeline, facts = loaded.at(Path(item.payload["checkpoint"]))
-        performance, true = _performance(item, facts, self.alignment)
+        performance, true = _performance(item, facts, self.alignment, self.smoothing_s)
         fps = item.payload["fps"]
         frames = generate(pipeline, performance, self._settings(facts), self.seed, self.decode_chunk)
         num_frames = write_lossless(folder / GENERATED_FILE, frames, fps)
@@ -230,12 +240,13 @@ class Animate(ItemStage):
 
 
 def _performance(
-    item: Item, facts: "CheckpointFacts", alignment: "AlignmentMode"
+    item: Item, facts: "CheckpointFacts", alignment: "AlignmentMode", smoothing_s: float
 ) -> "tuple[Performance, np.ndarray]":
     """What the model is to dance, and the true frames at the same size."""
     from mimicmotion.animation.driving import aligned
     from mimicmotion.animation.framing import framed_track, released_size
     from mimicmotion.animation.generate import Performance
+    from mimicmotion.pose.smoothing import smoothed
     from mimicmotion.pose.table import read_track
     from mimicmotion.video.framing import framing
     from mimicmotion.video.reader import VideoReader
@@ -244,16 +255,18 @@ def _performance(
     width, height = payload["video_size"]
     fit = framing((width, height), facts.sizes_px or [released_size(width, height)])
     slots = [payload["reference_frame"], *payload["frames"]]
-    track = read_track(Path(payload["poses"]), payload["video_frames"], 0, width, height).select(slots)
+    found = read_track(Path(payload["poses"]), payload["video_frames"], 0, width, height)
+    track = found.select(slots)
     if not track.present[0]:
         raise RejectedItem(
             "no_reference_pose", f"nobody is in frame {slots[0]}, which is the reference of {item.label}"
         )
     if not track.present[1:].any():
         raise RejectedItem("no_driving_pose", f"nobody is in any of the driving frames of {item.label}")
-    track = framed_track(track, fit)
     pictures = fit.frames(VideoReader(Path(payload["video"])).read(slots))
-    own_pose, driving = track.select([0]), track.select(range(1, len(track)))
+    # Averaged at the rate of the video, before frames are left out; the picture's own pose stays as found.
+    dance = smoothed(found, smoothing_s, payload["video_fps"]).select(payload["frames"])
+    own_pose, driving = framed_track(track.select([0]), fit), framed_track(dance, fit)
     if alignment != "none":
         driving = aligned(alignment, driving, own_pose)
     performance = Performance(

@@ -190,6 +190,10 @@ class Stage(Section, ABC):
         """Weight files (or folders) by field name; their sha256 enters the key in place of the path."""
         return {}
 
+    def idle_fields(self) -> set[str]:
+        """Fields that change nothing at their present value and therefore stay out of the key."""
+        return set()
+
     def check(self) -> list[str]:
         """Problems that can be seen before anything runs, one sentence each."""
         return []

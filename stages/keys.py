@@ -118,7 +118,8 @@ def key_fields(stage: Stage) -> dict[str, Any]:
         WeightsError: a weight file is not there.
         InputError: another file that a field names cannot be read.
     """
-    fields = stage.model_dump(mode="python", exclude={"runtime", *stage.source_fields})
+    left_out = {"runtime", *stage.source_fields, *stage.idle_fields()}
+    fields = stage.model_dump(mode="python", exclude=left_out)
     for name, path in sorted(stage.weight_files().items()):
         if not path.exists():
             raise WeightsError(

@@ -7,13 +7,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
 from mimicmotion.animation.checkpoint import CheckpointFacts
 from mimicmotion.errors import RejectedItem
 from mimicmotion.pose.people import Person
-from mimicmotion.pose.table import PosesInfo, poses_table
+from mimicmotion.pose.smoothing import smoothed
+from mimicmotion.pose.table import PosesInfo, poses_table, read_track
 from mimicmotion.video.files import iter_frames, write_preview
-from stages.animate import ANIMATIONS_SCHEMA, Animate
+from stages.animate import ANIMATIONS_SCHEMA, Animate, _performance
+from stages.keys import key_fields, recipe_key
 
 SIZE = (32, 48)
 NUM_FRAMES = 12
@@ -135,6 +138,30 @@ def test_slot_0_holds_the_pose_of_the_reference_and_absent_people_are_black(inpu
     assert poses[3].max() == 0  # frame 5 has nobody
     heights = [np.argwhere(pose.max(0))[:, 0].mean() for pose in (poses[0], poses[1], poses[5])]
     assert heights[0] < heights[1] < heights[2]
+
+
+def test_driving_poses_are_averaged_at_the_rate_of_the_video_and_the_reference_is_not(inputs):
+    item, facts = only_item(inputs), FakePipelines(sizes=(SIZE,)).facts
+    found = read_track(item.payload["poses"], NUM_FRAMES, 0, *SIZE)
+    raw, _ = _performance(item, facts, "none", 0.0)
+    averaged, _ = _performance(item, facts, "none", 0.2)
+    np.testing.assert_array_equal(averaged.reference_pose.keypoints, found.keypoints[:1])
+    np.testing.assert_array_equal(raw.driving.keypoints, found.keypoints[item.payload["frames"]])
+    expected = smoothed(found, 0.2, 12.0).keypoints[item.payload["frames"]]
+    np.testing.assert_array_equal(averaged.driving.keypoints, expected)
+    assert np.abs(expected - raw.driving.keypoints)[0].max() > 0.1
+
+
+def test_smoothing_is_part_of_the_recipe_where_there_is_any():
+    assert "smoothing_s" not in key_fields(Animate())
+    assert recipe_key(Animate(smoothing_s=0.0)) == recipe_key(Animate())
+    assert recipe_key(Animate(smoothing_s=0.1)) not in (
+        recipe_key(Animate()),
+        recipe_key(Animate(smoothing_s=0.2)),
+    )
+    for wrong in (-0.1, float("nan"), float("inf")):
+        with pytest.raises(ValidationError, match="smoothing_s"):
+            Animate(smoothing_s=wrong)
 
 
 def test_the_preview_shows_four_panels_and_plays(inputs, tmp_path):

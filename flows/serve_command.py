@@ -34,7 +34,9 @@ def serve(
     overrides: Overrides = None,
     mlflow_port: Annotated[int, typer.Option(help="Port of MLflow's page.")] = _MLFLOW,
     prefect_port: Annotated[int, typer.Option(help="Port of Prefect's page.")] = _PREFECT,
-    ray_port: Annotated[int, typer.Option(help="Port that Ray is joined at.")] = _RAY,
+    ray_port: Annotated[
+        int, typer.Option(help="Port that Ray is joined at; its workers use 10002 to 19999.")
+    ] = _RAY,
     dashboard_port: Annotated[int, typer.Option(help="Port of Ray's page.")] = _DASHBOARD,
 ) -> None:
     """Serve Prefect with a worker, MLflow and Ray on this machine only, until Ctrl-C."""

@@ -14,6 +14,9 @@ from flows.run_commands import Config, Overrides
 from mimicmotion.errors import InputError
 from stages.config import load_config, redacted, tracking_uri
 
+STORE_VARIABLE = "MLFLOW_BACKEND_STORE_URI"
+"""Environment variable in which MLflow's server finds its store."""
+
 _HOST = "127.0.0.1"
 _PATIENCE_S = 20
 
@@ -28,7 +31,8 @@ def ui(
     """Serve the results on this machine only, until Ctrl-C."""
     settings = load_config(config, overrides or [])
     console = Console()
-    processes = [subprocess.Popen(mlflow_server(tracking_uri(settings), port))]
+    store = tracking_uri(settings)
+    processes = [subprocess.Popen(mlflow_server(store, port), env={**os.environ, STORE_VARIABLE: store})]
     # Its page opens with prompts and traces; this address opens it with runs and the registry.
     page = f"http://{_HOST}:{port}/#/experiments?workflowType=machine_learning"
     console.print(f"MLflow: {page}", soft_wrap=True, highlight=False)
@@ -54,6 +58,9 @@ def ui(
 def mlflow_server(uri: str, port: int, artifacts: Path | None = None) -> list[str]:
     """The command that serves MLflow's page for a store, on this machine only.
 
+    The process needs the store in ``STORE_VARIABLE``: a store may have a password, and everybody on a machine
+    may read the arguments of a process.
+
     Args:
         uri: the store.
         port: where to listen.
@@ -64,7 +71,7 @@ def mlflow_server(uri: str, port: int, artifacts: Path | None = None) -> list[st
     """
     if uri.startswith(("http://", "https://")):
         raise InputError(f"MLflow runs at {redacted(uri)} already: open that address.")
-    options = ["--backend-store-uri", uri, "--host", _HOST, "--port", str(port), "--workers", "1"]
+    options = ["--host", _HOST, "--port", str(port), "--workers", "1"]
     if artifacts is not None:
         options += ["--artifacts-destination", artifacts.as_uri()]
     return [sys.executable, "-m", "mlflow", "server", *options]

@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from fake_stages import Letters, Total, write_texts
 
+from flows.ui_command import mlflow_server
 from mimicmotion.errors import InputError
 from stages import tracking
 from stages.config import MlflowSettings, PipelineConfig, RaySettings, Settings
@@ -54,6 +56,19 @@ def test_a_workspace_that_cannot_be_opened_is_named_without_its_password() -> No
         open_workspace(f"gopher://user:{SECRET}@host/space")
     assert SECRET not in str(error.value)
     assert "***@host" in str(error.value)
+
+
+def test_passwords_are_no_arguments_of_a_process() -> None:
+    """Everybody on a machine may read those."""
+    command = mlflow_server(f"postgresql://user:{SECRET}@host/mlflow", 5000)
+    assert "server" in command
+    assert SECRET not in " ".join(command)
+    services = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
+    commands = {name: str(service.get("command", "")) for name, service in services.items()}
+    # ``$$NAME`` is read in the container by its shell, whose ``mc`` has no other way.
+    assert [
+        name for name, command in commands.items() if re.search(r"(?<!\$)\$\{?\w*PASSWORD", command)
+    ] == []
 
 
 def test_no_source_names_an_address_that_others_reach() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -119,8 +120,8 @@ class Report(Protocol):
     def watched(self, machine: str = "") -> AbstractContextManager[None]:
         """Log the load of this machine within the block; a name tells several machines apart."""
 
-    def section(self, title: str, text: str) -> None:
-        """Put a section of Markdown on the page of the whole config's run, in place of its old one."""
+    def section(self, title: str, text: str, numbers: Mapping[str, float] = MappingProxyType({})) -> None:
+        """Put a section of Markdown, and numbers, on the page of the whole config's run, for its old ones."""
 
 
 class Launcher(Protocol):

@@ -161,9 +161,11 @@ class Evaluate(WholeStage):
         summary = [score for score in scores if score.clip_id == "summary"]
         report.metrics({f"{s.method}/{s.metric}": s.value for s in summary if s.value is not None})
         report.table("scores", table)
-        report.text("scores.md", summary_markdown(scores, table["protocol"][0].as_py()))
+        shown = summary_markdown(scores, table["protocol"][0].as_py())
+        report.text("scores.md", shown)
         report.image("best_and_worst", read_picture(dataset.path(WHOLE, PICTURE_FILE)))
-        report.section("Scores", summary_markdown(scores, table["protocol"][0].as_py()))
+        of_model = {s.metric: s.value for s in summary if s.method == MODEL and s.value is not None}
+        report.section("Scores", shown, of_model)
         with TemporaryDirectory() as folder:
             report.file(write_gallery(Path(folder) / GALLERY_FILE, dataset, inputs, most=_NUM_IN_GALLERY))
             for video in sorted(Path(folder, "videos").glob("*")):

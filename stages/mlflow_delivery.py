@@ -59,8 +59,11 @@ def make_run(
     run = client.create_run(experiment, start_time=note.time_ms, run_name=stage, tags=tags)
     run_id = str(run.info.run_id)
     batch = [Param(name, value) for name, value in params.items()]
+    # How it was run may change under one parent, and MLflow's params may not.
+    lasting = [Param(f"{stage}.{p.key}", p.value) for p in batch if not p.key.startswith("runtime")]
     for start in range(0, len(batch), _PARAMS_PER_CALL):
         client.log_batch(run_id, params=batch[start : start + _PARAMS_PER_CALL])
+        client.log_batch(parent_id, params=lasting[start : start + _PARAMS_PER_CALL])
     client.log_text(run_id, note.fields["config"], "config.yaml")
     return parent_id, run_id
 
@@ -69,11 +72,7 @@ def deliver(client: Any, run_id: str, note: Note) -> None:
     """Show one note in a run of MLflow; raises whatever MLflow does."""
     fields = note.fields
     if note.kind == "metrics":
-        from mlflow.entities import Metric
-
-        values = fields["values"].items()
-        batch = [Metric(name, value, note.time_ms, fields["step"]) for name, value in values]
-        client.log_batch(run_id, metrics=batch)
+        _deliver_numbers(client, run_id, fields["values"], note.time_ms, fields["step"])
     elif note.kind == "picture":
         _deliver_picture(client, run_id, note)
     elif note.kind == "file":
@@ -90,6 +89,13 @@ def deliver(client: Any, run_id: str, note: Note) -> None:
         parent_id = client.get_run(run_id).data.tags[PARENT_TAG]
         page = client.get_run(parent_id).data.tags[NOTE_TAG]
         client.set_tag(parent_id, NOTE_TAG, with_section(page, fields["title"], fields["text"]))
+        _deliver_numbers(client, parent_id, fields.get("numbers", {}), note.time_ms, 0)
+
+
+def _deliver_numbers(client: Any, run_id: str, values: Mapping[str, float], time_ms: int, step: int) -> None:
+    from mlflow.entities import Metric
+
+    client.log_batch(run_id, metrics=[Metric(name, value, time_ms, step) for name, value in values.items()])
 
 
 def _deliver_picture(client: Any, run_id: str, note: Note) -> None:

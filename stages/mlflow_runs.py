@@ -76,10 +76,13 @@ def describe(client: Any, parent_id: str | None, dataset: PublishedDataset) -> N
     note = client.get_run(parent_id).data.tags[NOTE_TAG]
     client.set_tag(parent_id, NOTE_TAG, with_stage(note, manifest))
     client.set_tag(parent_id, f"dataset.{manifest.stage}", manifest.dataset_key)
+    client.log_inputs(parent_id, [dataset_input(dataset)])
 
 
-def dataset_facts(dataset: PublishedDataset) -> dict[str, str]:
-    """What MLflow keeps of a dataset that a stage reads: key, place and counts."""
+def dataset_input(dataset: PublishedDataset) -> Any:
+    """What MLflow keeps of a dataset: key, place and counts."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
     manifest = dataset.manifest
     counts = {
         "kept": manifest.counts.kept,
@@ -87,12 +90,14 @@ def dataset_facts(dataset: PublishedDataset) -> dict[str, str]:
         "rows": manifest.counts.rows,
     }
     source = {"stage": manifest.stage, "recipe": manifest.recipe_key, "run": manifest.run_id}
-    return {
-        "digest": manifest.dataset_key,
-        "source_type": "mimicmotion",
-        "source": json.dumps(source),
-        "profile": json.dumps(counts),
-    }
+    entity = Dataset(
+        name=manifest.stage,
+        digest=manifest.dataset_key,
+        source_type="mimicmotion",
+        source=json.dumps(source),
+        profile=json.dumps(counts),
+    )
+    return DatasetInput(entity, [InputTag("mlflow.data.context", manifest.stage)])
 
 
 def flat(section: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -1,7 +1,7 @@
 """Runs in MLflow that show what a stage did.
 
-Only this file, ``mlflow_delivery.py`` and ``model_registry.py`` know MLflow. A failure here is logged and
-never stops a stage; what MLflow does not take is kept in the workspace and sent later.
+Only this file, ``mlflow_delivery.py``, ``mlflow_runs.py`` and ``model_registry.py`` know MLflow. A failure
+here is logged and never stops a stage; what MLflow does not take is kept in the workspace and sent later.
 """
 
 import logging
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from stages.mlflow_delivery import deliver, is_refused, make_run, send_kept, sta
 from stages.mlflow_runs import (
     CONFIG_TAG,
     PARENT_TAG,
-    dataset_facts,
+    dataset_input,
     describe,
     find_parent,
     named_run,
@@ -117,9 +118,9 @@ class MlflowReport:
             for monitor in monitors:
                 monitor.finish()
 
-    def section(self, title: str, text: str) -> None:
-        """Put a section of Markdown on the page of the parent run, in place of the one of that title."""
-        self.show(Note("section", {"title": title, "text": text}))
+    def section(self, title: str, text: str, numbers: Mapping[str, float] = MappingProxyType({})) -> None:
+        """Put a section of Markdown and numbers on the page of the parent run, in place of the old ones."""
+        self.show(Note("section", {"title": title, "text": text, "numbers": dict(numbers)}))
 
     def show(self, note: Note) -> None:
         """Show a note now, else keep it for later."""
@@ -181,14 +182,7 @@ class StageRun:
         """Show which datasets the stage reads, each with its key and counts."""
 
         def send(client: Any) -> None:
-            from mlflow.entities import Dataset as Entity
-            from mlflow.entities import DatasetInput, InputTag
-
-            found = [
-                DatasetInput(Entity(name, **dataset_facts(dataset)), [InputTag("mlflow.data.context", name)])
-                for name, dataset in inputs.items()
-            ]
-            if found:
+            if found := [dataset_input(dataset) for dataset in inputs.values()]:
                 client.log_inputs(self.run_id, found)
 
         self._safely("the inputs of a stage", send)

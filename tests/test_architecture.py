@@ -22,6 +22,7 @@ ADAPTERS = {
     "stages/ray_adapter.py": {"ray"},
     "stages/tracking.py": {"mlflow"},
     "stages/mlflow_delivery.py": {"mlflow"},
+    "stages/mlflow_runs.py": {"mlflow"},
     "stages/model_registry.py": {"mlflow"},
 }
 """The files through which an engine is reached: one each, but MLflow's runs and its registry are apart."""

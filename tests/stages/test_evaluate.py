@@ -129,8 +129,8 @@ class FakeReport:
     def text(self, name, text):
         self.texts[name] = text
 
-    def section(self, title, text):
-        self.sections[title] = text
+    def section(self, title, text, numbers):
+        self.sections[title] = text, numbers
 
     def file(self, path, folder=""):
         self.files[path.name] = path.read_text(encoding="utf-8")
@@ -150,7 +150,10 @@ def test_the_score_table_is_shown(tmp_path):
     assert "| PSNR dB ↑ |" in report.texts["scores.md"]
     assert report.images["best_and_worst"].shape[0] > 2 * 300
     assert report.tables["scores"].num_rows == table.num_rows
-    assert report.sections["Scores"] == report.texts["scores.md"]
+    text, numbers = report.sections["Scores"]
+    assert text == report.texts["scores.md"]
+    assert numbers["psnr"] == report.logged["model/psnr"]
+    assert "fvd" not in numbers
     page = report.files["report.html"]
     assert page.count("<video") == 2
     assert "a, clip-a" in page

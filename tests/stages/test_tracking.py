@@ -66,6 +66,12 @@ def test_a_stage_has_a_run_below_the_run_of_its_config(config: PipelineConfig) -
     assert (run.info.status, parent.info.status) == ("FINISHED", "FINISHED")
     assert run.data.params["factor"] == str(config.stages["letters"].factor)
     assert run.data.params["runtime.workers"] == "1"
+    assert parent.data.params["letters.factor"] == run.data.params["factor"]
+    assert not any("runtime" in name for name in parent.data.params)
+    assert {read.dataset.name: read.dataset.digest for read in parent.inputs.dataset_inputs} == {
+        "letters": letters.dataset_key,
+        "total": total.dataset_key,
+    }
     assert run.data.metrics["items/kept"] == 2
     assert run.data.metrics["items/rejected"] == 1
     assert run.data.tags["dataset_key"] == letters.dataset_key
@@ -89,9 +95,11 @@ def test_a_stage_writes_a_section_on_the_page_of_the_whole_run(config: PipelineC
     report = MlflowReport(tracking_uri(config), letters.run_id)
     report.section("Scores", "good")
     report.section("Model", "version 1")
-    report.section("Scores", "better")
+    report.section("Scores", "better", {"psnr": 21.5})
     total = run_stage(config, "total")
-    note = client_of(config).get_run(parent_run_id(config)).data.tags["mlflow.note.content"]
+    page = client_of(config).get_run(parent_run_id(config)).data
+    assert page.metrics == {"psnr": 21.5}
+    note = page.tags["mlflow.note.content"]
     assert note.count("## ") == 3
     assert "good" not in note
     # What came out stands above the stages.

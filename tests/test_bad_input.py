@@ -5,7 +5,6 @@ Hypothesis makes the input up, the same in every run.
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,46 +13,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from fake_stages import CLASSES
-from hypothesis import HealthCheck, given, settings
+from fake_stages import CLASSES, Letters
+from hypothesis import given
 from hypothesis import strategies as st
+from made_up import few, plain, tried, words
+from pydantic import BaseModel
 
-from mimicmotion.errors import ConfigError, DataError, InputError, MimicMotionError, WeightsError
+from mimicmotion.errors import ConfigError, DataError, InputError, RejectedItem, StageError, WeightsError
 from mimicmotion.pose.importing import read_parquet
 from mimicmotion.video.listing import list_videos
 from stages.config import load_config
 from stages.contract import Item
-from stages.records import Counts, ItemRecord, Manifest, Timings
-from stages.store import StageStore, check_ids
-from stages.workspace import LocalWorkspace
+from stages.item_task import ItemTask
+from stages.records import REJECTED, Counts, ItemRecord, Manifest, Timings
+from stages.store import check_ids
 
-few = settings(
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-# What YAML, JSON and people come up with.
-words = st.one_of(
-    st.text(max_size=20),
-    st.sampled_from(
-        ["", " ", "..", "../x", "/etc/passwd", "a/b", "~nobody/x", "a" * 5000, "\x00", "nan", "-1", "s3://x"]
-    ),
-)
-plain = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), words),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(words, inner, max_size=3)),
-    max_leaves=6,
-)
-
-
-def tried(call: Callable[..., Any], *arguments: Any, **more: Any) -> tuple[Any, str]:
-    """What a call gives, or its error in our own words; any other error fails the test."""
-    try:
-        return call(*arguments, **more), ""
-    except MimicMotionError as error:
-        return None, str(error)
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @few
@@ -82,6 +57,29 @@ def test_any_value_of_a_field_is_taken_or_named(tmp_path: Path, field: str, valu
         letters = config.stages["letters"]
         assert letters.factor >= 1
         assert letters.runtime.workers >= 1
+
+
+def leaves(section: BaseModel, prefix: str) -> list[tuple[str, Any]]:
+    """Every field of a section with its value, by dotted name."""
+    found = []
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        inner = isinstance(value, BaseModel)
+        found += leaves(value, f"{prefix}.{name}") if inner else [(f"{prefix}.{name}", value)]
+    return found
+
+
+def test_no_number_of_a_stage_may_be_negative_or_none_at_all() -> None:
+    """Every field of every stage is tried, so that a new one is checked too."""
+    paper = ROOT / "configs" / "paper.yaml"
+    fields = [leaf for name, stage in load_config(paper).stages.items() for leaf in leaves(stage, name)]
+    numbers = [name for name, value in fields if type(value) in (int, float)]
+    assert len(numbers) > 50
+    for value in (".nan", ".inf", "-.inf", "-1", "'1px'", "[]", "{a: 1}"):
+        taken = [name for name in numbers if tried(load_config, paper, [f"{name}={value}"])[0] is not None]
+        assert taken == [], value
+    for name in numbers:
+        assert name in tried(load_config, paper, [f"{name}=.nan"])[1]
 
 
 @few
@@ -229,9 +227,35 @@ def test_a_pickle_with_code_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_nothing_partial_is_published_by_a_refused_item(tmp_path: Path) -> None:
-    store = StageStore(LocalWorkspace(tmp_path), "letters", "recipe")
-    with pytest.raises(MimicMotionError):
-        store.record("nothing")
-    assert store.published_items() == {}
-    assert store.manifests() == []
+class HalfDone(Letters):
+    """Writes some files, then fails."""
+
+    length: int
+    outcome: str
+
+    def process(self, loaded: Any, item: Item, folder: Path) -> pa.Table:
+        for index in range(self.length):
+            (folder / f"{index}.txt").write_text("half")
+        if self.outcome == "reject":
+            raise RejectedItem("bad", "as asked")
+        if self.outcome == "bug":
+            raise KeyError("a bug")
+        if self.outcome == "full":
+            raise OSError(28, "No space left on device")
+        return pa.table({"other": [1]})
+
+
+@few
+@given(length=st.integers(0, 5), outcome=st.sampled_from(["reject", "bug", "full", "wrong"]))
+def test_nothing_partial_is_published(tmp_path: Path, length: int, outcome: str) -> None:
+    """Whatever an item wrote before it failed is gone; a reject is a record and no file."""
+    space = tmp_path / f"{outcome}-{length}"
+    stage = HalfDone(source=tmp_path, length=length, outcome=outcome)
+    task = ItemTask(stage, str(space), "recipe")
+    item = Item("one", {"text": "key"})
+    try:
+        assert task.run(item, "key").state == REJECTED
+    except (StageError, KeyError):
+        assert outcome != "reject"
+    files = [path.name for path in space.rglob("*") if path.is_file()]
+    assert files == (["item.json"] if outcome == "reject" else [])

@@ -13,11 +13,12 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mimicmotion.errors import InputError
 from mimicmotion.pose.layout import NUM_KEYPOINTS
-from mimicmotion.pose.openpose_json import read_json
+from mimicmotion.pose.openpose_json import LARGEST, read_json
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.tracks import link
 
@@ -151,11 +152,11 @@ def _read_parquet(path: Path) -> _Rows:
     if missing:
         raise InputError(f"{path} lacks the columns {missing}; it has {table.column_names}")
     rows = _Rows(
-        frame=table["frame"].to_numpy(),
-        time_s=table["time_s"].to_numpy(),
-        person=table["person"].to_numpy(),
+        frame=_whole_numbers(table, "frame", path),
+        time_s=_numbers(table, "time_s", path),
+        person=_whole_numbers(table, "person", path),
         box=_lists(table, "box", (4,), path),
-        box_score=table["box_score"].to_numpy(),
+        box_score=_numbers(table, "box_score", path),
         keypoints=_lists(table, "keypoints", (NUM_KEYPOINTS, 2), path),
         confidences=_lists(table, "confidences", (NUM_KEYPOINTS,), path),
     )
@@ -163,21 +164,40 @@ def _read_parquet(path: Path) -> _Rows:
     return rows
 
 
+def _numbers(table: pa.Table, name: str, path: Path) -> np.ndarray:
+    column = table[name]
+    kind = column.type
+    if column.null_count or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        raise InputError(f"{path}: column {name} must hold a number in every row, and is of type {kind}")
+    values = column.to_numpy()
+    if not (np.abs(values.astype(np.float64)) <= LARGEST).all():
+        raise InputError(f"{path}: column {name} must hold finite numbers, at most {LARGEST:.0f}")
+    return values
+
+
+def _whole_numbers(table: pa.Table, name: str, path: Path) -> np.ndarray:
+    values = _numbers(table, name, path)
+    if (values < 0).any() or (values % 1).any():
+        raise InputError(f"{path}: column {name} must hold whole numbers from 0 on")
+    return values.astype(np.int64)
+
+
 def _lists(table: pa.Table, name: str, shape: tuple[int, ...], path: Path) -> np.ndarray:
-    values = table[name].combine_chunks()
-    while not pa.types.is_primitive(values.type):
-        values = values.flatten()
-    wanted = table.num_rows * int(np.prod(shape))
-    if len(values) != wanted:
-        raise InputError(f"{path}: column {name} must hold {int(np.prod(shape))} numbers in every row")
-    return values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, *shape)
+    lists = table[name].combine_chunks()
+    size = int(np.prod(shape))
+    is_list = pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type)
+    if not is_list and not pa.types.is_fixed_size_list(lists.type):
+        raise InputError(f"{path}: column {name} must hold {size} numbers in every row, not {lists.type}")
+    if lists.null_count or not pc.all(pc.equal(pc.list_value_length(lists), size), min_count=0).as_py():
+        raise InputError(f"{path}: column {name} must hold {size} numbers in every row")
+    inner = pa.table({name: lists.flatten()})
+    return _numbers(inner, name, path).astype(np.float32).reshape(-1, *shape)
 
 
 def _check(rows: _Rows, path: Path) -> None:
-    if not all(
-        np.isfinite(values).all() for values in (rows.time_s, rows.box, rows.keypoints, rows.confidences)
-    ):
-        raise InputError(f"{path}: times, boxes, keypoints and confidences must be finite numbers")
+    for name, values in (("confidences", rows.confidences), ("box_score", rows.box_score)):
+        if (values < 0).any():
+            raise InputError(f"{path}: column {name} must not be negative, but goes down to {values.min():g}")
     largest = float(np.abs(rows.keypoints).max(initial=0.0))
     if largest > _MAX_RELATIVE:
         raise InputError(

@@ -28,6 +28,8 @@ _PARTS: Final = (
     ("hand_right_keypoints_2d", RIGHT_HAND),
 )
 _MAX_RELATIVE: Final = 2.0
+LARGEST: Final = 1e6
+"""No picture has that many pixels, and no video that many seconds: larger numbers are damage."""
 
 
 def read_json(path: Path, size: tuple[int, int]) -> list[list[Person]]:
@@ -55,8 +57,8 @@ def _load(path: Path) -> Any:
 
 def _frames(document: Any, path: Path) -> list[Any]:
     if isinstance(document, dict) and "instance_info" in document:
-        return list(document["instance_info"])
-    if isinstance(document, dict) and "people" in document:
+        document = document["instance_info"]
+    elif isinstance(document, dict) and "people" in document:
         return [document]
     if isinstance(document, list):
         return document
@@ -68,15 +70,25 @@ def _frames(document: Any, path: Path) -> list[Any]:
 def _people(frame: Any, size: tuple[int, int], path: Path) -> list[Person]:
     try:
         if "instances" in frame:
-            found = [_mmpose_person(person) for person in frame["instances"]]
+            found = [_checked(*_mmpose_person(person)) for person in frame["instances"]]
         else:
-            found = [_openpose_person(person) for person in frame["people"]]
+            found = [_checked(*_openpose_person(person)) for person in frame["people"]]
         canvas = (float(frame.get("canvas_height", size[0])), float(frame.get("canvas_width", size[1])))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if not all(1 <= side <= LARGEST for side in canvas):
+            raise ValueError(f"the canvas is {canvas[1]:g} by {canvas[0]:g} pixels")
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: a frame is of no known form ({type(error).__name__}: {error})") from error
     seen = [np.abs(keypoints[confidences > 0]).max(initial=0.0) for keypoints, confidences in found]
     unit = np.array([1.0, 1.0]) if max(seen, default=0.0) <= _MAX_RELATIVE else np.array(canvas[::-1])
     return [_person(keypoints / unit, confidences) for keypoints, confidences in found if confidences.any()]
+
+
+def _checked(keypoints: np.ndarray, confidences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if confidences.shape != (NUM_KEYPOINTS,):
+        raise ValueError(f"{NUM_KEYPOINTS} confidences are needed, got {confidences.shape}")
+    if not (np.abs(keypoints) <= LARGEST).all() or not ((confidences >= 0) & (confidences <= LARGEST)).all():
+        raise ValueError("keypoints and confidences must be finite numbers, and no confidence negative")
+    return keypoints, confidences
 
 
 def _mmpose_person(person: Any) -> tuple[np.ndarray, np.ndarray]:

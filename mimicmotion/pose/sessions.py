@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
 from mimicmotion.errors import InputError, WeightsError
 
@@ -78,10 +79,8 @@ def _session(path: Path, options: ort.SessionOptions, providers: Sequence[str]) 
     options.log_severity_level = _ERRORS_ONLY
     try:
         return ort.InferenceSession(str(path), options, providers=list(providers))
-    except (
-        ort.capi.onnxruntime_pybind11_state.Fail,
-        ort.capi.onnxruntime_pybind11_state.InvalidProtobuf,
-    ) as error:
+    except (_state.Fail, _state.InvalidProtobuf, _state.InvalidGraph, _state.InvalidArgument,
+            _state.NotImplemented, _state.NoModel, ValueError) as error:  # fmt: skip
         raise WeightsError(f"{path} is no ONNX model that can be used: {error}") from error
 
 

@@ -171,7 +171,9 @@ class _Pool:
         check_resources(self._stage, self._runtime, 1)
         self._queue.extend(work)
         self._slots = [self._started() for _ in range(min(self._runtime.workers, len(work)))]
-        while busy := [slot for slot in self._slots if slot.ref is not None]:
+        # A worker that is still loading, or waits for a place in the cluster, has nothing to hold up the end.
+        while self._queue or any(slot.item for slot in self._slots):
+            busy = [slot for slot in self._slots if slot.ref is not None]
             ready, _ = ray.wait([slot.ref for slot in busy], timeout=self._patience_s(busy))
             for slot in busy:
                 outcome = self._taken(slot) if slot.ref in ready else self._overdue(slot)

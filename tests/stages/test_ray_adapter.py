@@ -87,6 +87,13 @@ def test_items_are_worked_on_by_other_processes_and_published_there(tmp_path: Pa
     assert outcomes["a"].seconds is not None
 
 
+@pytest.mark.timeout(240)
+def test_workers_that_nothing_is_left_for_are_not_waited_for(tmp_path: Path) -> None:
+    # Two cores place two of the four workers; the other two wait for a place until the end.
+    case = Case(tmp_path, Runtime(workers=4, cpus_per_worker=1), **dict.fromkeys("abcde", "text"))
+    assert {outcome.state for outcome in case.run().values()} == {"kept"}
+
+
 def test_a_worker_that_dies_is_replaced_and_its_item_redone(tmp_path: Path) -> None:
     case = Case(tmp_path, Runtime(retries=1, cpus_per_worker=0.5), a="die_once", b="two")
     assert {outcome.state for outcome in case.run().values()} == {"kept"}

@@ -18,6 +18,9 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+_YEAR_S = 365 * 24 * 3600
+"""The longest time limit; what waits longer overflows timers."""
+
 WHOLE = "all"
 """Id of the single item of a whole stage."""
 
@@ -45,7 +48,9 @@ class Runtime(Section):
     workers: int = Field(1, ge=1, description="Processes that work on items at the same time.")
     cpus_per_worker: float = Field(1, gt=0, description="CPU cores reserved for each worker.")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs reserved for each worker; fractions share one.")
-    item_timeout_s: float = Field(3600, gt=0, description="Seconds one item may take before it is rejected.")
+    item_timeout_s: float = Field(
+        3600, gt=0, le=_YEAR_S, description="Seconds one item may take before it is rejected."
+    )
     retries: int = Field(2, ge=0, description="How often an item is redone after its worker died.")
     max_rejected_fraction: float = Field(
         0.5, ge=0, le=1, description="Largest share of rejected items; above it the stage fails."
@@ -54,7 +59,7 @@ class Runtime(Section):
         1, ge=0, description="How often a flow runs the stage again after a fault of the machine."
     )
     stage_timeout_s: float | None = Field(
-        None, gt=0, description="Seconds a flow gives the stage before it stops it; else any time."
+        None, gt=0, le=_YEAR_S, description="Seconds a flow gives the stage before it stops it; else any time."
     )
 
 

@@ -1,0 +1,120 @@
+"""Builds the decode stage over as many videos as the paper has, and over a tenth, with the real machinery.
+
+``python benchmarks/scale.py --videos 4436 --folder /tmp/scale``
+
+The videos are tiny, all else is as ever: a child process for each, Ray, the store, MLflow in SQLite. Every
+figure is that of the command a person types, in a process of its own; peaks are of that process alone. The
+row of one video is what start-up costs.
+"""
+
+import argparse
+import shutil
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from mimicmotion.video.files import write_preview
+from stages.config import load_config
+from stages.status import status
+
+COMMAND = Path(sys.executable).with_name("mimicmotion")
+NUM_ORIGINALS, NUM_FRAMES, FPS = 8, 8, 24
+WORKERS = 2
+POLL_S = 0.02
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one command took: wall-clock seconds, and the peak resident memory of its own process."""
+
+    seconds: float
+    peak_mb: float
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--videos", type=int, default=4436)
+    parser.add_argument("--folder", type=Path, default=Path("workspace/benchmark-scale"))
+    arguments = parser.parse_args()
+    folder = arguments.folder.absolute()
+    shutil.rmtree(folder, ignore_errors=True)
+    originals = tiny_videos(folder)
+    print("| videos | build, s | videos/s | peak, MB | again, s | peak, MB | status, s | peak, MB |")
+    print("|---|---|---|---|---|---|---|---|")
+    for count in (1, arguments.videos // 10, arguments.videos):
+        config = config_over(folder / str(count), originals, count)
+        build = run(["stage", "decode", str(config)])
+        again, asked = run(["stage", "decode", str(config)]), run(["status", str(config)])
+        check(config, count)
+        cells = [f"{build.seconds:.0f}", f"{count / build.seconds:.2f}", f"{build.peak_mb:.0f}"]
+        cells += [cell for step in (again, asked) for cell in (f"{step.seconds:.1f}", f"{step.peak_mb:.0f}")]
+        print("|", " | ".join([str(count), *cells]), "|", flush=True)
+
+
+def tiny_videos(folder: Path) -> list[bytes]:
+    """A few videos of different content, as files."""
+    folder.mkdir(parents=True)
+    rng, videos = np.random.default_rng(0), list[bytes]()
+    for number in range(NUM_ORIGINALS):
+        scene = rng.integers(0, 255, (12, 8 + number, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+        path = folder / f"original-{number}.mp4"
+        write_preview(path, (np.roll(scene, shift, axis=1) for shift in range(NUM_FRAMES)), FPS)
+        videos.append(path.read_bytes())
+    return videos
+
+
+def config_over(folder: Path, originals: Sequence[bytes], count: int) -> Path:
+    """A config whose source holds this many videos, no two of them alike."""
+    source = folder / "source"
+    source.mkdir(parents=True)
+    for number in range(count):
+        # A box that every reader skips makes the content another one.
+        box = struct.pack(">I4sQ", 16, b"free", number)
+        (source / f"{number:05d}.mp4").write_bytes(originals[number % len(originals)] + box)
+    config = folder / "scale.yaml"
+    decode = {"source": str(source), "runtime": {"workers": WORKERS}}
+    config.write_text(yaml.safe_dump({"workspace": str(folder / "space"), "decode": decode}))
+    return config
+
+
+def run(arguments: list[str]) -> Measured:
+    """Run a command of the project to its end.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    start_s, peak_mb = time.perf_counter(), 0.0
+    with subprocess.Popen([str(COMMAND), *arguments], stdout=subprocess.DEVNULL) as command:
+        while command.poll() is None:
+            peak_mb = max(peak_mb, high_water_mb(command.pid))
+            time.sleep(POLL_S)
+    if command.returncode != 0:
+        raise SystemExit(f"mimicmotion {' '.join(arguments)} ended with {command.returncode}")
+    return Measured(time.perf_counter() - start_s, peak_mb)
+
+
+def high_water_mb(pid: int) -> float:
+    """The most memory a process ever had, or 0 where it has ended."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def check(config: Path, count: int) -> None:
+    """Refuse to go on where the dataset is not what was to be built."""
+    (line,) = status(load_config(config))
+    if (line.state, line.kept) != ("fresh", count):
+        raise SystemExit(f"decode is {line.state} with {line.kept} of {count} videos kept: {line.why}")
+
+
+if __name__ == "__main__":
+    main()

@@ -81,10 +81,25 @@ def _holder() -> str:
         {
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "started": psutil.Process().create_time(),
+            "started": _started(os.getpid()),
             "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
     )
+
+
+def _started(pid: int) -> str:
+    """What tells a process from an earlier one of the same number, also after the clock was set.
+
+    Raises:
+        NoSuchProcess: there is no such process.
+    """
+    process = psutil.Process(pid)
+    try:
+        # Linux: ticks since this start of the machine, which no clock changes.
+        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {ticks}"
+    except FileNotFoundError:
+        return f"{process.create_time():.2f}"
 
 
 def _parsed(text: str) -> dict[str, Any]:
@@ -100,8 +115,8 @@ def _is_gone(text: str) -> bool:
     if holder.get("host") != socket.gethostname() or not isinstance(holder.get("pid"), int):
         return False
     try:
-        # A pid may have been given to another process since; its time of start tells them apart.
-        return abs(psutil.Process(holder["pid"]).create_time() - float(holder.get("started", 0))) > 1
+        # A pid may have been given to another process since; its start tells them apart.
+        return bool(holder.get("started") != _started(holder["pid"]))
     except psutil.NoSuchProcess:
         return True
 

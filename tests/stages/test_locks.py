@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mimicmotion.errors import StageError
@@ -57,9 +58,24 @@ def test_a_record_lock_is_taken_over_from_the_dead_of_this_host_only(tmp_path: P
     assert workspace.read("lock.json") is None
     with record_lock(workspace, "lock.json", "stage pose"):
         held = json.loads(workspace.read("lock.json") or b"")
-    workspace.write("lock.json", json.dumps({**held, "started": held["started"] - 100}).encode())
+    workspace.write("lock.json", json.dumps({**held, "started": "earlier"}).encode())
     with record_lock(workspace, "lock.json", "stage pose"):
         pass
     workspace.write("lock.json", json.dumps({**held, "host": "elsewhere", "pid": 1}).encode())
     with pytest.raises(StageError, match="process 1 on elsewhere"), record_lock(workspace, "lock.json", "it"):
         pass
+
+
+def test_a_clock_that_is_set_does_not_make_a_holder_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process's time of start counts from the machine's, which moves with the clock."""
+    workspace = LocalWorkspace(tmp_path)
+    with record_lock(workspace, "lock.json", "stage pose"):
+        real = psutil.Process.create_time
+        monkeypatch.setattr(psutil.Process, "create_time", lambda self: real(self) - 86_400)
+        with (
+            pytest.raises(StageError, match="already running"),
+            record_lock(workspace, "lock.json", "stage pose"),
+        ):
+            pass

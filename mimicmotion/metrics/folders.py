@@ -4,6 +4,7 @@ Frames are compared by index, so both sides of a pair must have the same number 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,16 +17,18 @@ from mimicmotion.metrics.body_scores import add_hands, add_pose
 from mimicmotion.metrics.protocols import EvaluationProtocol, resize_frames
 from mimicmotion.metrics.redetection import find_poses
 from mimicmotion.metrics.scoreboard import Backbone, Scoreboard
-from mimicmotion.metrics.scores import Score
+from mimicmotion.metrics.scores import SUMMARY, Score
 from mimicmotion.pose.detector import PersonDetector
 from mimicmotion.pose.hands import hand_boxes, hand_confidences
 from mimicmotion.pose.simcc import WholeBodyModel
-from mimicmotion.video.files import iter_frames
+from mimicmotion.video.files import codec_of, iter_frames
 
 VIDEO_SUFFIXES = (".mkv", ".mp4", ".avi", ".mov", ".webm")
 THRESHOLD = 0.3
 """Points and hands of more confidence are sure."""
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp")
+LOSSLESS_CODECS = ("ffv1", "huffyuv", "ffvhuff", "utvideo", "png", "rawvideo")
 
 
 def score_folders(
@@ -40,7 +43,7 @@ def score_folders(
     Two floors stand beside it: the first true frame all the time, and the truth one frame late.
 
     Generated frames of another size than the true ones are resized to the true ones, as published
-    evaluations do.
+    evaluations do. Files of a lossy form are scored with a note, since their loss counts as the model's.
 
     Args:
         generated: folder with one video, or one folder of frames, for each true one, of the same name.
@@ -78,7 +81,39 @@ def score_folders(
         board.add_video(name, true_frames, methods)
         if pose_models is not None:
             _add_body(board, name, true_frames, methods, pose_models)
-    return board.scores()
+    return _with_note(board.scores(), _loss_note({"results": made, "true ones": true}))
+
+
+def _with_note(scores: list[Score], note: str | None) -> list[Score]:
+    """The scores, with a note beside the first metric of the summary."""
+    return [
+        replace(score, note="; ".join(filter(None, (score.note, note))) or None)
+        if (score.clip_id, score.method, score.metric) == (SUMMARY, "model", "psnr")
+        else score
+        for score in scores
+    ]
+
+
+def _loss_note(sides: Mapping[str, Mapping[str, Path]]) -> str | None:
+    """What a reader must know where files have lost something before they came here."""
+    found = []
+    for side, videos in sides.items():
+        forms = {path.name: form for path in videos.values() if (form := lossy_form(path))}
+        if forms:
+            name, form = next(iter(forms.items()))
+            found.append(f"{len(forms)} of {len(videos)} {side} (the first is {name}, {form})")
+    if not found:
+        return None
+    return f"lossy files, whose loss is in every number here: {' and '.join(found)}; use PNG or FFV1"
+
+
+def lossy_form(path: Path) -> str | None:
+    """The codec of a video or the suffix of pictures, where that form loses something; else None."""
+    if path.is_dir():
+        suffixes = (file.suffix.lower() for file in _frame_files(path))
+        return next((suffix for suffix in suffixes if suffix in LOSSY_SUFFIXES), None)
+    codec = codec_of(path)
+    return None if codec in LOSSLESS_CODECS else codec
 
 
 def _add_body(

@@ -32,6 +32,21 @@ def iter_frames(path: Path) -> Iterator[np.ndarray]:
         raise InputError(f"{path} cannot be read as a video: {error}") from error
 
 
+def codec_of(path: Path) -> str:
+    """Name of the codec of a video's frames, e.g. ``h264``.
+
+    Raises:
+        InputError: the file is missing or holds no video.
+    """
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise InputError(f"{path} holds no video stream")
+            return str(container.streams.video[0].codec_context.name)
+    except av.FFmpegError as error:
+        raise InputError(f"{path} cannot be read as a video: {error}") from error
+
+
 def write_lossless(path: Path, frames: Iterable[np.ndarray], fps: Fraction | float) -> int:
     """Number of frames written to an FFV1 Matroska file that gives back exactly these pixels.
 

@@ -9,7 +9,7 @@ from mimicmotion.metrics.folders import entries, read_frames, score_folders
 from mimicmotion.metrics.image import psnr
 from mimicmotion.metrics.protocols import PROTOCOLS
 from mimicmotion.metrics.scores import SUMMARY
-from mimicmotion.video.files import write_lossless
+from mimicmotion.video.files import write_lossless, write_preview
 
 NATIVE = PROTOCOLS["native"]
 
@@ -41,6 +41,23 @@ def test_pairs_are_scored_under_the_protocol(folders):
     assert scores[SUMMARY, "fvd"].note == "no file"
     floors = {s.method: s.value for s in every if (s.clip_id, s.metric) == (SUMMARY, "psnr")}
     assert set(floors) == {"model", "copy_reference", "truth_one_frame_late"}
+
+
+def test_lossy_files_are_scored_with_a_note(folders):
+    def note():
+        rows = [s for s in score_folders(*folders, NATIVE, {}) if s.clip_id == SUMMARY and s.metric == "psnr"]
+        return next(row.note for row in rows if row.method == "model")
+
+    assert note() is None
+    generated, truth = folders
+    (generated / "a.mkv").unlink()
+    write_preview(generated / "a.mp4", video(0), 12)
+    (truth / "b.mkv").unlink()
+    write_frames(truth / "b", video(1), "{}.jpg")
+    assert note() == (
+        "lossy files, whose loss is in every number here: 1 of 2 results (the first is a.mp4, h264) and "
+        "1 of 2 true ones (the first is b, .jpg); use PNG or FFV1"
+    )
 
 
 def test_frames_in_folders_are_ordered_by_number(tmp_path):

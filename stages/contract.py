@@ -233,6 +233,9 @@ class ItemStage(Stage):
 class WholeStage(Stage):
     """A stage that sees its inputs at once."""
 
+    one_process: ClassVar[bool] = True
+    """Whether it launches no group of workers."""
+
     @abstractmethod
     def run(self, inputs: Mapping[str, Dataset], folder: Path, context: Context) -> pa.Table:
         """Turn the inputs into rows, and files written to ``folder``."""

@@ -90,6 +90,11 @@ def check_stages(config: PipelineConfig, names: list[str]) -> None:
     for name in names:
         stage = config.stages[name]
         problems += [f"{config.source}: {name}: {problem}" for problem in stage.check()]
+        if isinstance(stage, WholeStage) and stage.one_process and stage.runtime.workers > 1:
+            problems.append(
+                f"{config.source}: {name}.runtime.workers: got {stage.runtime.workers}, allowed is 1: "
+                f"{name} works in one process."
+            )
         problems += [
             f"{config.source}: {name}.{field}: there is no file or folder {path}. "
             f"`mimicmotion weights list {config.source}` says where weights come from."

@@ -88,6 +88,7 @@ class Train(WholeStage):
     reads: ClassVar[tuple[str, ...]] = ("clips", "decode", "pose")
     optional_reads: ClassVar[tuple[str, ...]] = ("latents",)
     schema: ClassVar[pa.Schema] = TRAINED_SCHEMA
+    one_process: ClassVar[bool] = False
 
     runtime: TrainRuntime = TrainRuntime()
     base: Path = Field(description="Folder of the pretrained pipeline in diffusers layout, e.g. SVD-XT 1.1.")

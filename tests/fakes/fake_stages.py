@@ -105,6 +105,7 @@ class Total(WholeStage):
     reads: ClassVar[tuple[str, ...]] = ("letters",)
     optional_reads: ClassVar[tuple[str, ...]] = ("shouts",)
     schema: ClassVar[pa.Schema] = pa.schema([("total", pa.int64()), ("reads", pa.string())])
+    one_process: ClassVar[bool] = False
 
     offset: int = Field(0, description="Added to the number.")
     trains: bool = Field(False, description="Whether to start a training group.")

@@ -191,6 +191,14 @@ def test_problems_that_can_be_seen_first_are_seen_first(
     assert not (letters.source / "log").exists()
 
 
+def test_workers_that_a_stage_cannot_use_are_refused(tmp_path: Path, letters: Letters, monkeypatch) -> None:
+    config = make_config(tmp_path / "space", letters, Total(runtime={"workers": 2}))
+    run_stage(config, "letters")
+    monkeypatch.setattr(Total, "one_process", True)
+    with pytest.raises(ConfigError, match=r"total\.runtime\.workers: got 2, allowed is 1"):
+        run_stage(config, "total")
+
+
 def test_a_running_stage_is_left_alone(tmp_path: Path, letters: Letters) -> None:
     config = make_config(tmp_path / "space", letters)
     with (

@@ -59,7 +59,7 @@ class Runtime(Section):
         1, ge=0, description="How often a flow runs the stage again after a fault of the machine."
     )
     stage_timeout_s: float | None = Field(
-        None, gt=0, le=_YEAR_S, description="Seconds a flow gives the stage before it stops it; else any time."
+        None, gt=0, le=_YEAR_S, description="Seconds until a flow stops the stage; else never."
     )
 
 

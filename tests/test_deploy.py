@@ -90,15 +90,24 @@ def test_the_cluster_runs_the_pinned_ray_as_a_user_with_a_token() -> None:
     assert (
         read("kuberay/job.yaml")["spec"]["clusterSelector"]["ray.io/cluster"] == cluster["metadata"]["name"]
     )
+    # The operator's way: a token in the variables of our own containers would not reach the autoscaler's.
+    assert cluster["spec"]["authOptions"] == {"mode": "token"}
     for pod in pods():
         assert pod["securityContext"]["runAsNonRoot"]
         (container,) = pod["containers"]
         assert container["image"] in OWN_IMAGES
-        variables = {one["name"]: one for one in container["env"]}
-        assert variables["RAY_AUTH_MODE"]["value"] == "token"
-        assert "secretKeyRef" in variables["RAY_AUTH_TOKEN"]["valueFrom"]
         volumes = {volume["name"] for volume in pod["volumes"]}
         assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+
+
+def test_a_job_can_reach_the_cluster_that_it_is_for() -> None:
+    """The operator refuses a time to live of a job whose cluster stays, and submits through the dashboard."""
+    job = read("kuberay/job.yaml")["spec"]
+    assert "clusterSelector" in job
+    assert not job.get("shutdownAfterJobFinishes")
+    assert "ttlSecondsAfterFinished" not in job
+    head = read("kuberay/cluster.yaml")["spec"]["headGroupSpec"]
+    assert "dashboard-host" not in head["rayStartParams"]
 
 
 def test_gpu_workers_hold_what_the_paper_asks_for() -> None:

@@ -153,7 +153,7 @@ class Evaluate(WholeStage):
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log the score table, its numbers, and the best and worst clips."""
         from mimicmotion.animation.preview import read_picture
-        from mimicmotion.metrics.scores import summary_markdown
+        from mimicmotion.metrics.scores import headline, summary_markdown
         from stages.gallery import write_gallery
 
         table = dataset.table()
@@ -165,7 +165,8 @@ class Evaluate(WholeStage):
         report.text("scores.md", shown)
         report.image("best_and_worst", read_picture(dataset.path(WHOLE, PICTURE_FILE)))
         of_model = {s.metric: s.value for s in summary if s.method == MODEL and s.value is not None}
-        report.section("Scores", shown, of_model)
+        first = headline(summary, self.primary_metric)
+        report.section("Scores", "\n\n".join(filter(None, (first, shown))), of_model)
         with TemporaryDirectory() as folder:
             report.file(write_gallery(Path(folder) / GALLERY_FILE, dataset, inputs, most=_NUM_IN_GALLERY))
             for video in sorted(Path(folder, "videos").glob("*")):

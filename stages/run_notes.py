@@ -14,7 +14,7 @@ def first_note(config: PipelineConfig) -> str:
     What came out is added by ``with_section`` above the stages, since MLflow's page shows the first lines.
     """
     return (
-        f"# {config.name}\n\n{config.settings.title}\n"
+        f"{config.settings.title or config.name}\n"
         f"{_SECTION}{_STAGES}\n\n"
         "Each nested run is one stage: its curves, pictures and videos are under its artifacts.\n\n"
         f"* datasets: `{redacted(config.workspace)}`\n"

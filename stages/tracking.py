@@ -184,6 +184,8 @@ class StageRun:
         def send(client: Any) -> None:
             if found := [dataset_input(dataset) for dataset in inputs.values()]:
                 client.log_inputs(self.run_id, found)
+                # Also of stages that were fresh, which have no run below this parent.
+                client.log_inputs(self._parent_id, found)
 
         self._safely("the inputs of a stage", send)
 

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from mimicmotion.metrics.scores import METRICS, SUMMARY, Score, cell_text
+from mimicmotion.metrics.scores import METRICS, SUMMARY, Score, cell_text, headline, title_of
 
 MODEL = "model"
 
@@ -61,7 +61,7 @@ def gallery_html(
     return page.substitute(
         title=escape(title),
         about=_about(about, links or {}),
-        headline=_headline(summary, first),
+        headline=headline(summary, first, lambda text: f"<b>{escape(text)}</b>"),
         summary=_summary(summary, primary),
         metrics="".join(_option(metric, metric == first) for metric in metrics),
         clips="\n".join(_card(clip, metrics, per_video, embed) for clip in clips),
@@ -77,13 +77,6 @@ def _about(about: Mapping[str, str], links: Mapping[str, str]) -> str:
     return f"<table>{''.join(rows)}</table>"
 
 
-def _headline(rows: Sequence[Score], metric: str) -> str:
-    """One sentence: the metric that decides, of the model and of every floor."""
-    known = [row for row in rows if row.metric == metric and row.value is not None]
-    values = [f"<b>{escape(row.method)}</b> {_value(row)}" for row in known]
-    return f"{escape(_name(metric))}: {', '.join(values)}" if values else ""
-
-
 def _summary(rows: Sequence[Score], primary: str) -> str:
     methods = list(dict.fromkeys(row.method for row in rows))
     cells = {(row.metric, row.method): row for row in rows}
@@ -93,7 +86,7 @@ def _summary(rows: Sequence[Score], primary: str) -> str:
     for metric in (name for name in METRICS if name in known):
         shade = ' class="primary"' if metric == primary else ""
         values = "".join(f"<td{shade}>{_value(cells.get((metric, method)))}</td>" for method in methods)
-        lines.append(f"<tr><td{shade}>{escape(_name(metric))}</td>{values}</tr>")
+        lines.append(f"<tr><td{shade}>{escape(title_of(metric))}</td>{values}</tr>")
     notes = dict.fromkeys(f"{METRICS[row.metric].title}: {row.note}" for row in rows if row.note)
     said = "".join(f'<div class="note">{escape(note)}</div>' for note in notes)
     return (
@@ -117,7 +110,7 @@ def _card(
     )
     head = "".join(f"<th>{escape(method)}</th>" for method in methods)
     lines = [
-        f"<tr><td>{escape(_name(metric))}</td>"
+        f"<tr><td>{escape(title_of(metric))}</td>"
         + "".join(f"<td>{_value(scores.get((clip.clip_id, method, metric)))}</td>" for method in methods)
         + "</tr>"
         for metric in metrics
@@ -143,11 +136,7 @@ def _embedded(video: Path) -> str:
 def _option(metric: str, chosen: bool) -> str:
     higher = int(METRICS[metric].higher_is_better)
     selected = " selected" if chosen else ""
-    return f'<option value="{metric}" data-higher="{higher}"{selected}>{escape(_name(metric))}</option>'
-
-
-def _name(metric: str) -> str:
-    return f"{METRICS[metric].title} {'↑' if METRICS[metric].higher_is_better else '↓'}"
+    return f'<option value="{metric}" data-higher="{higher}"{selected}>{escape(title_of(metric))}</option>'
 
 
 def _value(score: Score | None) -> str:

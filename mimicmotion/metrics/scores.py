@@ -1,6 +1,6 @@
 """Scores: one number of a table each, what the metrics are called, and how a table of them reads."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mimicmotion.errors import InputError
@@ -112,14 +112,36 @@ def summary_markdown(scores: Sequence[Score], protocol_id: str) -> str:
     ]
     notes: list[str] = []
     for metric in sorted({row.metric for row in rows}, key=list(METRICS).index):
-        name = METRICS[metric]
         shown = [cell_text(cells.get((metric, method))) for method in methods]
-        lines.append(f"| {name.title} {'↑' if name.higher_is_better else '↓'} | {' | '.join(shown)} |")
+        lines.append(f"| {title_of(metric)} | {' | '.join(shown)} |")
         said = {row.note for row in rows if row.metric == metric and row.note}
-        notes += [f"- {name.title}: {note}" for note in sorted(said)]
+        notes += [f"- {METRICS[metric].title}: {note}" for note in sorted(said)]
     hashes = {row.metric: row.backbone_sha256 for row in rows if row.backbone_sha256}
     notes += [f"- {METRICS[metric].title}: backbone sha256 `{sha}`" for metric, sha in hashes.items()]
     return "\n".join([*lines, "", *notes]) + "\n"
+
+
+def headline(
+    scores: Sequence[Score], metric: str, bold: Callable[[str], str] = lambda text: f"**{text}**"
+) -> str:
+    """One sentence: a metric of the model and of every floor; empty where it was not measured.
+
+    Args:
+        scores: any rows; those of the summary count.
+        metric: the one that decides.
+        bold: marks the methods; Markdown by default.
+    """
+    known = [
+        row for row in scores if (row.clip_id, row.metric) == (SUMMARY, metric) and row.value is not None
+    ]
+    values = ", ".join(f"{bold(row.method)} {cell_text(row)}" for row in known)
+    return f"{title_of(metric)}: {values}" if values else ""
+
+
+def title_of(metric: str) -> str:
+    """A metric's title with an arrow to where better is."""
+    name = METRICS[metric]
+    return f"{name.title} {'↑' if name.higher_is_better else '↓'}"
 
 
 def cell_text(score: Score | None) -> str:

@@ -151,7 +151,10 @@ def test_the_score_table_is_shown(tmp_path):
     assert report.images["best_and_worst"].shape[0] > 2 * 300
     assert report.tables["scores"].num_rows == table.num_rows
     text, numbers = report.sections["Scores"]
-    assert text == report.texts["scores.md"]
+    first, shown = text.split("\n\n", 1)
+    assert first.startswith("PSNR dB ↑: **model** ")
+    assert "**copy_reference** " in first
+    assert shown == report.texts["scores.md"]
     assert numbers["psnr"] == report.logged["model/psnr"]
     assert "fvd" not in numbers
     page = report.files["report.html"]

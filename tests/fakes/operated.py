@@ -11,12 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKES = ROOT / "tests" / "fakes"
@@ -61,12 +62,40 @@ def process(command: list[str], log: Path, **more: Any) -> Iterator[subprocess.P
             started.wait()
 
 
+def kill_all(pid: int) -> None:
+    """End a process as kill -9 does, with all that it started, if it is there."""
+    try:
+        top = psutil.Process(pid)
+        found = [top, *top.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for one in found:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    psutil.wait_procs(found, 10)
+
+
 @dataclass(frozen=True)
 class Operated:
     """A running server with deployments of ``prefect.yaml``, and a worker."""
 
     url: str
     environment: dict[str, str]
+    folder: Path
+
+    @contextmanager
+    def server(self) -> Iterator[subprocess.Popen]:
+        """The server, also a second time on the same port; ends with the block."""
+        port = self.url.removesuffix("/api").rpartition(":")[2]
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
+        with process(command, self.folder / "server.log", env=self.environment) as started:
+            wait_for("the server", lambda: started.poll() is not None or _is_up(self.url))
+            (self.folder / "server.pid").write_text(str(started.pid))
+            yield started
+
+    def kill_server(self) -> None:
+        """End the server as kill -9 does, with all that it started."""
+        kill_all(int((self.folder / "server.pid").read_text()))
 
     def command(self, *arguments: str) -> str:
         """What ``prefect ...`` prints; it must succeed."""
@@ -121,6 +150,7 @@ class Operated:
 @contextmanager
 def operated(folder: Path) -> Iterator[Operated]:
     """Start a server, deploy, start a worker; all end with the block."""
+    folder.mkdir(exist_ok=True)
     (folder / "sitecustomize.py").write_text(_FAKE_STAGES)
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
@@ -132,13 +162,10 @@ def operated(folder: Path) -> Iterator[Operated]:
         "DO_NOT_TRACK": "1",
         "OMP_NUM_THREADS": "1",
     }
-    prefect = [sys.executable, "-m", "prefect"]
-    serve = [*prefect, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    work = [*prefect, "worker", "start", "--pool", "mimicmotion"]
+    work = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "mimicmotion"]
     of_worker = {**environment, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}{os.pathsep}{FAKES}"}
-    with process(serve, folder / "server.log", env=environment) as server:
-        there = Operated(f"http://127.0.0.1:{port}/api", environment)
-        wait_for("the server", lambda: server.poll() is not None or _is_up(there.url))
+    there = Operated(f"http://127.0.0.1:{port}/api", environment, folder)
+    with there.server():
         there.command("work-pool", "create", "mimicmotion", "--type", "process")
         there.command("--no-prompt", "deploy", "--all")
         with process(work, folder / "worker.log", env=of_worker, cwd=ROOT):

@@ -1,0 +1,23 @@
+"""Faults that no other test brings about, by the script that prints the table of docs/operations.md."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Two undisturbed runs and a Prefect server take a minute and a half of a free machine.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+def test_a_second_process_and_a_restarted_prefect_server_lose_nothing() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "faults.py"), "--only", "two", "prefect"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    _, _, two, prefect, summary = done.stdout.splitlines()
+    assert "| went on (0); the second stopped with 1, naming the first |" in two
+    assert "went on, COMPLETED" in prefect
+    assert json.loads(summary)["failed"] == 0

@@ -3,13 +3,14 @@
 ``python benchmarks/remote.py --install`` gets PostgreSQL and an S3 server where they are missing and takes
 two demos' time; ``--small`` takes the least of dancers and steps. The second run keeps its workspace on
 ``s3://``, MLflow and Prefect keep theirs in PostgreSQL, MLflow's files go to the store. Prints the keys of
-each stage, the seconds, and what lies where; exit code 1 where a key differs, 77 where a server is missing
-and cannot be installed.
+each stage, the seconds, what lies where, and where a password of the servers can be read, which must be
+nowhere; exit code 1 where a key differs, 77 where a server is missing and cannot be installed.
 """
 
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pyarrow.fs as pafs
 from cluster_servers import Cluster, cluster, install, missing, query
 from small_rebuild import OVERRIDES, ROOT, keys, render, write_config
@@ -53,6 +55,22 @@ def stored(there: Cluster, workspace: str) -> dict[str, object]:
     return held
 
 
+def leaks(there: Cluster, folder: Path) -> list[str]:
+    """Where a password of the servers can be read: files of the run, objects of the store, processes."""
+    words = [there.database.rpartition("@")[0].partition(":")[2], there.environment["AWS_SECRET_ACCESS_KEY"]]
+    secret = re.compile("|".join(words).encode())
+    own = folder / "servers" / "postgres" / "password"
+    files = [path for path in folder.rglob("*") if path.is_file() and path != own]
+    found = [str(path) for path in files if secret.search(path.read_bytes())]
+    store, _ = pafs.FileSystem.from_uri(f"s3://mimicmotion?{there.query}")
+    for bucket in ("mimicmotion", "mlflow"):
+        for info in store.get_file_info(pafs.FileSelector(bucket, recursive=True)):
+            if info.is_file and secret.search(store.open_input_file(info.path).read()):
+                found.append(info.path)
+    running = (process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"]))
+    return found + [command[0] for command in running if secret.search(" ".join(command).encode())]
+
+
 def main() -> None:
     """Run both, print a table, and compare."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -78,13 +96,14 @@ def main() -> None:
         os.environ |= there.environment
         seconds["remote, again"] = rebuild(remote, there.environment, folder / "again.log")
         here, held = keys(load_config(local)), stored(there, workspace)
+        held["passwords readable in"] = leaks(there, folder)
         away = keys(load_config(remote))
     print("| stage | recipe key | dataset key | the same remotely |\n|---|---|---|---|")
     for stage, (recipe, dataset) in here.items():
         print(f"| `{stage}` | `{recipe}` | `{dataset}` | {'yes' if away[stage] == here[stage] else 'NO'} |")
     print(json.dumps({"seconds": {name: round(value) for name, value in seconds.items()}, **held}))
     shutil.rmtree(folder)
-    if away != here:
+    if away != here or held["passwords readable in"]:
         sys.exit(1)
 
 

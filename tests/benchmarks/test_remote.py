@@ -34,3 +34,4 @@ def test_a_small_rebuild_on_a_store_and_postgresql_has_the_keys_of_a_local_one()
     assert held["MLflow runs"] >= 8
     assert held["Prefect flow runs"] == {"COMPLETED": 1}
     assert held["objects of workspace"] > 50
+    assert held["passwords readable in"] == []

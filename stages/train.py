@@ -294,11 +294,7 @@ class Train(WholeStage):
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log the row and what the checkpoint says of itself; curves and pictures came while training."""
-        table = dataset.table()
-        row = table.to_pylist()[0]
-        numbers = {name: float(value) for name, value in row.items() if isinstance(value, (int, float))}
-        report.metrics({f"final/{name}": value for name, value in numbers.items()})
-        report.table("checkpoints", table)
+        report.table("checkpoints", dataset.table())
         (item,) = dataset.ids
         training = dataset.path(item, f"{CHECKPOINT_FOLDER}/{TRAINING_FILE}")
         report.text(TRAINING_FILE, training.read_text())

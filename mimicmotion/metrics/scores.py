@@ -100,7 +100,10 @@ def beats(metric: str, value: float, best: float, low: float | None, high: float
 
 
 def summary_markdown(scores: Sequence[Score], protocol_id: str) -> str:
-    """The summary as a Markdown table, a row per metric and a column per method, then the notes."""
+    """The summary as a Markdown table, a row per metric and a column per method, then the notes.
+
+    A metric that nobody could measure has no row, and a note that says why.
+    """
     rows = [score for score in scores if score.clip_id == SUMMARY]
     methods = list(dict.fromkeys(row.method for row in rows))
     cells = {(row.metric, row.method): row for row in rows}
@@ -112,8 +115,9 @@ def summary_markdown(scores: Sequence[Score], protocol_id: str) -> str:
     ]
     notes: list[str] = []
     for metric in sorted({row.metric for row in rows}, key=list(METRICS).index):
-        shown = [cell_text(cells.get((metric, method))) for method in methods]
-        lines.append(f"| {title_of(metric)} | {' | '.join(shown)} |")
+        if any(row.metric == metric and row.value is not None for row in rows):
+            shown = [cell_text(cells.get((metric, method))) for method in methods]
+            lines.append(f"| {title_of(metric)} | {' | '.join(shown)} |")
         said = {row.note for row in rows if row.metric == metric and row.note}
         notes += [f"- {METRICS[metric].title}: {note}" for note in sorted(said)]
     hashes = {row.metric: row.backbone_sha256 for row in rows if row.backbone_sha256}

@@ -27,6 +27,7 @@ from stages.ray_environment import (
     cluster_environment,
     own_sigterm,
     prepare_local,
+    start_patiently,
     training_variables,
 )
 from stages.records import ItemState
@@ -63,14 +64,13 @@ def connect(settings: RaySettings) -> None:
         else:
             prepare_local(settings)
             ray_constants.ENABLE_RAY_CLUSTER = False  # Ray read LOOPBACK_VARIABLE when it was imported
-            ray.init(
-                address="local",
-                num_cpus=settings.num_cpus,
-                include_dashboard=settings.dashboard,
-                dashboard_host="127.0.0.1",
-                object_store_memory=settings.object_store_mb * _MEGABYTE,
-                **quiet,
-            )
+            local: dict[str, Any] = {
+                "num_cpus": settings.num_cpus,
+                "include_dashboard": settings.dashboard,
+                "dashboard_host": "127.0.0.1",
+                "object_store_memory": settings.object_store_mb * _MEGABYTE,
+            }
+            start_patiently(lambda: ray.init(address="local", **local, **quiet), ray.shutdown)
 
 
 def _join(address: str, settings: RaySettings, quiet: dict[str, Any]) -> None:

@@ -1,16 +1,22 @@
 """What Ray and its workers start with: quiet, shut off from the network, and leaving signals to us."""
 
+import logging
 import os
 import secrets
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
+from mimicmotion.errors import StageError
 from stages.config import RaySettings
+
+log = logging.getLogger(__name__)
+
+_STARTS = 3
 
 QUIET_VARIABLES = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -60,6 +66,28 @@ def prepare_local(settings: RaySettings) -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     for name, value in local_variables(settings).items():
         os.environ.setdefault(name, value)
+
+
+def start_patiently(start: Callable[[], object], stop: Callable[[], None]) -> None:
+    """Start Ray on this machine, again where it did not come up in time: 30 s are short on a busy machine.
+
+    Raises:
+        StageError: it did not come up in any try.
+    """
+    for tries in range(1, _STARTS + 1):
+        try:
+            start()
+            return
+        except Exception as error:  # Ray has no class of its own for this
+            if "timed out" not in str(error).lower():
+                raise
+            stop()
+            if tries == _STARTS:
+                raise StageError(
+                    f"Ray did not start on this machine in {tries} tries: {error} End other work or give it "
+                    "more memory, and run again; finished items are kept."
+                ) from error
+            log.warning("Ray did not start in time; trying again")
 
 
 @contextmanager

@@ -8,7 +8,6 @@ memory) into a virtual environment of its own below ``.cache``, and the drivers 
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 
-from flows.processes import LOOPBACK, Processes
+from flows.processes import LOOPBACK, Processes, free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 _STORE = ROOT / ".cache" / "servers"
@@ -97,13 +96,13 @@ def cluster(folder: Path) -> Iterator[Cluster]:
     folder.mkdir(parents=True, exist_ok=True)
     with postgres(folder / "postgres") as database, Processes(folder / "logs") as processes:
         environment = {**os.environ, **_store_variables(), "MLFLOW_DISABLE_TELEMETRY": "true"}
-        store = f"{LOOPBACK}:{_free_port()}"
+        store = f"{LOOPBACK}:{free_port()}"
         program = store_program()
         assert program is not None
         processes.start("store", [program, "-H", LOOPBACK, "-p", store.rpartition(":")[2]], environment)
         processes.wait_for("store", f"http://{store}/moto-api/")
         _create_buckets(store, environment)
-        mlflow, prefect = f"http://{LOOPBACK}:{_free_port()}", f"http://{LOOPBACK}:{_free_port()}"
+        mlflow, prefect = f"http://{LOOPBACK}:{free_port()}", f"http://{LOOPBACK}:{free_port()}"
         environment |= {"MLFLOW_S3_ENDPOINT_URL": f"http://{store}", "DO_NOT_TRACK": "1"}
         of_prefect = {
             "PREFECT_HOME": str(folder / "prefect"),
@@ -146,7 +145,7 @@ def postgres(folder: Path) -> Iterator[str]:
             if parent.stat().st_uid == 0 and not parent.stat().st_mode & 1:
                 parent.chmod(parent.stat().st_mode | 0o011)
     secret.chmod(0o600)
-    data, port = folder / "data", _free_port()
+    data, port = folder / "data", free_port()
     access = ["--auth=scram-sha-256", "--username=mimicmotion", f"--pwfile={secret}"]
     quiet = {"check": True, "stdout": subprocess.DEVNULL, "cwd": "/"}
     subprocess.run([*as_user, programs / "initdb", "-D", data, "--encoding=UTF8", *access], **quiet)
@@ -200,8 +199,3 @@ def _create_buckets(store: str, environment: dict[str, str]) -> None:
 
 def _listening(address: str) -> list[str]:
     return ["--host", LOOPBACK, "--port", address.rpartition(":")[2]]
-
-
-def _free_port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as free:
-        return int(free.getsockname()[1])

@@ -32,6 +32,12 @@ def check_port(port: int, option: str) -> None:
             raise InputError(f"port {port} is in use: stop what listens there, or choose another by {option}")
 
 
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.create_server((LOOPBACK, 0)) as free:
+        return int(free.getsockname()[1])
+
+
 class Processes:
     """Processes of their own groups, each with a log file; leaving the block ends them, the newest first.
 

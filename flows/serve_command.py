@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from flows.prefect_setup import POOL, prefect_home, quiet_environment
-from flows.processes import LOOPBACK, Processes, check_port
+from flows.processes import LOOPBACK, Processes, check_port, free_port
 from flows.run_commands import Config, Overrides
 from flows.ui_command import STORE_VARIABLE, mlflow_server
 from mimicmotion.errors import InputError, StageError
@@ -110,6 +110,8 @@ def _ray_head(settings: PipelineConfig, port: int, dashboard_port: int) -> list[
     command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--port={port}"]
     command += [f"--node-ip-address={LOOPBACK}", f"--dashboard-host={LOOPBACK}"]
     command += ["--include-dashboard=true", f"--dashboard-port={dashboard_port}"]
+    # Ray Client, which nothing here uses, cannot be left out; its usual port may be that of another Ray.
+    command += [f"--ray-client-server-port={free_port()}"]
     command += [f"--object-store-memory={ray.object_store_mb << 20}"]
     return [*command, f"--num-cpus={ray.num_cpus}"] if ray.num_cpus else command
 

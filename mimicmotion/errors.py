@@ -61,8 +61,9 @@ class RejectedItem(MimicMotionError):  # noqa: N818 - it is an outcome, not a fa
 
     def __init__(self, code: str, sentence: str) -> None:
         self.code = code
-        self.sentence = sentence
-        super().__init__(f"{code}: {sentence}")
+        # It is stored as UTF-8, whatever bytes the name of a file holds.
+        self.sentence = sentence.encode("utf-8", "backslashreplace").decode()
+        super().__init__(f"{code}: {self.sentence}")
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
         return type(self), (self.code, self.sentence)

@@ -110,7 +110,13 @@ class Decode(ItemStage):
             log.info("decode: %d files in %s are no videos", listing.num_ignored, self.source)
         copies: dict[str, list[SourceVideo]] = {}
         for video in listing.videos:
-            sha256 = _sha256(video)
+            try:
+                sha256 = _sha256(video)
+            except InputError as error:
+                if not video.is_local:
+                    raise  # the store is away, which is not the video's fault
+                yield _unreadable(video, error)
+                continue
             first = copies.setdefault(sha256, [])
             yield _item(video, sha256, first)
             first.append(video)
@@ -119,13 +125,16 @@ class Decode(ItemStage):
         """Return the facts of one video, whose normalised form is then ``video.mp4`` in the folder.
 
         Raises:
-            RejectedItem: see ``normalise_isolated``; and ``duplicate``.
+            RejectedItem: see ``normalise_isolated``; and ``duplicate``, or ``unreadable`` where no byte of it
+                can be read.
             StageError: decoding failed for a reason that is not the video's.
         """
         from mimicmotion.video.isolated import normalise_isolated
         from mimicmotion.video.normalise import NormaliseSettings
 
         payload = item.payload
+        if "unreadable" in payload:
+            raise RejectedItem("unreadable", payload["unreadable"])
         if payload["duplicate_of"] is not None:
             raise RejectedItem(
                 "duplicate", f"{payload['source']} has the same content as {payload['duplicate_of']}"
@@ -192,6 +201,13 @@ def _item(video: "SourceVideo", sha256: str, copies: "list[SourceVideo]") -> Ite
         payload=payload,
         label=video.name,
     )
+
+
+def _unreadable(video: "SourceVideo", error: InputError) -> Item:
+    """An item that rejects itself; once the file can be read, it is another item."""
+    video_id = hashlib.sha256(video.name.encode()).hexdigest()[:_ID_LENGTH]
+    sentence = f"{video.name} cannot be read: {getattr(error.__cause__, 'strerror', None) or error}"
+    return Item(video_id, {"unreadable": video.name}, {"unreadable": sentence}, video.name)
 
 
 def _sha256(video: "SourceVideo") -> str:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
 
@@ -30,7 +30,8 @@ class SourceVideo:
 
     Attributes:
         location: its path, or its URI where it is not local.
-        name: path within the source, with ``/``; or as a list gives it.
+        name: path within the source, with ``/``; or as a list gives it. Always text: bytes of a file's name
+            that are no UTF-8 are written as ``\\xff``.
         split: ``train`` or ``test`` where a list or the folder's name says so.
         given_id: what a list calls it.
         size_bytes, mtime_ns: of a file that is not local, to know it again; 0 for local ones.
@@ -67,7 +68,8 @@ def list_videos(source: str) -> Listing:
             ``test`` or empty) and ``id``. Other columns are left alone.
 
     Raises:
-        InputError: it is not there, holds no video, or a list has problems, all of which are named.
+        InputError: it is not there, holds no video or a folder that cannot be read, or a list has problems,
+            all of which are named.
     """
     if "://" in source:
         return _in_store(source)
@@ -109,12 +111,13 @@ def _in_folder(root: Path) -> Listing:
     videos, ignored, astray = list[SourceVideo](), 0, list[str]()
     for path in _files(root):
         name = path.relative_to(root).as_posix()
-        if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
-            astray.append(f"{name} -> {path.resolve()}")
+        leads_to = Path(os.path.realpath(path))  # unlike Path.resolve, it lets links be that run in a circle
+        if path.is_symlink() and not leads_to.is_relative_to(root.resolve()):
+            astray.append(f"{name} -> {leads_to}")
         elif path.is_dir():
             continue  # a link to a folder inside, which is searched by its own name
-        elif _is_video(name):
-            videos.append(SourceVideo(str(path), name, _split_of(name)))
+        elif _is_video(name) and (path.is_file() or not path.exists()):  # a dead link is rejected later
+            videos.append(SourceVideo(str(path), _as_text(name), _split_of(name)))
         else:
             ignored += 1
     if astray:
@@ -128,9 +131,17 @@ def _in_folder(root: Path) -> Listing:
 
 def _files(root: Path) -> Iterator[Path]:
     """Every file below, and every link to a folder, which is not followed."""
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in os.walk(root, onerror=_refuse):
         links = [name for name in folders if (Path(folder) / name).is_symlink()]
         yield from (Path(folder) / name for name in [*links, *files])
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise InputError(f"{error.filename}: cannot be searched for videos ({error.strerror})") from error
+
+
+def _as_text(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _in_store(uri: str) -> Listing:

@@ -14,7 +14,19 @@ import av
 import numpy as np
 
 from mimicmotion.errors import RejectedItem
-from mimicmotion.video.timing import DEFAULT_RATE, MAX_RATE, MIN_RATE, Clock, Rate, in_order, source_rate
+from mimicmotion.video.timing import (
+    DEFAULT_RATE,
+    MAX_GAP_S,
+    MAX_RATE,
+    MIN_RATE,
+    Clock,
+    Rate,
+    in_order,
+    source_rate,
+)
+
+_WITHOUT_LENGTH = ("mpegts", "mpeg")
+"""Formats of streams without a header: FFmpeg's length is the difference of two stamps, jumps included."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,7 @@ class Outline:
         num_packets: packets of the stream.
         length_s: from the start of its first to the end of its last packet.
         stated_length_s: what the header says the length is, 0 where it says nothing.
+        max_gap_s: longest time one frame may be shown; what is longer is a jump of the clock.
         has_audio: whether the file has a sound track.
     """
 
@@ -39,6 +52,7 @@ class Outline:
     num_packets: int
     length_s: float
     stated_length_s: float
+    max_gap_s: float
     has_audio: bool
 
     @property
@@ -64,9 +78,14 @@ class SourceFrame:
     after_error: bool
 
 
-def unreadable(path: Path, error: Exception) -> RejectedItem:
+def unreadable(path: Path, error: av.FFmpegError) -> RejectedItem:
     """The reject for a file that FFmpeg cannot read."""
-    return RejectedItem("unreadable", f"{path.name} cannot be read as a video: {error}")
+    return RejectedItem("unreadable", f"{path.name} cannot be read as a video: {_reason(error)}")
+
+
+def _reason(error: av.FFmpegError) -> str:
+    """What FFmpeg says, without the file's path: the same video gives the same reject everywhere."""
+    return error.strerror or type(error).__name__
 
 
 def read_outline(path: Path) -> Outline:
@@ -88,21 +107,27 @@ def read_outline(path: Path) -> Outline:
 
 
 def _usable_stream(path: Path) -> int:
-    """Index of the first video stream that gives a frame; covers and thumbnails are none."""
+    """Index of the first video stream that moves, else of the first that gives a frame; covers are none."""
     with av.open(str(path)) as container:
         candidates = [stream.index for stream in container.streams.video if not _is_still(stream)]
         kinds = sorted({stream.type for stream in container.streams})
-    problem = ""
+    problem, still = "", None
     for index in candidates:
         with av.open(str(path)) as container:
+            frames = container.decode(container.streams[index])
             try:
-                if next(container.decode(container.streams[index]), None) is not None:
+                if next(frames, None) is None:
+                    problem = "it holds no frame"
+                    continue
+                still = index if still is None else still
+                if next(frames, None) is not None:
                     return index
-                problem = "it holds no frame"
             except av.FFmpegError as error:
                 if isinstance(error, OSError):
                     raise
-                problem = str(error)
+                problem = _reason(error)
+    if still is not None:
+        return still
     if candidates:
         raise RejectedItem(
             "unreadable", f"none of the {len(candidates)} video streams of {path.name} decodes: {problem}"
@@ -120,10 +145,13 @@ def _outline(container: Any, stream: Any) -> Outline:
     stated = [stream.average_rate, stream.guessed_rate]
     sane = [rate for rate in stated if rate and MIN_RATE <= rate <= MAX_RATE]
     step_s = float(1 / (sane[0] if sane else DEFAULT_RATE))
-    clock = Clock(step_s)
+    max_gap_s = max(MAX_GAP_S, _stated_length(container, stream, 0.0))
+    clock = Clock(step_s, max_gap_s)
     times_s, end_s = array("d"), 0.0
     tick_s = float(stream.time_base)
     for packet in _packets(container, stream):
+        if packet.is_discard:
+            continue  # an edit list leaves it out; others may still refer to it
         duration_s = _seconds(packet.duration, tick_s) or 0.0
         stamp = packet.dts if packet.pts is None else packet.pts
         time_s = clock(_seconds(stamp, tick_s), duration_s)
@@ -140,6 +168,7 @@ def _outline(container: Any, stream: Any) -> Outline:
         num_packets=len(times_s),
         length_s=end_s - float(shown_s[0]),
         stated_length_s=_stated_length(container, stream, float(shown_s[0])),
+        max_gap_s=max_gap_s,
         has_audio=bool(container.streams.audio),
     )
 
@@ -156,11 +185,13 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
             return
         if packet is None:
             return
-        if packet.size and not packet.is_discard:
+        if packet.size:
             yield packet
 
 
 def _stated_length(container: Any, stream: Any, start_s: float) -> float:
+    if container.format.name in _WITHOUT_LENGTH:
+        return 0.0
     if stream.duration:
         return float(stream.duration * stream.time_base)
     # Matroska states ends, not lengths.
@@ -205,7 +236,7 @@ class GoodFrames:
             yield SourceFrame(shown_s, duration_s, frame, after_error)
 
     def _stamped(self) -> Iterator[tuple[float, tuple[av.VideoFrame, bool]]]:
-        clock, tick_s = Clock(self._outline.step_s), self._outline.tick_s
+        clock, tick_s = Clock(self._outline.step_s, self._outline.max_gap_s), self._outline.tick_s
         spoilt, after_error = False, False
         for frame in self._decoded():
             if frame is not None and not frame.is_corrupt and frame.key_frame:

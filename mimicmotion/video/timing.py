@@ -17,8 +17,8 @@ DEFAULT_RATE = Fraction(25)
 
 _MAX_BACK_S = 1.0
 """Stamps go back by a few frames where frames are reordered; further back, the clock was reset."""
-_MAX_GAP_S = 10.0
-"""Silence after the end of a frame beyond which the clock jumped and nothing was shown."""
+MAX_GAP_S = 10.0
+"""Silence after the end of a frame that a source without a stated length may hold."""
 _REORDER_DEPTH = 4
 _GRID_TOLERANCE = 0.35
 """Share of a frame interval by which a stamp of a constant-rate source may lie off its grid."""
@@ -33,10 +33,12 @@ class Clock:
 
     Args:
         step_s: interval to assume where a stamp is missing or the clock jumped.
+        max_gap_s: silence beyond which the clock jumped and nothing was shown.
     """
 
-    def __init__(self, step_s: float) -> None:
+    def __init__(self, step_s: float, max_gap_s: float = MAX_GAP_S) -> None:
         self._step_s = step_s
+        self._max_gap_s = max_gap_s
         self._offset_s = 0.0
         self._last_s: float | None = None
         self._end_s = 0.0
@@ -50,7 +52,7 @@ class Clock:
             time_s = self._last_s + self._step_s
         else:
             time_s = stamp_s + self._offset_s
-            if not self._last_s - _MAX_BACK_S <= time_s <= self._end_s + _MAX_GAP_S:
+            if not self._last_s - _MAX_BACK_S <= time_s <= self._end_s + self._max_gap_s:
                 self._offset_s += self._last_s + self._step_s - time_s
                 time_s = self._last_s + self._step_s
         self._last_s = max(self._last_s, time_s)

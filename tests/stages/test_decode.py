@@ -109,6 +109,20 @@ def test_rejects_leave_nothing_behind(tmp_path: Path) -> None:
     assert codes == {"text.mp4": "unreadable", "zero.mp4": "unreadable", "short.mp4": "too_short"}
 
 
+def test_a_file_that_cannot_be_read_is_rejected_until_it_can(tmp_path: Path) -> None:
+    write_video(tmp_path / "in/a.mp4", 10)
+    (tmp_path / "in/dead.mp4").symlink_to(tmp_path / "in/gone.mp4")
+    good, dead = items(tmp_path / "in")
+    assert (good.label, dead.label) == ("a.mp4", "dead.mp4")
+    with pytest.raises(RejectedItem, match=r"unreadable: dead\.mp4 cannot be read: No such file"):
+        decode(dead, tmp_path / "out")
+    write_video(tmp_path / "in/gone.mp4", 90)
+    dead_then, gone = items(tmp_path / "in")[1:]
+    assert dead_then.inputs != dead.inputs
+    assert decode(dead_then, tmp_path / "out2")["source"] == "dead.mp4"
+    assert gone.payload["duplicate_of"] == "dead.mp4"
+
+
 def test_time_limit_is_the_one_of_the_runtime(tmp_path: Path) -> None:
     write_video(tmp_path / "in/a.mp4", 10)
     (item,) = items(tmp_path / "in")

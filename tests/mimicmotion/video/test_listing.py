@@ -1,6 +1,7 @@
 """Folders, stores and lists of source videos."""
 
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -59,6 +60,31 @@ def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
     (tmp_path / "in/away").symlink_to(tmp_path / "outside")
     with pytest.raises(InputError, match=r"2 links in .* lead out of it: away -> .*; out.mp4 -> "):
         list_videos(str(tmp_path / "in"))
+
+
+def test_links_that_lead_nowhere_are_named_and_pipes_are_not_opened(tmp_path: Path) -> None:
+    touch(tmp_path / "a.mp4")
+    (tmp_path / "dead.mp4").symlink_to(tmp_path / "gone.mp4")
+    (tmp_path / "self.mp4").symlink_to("self.mp4")
+    (tmp_path / "circle").symlink_to("circle")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    listing = list_videos(str(tmp_path))
+    assert [video.name for video in listing.videos] == ["a.mp4", "dead.mp4", "self.mp4"]
+    assert listing.num_ignored == 2
+
+
+def test_a_folder_that_cannot_be_searched_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "a.mp4", tmp_path / "closed/b.mp4")
+    scandir = os.scandir
+
+    def refusing(path):
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(InputError, match=r"closed: cannot be searched for videos \(Permission denied\)"):
+        list_videos(str(tmp_path))
 
 
 ROWS = [

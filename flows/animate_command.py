@@ -225,7 +225,7 @@ def find_sources(
         if "animate" in loaded.stages:
             sampling = loaded.stages["animate"].model_dump()
     if checkpoint is not None and checkpoint.startswith("models:/"):
-        place = _download(checkpoint, loaded, folder)
+        place = download_registered(checkpoint, loaded, folder)
     elif checkpoint is not None:
         place = Path(checkpoint)
     elif loaded is not None:
@@ -281,7 +281,17 @@ def shown_style(style: "GuidanceStyle", hidden: list[str], confidence: bool) -> 
     return replace(style, **changes)
 
 
-def _download(model: str, config: PipelineConfig | None, folder: Path) -> Path:
+def download_registered(model: str, config: PipelineConfig | None, folder: Path) -> Path:
+    """The checkpoint folder of ``models:/name@alias``, brought into a folder.
+
+    Args:
+        model: the registered model.
+        config: says which MLflow; None for the variable ``MLFLOW_TRACKING_URI``.
+        folder: where to bring it.
+
+    Raises:
+        InputError: no MLflow is named, or it has no such model.
+    """
     from stages.config import tracking_uri
     from stages.model_registry import download_model
     from stages.tracking import mlflow_client

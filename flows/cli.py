@@ -31,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train, run and judge MimicMotion as one staged pipeline.",
 )
-weights = typer.Typer(no_args_is_help=True, help="The weight files that a config needs.")
+weights = typer.Typer(no_args_is_help=True, help="The weight files that a config needs, and their forms.")
 app.add_typer(weights, name="weights")
 
 _COMMANDS: dict[str, Callable[..., Any]] = {
@@ -53,6 +53,7 @@ for _name, _command in _COMMANDS.items():
 weights.command("list")(weights_commands.list_weights)
 weights.command("fetch")(weights_commands.fetch)
 weights.command("verify")(weights_commands.verify)
+weights.command("convert")(weights_commands.convert)
 
 _FAILED, _INTERRUPTED = 1, 130
 
@@ -75,5 +76,5 @@ def main() -> None:
         sys.exit(_FAILED)
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # what Typer makes of Ctrl-C
-            console.print("Stopped. What was finished is kept: the same command goes on from there.")
+            console.print("Stopped. What was finished is kept; the same command does the rest.")
         raise

@@ -1,10 +1,11 @@
-"""The commands ``weights list``, ``weights fetch`` and ``weights verify``."""
+"""The commands ``weights list``, ``weights fetch``, ``weights verify`` and ``weights convert``."""
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from flows.animate_command import download_registered
 from flows.run_commands import Config, Overrides
 from mimicmotion.errors import InputError
 from stages.config import load_config
@@ -19,6 +21,18 @@ from stages.fetching import fetch_file, file_digest
 from stages.known_weights import DEFAULT_ENDPOINT, KnownFile, KnownWeights, known_weights, named_path
 
 Endpoint = Annotated[str, typer.Option(help="Where to fetch from.", envvar="HF_ENDPOINT")]
+_Source = Annotated[
+    str, typer.Argument(help="Released .pth or .safetensors, checkpoint folder, or models:/name@alias.")
+]
+_Target = Annotated[
+    Path, typer.Argument(help="A file if it ends in .pth or .safetensors, else a folder in diffusers layout.")
+]
+_Base = Annotated[
+    Path | None, typer.Option(help="SVD folder in diffusers layout, where a released file becomes a folder.")
+]
+_Registry = Annotated[
+    str | None, typer.Option("--config", help="Config that names the MLflow of models:/name@alias.")
+]
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,7 @@ def list_weights(config: Config, overrides: Overrides = None) -> None:
 
 def fetch(config: Config, overrides: Overrides = None, endpoint: Endpoint = DEFAULT_ENDPOINT) -> None:
     """Download the weights a config names and that are not there. A stopped download goes on."""
-    console = Console()
+    console = Console(soft_wrap=True)
     by_hand = []
     for needed in _needed(config, overrides):
         if _is_complete(needed):
@@ -78,6 +92,19 @@ def verify(config: Config, overrides: Overrides = None) -> None:
     Console().print(table)
     if is_bad:
         raise typer.Exit(1)
+
+
+def convert(source: _Source, target: _Target, base: _Base = None, config: _Registry = None) -> None:
+    """Write weights in another form; no tensor changes its value."""
+    from mimicmotion.model.weights import convert as write_converted
+
+    with TemporaryDirectory() as folder:
+        place = Path(source)
+        if source.startswith("models:/"):
+            loaded = None if config is None else load_config(config)
+            place = download_registered(source, loaded, Path(folder))
+        write_converted(place, target, base)
+    Console(soft_wrap=True).print(f"wrote {target}", highlight=False)
 
 
 def _facts(known: KnownWeights | None) -> list[tuple[str, str]]:
@@ -131,6 +158,9 @@ def _is_complete(needed: Needed) -> bool:
 
 
 def _fetch(known: KnownWeights, path: Path, endpoint: str, console: Console) -> None:
+    console.print(f"[bold]{known.name}[/bold]")
+    for label, text in _facts(known):
+        console.print(f"  {label:<8} {text}", highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         for file in known.files:

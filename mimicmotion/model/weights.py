@@ -5,8 +5,10 @@ Two forms: a *released* file (``.pth`` or ``.safetensors``) holds UNet and PoseN
 the folder of Stable Video Diffusion, for the rest.
 """
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -116,7 +118,11 @@ def read_released(path: Path, *, only_unet: bool = False) -> dict[str, Tensor]:
 
 
 def save_released(tensors: Mapping[str, Tensor] | MimicMotionPipeline, path: Path) -> None:
-    """Write UNet and PoseNet as one file of the released form, ``.safetensors`` or ``.pth``.
+    """Write UNet and PoseNet as one file of the released form; it appears when it is complete.
+
+    Args:
+        tensors: named as in released files, or a pipeline.
+        path: ``.safetensors`` or ``.pth``.
 
     Raises:
         WeightsError: another suffix.
@@ -133,24 +139,48 @@ def save_released(tensors: Mapping[str, Tensor] | MimicMotionPipeline, path: Pat
         }
     flat = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".pth":
-        torch.save(flat, path)
-    else:
-        save_file(flat, path, metadata={"format": "pt"})
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        if path.suffix == ".pth":
+            torch.save(flat, aside)
+        else:
+            save_file(flat, aside, metadata={"format": "pt"})
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def convert(source: Path, target: Path, base: Path | None = None) -> None:
     """Write weights in another form: the target is a folder unless it ends in ``.safetensors`` or ``.pth``.
 
+    A folder is checked strictly and written in float32; a file keeps the number type of its source. What a
+    folder says of its training beside the weights goes into another folder too; a file has no place for it.
+
     Args:
         source: released file or folder.
-        target: what to write.
+        target: what to write; appears when it is complete.
         base: needed where a released file becomes a folder; see ``load_pipeline``.
+
+    Raises:
+        WeightsError: the source cannot be used, or the target is there already.
     """
+    if not source.exists():
+        raise WeightsError(f"no weights at {source.absolute()}. {_WHENCE['released']}.")
+    if target.exists():
+        raise WeightsError(f"{target} is there already; delete it, or choose another name")
     if target.suffix in FILE_SUFFIXES:
-        save_released(read_released(source), target)
-    else:
-        load_pipeline(source, base).save_pretrained(target)
+        tensors = read_released(source)
+        _split(tensors, source)  # refuses what belongs to neither network
+        save_released(tensors, target)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=target.parent, prefix=".convert-") as folder:
+        aside = Path(folder, target.name)
+        load_pipeline(source, base).save_pretrained(aside)
+        for told in source.glob("*.json"):
+            if not (aside / told.name).exists():
+                shutil.copy(told, aside)
+        aside.replace(target)
 
 
 def _split(tensors: Mapping[str, Tensor], path: Path) -> dict[str, dict[str, Tensor]]:

@@ -88,7 +88,7 @@ def test_ctrl_c_says_how_to_go_on(project: Path, capfd, monkeypatch) -> None:
 
     monkeypatch.setattr(run_commands, "run_stage", interrupted)
     assert run_main(monkeypatch, "stage", "decode", "fake") == 130
-    assert "the same command goes on from there" in capfd.readouterr().err
+    assert "the same command does the rest" in capfd.readouterr().err
 
 
 def test_a_wrong_command_ends_with_code_2(capfd, monkeypatch) -> None:

@@ -68,8 +68,27 @@ def test_conversion_between_all_forms_changes_no_tensor(folder: Path, tmp_path: 
     final = load_file(tmp_path / "d.safetensors")
     assert final.keys() == expected.keys()
     assert all(torch.equal(value, expected[name]) for name, value in final.items())
+    with pytest.raises(WeightsError, match="is there already; delete it"):
+        convert(folder, tmp_path / "a.pth")
     with pytest.raises(WeightsError, match=r"'.zip'"):
         save_released(expected, tmp_path / "e.zip")
+
+
+def test_a_folder_takes_along_what_it_says_of_itself(folder: Path, tmp_path: Path) -> None:
+    (folder / "training.json").write_text('{"num_frames": 8}')
+    convert(folder, tmp_path / "made" / "copy")
+    assert (tmp_path / "made" / "copy" / "training.json").read_text() == '{"num_frames": 8}'
+    assert load_pipeline(tmp_path / "made" / "copy").guidance == {"use_confidence": True}
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["copy"]
+
+
+def test_a_conversion_that_fails_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    save_file({"vae.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    save_file({"unet.weight": torch.zeros(1)}, tmp_path / "wrong.safetensors")
+    for source, target in (("other", "a.pth"), ("wrong", "b"), ("nowhere", "c.pth")):
+        with pytest.raises(WeightsError):
+            convert(tmp_path / f"{source}.safetensors", tmp_path / "made" / target, base=folder)
+    assert not list(tmp_path.glob("made/*"))
 
 
 def test_svd_folder_starts_training_with_a_fresh_pose_net(

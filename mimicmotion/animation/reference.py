@@ -14,14 +14,20 @@ def read_reference(path: Path) -> np.ndarray:
     Any mode is taken: grey, palette, alpha, CMYK, 16 bit.
 
     Raises:
-        InputError: the file is missing or no picture.
+        InputError: the file is missing, no picture, or too large to be opened safely.
     """
+    if path.is_dir():
+        raise InputError(f"the reference {path} is a folder; name one picture file in it")
     if not path.is_file():
         raise InputError(f"no reference picture at {path}")
     try:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)
             upright.load()
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"{path} has too many pixels to be opened safely; use a smaller copy, results are smaller anyway"
+        ) from error
     except (UnidentifiedImageError, OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a picture: {error}") from error
     if upright.mode.startswith("I;16") or upright.mode in ("I", "F"):

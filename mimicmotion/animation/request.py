@@ -31,6 +31,10 @@ from mimicmotion.video.files import write_preview
 from mimicmotion.video.framing import Framing, framing
 
 _NUM_PREVIEWED = 5
+_PREVIEW_CANVAS = 3
+"""Canvas of the preview's drawings over its own short side, at most: lines are about 3 px wide and seen."""
+_SIDE_MULTIPLE = 8
+"""Pixels of a side for each of SVD's latents."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +81,38 @@ class AnimationRequest:
         """
         if self.video is None and self.poses is None:
             raise InputError("nothing drives the result: give a video or stored poses")
+        if self.video is not None and not self.video.is_file():
+            raise InputError(f"no driving video at {self.video}")
         if self.size is not None and self.short_side_px is not None:
             raise InputError("both a size and a resolution are given; give one of them")
+        if self.size is not None and any(side % _SIDE_MULTIPLE for side in self.size):
+            width, height = (max(side // _SIDE_MULTIPLE, 1) * _SIDE_MULTIPLE for side in self.size)
+            raise InputError(
+                f"a size of {self.size[0]}x{self.size[1]} was asked for; both sides must be divisible by "
+                f"{_SIDE_MULTIPLE}, e.g. {width}x{height}"
+            )
         if self.out.suffix != ".mp4":
             raise InputError(f"the result {self.out} must end in .mp4, which every browser plays")
-        if not self.out.absolute().parent.is_dir():
-            raise InputError(f"the folder {self.out.absolute().parent} for the result is not there")
+        self._check_place()
         if self.fps is not None and not 1 <= self.fps <= 120:
             raise InputError(f"{self.fps:g} frames per second were asked for; allowed are 1 to 120")
+
+    def _check_place(self) -> None:
+        """Refuse a place where no result can be written, or where one would replace what it is made from."""
+        folder = self.out.absolute().parent
+        if not folder.is_dir():
+            raise InputError(f"the folder {folder} for the result is not there; make it, or choose another")
+        if self.out.is_dir():
+            raise InputError(f"the result {self.out} is a folder; name a file ending in .mp4")
+        for name in ("image", "video", "poses", "reference_poses"):
+            source: Path | None = getattr(self, name)
+            if source is not None and source.resolve() == self.out.resolve():
+                raise InputError(f"the result {self.out} would replace the {name} it is made from; rename it")
+        try:
+            with result_folder(self):
+                pass
+        except OSError as error:
+            raise InputError(f"no result can be written in the folder {folder}: {error}") from error
 
     def target_size(self, picture: np.ndarray, facts: CheckpointFacts) -> tuple[int, int]:
         """(width, height) of the result for this reference picture."""
@@ -214,9 +242,12 @@ def _preview(performance: Performance) -> np.ndarray:
     chosen = np.unique(np.linspace(0, num_driving - 1, min(_NUM_PREVIEWED, num_driving)).round().astype(int))
     reference = enlarged(performance.reference)
     height, width = reference.shape[:2]
+    style = performance.style
+    canvas = min(style.canvas_short_side_px, _PREVIEW_CANVAS * min(height, width))
     shown = replace(
         performance,
         reference=reference,
+        style=replace(style, canvas_short_side_px=canvas),
         reference_pose=performance.reference_pose.resized(width, height),
         driving=performance.driving.select(chosen).resized(width, height),
     )

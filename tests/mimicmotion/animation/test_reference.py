@@ -43,9 +43,26 @@ def test_palette_with_transparency_and_16_bit_grey(tmp_path):
     assert read_reference(tmp_path / "deep.png")[..., 0].tolist() == [[0, 255], [128, 1]]
 
 
-def test_what_is_no_picture_is_refused(tmp_path):
+def test_cmyk_and_the_first_picture_of_an_animation(tmp_path):
+    flat = np.full((16, 16, 3), (200, 80, 40), np.uint8)
+    Image.fromarray(flat).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
+    assert np.abs(read_reference(tmp_path / "a.jpg").astype(int) - flat).max() < 8
+    frames = [Image.new("P", (4, 4), index) for index in (0, 1)]
+    for frame in frames:
+        frame.putpalette([250, 0, 0, 0, 250, 0])
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=80)
+    assert (read_reference(tmp_path / "a.gif") == (250, 0, 0)).all()
+
+
+def test_what_is_no_picture_is_refused(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="no reference picture at"):
         read_reference(tmp_path / "absent.jpg")
     (tmp_path / "text.jpg").write_text("hello")
     with pytest.raises(InputError, match="cannot be read as a picture"):
         read_reference(tmp_path / "text.jpg")
+    with pytest.raises(InputError, match="is a folder; name one picture"):
+        read_reference(tmp_path)
+    Image.fromarray(picture()).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(InputError, match=r"too many pixels.*use a smaller copy"):
+        read_reference(tmp_path / "large.png")

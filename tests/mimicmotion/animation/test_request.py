@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -11,7 +12,13 @@ import torch
 
 from mimicmotion.animation.checkpoint import CheckpointFacts
 from mimicmotion.animation.driving import PoseModels, frames_by_time
-from mimicmotion.animation.preview import read_picture, write_picture
+from mimicmotion.animation.preview import (
+    LABEL_HEIGHT_PX,
+    enlarged,
+    pose_over,
+    read_picture,
+    write_picture,
+)
 from mimicmotion.animation.request import AnimationRequest, perform, prepare
 from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.errors import InputError
@@ -196,6 +203,14 @@ def test_the_preview_is_a_picture_with_a_panel_for_some_frames(files):
     assert prepared.preview.shape[1] == 6 * 32 * 8 + 5 * 4
 
 
+def test_the_preview_shows_lines_that_the_released_canvas_would_thin_out(files):
+    poses = stored_poses(files / "poses.parquet")
+    released = prepare(request(files, poses=poses, video=None), FACTS, GuidanceStyle(), MODELS)
+    plain = pose_over(enlarged(released.performance.reference), np.zeros((3, 384, 256), np.uint8))
+    marks = np.abs(released.preview[LABEL_HEIGHT_PX:, 260:516].astype(int) - plain).max(axis=2) > 100
+    assert marks.mean() > 0.04
+
+
 def test_stored_poses_need_no_video(files):
     poses = stored_poses(files / "poses.parquet")
     req = request(files, video=None, poses=poses, fps=12, alignment="none")
@@ -252,6 +267,7 @@ def test_missing_models_are_named(files):
     [
         ({"video": None}, "nothing drives"),
         ({"size": (64, 64), "short_side_px": 64}, "give one of them"),
+        ({"size": (65, 97)}, r"65x97 was asked for.*divisible by 8, e.g. 64x96"),
         ({"fps": 0.5}, "allowed are 1 to 120"),
         ({"short_side_px": 100}, "multiple of 64"),
     ],
@@ -266,6 +282,20 @@ def test_results_that_cannot_be_written(files):
         request(files, out=files / "out.gif").check()
     with pytest.raises(InputError, match="is not there"):
         request(files, out=files / "absent" / "out.mp4").check()
+    with pytest.raises(InputError, match="no result can be written in the folder /proc"):
+        request(files, out=Path("/proc/out.mp4")).check()
+    (files / "folder.mp4").mkdir()
+    with pytest.raises(InputError, match="is a folder; name a file"):
+        request(files, out=files / "folder.mp4").check()
+
+
+def test_a_result_never_replaces_what_it_is_made_from(files):
+    (files / "link.mp4").symlink_to(files / "drive.mp4")
+    for name in ("drive.mp4", "link.mp4"):
+        with pytest.raises(InputError, match="would replace the video it is made from"):
+            request(files, out=files / name).check()
+    request(files).check()
+    assert not list(files.glob(".animate*"))
 
 
 def test_videos_and_poses_that_cannot_be_read(files):

@@ -1,9 +1,11 @@
 """Keeping the sound of the driving video."""
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 
 from mimicmotion.errors import InputError
 
@@ -13,7 +15,8 @@ _RATE_HZ = 48_000
 def add_audio(silent: Path, source: Path, target: Path) -> bool:
     """Whether sound was there to add; writes an MP4 with the pictures of one file and the sound of another.
 
-    Pictures are copied bit by bit; sound becomes AAC, starts with the first picture and ends with the last.
+    Pictures are copied bit by bit; sound becomes AAC and ends with the last picture. Where it begins earlier
+    or later than the source's first picture, it stays where it is beside the pictures.
 
     Args:
         silent: an MP4 with pictures.
@@ -49,15 +52,36 @@ def _mux(
         end_s = max(end_s, (packet.pts + (packet.duration or 0)) * packet.time_base)
         packet.stream = video_out
         output.mux(packet)
-    resampler = av.AudioResampler(format="fltp", layout="stereo", rate=_RATE_HZ)
     num_samples, last = 0, int(end_s * _RATE_HZ)
-    for frame in sounding.decode(sounding.streams.audio[0]):
-        for part in resampler.resample(frame):
-            if num_samples >= last:
-                break
-            part.pts, part.time_base = num_samples, Fraction(1, _RATE_HZ)
-            num_samples += part.samples
-            output.mux(audio_out.encode(part))
+    for part in _from_first_picture(sounding):
         if num_samples >= last:
             break
+        frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="stereo")
+        frame.rate, frame.pts, frame.time_base = _RATE_HZ, num_samples, Fraction(1, _RATE_HZ)
+        num_samples += frame.samples
+        output.mux(audio_out.encode(frame))
     output.mux(audio_out.encode(None))
+
+
+def _from_first_picture(sounding: av.container.InputContainer) -> Iterator[np.ndarray]:
+    """Parts of the sound, float32 (2, n), from the first picture on, with silence until it begins."""
+    late = round(_delay_s(sounding) * _RATE_HZ)
+    if late > 0:
+        yield np.zeros((2, late), np.float32)
+    surplus = max(-late, 0)
+    resampler = av.AudioResampler(format="fltp", layout="stereo", rate=_RATE_HZ)
+    for frame in sounding.decode(sounding.streams.audio[0]):
+        for resampled in resampler.resample(frame):
+            part = resampled.to_ndarray()[:, surplus:]
+            surplus -= resampled.samples - part.shape[1]
+            if part.shape[1]:
+                yield np.ascontiguousarray(part)
+
+
+def _delay_s(sounding: av.container.InputContainer) -> Fraction:
+    """How much later than pictures sound begins, negative where earlier; 0 where a file does not say."""
+    starts = []
+    for stream in (*sounding.streams.video[:1], sounding.streams.audio[0]):
+        if stream.start_time is not None and stream.time_base is not None:
+            starts.append(stream.start_time * stream.time_base)
+    return starts[1] - starts[0] if len(starts) == 2 else Fraction(0)

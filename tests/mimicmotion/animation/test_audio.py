@@ -43,6 +43,40 @@ def test_pictures_stay_and_sound_ends_with_them(tmp_path):
     assert abs(spectrum.argmax() * rate / sound.shape[1] - 440) < 2
 
 
+def shifted_sound(path, video_s, audio_s):
+    """Twelve pictures a second from one time on, a loud tone of 1.5 s from another."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("ffv1", rate=12)
+        video.width, video.height, video.pix_fmt = 32, 32, "bgr0"
+        audio = container.add_stream("pcm_s16le", rate=48000, layout="mono")
+        for index in range(24):
+            picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+            picture = picture.reformat(format="bgr0")
+            picture.pts, picture.time_base = index + round(video_s * 12), Fraction(1, 12)
+            container.mux(video.encode(picture))
+        container.mux(video.encode(None))
+        for start in range(0, 72000, 4800):
+            tone = (20000 * np.sin(np.arange(start, start + 4800) / 8)).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
+            frame.rate, frame.pts = 48000, start + round(audio_s * 48000)
+            frame.time_base = Fraction(1, 48000)
+            container.mux(audio.encode(frame))
+        container.mux(audio.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("video_s", "audio_s", "loud_s"), [(0, 0.5, (0.5, 2.0)), (0.5, 0, (0, 1.0)), (0.5, 0.5, (0, 1.5))]
+)
+def test_sound_stays_where_it_is_beside_the_pictures(tmp_path, video_s, audio_s, loud_s):
+    source = shifted_sound(tmp_path / "source.mkv", video_s, audio_s)
+    assert add_audio(silent_video(tmp_path / "silent.mp4"), source, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        sound = np.concatenate([f.to_ndarray() for f in container.decode(audio=0)], axis=1)[0]
+    loud = np.flatnonzero(np.abs(sound) > 0.2) / 48000
+    assert (loud[0], loud[-1]) == pytest.approx(loud_s, abs=0.05)
+
+
 def test_a_silent_driving_video_adds_nothing(tmp_path):
     silent = silent_video(tmp_path / "silent.mp4")
     assert not add_audio(silent, silent, tmp_path / "out.mp4")

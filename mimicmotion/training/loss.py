@@ -115,9 +115,10 @@ def _parts(
 ) -> LossParts:
     seen = error.detach()
     hands = in_hands.expand_as(seen)
+    # Sums of selected values would make the host wait for the GPU; sums of all values do not.
     return LossParts(
         total=(error * weights).mean(),
         per_sample=seen.mean(dim=(1, 2, 3, 4)),
-        inside_hands=torch.stack([seen[hands].sum(), hands.sum()]),
-        outside_hands=torch.stack([seen[~hands].sum(), (~hands).sum()]),
+        inside_hands=torch.stack([torch.where(hands, seen, 0).sum(), hands.sum()]),
+        outside_hands=torch.stack([torch.where(hands, 0, seen).sum(), (~hands).sum()]),
     )

@@ -1,5 +1,6 @@
 """What of the network trains, with which memory, and how it is shared between workers."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -10,7 +11,7 @@ from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTrans
 from diffusers.models.resnet import SpatioTemporalResBlock
 from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
 from torch import nn
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
@@ -86,9 +87,14 @@ def shard(network: PosedDenoiser, half: bool) -> None:
 
     Args:
         network: changed in place; parameter names stay.
-        half: gather parameters and compute in bfloat16.
+        half: gather parameters in bfloat16. Autocast chooses the precision of each operation, as without
+            shards; inputs are left alone, since half precision would blur the noise level.
     """
-    policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if half else MixedPrecisionPolicy()
+    policy = MixedPrecisionPolicy()
+    if half:
+        policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
+    # Torch warns where a block gives out a view, lest it be changed in place; nothing here does that.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module", category=UserWarning)
     for block in (*_unet_blocks(network.unet), network.unet, network.pose_net):
         fully_shard(block, mp_policy=policy)
 
@@ -100,18 +106,18 @@ def _unet_blocks(unet: Any) -> Iterator[nn.Module]:
 
 
 def replicate(network: PosedDenoiser, world: World) -> nn.Module:
-    """Return the network whose backward pass averages gradients over workers (DDP)."""
+    """Return the network whose backward pass averages gradients over workers (DDP), in one copy of them."""
     ids = [world.device.index] if world.device.type == "cuda" else None
-    return DistributedDataParallel(network, device_ids=ids)
+    return DistributedDataParallel(network, device_ids=ids, gradient_as_bucket_view=True)
 
 
 def set_sync(network: nn.Module, last: bool) -> None:
-    """Say whether the next backward pass is the one that shares its gradients."""
+    """Say whether the next backward pass is the last of a step, in which replicas share their gradients.
+
+    Shards share them in every pass: to wait would mean to hold the gradients of the whole network.
+    """
     if isinstance(network, DistributedDataParallel):
         network.require_backward_grad_sync = last
-    for module in network.modules():
-        if isinstance(module, FSDPModule):
-            module.set_requires_gradient_sync(last, recurse=False)
 
 
 def learning_rate(step: int, peak: float, warmup_steps: int) -> float:

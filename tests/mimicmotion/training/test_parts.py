@@ -4,7 +4,7 @@ import torch
 from mimicmotion.diffusion.edm import raw_target
 from mimicmotion.training.loss import added_time_ids, denoising_loss
 from mimicmotion.training.network import PosedDenoiser
-from mimicmotion.training.parts import choose_trained, learning_rate, recompute
+from mimicmotion.training.parts import choose_trained, learning_rate, recompute, shard
 
 
 @pytest.fixture
@@ -106,6 +106,39 @@ def test_the_unconditional_sample_sees_no_embedding_no_reference_and_no_pose(net
         )[0]
     unconditional = ((no_pose - target[1:]) ** 2).mean()
     torch.testing.assert_close(losses[1], unconditional)
+
+
+@pytest.fixture
+def lone_group(tmp_path):
+    """A process group of this process alone."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
+    )
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_shards_in_half_precision_compute_as_autocast_does_and_keep_the_noise_level(
+    network, inputs, lone_group
+):
+    def loss_and_gradient():
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = denoising_loss(network, **inputs).total
+        loss.backward()
+        gradient = network.unet.conv_in.weight.grad
+        network.zero_grad()
+        return loss.detach(), gradient.full_tensor() if hasattr(gradient, "full_tensor") else gradient
+
+    plain, plain_gradient = loss_and_gradient()
+    seen = []
+    for layer in (network.unet.time_proj, network.unet.add_time_proj):
+        layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
+    shard(network, half=True)
+    loss, gradient = loss_and_gradient()
+    assert torch.equal(seen[0], inputs["sigma"].log() / 4)
+    assert torch.equal(seen[1], inputs["time_ids"].flatten())
+    torch.testing.assert_close(loss, plain, rtol=1e-3, atol=0)
+    assert (gradient - plain_gradient).norm() < 0.02 * plain_gradient.norm()
 
 
 def test_the_learning_rate_warms_up_then_stays():

@@ -1,6 +1,7 @@
 """Builds the decode stage over as many videos as the paper has, and over a tenth, with the real machinery.
 
 ``python benchmarks/scale.py --videos 4436 --folder /tmp/scale``
+``python benchmarks/scale.py --machinery`` copies a decoded video for each instead, which takes minutes
 
 The videos are tiny, all else is as ever: a child process for each, Ray, the store, MLflow in SQLite. Every
 figure is that of the command a person types, in a process of its own; peaks are of that process alone. The
@@ -8,6 +9,7 @@ row of one video is what start-up costs.
 """
 
 import argparse
+import os
 import shutil
 import struct
 import subprocess
@@ -16,15 +18,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import yaml
 
 from mimicmotion.video.files import write_preview
 from stages.config import load_config
+from stages.contract import Item
+from stages.decode import VIDEO_FILE, Decode
 from stages.status import status
 
-COMMAND = Path(sys.executable).with_name("mimicmotion")
+PROJECT = "import sys; from flows.cli import main; "
+MACHINERY = PROJECT + "import scale, stages.config as c; c.STAGES = {'decode': 'scale:Copied'}; "
+ROOT = Path(__file__).resolve().parents[1]
 NUM_ORIGINALS, NUM_FRAMES, FPS = 8, 8, 24
 WORKERS = 2
 POLL_S = 0.02
@@ -38,12 +46,31 @@ class Measured:
     peak_mb: float
 
 
+class Copied(Decode):
+    """Decode in all but the decoding, done once in a worker."""
+
+    def load(self) -> dict[str, Any]:
+        """Where the worker keeps the one decoded video."""
+        return {}
+
+    def process(self, loaded: dict[str, Any], item: Item, folder: Path) -> pa.Table:
+        """The rows and the file of the worker's first video, under another id."""
+        if not loaded:
+            loaded["table"] = super().process(None, item, folder)
+            loaded["video"] = (folder / VIDEO_FILE).read_bytes()
+        (folder / VIDEO_FILE).write_bytes(loaded["video"])
+        table = loaded["table"]
+        return table.set_column(0, table.schema.field(0), pa.array([item.id]))
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--videos", type=int, default=4436)
     parser.add_argument("--folder", type=Path, default=Path("workspace/benchmark-scale"))
+    parser.add_argument("--machinery", action="store_true", help="copy a decoded video instead of decoding")
     arguments = parser.parse_args()
+    program = (MACHINERY if arguments.machinery else PROJECT) + "main()"
     folder = arguments.folder.absolute()
     shutil.rmtree(folder, ignore_errors=True)
     originals = tiny_videos(folder)
@@ -51,8 +78,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for count in (1, arguments.videos // 10, arguments.videos):
         config = config_over(folder / str(count), originals, count)
-        build = run(["stage", "decode", str(config)])
-        again, asked = run(["stage", "decode", str(config)]), run(["status", str(config)])
+        build = run(program, ["stage", "decode", str(config)])
+        again, asked = run(program, ["stage", "decode", str(config)]), run(program, ["status", str(config)])
         check(config, count)
         cells = [f"{build.seconds:.0f}", f"{count / build.seconds:.2f}", f"{build.peak_mb:.0f}"]
         cells += [cell for step in (again, asked) for cell in (f"{step.seconds:.1f}", f"{step.peak_mb:.0f}")]
@@ -85,14 +112,19 @@ def config_over(folder: Path, originals: Sequence[bytes], count: int) -> Path:
     return config
 
 
-def run(arguments: list[str]) -> Measured:
+def run(program: str, arguments: list[str]) -> Measured:
     """Run a command of the project to its end.
 
     Raises:
         SystemExit: it failed.
     """
     start_s, peak_mb = time.perf_counter(), 0.0
-    with subprocess.Popen([str(COMMAND), *arguments], stdout=subprocess.DEVNULL) as command:
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])  # workers import this file by its name
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": paths},
+    ) as command:
         while command.poll() is None:
             peak_mb = max(peak_mb, high_water_mb(command.pid))
             time.sleep(POLL_S)

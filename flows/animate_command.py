@@ -55,19 +55,34 @@ _Checkpoint = Annotated[
 _Base = Annotated[Path | None, _option("SVD folder in diffusers layout, for a released file.")]
 _Detector = Annotated[Path | None, _option("YOLOX person detector, ONNX.")]
 _WholeBody = Annotated[Path | None, _option("SimCC whole-body model, ONNX.")]
-_Size = Annotated[str | None, _option("WIDTHxHEIGHT of the result.")]
+_Size = Annotated[
+    str | None, _option("WIDTHxHEIGHT of the result; else as trained, 576x1024 or 1024x576 as released.")
+]
 _Resolution = Annotated[int | None, _option("Short side of the result at 9:16 or 16:9, a multiple of 64.")]
 _Fps = Annotated[
     float | None, _option("Frames per second of the result, by time; else the video's, at most 15.")
 ]
-_Steps = Annotated[int | None, _option("Denoising steps.", min=1)]
+_Steps = Annotated[int | None, _option("Denoising steps; else the config's, or 25.", min=1)]
 _Fast = Annotated[bool, _option("About a quarter of the work for nearly the same result.", "--fast")]
-_Guidance = Annotated[float | None, _option("Guidance scale; at most 1 means a single pass.", min=0)]
+_Guidance = Annotated[
+    float | None, _option("Guidance scale; at most 1 means a single pass. Else the config's, or 2.", min=0)
+]
 _Seed = Annotated[int, _option("Seed of all randomness.", min=0)]
-_Tile = Annotated[int | None, _option("Slots of a tile, the reference included.", min=2)]
-_Overlap = Annotated[int | None, _option("Slots that neighbouring tiles share.", min=0)]
-_Fusion = Annotated[Fusion | None, _option("How overlapping tiles are joined.")]
-_Align = Annotated[Align, _option("How driving poses are brought onto the reference's body.")]
+_Tile = Annotated[int | None, _option("Slots of a tile, the reference included; else as trained.", min=2)]
+_Overlap = Annotated[
+    int | None, _option("Slots that neighbouring tiles share; else the config's, or 6.", min=0)
+]
+_Fusion = Annotated[
+    Fusion | None, _option("How overlapping tiles are joined; else the config's, or progressive.")
+]
+_Align = Annotated[
+    Align,
+    _option(
+        "How driving poses are brought onto the reference's body. none: only scaled with the picture; "
+        "release: as released; robust: one scale and shift that hidden points do not disturb; limbs: robust, "
+        "then each limb as long as the reference's."
+    ),
+]
 _Smooth = Annotated[float, _option("Seconds over which jittery driving poses are averaged.", min=0)]
 _Person = Annotated[int, _option("Which person drives; 0 is the main person.", min=0)]
 _Strength = Annotated[float, _option("Factor on the pose features.", min=0)]
@@ -122,7 +137,10 @@ def animate(
     compile: _Compile = False,
     workers: _Workers = 1,
 ) -> None:
-    """Let the person of a picture dance as the one in a video does."""
+    """Let the person of a picture dance as the one in a video does.
+
+    Before the long work it writes OUT's name with .poses.png: see there whether the poses fit the body.
+    """
     from mimicmotion.animation.checkpoint import read_checkpoint_facts
 
     files = {"image": image, "video": video, "poses": poses, "reference_poses": reference_poses}
@@ -140,20 +158,22 @@ def animate(
         requests = [_single_request(out, {**files, **wishes})]
     else:
         requests = _requests_of_pairs(pairs, out, files, wishes)
-    given = {"num_steps": steps, "guidance": guidance, "tile": tile, "overlap": overlap, "fusion": fusion}
+    given = {
+        "num_steps": steps,
+        "fast": fast or None,
+        "guidance": guidance,
+        "tile": tile,
+        "overlap": overlap,
+        "fusion": fusion,
+    }
     work = Work(_wants_cuda(device), precision, offload, compile, workers)
     _check_workers(work, pairs)
     with TemporaryDirectory() as folder:
         sources = find_sources(config, checkpoint, base, detector, wholebody, Path(folder))
         facts = read_checkpoint_facts(sources.checkpoint)
         settings = sampler_settings(given, sources.sampling, facts, pose_strength)
-        animator = Animator(
-            sources,
-            facts,
-            shown_style(facts.style, hide or [], confidence),
-            settings.fast() if fast else settings,
-            work,
-        )
+        style = shown_style(facts.style, hide or [], confidence)
+        animator = Animator(sources, facts, style, settings, work)
         if pairs is None:
             animator.run(requests[0])
         else:
@@ -256,13 +276,14 @@ def sampler_settings(
     fields = {name: chosen[name] for name in same if name in chosen}
     if "guidance" in chosen:
         fields["guidance_min"] = fields["guidance_max"] = chosen["guidance"]
-    return SamplerSettings(
+    settings = SamplerSettings(
         **fields,
         tile=chosen.get("tile") or facts.num_frames,
         fps=facts.fps,
         motion_bucket_id=facts.motion_bucket,
         pose_strength=pose_strength,
     )
+    return settings.fast() if chosen.get("fast") else settings
 
 
 def shown_style(style: "GuidanceStyle", hidden: list[str], confidence: bool) -> "GuidanceStyle":

@@ -168,11 +168,13 @@ def _load(sources: Sources, work: Work) -> Any:
 
 @contextmanager
 def _progress_bar(console: Console) -> Iterator[Any]:
-    columns = (TextColumn("tiles"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("sampling", total=None)
+        task = bar.add_task("tiles", total=None)
 
         def progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
+            if done == total:
+                bar.add_task("decoding and writing frames", total=None)
 
         yield progress

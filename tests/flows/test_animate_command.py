@@ -45,6 +45,7 @@ def test_what_is_given_wins_over_the_config_and_that_over_the_release():
     )
     asked = sampler_settings({**nothing, "num_steps": 3, "tile": 6, "fusion": "uniform"}, config, FACTS, 1.0)
     assert (asked.num_steps, asked.tile, asked.fusion, asked.guidance_max) == (3, 6, "uniform", 1.2)
+    assert sampler_settings(nothing, {"fast": True}, FACTS, 1.0) == plain.fast()
 
 
 def test_parts_are_left_out_of_the_drawing():
@@ -73,6 +74,7 @@ def test_a_checkpoint_must_come_from_somewhere(tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (("--out", "x.mp4"), "nothing drives"),
+        (("--out", "x.mp4", "--video", "typo.mp4"), "no driving video at typo.mp4"),
         (("--out", "x.gif", "--video", "v.mp4"), "must end in .mp4"),
         (("--out", "x.mp4", "--video", "v.mp4", "--size", "576"), "write WIDTHxHEIGHT"),
         (("--out", "x.mp4", "--video", "v.mp4"), "no checkpoint is given"),
@@ -81,6 +83,7 @@ def test_a_checkpoint_must_come_from_somewhere(tmp_path, monkeypatch):
 )
 def test_refusals_before_anything_is_loaded(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
+    Path("v.mp4").write_bytes(b"a video, as far as can be seen before anything is loaded")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     result = run("--image", "ref.png", *arguments)
     assert isinstance(result.exception, InputError)
@@ -145,6 +148,7 @@ def test_a_run_writes_the_video_and_the_preview(world):
     assert result.exception is None, result.output
     assert len(list(iter_frames(tmp_path / "out.mp4"))) == 6
     assert (tmp_path / "out.poses.png").is_file()
+    assert "decoding and writing frames" in result.output
     assert "6 frames of 32x48 at 12 per second" in " ".join(result.output.split())
     settings = pipeline.settings
     assert (settings.num_steps, settings.guidance_max, settings.tile) == (2, 1.5, 5)

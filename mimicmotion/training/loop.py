@@ -226,9 +226,8 @@ class Training:
             write_preview(video, pictures, _PREVIEW_FPS)
             self.report.file(video, "samples")
             video.unlink()
-            if step == 0:
-                for number, sample in enumerate(self.validation.samples):
-                    self.report.image(f"hand_map/{number}", sample_picture(sample))
+            for number, sample in enumerate(self.validation.samples):
+                self.report.image(f"hand_map/{number}", sample_picture(sample), step)
         return loss
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -266,10 +265,11 @@ class Training:
         self._save(self.plan.steps)
         self.checkpoints.wait()
         average = self.built.average.state_dict()
-        network = {
-            name: whole(average.get(name, value)).cpu().contiguous()
-            for name, value in self.built.network.state_dict().items()
-        }
+        network = {}
+        for name, value in self.built.network.state_dict().items():
+            gathered = whole(average.get(name, value))
+            if self.world.is_first:
+                network[name] = gathered.cpu().contiguous()
         if not self.world.is_first:
             return
         aside = self.plan.result.with_name(self.plan.result.name + ".partial")

@@ -15,7 +15,7 @@ _SHOWN_FRAMES = 4
 
 
 def sample_picture(sample: Sample) -> UInt8[np.ndarray, "H W 3"]:
-    """Return frames and poses of a sample, with hand boxes in red and weighted latent cells in yellow."""
+    """Return frames and poses of a sample, with hand boxes in red and each weighted latent cell in yellow."""
     poses = sample.poses.transpose(0, 2, 3, 1)
     frames = poses if sample.frames is None else sample.frames
     chosen = np.linspace(0, len(poses) - 1, min(_SHOWN_FRAMES, len(poses))).astype(int)
@@ -38,6 +38,8 @@ def _with_hands(
     cells = np.kron(weights > 1, np.ones((CELL_PX, CELL_PX), dtype=bool))
     tint = (marked // 2 + np.array(_CELL, dtype=np.uint8) // 2).astype(np.uint8)
     marked = np.where(cells[..., None], tint, marked)
+    rows, columns = np.indices(cells.shape)
+    marked[cells & ((rows % CELL_PX == 0) | (columns % CELL_PX == 0))] = _CELL
     for box in boxes[np.isfinite(boxes).all(axis=-1)]:
         left, top, right, bottom = (round(float(side)) for side in box)
         cv2.rectangle(marked, (left, top), (right, bottom), _BOX, 1)

@@ -1,5 +1,6 @@
 """Loss on fixed noise and pictures of fixed test clips: the same work at every visit, so visits compare."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -41,8 +42,15 @@ class Validation:
         return make_sample(replace(clip, latents=None), fixed, self._plan.recipe)
 
     def _encoded(self, sample: Sample) -> dict[str, Any]:
-        batch = collate([sample])
-        return loss_inputs(batch, self._encoders, self._device, self._plan.fps, self._plan.motion_bucket)
+        """Inputs of the loss, on the host between visits: drawn poses are large."""
+        plan = self._plan
+        inputs = loss_inputs(collate([sample]), self._encoders, self._device, plan.fps, plan.motion_bucket)
+        return {name: value.cpu() for name, value in inputs.items()}
+
+    def _fetched(self) -> Iterator[dict[str, Any]]:
+        """The inputs of one clip after another, on the device."""
+        for inputs in self._inputs:
+            yield {name: value.to(self._device) for name, value in inputs.items()}
 
     @torch.no_grad()
     def loss(self, network: PosedDenoiser) -> float:
@@ -51,7 +59,7 @@ class Validation:
         levels = NOISE_PRESETS[self._plan.recipe.noise].sigmas(quantiles).float().to(self._device)
         losses = [
             denoising_loss(network, **{**inputs, "sigma": sigma[None]}).total
-            for inputs in self._inputs
+            for inputs in self._fetched()
             for sigma in levels
         ]
         return float(torch.stack(losses).mean())
@@ -59,7 +67,7 @@ class Validation:
     @torch.no_grad()
     def generate(self, network: PosedDenoiser) -> list[np.ndarray]:
         """Return the generated driving frames of each clip, uint8 (f, h, w, 3), without slot 0."""
-        return [self._generated(network, inputs) for inputs in self._inputs]
+        return [self._generated(network, inputs) for inputs in self._fetched()]
 
     def _generated(self, network: PosedDenoiser, inputs: dict[str, Any]) -> np.ndarray:
         num_frames = inputs["latents"].shape[1]

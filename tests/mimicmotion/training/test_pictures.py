@@ -7,7 +7,7 @@ from mimicmotion.training.pictures import _BOX, _CELL, _with_hands, sample_pictu
 from mimicmotion.training.samples import draw, make_sample
 
 
-def test_the_box_is_outlined_and_exactly_the_weighted_cells_are_tinted():
+def test_the_box_is_outlined_and_exactly_the_weighted_cells_are_tinted_each_with_its_edges():
     picture = np.zeros((32, 32, 3), np.uint8)
     weights = np.ones((4, 4), np.float32)
     weights[1:3, 2] = 10
@@ -18,7 +18,10 @@ def test_the_box_is_outlined_and_exactly_the_weighted_cells_are_tinted():
     assert (columns.min(), rows.min(), columns.max(), rows.max()) == (18, 9, 22, 20)
     tinted = np.zeros((32, 32), bool)
     tinted[8:24, 16:24] = True
-    assert (shown[tinted & ~outline] == np.array(_CELL) // 2).all()
+    edges = np.zeros((32, 32), bool)
+    edges[[8, 16]] = edges[:, 16] = True
+    assert (shown[tinted & edges & ~outline] == _CELL).all()
+    assert (shown[tinted & ~edges & ~outline] == np.array(_CELL) // 2).all()
     assert (shown[~tinted] == 0).all()
     assert (picture == 0).all(), "the sample itself stays as it is"
 

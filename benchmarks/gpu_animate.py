@@ -34,6 +34,7 @@ from sampler import World, released_plan
 from torch import Tensor, nn
 
 from mimicmotion.diffusion.sampler import SamplerSettings, sample_latents
+from mimicmotion.model.compiling import compile_blocks
 from mimicmotion.model.latents import decode_frames
 from mimicmotion.model.pose_features import GPU_SHARE, PoseFeatures, compute_pose_features
 
@@ -174,7 +175,7 @@ def tables(small: bool, size: Size, device: torch.device, repeats: int) -> tuple
             layer.to(memory_format=torch.channels_last)
     added(f"{label}, + channels-last", joint, bench, features)
     # On a CPU the network is traced but no kernels are built, which would take minutes.
-    bench.parts.unet.compile(backend="inductor" if device.type == "cuda" else "eager")
+    compile_blocks(bench.parts.unet, backend="inductor" if device.type == "cuda" else "eager")
     added(f"{label}, + compile", joint, bench, features)
     # The fast preset also calls the network without guidance: its compiling is not to count.
     bench.ours(features, replace(joint, guidance_min=1.0, guidance_max=1.0))

@@ -26,6 +26,7 @@ from mimicmotion.diffusion.fusion import tiles
 from mimicmotion.diffusion.sampler import FrameFeatures, Progress, SamplerSettings, sample_latents
 from mimicmotion.diffusion.spread import Share
 from mimicmotion.errors import InputError
+from mimicmotion.model.compiling import compile_blocks
 from mimicmotion.model.embedding import embed_images
 from mimicmotion.model.latents import decode_frames, encode_frames
 from mimicmotion.model.pose_features import PartialFeatures, compute_pose_features
@@ -118,9 +119,9 @@ class MimicMotionPipeline(DiffusionPipeline):
         """
         self._share = share
 
-    def compile_unet(self, mode: str | None = None) -> None:
-        """Compile the denoising network in place; worth its minutes from some tens of tiles on."""
-        self.unet.compile(mode=mode)
+    def compile_unet(self) -> None:
+        """Compile the denoising network's blocks; worth its minutes from some tens of tiles on."""
+        compile_blocks(self.unet)
 
     @contextmanager
     def _at_work(self, module: nn.Module) -> Iterator[torch.device]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mimicmotion.model.compiling import BLOCKS, compile_blocks
 from mimicmotion.model.embedding import embed_images
 from mimicmotion.model.latents import decode_frames, encode_frames
 from mimicmotion.model.weights import load_pipeline
@@ -16,7 +17,7 @@ from mimicmotion.training.batch import Encoders
 from mimicmotion.training.ema import MovingAverage
 from mimicmotion.training.network import PosedDenoiser
 from mimicmotion.training.optimiser import make_optimiser
-from mimicmotion.training.parts import choose_trained, recompute, replicate, shard
+from mimicmotion.training.parts import RECOMPUTED, choose_trained, recompute, replicate, shard
 from mimicmotion.training.plan import Plan
 from mimicmotion.training.world import World
 
@@ -64,8 +65,8 @@ def build(plan: Plan, world: World, cached: bool) -> Built:
     Raises:
         WeightsError: weights are missing or of another shape.
     """
-    # A fresh PoseNet must be the same on every worker.
-    with torch.random.fork_rng():
+    # A fresh PoseNet must be the same on every worker. It is made on the host; GPUs of others stay untouched.
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.recipe.seed)
         if plan.init_from is None:
             pipeline = load_pipeline(plan.base, new_pose_net=True)
@@ -78,14 +79,14 @@ def assemble(plan: Plan, world: World, pipeline: Parts, cached: bool) -> Built:
     """Return the parts of a run made of these networks; see ``build``."""
     network = PosedDenoiser(pipeline.unet, pipeline.pose_net).float().to(world.device).train()
     choose_trained(network, plan.trained)
+    if plan.compile:
+        compile_blocks(network.unet, RECOMPUTED[plan.recompute] or BLOCKS)
     recompute(network, plan.recompute)
     shared: nn.Module = network
     if world.size > 1 and plan.sharing == "shard":
         shard(network, half=plan.precision == "bfloat16")
     elif world.size > 1:
         shared = replicate(network, world)
-    if plan.compile:
-        network.unet.compile()
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     return Built(
         network=network,

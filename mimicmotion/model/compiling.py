@@ -1,0 +1,38 @@
+"""Compiling block by block: blocks of one form share what is compiled, and nothing is compiled twice.
+
+The UNet repeats few forms of block many times, so this takes less time than compiling it whole, and the
+kernels are the same: hardly any time goes to what lies between blocks.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers.models.resnet import SpatioTemporalResBlock
+from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
+from torch import nn
+
+Backend = str | Callable[..., Any]
+
+BLOCKS: tuple[type[nn.Module], ...] = (SpatioTemporalResBlock, TransformerSpatioTemporalModel)
+
+_FORMS = 128
+
+
+def compile_blocks(
+    network: nn.Module, kinds: tuple[type[nn.Module], ...] = BLOCKS, backend: Backend = "inductor"
+) -> None:
+    """Compile the forward pass of all blocks of these kinds, when each is first called.
+
+    Args:
+        network: changed in place; parameter names stay.
+        kinds: kinds of block, none within another. Where activations are computed again, the kinds that
+            forget theirs: torch compiles into such a block, not around it.
+        backend: of ``torch.compile``.
+    """
+    # torch keeps all forms of a kind in one list, and gives up compiling when it is longer than 8. SVD's
+    # residual blocks have 13 forms, once for each size of input, with and without gradient.
+    torch._dynamo.config.recompile_limit = max(_FORMS, torch._dynamo.config.recompile_limit)
+    for module in network.modules():
+        if isinstance(module, kinds):
+            module.forward = torch.compile(module.forward, dynamic=False, backend=backend)

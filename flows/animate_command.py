@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from flows.animator import Animator, Precision, Sources, Work, run_pairs
-from mimicmotion.errors import InputError
+from mimicmotion.errors import InputError, MimicMotionError
 from stages.config import PipelineConfig, load_config
 from stages.contract import WHOLE
 from stages.pipeline import Pipeline
@@ -233,8 +233,7 @@ def find_sources(
         folder: where a registered model is brought.
 
     Raises:
-        InputError: there is no checkpoint.
-        StageError: the config's model is not trained yet; says what to run.
+        InputError: there is no checkpoint, or the config's model is not trained yet; says what to run.
     """
     sampling: dict[str, Any] = {}
     loaded = None if config is None else load_config(config)
@@ -249,13 +248,23 @@ def find_sources(
     elif checkpoint is not None:
         place = Path(checkpoint)
     elif loaded is not None:
-        place = Pipeline(loaded).dataset("train").path(WHOLE, "checkpoint")
+        place = _trained(loaded)
     else:
         raise InputError(
             "no checkpoint is given: name one with --checkpoint, or a config whose model is trained, "
             "e.g. --config demo after `make demo`"
         )
     return Sources(place, base, detector, wholebody, sampling)
+
+
+def _trained(config: PipelineConfig) -> Path:
+    try:
+        return Pipeline(config).dataset("train").path(WHOLE, "checkpoint")
+    except MimicMotionError as error:
+        raise InputError(
+            f"config {config.name} has no trained model here: {error}\nTrain it with `mimicmotion rebuild "
+            f"{config.name}` (`make demo` for demo), or name weights with --checkpoint"
+        ) from error
 
 
 def sampler_settings(

@@ -66,6 +66,11 @@ def test_a_checkpoint_must_come_from_somewhere(tmp_path, monkeypatch):
         find_sources(None, "models:/mimicmotion@champion", None, None, None, tmp_path)
     with pytest.raises(MimicMotionError, match="nowhere"):
         find_sources("nowhere", None, None, None, None, tmp_path)
+    demo = Path(__file__).parents[2] / "configs" / "demo.yaml"
+    untrained = tmp_path / "untrained.yaml"
+    untrained.write_text(f"extends: {demo}\nworkspace: {tmp_path / 'space'}\n")
+    with pytest.raises(InputError, match=r"untrained has no trained model here(.|\n)*rebuild untrained"):
+        find_sources(str(untrained), None, None, None, None, tmp_path)
     given = find_sources(None, "a/b.pth", Path("svd"), Path("d.onnx"), None, tmp_path)
     assert (given.checkpoint, given.base, given.detector) == (Path("a/b.pth"), Path("svd"), Path("d.onnx"))
 

@@ -59,3 +59,10 @@ def test_the_numbers_of_the_recipe_are_those_of_the_config() -> None:
             for part in name.split(".")[1:]:
                 value = getattr(value, part)
             assert float(number[0]) == value, name
+
+
+def test_the_tests_that_the_recipe_names_are_there() -> None:
+    sources = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("test_*.py"))
+    named = re.findall(r"`(test_\w+)`", RECIPE)
+    assert len(named) >= 14
+    assert [name for name in named if f"def {name}(" not in sources] == []

@@ -219,8 +219,8 @@ def describe(needs: Estimate, shape: Shape, steps: int, batch: int, gpu: str, ut
         "parameters": f"{needs.parameters / 1e6:,.1f} M, trained {needs.trained_parameters / 1e6:,.1f} M",
         "clip": f"{shape.num_frames} frames of {shape.size_px[0]}x{shape.size_px[1]}",
         "memory per worker": f"{needs.total / 1e9:.1f} GB: weights {needs.weights / 1e9:.1f}, optimiser "
-        f"{needs.optimiser / 1e9:.1f}, average {needs.average / 1e9:.1f}, activations and gradients at once "
-        f"{max(needs.passes, needs.gradients) / 1e9:.1f}",
+        f"{needs.optimiser / 1e9:.1f}, average {needs.average / 1e9:.1f}, activations with gradients "
+        f"{max(needs.passes, needs.gradients) / 1e9:.1f} (gradients alone {needs.gradients / 1e9:.1f})",
         "work": f"{steps:,} steps of {batch} samples, {needs.flops_per_sample / 1e12:.1f} TFLOP a sample",
         "time": f"{seconds / 86400:.2f} days on {shape.workers} x {gpu} at {utilisation:.0%} of its peak, "
         f"{seconds * shape.workers / 3600:,.0f} GPU hours",

@@ -1,7 +1,6 @@
 """Compiling block by block: blocks of one form share what is compiled, and nothing is compiled twice.
 
-The UNet repeats few forms of block many times, so this takes less time than compiling it whole, and the
-kernels are the same: hardly any time goes to what lies between blocks.
+SVD's 22 residual blocks have 14 forms, its 16 spatio-temporal transformers 4.
 """
 
 from collections.abc import Callable
@@ -30,8 +29,8 @@ def compile_blocks(
             forget theirs: torch compiles into such a block, not around it.
         backend: of ``torch.compile``.
     """
-    # torch keeps all forms of a kind in one list, and gives up compiling when it is longer than 8. SVD's
-    # residual blocks have 13 forms, once for each size of input, with and without gradient.
+    # torch keeps all forms of a kind in one list, and gives up compiling when it is longer than 8. There is
+    # one for each size of picture, number of samples, and with and without gradient.
     torch._dynamo.config.recompile_limit = max(_FORMS, torch._dynamo.config.recompile_limit)
     for module in network.modules():
         if isinstance(module, kinds):

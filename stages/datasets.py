@@ -14,6 +14,7 @@ from stages.records import KEPT, ItemRecord, ItemState, Manifest
 from stages.store import ITEM_TABLE, StageStore
 
 _READERS = 8
+_GROUP = 256
 
 
 class PublishedDataset:
@@ -111,15 +112,19 @@ class PublishedDataset:
                 f"{path}: is not what was published. Delete its folder and run "
                 f"`mimicmotion stage {self._store.stage} CONFIG` again."
             )
-        return pq.read_table(pa.BufferReader(data))
+        return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
 
     def table(self) -> pa.Table:
         """The rows of all kept items, in the order of ``ids``."""
+        parts = [self._schema.empty_table()]
         with ThreadPoolExecutor(_READERS) as pool:
-            tables = list(pool.map(self.item_table, self.ids))
-        # Metadata is per item (which video, which size); only columns can be joined.
-        plain = [table.replace_schema_metadata(None) for table in tables]
-        return pa.concat_tables(plain) if plain else self._schema.empty_table()
+            # Joined in groups: thousands of tables of a row each take far more memory than their rows.
+            for start in range(0, len(self.ids), _GROUP):
+                tables = pool.map(self.item_table, self.ids[start : start + _GROUP])
+                # Metadata is per item (which video, which size); only columns can be joined.
+                plain = [table.replace_schema_metadata(None) for table in tables]
+                parts.append(pa.concat_tables(plain).combine_chunks())
+        return pa.concat_tables(part.replace_schema_metadata(None) for part in parts)
 
     def _record(self, key: str) -> ItemRecord:
         if key not in self._records:

@@ -111,8 +111,9 @@ def _in_folder(root: Path) -> Listing:
     videos, ignored, astray = list[SourceVideo](), 0, list[str]()
     for path in _files(root):
         name = path.relative_to(root).as_posix()
-        leads_to = Path(os.path.realpath(path))  # unlike Path.resolve, it lets links be that run in a circle
-        if path.is_symlink() and not leads_to.is_relative_to(root.resolve()):
+        # Unlike Path.resolve, it lets links be that run in a circle.
+        leads_to = Path(os.path.realpath(path)) if path.is_symlink() else path
+        if leads_to != path and not leads_to.is_relative_to(root.resolve()):
             astray.append(f"{name} -> {leads_to}")
         elif path.is_dir():
             continue  # a link to a folder inside, which is searched by its own name

@@ -52,17 +52,19 @@ def in_double_precision(wanted: bool = True):
             torch.set_default_dtype(torch.float32)
 
 
-def work(rank: int, plan, store: Path, double: bool) -> None:
+def work(rank: int, plans, store: Path, double: bool) -> None:
+    """Do these runs one after another, which spares the start of processes."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     with in_double_precision(double):
-        train({"plan": plan, "report": SilentReport()})
+        for plan in plans:
+            train({"plan": plan, "report": SilentReport()})
     dist.destroy_process_group()
 
 
 def work_and_tell(rank: int, plan, store: Path, told: Path) -> None:
     try:
-        work(rank, plan, store, double=False)
+        work(rank, [plan], store, double=False)
     except StageError as error:
         (told / str(rank)).write_text(str(error))
 
@@ -73,13 +75,18 @@ def start_two(target, *arguments) -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(400)
+        worker.join(800)
         assert worker.exitcode == 0
 
 
-def run_two(plan, store: Path, double: bool = False):
-    start_two(work, plan, store, double)
+def result(plan):
     return load_file(plan.result / "network.safetensors")
+
+
+def from_step_3_of(source, plan):
+    """A run that begins with the checkpoint that another one wrote at its step 3."""
+    shutil.copytree(source.checkpoints / "step-00000003", plan.checkpoints / "step-00000003")
+    return plan
 
 
 # Attention to a single token: its weights are always one, so queries and keys get rounding for a gradient.
@@ -99,20 +106,28 @@ def assert_alike(ours, theirs, start):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("sharing", ["replicate", "shard"])
 def test_two_workers_equal_one_in_every_parameter(plan, tmp_path, sharing):
-    """In double precision no gradient is mere rounding to AdamW, so every single value must agree."""
-    plan = replace(plan, steps=5, micro_batch=1, sharing=sharing, checkpoint_every=100)
+    """Also when a run of one goes on with two, or of two with one.
+
+    In double precision no gradient is mere rounding to AdamW, so every single value must agree.
+    """
+    plan = replace(plan, steps=5, batch=4, micro_batch=1, sharing=sharing, checkpoint_every=3)
+    one, two, joined, left = (replace(plan, state=tmp_path / name) for name in ("1", "2", "1-2", "2-1"))
     with in_double_precision():
-        train({"plan": replace(plan, state=tmp_path / "one"), "report": SilentReport()})
-    alone = load_file(tmp_path / "one" / "result" / "network.safetensors")
-    together = run_two(replace(plan, state=tmp_path / "two"), tmp_path / "store", double=True)
-    assert alone.keys() == together.keys()
+        train({"plan": one, "report": SilentReport()})
+    start_two(work, [two, from_step_3_of(one, joined)], tmp_path / "store", True)
+    with in_double_precision():
+        train({"plan": from_step_3_of(two, left), "report": SilentReport()})
+    alone = result(one)
     start = load_file(plan.base / "unet" / "diffusion_pytorch_model.safetensors")
     assert (alone["unet.conv_out.weight"] - start["conv_out.weight"]).abs().max() > 1e-4, (
         "nothing was learned"
     )
-    for name, value in alone.items():
-        assert value.dtype == torch.float64
-        torch.testing.assert_close(together[name], value, rtol=0, atol=1e-5, msg=name)
+    for other in (two, joined, left):
+        network = result(other)
+        assert network.keys() == alone.keys()
+        for name, value in alone.items():
+            assert value.dtype == torch.float64
+            torch.testing.assert_close(network[name], value, rtol=0, atol=1e-5, msg=f"{other.state} {name}")
 
 
 @pytest.mark.slow
@@ -122,17 +137,11 @@ def test_two_workers_equal_one_that_sums_up(plan, tmp_path, sharing):
     pipeline = make_pipeline(width=64)
     pipeline.save_pretrained(tmp_path / "base")
     start = PosedDenoiser(pipeline.unet, pipeline.pose_net).state_dict()
-    plan = replace(plan, base=tmp_path / "base", steps=5, micro_batch=1, sharing=sharing, checkpoint_every=3)
-    train({"plan": replace(plan, state=tmp_path / "one"), "report": SilentReport()})
-    alone = load_file(tmp_path / "one" / "result" / "network.safetensors")
-    together = run_two(replace(plan, state=tmp_path / "two"), tmp_path / "store")
-    assert_alike(together, alone, start)
-
-    # A run of two workers goes on with one, from the same checkpoint.
-    (tmp_path / "two" / "checkpoints" / "step-00000005").rename(tmp_path / "unused")
-    train({"plan": replace(plan, state=tmp_path / "two"), "report": SilentReport()})
-    resumed = load_file(tmp_path / "two" / "result" / "network.safetensors")
-    assert_alike(resumed, alone, start)
+    plan = replace(plan, base=tmp_path / "base", steps=5, micro_batch=1, sharing=sharing)
+    one, two = (replace(plan, state=tmp_path / name) for name in ("one", "two"))
+    train({"plan": one, "report": SilentReport()})
+    start_two(work, [two], tmp_path / "store", False)
+    assert_alike(result(two), result(one), start)
 
 
 def validated(plan) -> float:
@@ -141,18 +150,21 @@ def validated(plan) -> float:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_two_workers_that_stopped_go_on_as_if_they_had_not(plan, tmp_path):
-    """With all that the paper's config switches on: shards, half precision, activations computed again."""
-    plan = replace(
-        plan, steps=10, sharing="shard", checkpoint_every=5, recompute="blocks", precision="bfloat16"
-    )
+@pytest.mark.parametrize(
+    ("sharing", "recompute", "precision"),
+    [("replicate", "off", "float32"), ("shard", "off", "float32"), ("shard", "blocks", "bfloat16")],
+    ids=["replicate", "shard", "as-the-paper"],
+)
+def test_two_workers_that_stopped_go_on_as_if_they_had_not(plan, tmp_path, sharing, recompute, precision):
+    plan = replace(plan, sharing=sharing, recompute=recompute, precision=precision)
+    plan = replace(plan, steps=10)
     plan = replace(plan, preview=replace(plan.preview, clips=1))
-    whole, seen = run_two(plan, tmp_path / "first"), validated(plan)
-    shutil.rmtree(plan.checkpoints / "step-00000010")
-    shutil.rmtree(plan.result)
-    for name, value in run_two(plan, tmp_path / "second").items():
-        torch.testing.assert_close(value, whole[name], rtol=0, atol=1e-5, msg=name)
-    assert validated(plan) == pytest.approx(seen, rel=1e-5)
+    whole, halved = (replace(plan, state=tmp_path / name) for name in ("whole", "halved"))
+    start_two(work, [whole, replace(halved, steps=5), halved], tmp_path / "store", False)
+    resumed = result(halved)
+    for name, value in result(whole).items():
+        torch.testing.assert_close(resumed[name], value, rtol=0, atol=1e-5, msg=name)
+    assert validated(halved) == pytest.approx(validated(whole), rel=1e-5)
 
 
 @pytest.mark.slow

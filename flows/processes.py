@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Self
 
 from mimicmotion.errors import InputError, StageError
@@ -30,6 +30,16 @@ def check_port(port: int, option: str) -> None:
     with socket.socket() as probe:
         if probe.connect_ex((LOOPBACK, port)) == 0:
             raise InputError(f"port {port} is in use: stop what listens there, or choose another by {option}")
+
+
+def stop_by_signals() -> None:
+    """Let SIGTERM and SIGINT raise KeyboardInterrupt; a shell lets what it starts with & ignore Ctrl-C."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def free_port() -> int:

@@ -6,18 +6,16 @@
 
 import os
 import secrets
-import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from flows.prefect_setup import POOL, prefect_home, quiet_environment
-from flows.processes import LOOPBACK, Processes, check_port, free_port
+from flows.processes import LOOPBACK, Processes, check_port, free_port, stop_by_signals
 from flows.run_commands import Config, Overrides
 from flows.ui_command import STORE_VARIABLE, mlflow_server
 from mimicmotion.errors import InputError, StageError
@@ -50,8 +48,7 @@ def serve(
     ports |= {"--ray-port": ray_port, "--dashboard-port": dashboard_port}
     for option, port in ports.items():
         check_port(port, option)
-    for number in (signal.SIGTERM, signal.SIGINT):  # a shell lets what it starts with & ignore Ctrl-C
-        signal.signal(number, _stop)
+    stop_by_signals()
     console = Console(soft_wrap=True, highlight=False)
     environment = _environment(settings, mlflow_port, prefect_port, ray_port)
     try:
@@ -132,7 +129,3 @@ def _addresses(environment: dict[str, str], dashboard_port: int, logs: Path) -> 
         "run": f"PREFECT_API_URL={api} prefect deployment run rebuild/demo",
     }
     return "\n".join(f"{what:<8} {where}" for what, where in lines.items())
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from flows.prefect_setup import prefect_home, prepare_prefect
+from flows.processes import stop_by_signals
 from flows.run_commands import Config, Overrides
 from mimicmotion.errors import InputError
 from stages.config import load_config, redacted, tracking_uri
@@ -30,6 +31,7 @@ def ui(
 ) -> None:
     """Serve the results on this machine only, until Ctrl-C."""
     settings = load_config(config, overrides or [])
+    stop_by_signals()
     console = Console()
     store = tracking_uri(settings)
     processes = [subprocess.Popen(mlflow_server(store, port), env={**os.environ, STORE_VARIABLE: store})]

@@ -100,7 +100,7 @@ class Animate(ItemStage):
         description="About a quarter of the work for nearly the same result: a third of the steps, on the "
         "Align-Your-Steps table, guided only in the middle.",
     )
-    guidance: float = Field(2.0, ge=0, description="Guidance scale; at most 1 means a single pass.")
+    guidance: float = Field(2.0, ge=0, le=100, description="Guidance scale; at most 1 means a single pass.")
     tile: int | None = Field(
         None, ge=2, description="Slots of a tile, the reference included; null takes the training clip's."
     )

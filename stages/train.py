@@ -101,11 +101,11 @@ class Train(WholeStage):
         description="[width, height] of training pictures; a video takes the one nearest to its aspect.",
     )
     steps: int | None = Field(None, ge=1, description="Optimiser steps; or set epochs.")
-    epochs: float | None = Field(None, gt=0, description="Passes over all windows; or set steps.")
+    epochs: float | None = Field(None, gt=0, le=100_000, description="Passes over all windows; or set steps.")
     batch: int = Field(8, ge=1, description="Samples per optimiser step, over all workers.")
-    learning_rate: float = Field(1e-5, gt=0, description="Learning rate after the warm-up.")
+    learning_rate: float = Field(1e-5, gt=0, le=1, description="Learning rate after the warm-up.")
     warmup_steps: int = Field(500, ge=0, description="Optimiser steps of linear warm-up.")
-    weight_decay: float = Field(1e-2, ge=0, description="Weight decay of AdamW.")
+    weight_decay: float = Field(1e-2, ge=0, le=1, description="Weight decay of AdamW.")
     optimiser: Literal["adamw", "adamw_8bit"] = Field(
         "adamw", description="AdamW with moments in float32, or in eight bits (needs the package torchao)."
     )
@@ -118,7 +118,7 @@ class Train(WholeStage):
     dropout: float = Field(
         0.1, ge=0, le=1, description="Share of samples without embedding, reference latents and pose."
     )
-    hand_weight: float = Field(10.0, ge=1, description="Loss weight in the box of a reliable hand.")
+    hand_weight: float = Field(10.0, ge=1, le=1000, description="Loss weight in the box of a reliable hand.")
     hand_threshold: float = Field(
         0.3, ge=0, description="A hand is reliable when all its 21 confidences exceed this."
     )

@@ -1,6 +1,8 @@
 """A published dataset, as stages read it."""
 
+import contextlib
 import hashlib
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -115,7 +117,25 @@ class PublishedDataset:
         return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
 
     def table(self) -> pa.Table:
-        """The rows of all kept items, in the order of ``ids``."""
+        """The rows of all kept items, in the order of ``ids``.
+
+        Those of many items are remembered in one file of this machine, named by the dataset's content.
+        """
+        if len(self.ids) <= _GROUP:
+            return self._joined()
+        place = self._store.workspace.index(f"{self._store.stage}-{self.key}.parquet")
+        with contextlib.suppress(OSError, pa.ArrowException):
+            return pq.ParquetFile(place).read()
+        table = self._joined()
+        aside = place.with_name(f"{place.name}.{os.getpid()}")
+        try:
+            pq.write_table(table, aside)
+            aside.replace(place)
+        except OSError:
+            aside.unlink(missing_ok=True)
+        return table
+
+    def _joined(self) -> pa.Table:
         parts = [self._schema.empty_table()]
         with ThreadPoolExecutor(_READERS) as pool:
             # Joined in groups: thousands of tables of a row each take far more memory than their rows.

@@ -8,6 +8,7 @@ import pytest
 from fake_stages import Letters, Shouts, Total, make_config, write_texts
 
 from mimicmotion.errors import ConfigError, DataError, InputError, StageError, WeightsError
+from stages import datasets
 from stages.contract import Runtime
 from stages.pipeline import Pipeline
 from stages.runner import run_stage
@@ -189,6 +190,23 @@ def test_problems_that_can_be_seen_first_are_seen_first(
     with pytest.raises(ConfigError, match=r"configs/fake\.yaml: letters: the moon is wrong"):
         run_stage(make_config(tmp_path / "space", letters), "letters")
     assert not (letters.source / "log").exists()
+
+
+def test_the_rows_of_many_items_are_joined_once(tmp_path: Path, letters: Letters, monkeypatch) -> None:
+    config = make_config(tmp_path / "space", letters)
+    run_stage(config, "letters")
+    joined = Pipeline(config).dataset("letters").table()
+    (index,) = {path.parent for path in (tmp_path / "space").glob("index/*")}
+    assert not list(index.glob("*.parquet"))  # few items are joined each time
+
+    monkeypatch.setattr(datasets, "_GROUP", 1)
+    assert Pipeline(config).dataset("letters").table().equals(joined)
+    (place,) = index.glob("*.parquet")
+    with monkeypatch.context() as patch:
+        patch.setattr(datasets.PublishedDataset, "item_table", None)
+        assert Pipeline(config).dataset("letters").table().equals(joined, check_metadata=True)
+    place.write_bytes(place.read_bytes()[:20])
+    assert Pipeline(config).dataset("letters").table().equals(joined)
 
 
 def test_workers_that_a_stage_cannot_use_are_refused(tmp_path: Path, letters: Letters, monkeypatch) -> None:

@@ -73,11 +73,17 @@ def forms(unet, inputs, kinds):
     return len(found)
 
 
-def test_each_form_is_compiled_once_and_trains_as_a_plain_network(unet, inputs, monkeypatch):
-    """Beyond the number of forms that torch allows by itself, and with activations computed again."""
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
-    monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
+@pytest.fixture
+def low_limit():
+    """Torch gives up after two forms, and says so; what it has compiled before is forgotten."""
     torch._dynamo.reset()
+    with torch._dynamo.config.patch(recompile_limit=2, fail_on_recompile_limit_hit=True):
+        yield
+
+
+@pytest.mark.usefixtures("low_limit")
+def test_each_form_is_compiled_once_and_trains_as_a_plain_network(unet, inputs):
+    """Beyond the number of forms that torch allows by itself, and with activations computed again."""
     backend, plain, kinds = CountingBackend(), deepcopy(unet), RECOMPUTED["layers"]
     compile_blocks(unet, kinds, backend)
     recompute(unet, "layers")

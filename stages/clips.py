@@ -4,7 +4,8 @@
 
 Reads facts and poses only, no picture, so a changed threshold costs seconds. A training window has
 ``num_frames - 1`` driving frames at an even step inside one scene, and reference candidates outside it where
-there are any. Of every test video the longest usable run is taken, with its first frame as reference.
+there are any. Of every test video the longest usable run is taken: its first frame is the reference, the
+others are generated and scored.
 """
 
 from collections import Counter
@@ -68,7 +69,7 @@ class Choice:
 
     Attributes:
         train: rows of all its windows.
-        test: the row of its longest run.
+        test: the row of its longest run, without the reference before it.
         limits: how many windows each limit rejected.
     """
 
@@ -86,7 +87,7 @@ class Clips(WholeStage):
     """Chooses training windows and test clips from poses and facts of the videos."""
 
     name: ClassVar[str] = "clips"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("decode", "pose")
     schema: ClassVar[pa.Schema] = CLIPS_SCHEMA
 

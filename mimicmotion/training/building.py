@@ -100,6 +100,7 @@ def assemble(plan: Plan, world: World, pipeline: Parts, cached: bool) -> Built:
             pipeline.feature_extractor,
             world.device,
             resident=not cached,
+            half=world.device.type == "cuda" and plan.precision == "bfloat16",
         ),
     )
 
@@ -112,9 +113,14 @@ def autocast(plan: Plan, device: torch.device) -> AbstractContextManager[Any]:
 
 
 def encoders_of(
-    vae: Any, image_encoder: Any, feature_extractor: Any, device: torch.device, resident: bool = True
+    vae: Any,
+    image_encoder: Any,
+    feature_extractor: Any,
+    device: torch.device,
+    resident: bool = True,
+    half: bool = False,
 ) -> Encoders:
-    """Return the frozen networks as functions on a device; half precision where it serves.
+    """Return the frozen networks as functions on a device.
 
     Args:
         vae: SVD's autoencoder.
@@ -122,12 +128,14 @@ def encoders_of(
         feature_extractor: its preprocessor.
         device: where they work.
         resident: whether they stay there; else each comes for its work and goes back to the host.
+        half: hold and run them in half precision, as a GPU should.
     """
+    if half:
+        # SVD's VAE overflows in float16.
+        vae.bfloat16()
+        image_encoder.half()
     for module in (vae, image_encoder):
         module.requires_grad_(False).eval().to(device if resident else "cpu")
-    if device.type == "cuda":
-        # SVD's VAE overflows in float16, so it stays as it is; the image encoder does not.
-        image_encoder.half()
 
     @contextmanager
     def at_work(module: nn.Module) -> Iterator[None]:

@@ -78,11 +78,16 @@ def training_windows(
 
 
 def testing_clip(quality: FrameQuality, cuts: Sequence[int], limits: Limits, shape: Shape) -> Candidate:
-    """The longest usable run of a video with its first frame as reference, or the whole video rejected."""
+    """The longest usable run of a video, or the whole video rejected.
+
+    The run's first frame is the reference and the others are the clip: a frame that was given cannot be
+    scored, and a copied reference would be perfect there.
+    """
     longest = max(shape.num_frames, shape.max_test_frames)
-    found = longest_window(quality, cuts, limits, shape.num_frames, longest, shape.step)
+    found = longest_window(quality, cuts, limits, shape.num_frames + 1, longest + 1, shape.step)
     if isinstance(found, Window):
-        return Candidate(found, (found.first,), measure(quality, found), None)
+        driving = Window(found.first + shape.step, found.num_frames - 1, shape.step)
+        return Candidate(driving, (found.first,), measure(quality, driving), None)
     return Candidate(whole(len(quality), shape.step), (), None, found)
 
 

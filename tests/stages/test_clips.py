@@ -165,13 +165,13 @@ def test_no_usable_window_is_an_error_with_counts() -> None:
     )
 
 
-def test_test_video_gives_its_longest_run() -> None:
+def test_test_video_gives_its_longest_run_whose_first_frame_is_the_reference_and_not_generated() -> None:
     videos = {"a": video("a", split="test", scene_cuts=[12]), "b": video("b", split="train")}
     frames = [[dancer(k)] for k in range(40)]
     frames[38] = []
     rows = run(Clips(num_frames=8), videos, {"a": poses("a", frames), "b": solo("b")})
     (clip,) = [row for row in rows if row["kind"] == "test"]
-    assert (clip["clip_id"], clip["first_frame"], clip["num_frames"]) == ("a-test", 12, 26)
+    assert (clip["clip_id"], clip["first_frame"], clip["num_frames"]) == ("a-test", 13, 25)
     assert clip["reference_frames"] == [12]
     assert clip["split"] == "test"
     (short,) = [
@@ -179,7 +179,7 @@ def test_test_video_gives_its_longest_run() -> None:
         for row in run(Clips(num_frames=8, max_test_frames=9), videos, {"a": solo("a"), "b": solo("b")})
         if row["kind"] == "test"
     ]
-    assert (short["first_frame"], short["num_frames"]) == (0, 9)
+    assert (short["first_frame"], short["num_frames"]) == (1, 9)
 
 
 def test_two_videos_serve_both_sides_and_the_split_stays() -> None:

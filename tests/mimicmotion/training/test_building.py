@@ -25,6 +25,20 @@ def test_frozen_networks_come_for_their_work_and_go_back_unless_they_stay(base, 
     assert not any(value.requires_grad for value in (*vae.parameters(), *image_encoder.parameters()))
 
 
+def test_frozen_networks_in_half_precision_say_nearly_the_same(base):
+    pictures = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    whole = encoders_of(*load_encoders(base), torch.device("cpu"))
+    networks = load_encoders(base)
+    half = encoders_of(*networks, torch.device("cpu"), half=True)
+    assert networks[0].dtype == torch.bfloat16
+    for name in ("latents", "embeddings"):
+        true, found = getattr(whole, name)(pictures), getattr(half, name)(pictures)
+        assert 0 < (found.float() - true).norm() / true.norm() < 0.02
+    latents = whole.latents(pictures) * whole.scale
+    apart = half.pictures(latents).astype(int) - whole.pictures(latents)
+    assert abs(apart).mean() < 2
+
+
 def test_a_run_starts_from_a_released_file(plan, tmp_path):
     pipeline = load_pipeline(plan.base)
     torch.nn.init.constant_(pipeline.unet.conv_in.weight, 0.25)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mimicmotion.errors import MimicMotionError, RejectedItem, StageError
+from mimicmotion.parent import end_with_parent
 from stages.contract import Item, ItemStage
 from stages.records import ItemRecord, ItemState
 from stages.store import StageStore, check_schema
@@ -32,6 +33,8 @@ class Worker:
     """A task in a process of its own, whose log lines name the item."""
 
     def __init__(self, task: Task, stage: str) -> None:
+        # A signal to a flow's group ends Ray with it, and Ray's workers would only notice seconds later.
+        end_with_parent()
         self._task = task
         self._stage = stage
         self._lines = logging.StreamHandler()

@@ -37,7 +37,7 @@ from stages.worker_lines import LINES, forwarding
 log = logging.getLogger(__name__)
 
 _DEATHS = (RayActorError, OutOfMemoryError, WorkerCrashedError)
-_WAIT_S = 10.0
+_WAIT_S = 1.0  # Ray answers to signals when it has waited only
 _KNOCK_S = 10.0
 _MEGABYTE = 1 << 20
 

@@ -7,10 +7,8 @@ Runs in a child process of its own (``isolated.py``), which is this module's com
 It prints one line of JSON: the facts, or the reason for a reject. Memory does not depend on the length.
 """
 
-import ctypes
 import dataclasses
 import json
-import signal
 import sys
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,6 +20,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from mimicmotion.errors import RejectedItem
+from mimicmotion.parent import end_with_parent
 from mimicmotion.video.colour import to_rgb
 from mimicmotion.video.geometry import (
     Orientation,
@@ -35,7 +34,6 @@ from mimicmotion.video.scenes import SceneCutFinder
 from mimicmotion.video.sources import GoodFrames, Outline, read_outline
 from mimicmotion.video.writer import VideoWriter
 
-_PR_SET_PDEATHSIG = 1
 _TAIL_TOLERANCE_FRAMES = 2.5
 """Frames that may lack at the end before a tail counts as broken: recorders often cut the last ones."""
 _HEADER_TOLERANCE_S = 0.5
@@ -235,7 +233,7 @@ class Upright:
 
 def main(arguments: list[str]) -> int:
     """Exit status of the child: 0 with one line of JSON on standard output."""
-    _end_with_parent()
+    end_with_parent()  # a worker that is killed cannot kill its child
     source, target, settings = arguments
     try:
         facts = normalise_video(Path(source), Path(target), NormaliseSettings(**json.loads(settings)))
@@ -244,12 +242,6 @@ def main(arguments: list[str]) -> int:
         answer = {"rejected": [reject.code, reject.sentence]}
     sys.stdout.write(json.dumps(answer) + "\n")
     return 0
-
-
-def _end_with_parent() -> None:
-    # A worker that is killed cannot kill its child; Linux can do it for it.
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -110,8 +110,12 @@ class Operated:
         return done.stdout
 
     def post(self, path: str, **body: Any) -> Any:
-        """What the server answers."""
-        answer = httpx.post(f"{self.url}/{path}", json=body, timeout=60)
+        """What the server answers; asked again while it is busy, as Prefect's own client does."""
+        for _ in range(5):
+            answer = httpx.post(f"{self.url}/{path}", json=body, timeout=60)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(1)
         answer.raise_for_status()
         return answer.json()
 

@@ -18,6 +18,7 @@ from mimicmotion.errors import InputError, StageError
 LOOPBACK = "127.0.0.1"
 _PATIENCE_S = 300.0
 _STOP_S = 20.0
+_LEFT_S = 10.0
 _PAUSE_S = 0.5
 
 
@@ -133,12 +134,29 @@ def _answers(address: str) -> bool:
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Ask processes with all that they started to end, then make them."""
+    """Ask processes to end, then what they left behind, then make all of it.
+
+    Whoever started others ends them in its own order: Ray's head takes 2 s so, and 33 s when all of its
+    parts are asked at once.
+    """
+    for process in processes:
+        process.terminate()
+    end_s = time.monotonic() + _STOP_S
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, end_s - time.monotonic()))
     for wanted in (signal.SIGTERM, signal.SIGKILL):
-        for process in processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, wanted)
-        end_s = time.monotonic() + _STOP_S
-        for process in processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, end_s - time.monotonic()))
+        left = [process for process in processes if _signal(process, wanted)]
+        end_s = time.monotonic() + _LEFT_S
+        while any(_signal(process, 0) for process in left) and time.monotonic() < end_s:
+            time.sleep(_PAUSE_S)
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Whether anything of a process and what it started was there to get a signal."""
+    process.poll()
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return False
+    return True

@@ -19,6 +19,7 @@ from pathlib import Path
 import pyarrow.fs as pafs
 
 from flows.processes import LOOPBACK, Processes, free_port
+from flows.ui_command import NO_JOBS
 
 ROOT = Path(__file__).resolve().parents[1]
 _STORE = ROOT / ".cache" / "servers"
@@ -95,7 +96,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with postgres(folder / "postgres") as database, Processes(folder / "logs") as processes:
-        environment = {**os.environ, **_store_variables(), "MLFLOW_DISABLE_TELEMETRY": "true"}
+        environment = {**os.environ, **_store_variables(), **NO_JOBS, "MLFLOW_DISABLE_TELEMETRY": "true"}
         store = f"{LOOPBACK}:{free_port()}"
         program = store_program()
         assert program is not None

@@ -17,7 +17,7 @@ from rich.console import Console
 from flows.prefect_setup import POOL, prefect_home, quiet_environment
 from flows.processes import LOOPBACK, Processes, check_port, free_port, stop_by_signals
 from flows.run_commands import Config, Overrides
-from flows.ui_command import STORE_VARIABLE, mlflow_server
+from flows.ui_command import NO_JOBS, STORE_VARIABLE, mlflow_server
 from mimicmotion.errors import InputError, StageError
 from stages.config import PipelineConfig, load_config, redacted, tracking_uri
 from stages.ray_environment import local_variables
@@ -85,7 +85,7 @@ def _start(
     if store.startswith("sqlite:"):
         artifacts = Path(settings.workspace) / "mlartifacts"
         command = mlflow_server(store, mlflow_port, artifacts)
-        processes.start("mlflow", command, environment | {STORE_VARIABLE: store})
+        processes.start("mlflow", command, environment | NO_JOBS | {STORE_VARIABLE: store})
     else:
         environment["MLFLOW_TRACKING_URI"] = store
     prefect = [sys.executable, "-m", "prefect"]

@@ -18,6 +18,9 @@ from stages.config import load_config, redacted, tracking_uri
 STORE_VARIABLE = "MLFLOW_BACKEND_STORE_URI"
 """Environment variable in which MLflow's server finds its store."""
 
+NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+"""Keeps MLflow's server from starting processes that judge language models."""
+
 _HOST = "127.0.0.1"
 _PATIENCE_S = 20
 
@@ -34,7 +37,9 @@ def ui(
     stop_by_signals()
     console = Console()
     store = tracking_uri(settings)
-    processes = [subprocess.Popen(mlflow_server(store, port), env={**os.environ, STORE_VARIABLE: store})]
+    processes = [
+        subprocess.Popen(mlflow_server(store, port), env={**os.environ, **NO_JOBS, STORE_VARIABLE: store})
+    ]
     # Its page opens with prompts and traces; this address opens it with runs and the registry.
     page = f"http://{_HOST}:{port}/#/experiments?workflowType=machine_learning"
     console.print(f"MLflow: {page}", soft_wrap=True, highlight=False)

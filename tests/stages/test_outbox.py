@@ -13,6 +13,7 @@ from fake_stages import Letters, Total, write_texts
 from operated import free_port, process, wait_for
 from typer.testing import CliRunner
 
+from flows.ui_command import NO_JOBS
 from stages import tracking
 from stages.config import MlflowSettings, PipelineConfig, Settings
 from stages.outbox import kept
@@ -36,7 +37,7 @@ class Away:
 
         options = ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db", "--workers", "1"]
         options += ["--artifacts-destination", str(self.folder / "files"), "--port", str(self.port)]
-        environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+        environment = {**os.environ, **NO_JOBS, "MLFLOW_DISABLE_TELEMETRY": "true"}
 
         def is_up() -> bool:
             try:

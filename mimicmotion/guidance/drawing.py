@@ -58,8 +58,10 @@ EDGE_COLOURS: Final = tuple(
 )
 _LIMB_DIMMING: Final = 0.6
 _POINT_RADIUS, _FACE_RADIUS, _LIMB_HALF_WIDTH, _EDGE_WIDTH = 4, 3, 4, 2
-# The reach of any mark around its points, and a black rim for interpolation.
+# The reach of a dot around its point, and a black rim for interpolation.
 _MARGIN_PX: Final = _POINT_RADIUS + 4
+# Limbs are turned by whole degrees, so the tip of one lies up to a degree beside its point.
+_TURN: Final = math.sin(math.radians(1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,8 +165,10 @@ def draw_openpose(
     image = np.zeros((3, height, width), dtype=np.uint8)
     if not visible.any():
         return image
-    columns = _Span.around(points[visible, 0], canvas_width, width)
-    rows = _Span.around(points[visible, 1], canvas_height, height)
+    longest = float(np.linalg.norm(np.ptp(points[visible], axis=0)))
+    margin = _MARGIN_PX + math.ceil(longest / 2 * _TURN)
+    columns = _Span.around(points[visible, 0], margin, canvas_width, width)
+    rows = _Span.around(points[visible, 1], margin, canvas_height, height)
     if columns.is_empty or rows.is_empty:
         return image
     marks = _Marks(
@@ -210,13 +214,13 @@ class _Span:
     picture_len: int
 
     @classmethod
-    def around(cls, positions: Float[np.ndarray, " n"], canvas: int, picture: int) -> "_Span":
-        """Return the smallest span that holds all marks at these positions and a black rim."""
+    def around(cls, positions: Float[np.ndarray, " n"], margin: int, canvas: int, picture: int) -> "_Span":
+        """Return the smallest span that holds all positions with a margin on both sides."""
         # Interpolation weights repeat every `period` picture pixels, `step` canvas pixels.
         period = picture // math.gcd(canvas, picture)
         step = canvas // math.gcd(canvas, picture)
-        last = min(picture // period, -(-(math.ceil(positions.max()) + _MARGIN_PX) // step))
-        first = max(0, (math.floor(positions.min()) - _MARGIN_PX) // step)
+        last = min(picture // period, -(-(math.ceil(positions.max()) + margin) // step))
+        first = max(0, (math.floor(positions.min()) - margin) // step)
         # OpenCV holds positions in float32: only fractions of two stay the same when the start moves.
         if period & (period - 1):
             first = 0

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mimicmotion.errors import DataError, InputError
@@ -92,6 +92,7 @@ def plain_drawing(points, scores, size, canvas_short_side_px):
     spread=st.sampled_from([0.1, 0.3, 0.8]),
     seed=st.integers(0, 2**31),
 )
+@example(h=392, w=20, short=480, people=1, spread=0.3, seed=394)  # a long limb's tip beside all points
 def test_equals_the_plain_form_at_any_size_and_place(h, w, short, people, spread, seed):
     random = np.random.default_rng(seed)
     points = random.uniform(-0.2, 1.2, (people, 1, 2)) + random.normal(0, spread, (people, 134, 2))

@@ -101,7 +101,7 @@ def _pass(network: PosedDenoiser, device: str) -> Tensor:
 
 def _allocated(work: Callable[[], None]) -> int:
     """Return the most that the CPU's allocator had out at once, above what it had before."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as recorded:
         work()
     now = peak = 0
     for event in recorded.profiler.kineto_results.events():

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from typing import Self
 from mimicmotion.errors import InputError, StageError
 
 LOOPBACK = "127.0.0.1"
+_CALM_PORTS = range(20_000, 32_000)
 _PATIENCE_S = 300.0
 _STOP_S = 20.0
 _LEFT_S = 10.0
@@ -44,9 +46,14 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def free_port() -> int:
-    """A port of this machine that nothing listens on."""
-    with socket.create_server((LOOPBACK, 0)) as free:
-        return int(free.getsockname()[1])
+    """A port of this machine that nothing listens on, below those that the system gives to connections.
+
+    One of those may be taken again before the server that is meant to have it has started.
+    """
+    for port in random.sample(_CALM_PORTS, len(_CALM_PORTS)):
+        with contextlib.suppress(OSError), socket.create_server((LOOPBACK, port)):
+            return port
+    raise StageError("no port from 20000 to 31999 is free on this machine")
 
 
 class Processes:

@@ -6,7 +6,6 @@ The worker's processes take the fake stages for the real ones by a ``sitecustomi
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,8 @@ from typing import Any
 import httpx
 import psutil
 
+from flows.processes import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 FAKES = ROOT / "tests" / "fakes"
 _PATIENCE_S = 300.0
@@ -28,12 +29,6 @@ import stages.config
 
 stages.config.STAGES = fake_pipeline.STAGES
 """
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def wait_for(what: str, there: Callable[[], Any], patience_s: float = _PATIENCE_S) -> Any:

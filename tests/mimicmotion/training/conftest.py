@@ -1,6 +1,8 @@
 """Runs on the small training world."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -57,17 +59,27 @@ def base(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def make_plan(base: Path, clips: list[Clip], recipe: Recipe) -> Callable[[Path], Plan]:
+    """Gives a run of a few steps on one worker, in float32, with its files in a folder."""
+    return partial(_plan, base, clips, recipe)
+
+
 @pytest.fixture
-def plan(tmp_path: Path, base: Path, clips: list[Clip], recipe: Recipe) -> Plan:
-    """A run of a few steps on one worker, in float32."""
-    write_clips(tmp_path / "clips.jsonl", clips)
-    write_clips(tmp_path / "test.jsonl", [replace(clips[0], references=(0,))])
+def plan(tmp_path: Path, make_plan: Callable[[Path], Plan]) -> Plan:
+    """Such a run in a folder of its own."""
+    return make_plan(tmp_path)
+
+
+def _plan(base: Path, clips: list[Clip], recipe: Recipe, folder: Path) -> Plan:
+    write_clips(folder / "clips.jsonl", clips)
+    write_clips(folder / "test.jsonl", [replace(clips[0], references=(0,))])
     return Plan(
         base=base,
         init_from=None,
-        clips=tmp_path / "clips.jsonl",
-        test_clips=tmp_path / "test.jsonl",
-        state=tmp_path / "state",
+        clips=folder / "clips.jsonl",
+        test_clips=folder / "test.jsonl",
+        state=folder / "state",
         recipe=recipe,
         fps=7,
         motion_bucket=127,

@@ -3,18 +3,20 @@
 import json
 import shutil
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
+from training_world import make_pipeline
 
 from mimicmotion.errors import StageError
 from mimicmotion.training import loop
 from mimicmotion.training.loop import train
-from mimicmotion.training.plan import read_clips, write_clips
+from mimicmotion.training.network import PosedDenoiser
+from mimicmotion.training.plan import Plan, read_clips, write_clips
 from mimicmotion.training.samples import framing_text
 from mimicmotion.video.framing import framing
 
@@ -87,6 +89,19 @@ def from_step_3_of(source, plan):
     return plan
 
 
+# Attention to a single token: its weights are always one, so queries and keys get rounding for a gradient.
+WITHOUT_GRADIENT = (".attn2.to_q.", ".attn2.to_k.")
+
+
+def assert_alike(ours, theirs, start):
+    """The same numbers to 1e-5, but for the few whose gradient is rounding, which AdamW scales up."""
+    assert ours.keys() == theirs.keys()
+    names = [name for name in ours if not any(part in name for part in WITHOUT_GRADIENT)]
+    a, b, c = (torch.cat([weights[name].flatten() for name in names]) for weights in (ours, theirs, start))
+    assert ((a - b).abs() > 1e-5).float().mean() < 1e-4
+    assert (a - b).norm() < 1e-3 * (a - c).norm()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("sharing", ["replicate", "shard"])
@@ -115,23 +130,76 @@ def test_two_workers_equal_one_in_every_parameter(plan, tmp_path, sharing):
             torch.testing.assert_close(network[name], value, rtol=0, atol=1e-5, msg=f"{other.state} {name}")
 
 
+FORMS = {
+    "replicate": {"sharing": "replicate"},
+    "shard": {"sharing": "shard"},
+    "as-the-paper": {"sharing": "shard", "recompute": "blocks", "precision": "bfloat16"},
+}
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What two workers ran in single precision, all in one start of processes, which takes longer than a run.
+
+    Attributes:
+        summed: by sharing, the run of two workers to compare with one that sums up.
+        whole: by form, ten steps without a stop.
+        halved: by form, ten steps with a stop after five.
+    """
+
+    summed: dict[str, Plan]
+    whole: dict[str, Plan]
+    halved: dict[str, Plan]
+
+
+@pytest.fixture(scope="module")
+def wide_base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wide")
+    pipeline = make_pipeline(width=64)
+    pipeline.save_pretrained(folder)
+    return folder, PosedDenoiser(pipeline.unet, pipeline.pose_net).state_dict()
+
+
+@pytest.fixture(scope="module")
+def runs(make_plan, wide_base, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    plan = make_plan(folder)
+    summed = {
+        name: replace(
+            plan, base=wide_base[0], steps=5, micro_batch=1, sharing=name, state=folder / f"summed-{name}"
+        )
+        for name in ("replicate", "shard")
+    }
+    short = replace(plan, steps=10, preview=replace(plan.preview, clips=1))
+    whole, halved = (
+        {name: replace(short, **form, state=folder / f"{kind}-{name}") for name, form in FORMS.items()}
+        for kind in ("whole", "halved")
+    )
+    first_halves = [replace(one, steps=5) for one in halved.values()]
+    every = [*summed.values(), *whole.values(), *first_halves, *halved.values()]
+    start_two(work, every, folder / "store", False)
+    return Runs(summed, whole, halved)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("sharing", ["replicate", "shard"])
+def test_two_workers_equal_one_that_sums_up(runs, wide_base, tmp_path, sharing):
+    two = runs.summed[sharing]
+    one = replace(two, state=tmp_path / "one")
+    train({"plan": one, "report": SilentReport()})
+    assert_alike(result(two), result(one), wide_base[1])
+
+
 def validated(plan) -> float:
     return json.loads((plan.result / "facts.json").read_text())["validation_loss"]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    ("sharing", "recompute", "precision"),
-    [("replicate", "off", "float32"), ("shard", "blocks", "bfloat16")],
-    ids=["replicate", "as-the-paper"],
-)
-def test_two_workers_that_stopped_go_on_as_if_they_had_not(plan, tmp_path, sharing, recompute, precision):
-    plan = replace(plan, sharing=sharing, recompute=recompute, precision=precision)
-    plan = replace(plan, steps=10)
-    plan = replace(plan, preview=replace(plan.preview, clips=1))
-    whole, halved = (replace(plan, state=tmp_path / name) for name in ("whole", "halved"))
-    start_two(work, [whole, replace(halved, steps=5), halved], tmp_path / "store", False)
+@pytest.mark.parametrize("form", FORMS)
+def test_two_workers_that_stopped_go_on_as_if_they_had_not(runs, form):
+    whole, halved = runs.whole[form], runs.halved[form]
     resumed = result(halved)
     for name, value in result(whole).items():
         torch.testing.assert_close(resumed[name], value, rtol=0, atol=1e-5, msg=name)

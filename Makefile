@@ -26,8 +26,9 @@ demo: $(STAMP)
 	$(BIN)/python -m mimicmotion.synthetic.world workspace/dancers --num-dancers 4 --num-dances 4
 	$(BIN)/mimicmotion rebuild demo
 
+# Two files at a time: many tests wait for servers. A file stays in one process, with what it started.
 test: $(STAMP)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -191,7 +191,9 @@ def test_the_registry_keeps_versions_tags_and_aliases(config: PipelineConfig, tm
             download_model(client, name, tmp_path / "gone")
 
 
-def test_a_registered_version_predicts_from_its_uri(config: PipelineConfig, tmp_path: Path) -> None:
+def test_a_registered_version_predicts_from_its_uri(
+    config: PipelineConfig, tmp_path: Path, monkeypatch
+) -> None:
     import mlflow
 
     make_pipeline().save_pretrained(tmp_path / "checkpoint")
@@ -207,13 +209,9 @@ def test_a_registered_version_predicts_from_its_uri(config: PipelineConfig, tmp_
         "reference_pose": pose,
         "poses": [pose, pose + np.array([3, 0, 0])],
     }
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(tracking_uri(config))
-    try:
-        served = mlflow.pyfunc.load_model("models:/served@champion")
-        frames = served.predict({**request, "num_steps": 2, "guidance": 1.0})
-    finally:
-        mlflow.set_tracking_uri(before)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(config))
+    served = mlflow.pyfunc.load_model("models:/served@champion")
+    frames = served.predict({**request, "num_steps": 2, "guidance": 1.0})
     assert frames.shape == (2, 64, 64, 3)
     assert frames.dtype == np.uint8
 

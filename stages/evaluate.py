@@ -74,7 +74,7 @@ class Evaluate(WholeStage):
     """Measures generated test videos against the true ones under a named protocol."""
 
     name: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("animate", "clips", "decode", "pose", "train")
     schema: ClassVar[pa.Schema] = SCORES_SCHEMA
 

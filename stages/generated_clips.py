@@ -88,12 +88,12 @@ def read_truth(clip: GeneratedClip) -> tuple[np.ndarray, np.ndarray, np.ndarray,
     from mimicmotion.video.reader import VideoReader
 
     fit = framing(clip.video_size, [clip.size])
-    after = [min(frame + 1, clip.video_frames - 1) for frame in clip.frames]
-    wanted = sorted({*clip.frames, *after, clip.reference_frame})
+    before = [max(frame - 1, 0) for frame in clip.frames]
+    wanted = sorted({*clip.frames, *before, clip.reference_frame})
     frames = dict(zip(wanted, fit.frames(VideoReader(clip.video).read(wanted)), strict=True))
     track = read_track(clip.poses, clip.video_frames, 0, *clip.video_size).select(clip.frames)
     true = np.stack([frames[i] for i in clip.frames])
-    late = np.stack([frames[i] for i in after])
+    late = np.stack([frames[i] for i in before])
     return true, late, frames[clip.reference_frame], framed_track(track, fit)
 
 

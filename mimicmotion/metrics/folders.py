@@ -76,7 +76,7 @@ def score_folders(
         methods = {
             "model": resize_frames(frames, (height, width)),
             "copy_reference": np.repeat(true_frames[:1], len(true_frames), axis=0),
-            "truth_one_frame_late": np.concatenate([true_frames[1:], true_frames[-1:]]),
+            "truth_one_frame_late": np.concatenate([true_frames[:1], true_frames[:-1]]),
         }
         board.add_video(name, true_frames, methods)
         if pose_models is not None:

@@ -41,6 +41,12 @@ def test_pairs_are_scored_under_the_protocol(folders):
     assert scores[SUMMARY, "fvd"].note == "no file"
     floors = {s.method: s.value for s in every if (s.clip_id, s.metric) == (SUMMARY, "psnr")}
     assert set(floors) == {"model", "copy_reference", "truth_one_frame_late"}
+    truth = video()
+    late = np.concatenate([truth[:1], truth[:-1]])
+    value = next(
+        s.value for s in every if (s.clip_id, s.method, s.metric) == ("a", "truth_one_frame_late", "psnr")
+    )
+    assert value == pytest.approx(np.minimum(psnr(truth, late), 100).mean())
 
 
 def test_lossy_files_are_scored_with_a_note(folders):

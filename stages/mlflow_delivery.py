@@ -16,11 +16,14 @@ from stages.mlflow_runs import (
     NOTE_TAG,
     PARENT_TAG,
     STAGE_TAG,
-    end_killed,
+    dataset_input,
+    describe,
+    end_run,
     find_parent,
     flat,
     new_parent,
     origin_tags,
+    parent_of,
 )
 from stages.outbox import NEW, Note, drop, kept, notes
 from stages.run_notes import with_section
@@ -54,7 +57,6 @@ def make_run(
 
     stage, params = note.fields["stage"], note.fields["params"]
     parent_id = find_parent(client, experiment, config) or new_parent(client, experiment, config)
-    end_killed(client, experiment, parent_id, stage)
     tags = {PARENT_TAG: parent_id, STAGE_TAG: stage, **origin_tags(config), **tags}
     run = client.create_run(experiment, start_time=note.time_ms, run_name=stage, tags=tags)
     run_id = str(run.info.run_id)
@@ -84,9 +86,16 @@ def deliver(client: Any, run_id: str, note: Note) -> None:
     elif note.kind == "tag":
         client.set_tag(run_id, fields["name"], fields["value"])
     elif note.kind == "end":
-        client.set_terminated(run_id, fields["status"], note.time_ms)
+        end_run(client, run_id, fields["status"], note.time_ms)
+    elif note.kind == "reads":
+        read = [dataset_input(facts) for facts in fields["datasets"]]
+        # On the parent too: stages that were fresh have no run below it.
+        for reader in (run_id, parent_of(client, run_id)):
+            client.log_inputs(reader, read)
+    elif note.kind == "dataset":
+        describe(client, run_id, fields["facts"])
     elif note.kind == "section":
-        parent_id = client.get_run(run_id).data.tags[PARENT_TAG]
+        parent_id = parent_of(client, run_id)
         page = client.get_run(parent_id).data.tags[NOTE_TAG]
         client.set_tag(parent_id, NOTE_TAG, with_section(page, fields["title"], fields["text"]))
         _deliver_numbers(client, parent_id, fields.get("numbers", {}), note.time_ms, 0)

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stages.config import PipelineConfig
-from stages.datasets import PublishedDataset
 from stages.provenance import git_revision
-from stages.run_notes import first_note, with_stage
+from stages.records import Manifest
+from stages.run_notes import first_note, with_stage_row
 
 CONFIG_TAG = "mimicmotion.config"
 DIGEST_TAG = "mimicmotion.config_digest"
@@ -70,34 +70,60 @@ def end_killed(client: Any, experiment: str, parent_id: str, stage: str) -> None
         client.set_terminated(run.info.run_id, "KILLED")
 
 
-def describe(client: Any, parent_id: str | None, dataset: PublishedDataset) -> None:
-    """Write a stage's dataset into the description of its parent run."""
-    manifest = dataset.manifest
+def describe(client: Any, run_id: str, facts: Mapping[str, Any]) -> None:
+    """Write the dataset of a stage's run into the description of its parent run.
+
+    Args:
+        facts: of ``dataset_facts``.
+    """
+    parent_id, stage, counts = parent_of(client, run_id), facts["stage"], facts["counts"]
+    row = f"| {stage} | {counts['kept']} | {counts['rejected']} | `{facts['key']}` | {run_id} |"
     note = client.get_run(parent_id).data.tags[NOTE_TAG]
-    client.set_tag(parent_id, NOTE_TAG, with_stage(note, manifest))
-    client.set_tag(parent_id, f"dataset.{manifest.stage}", manifest.dataset_key)
-    client.log_inputs(parent_id, [dataset_input(dataset)])
+    client.set_tag(parent_id, NOTE_TAG, with_stage_row(note, stage, row))
+    client.set_tag(parent_id, f"dataset.{stage}", facts["key"])
+    client.log_inputs(parent_id, [dataset_input(facts)])
 
 
-def dataset_input(dataset: PublishedDataset) -> Any:
-    """What MLflow keeps of a dataset: key, place and counts."""
+def end_run(client: Any, run_id: str, status: str, time_ms: int) -> None:
+    """Close a stage's run, and that of its config unless another of its stages is at work."""
+    client.set_terminated(run_id, status, time_ms)
+    run = client.get_run(run_id)
+    parent_id = run.data.tags.get(PARENT_TAG)
+    if parent_id is None:
+        return
+    alive = f"tags.`{PARENT_TAG}` = '{parent_id}' and attributes.status = 'RUNNING'"
+    if not client.search_runs([run.info.experiment_id], alive, max_results=1):
+        client.set_terminated(parent_id, status, time_ms)
+
+
+def parent_of(client: Any, run_id: str) -> str:
+    """Id of the run that a stage's run is nested in."""
+    return str(client.get_run(run_id).data.tags[PARENT_TAG])
+
+
+def dataset_facts(manifest: Manifest) -> dict[str, Any]:
+    """What MLflow is told of a dataset, as plain JSON: stage, key, place and counts."""
+    counts = manifest.counts
+    return {
+        "stage": manifest.stage,
+        "key": manifest.dataset_key,
+        "source": {"stage": manifest.stage, "recipe": manifest.recipe_key, "run": manifest.run_id},
+        "counts": {"kept": counts.kept, "rejected": counts.rejected, "rows": counts.rows},
+    }
+
+
+def dataset_input(facts: Mapping[str, Any]) -> Any:
+    """A dataset as MLflow keeps it, from ``dataset_facts``."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    manifest = dataset.manifest
-    counts = {
-        "kept": manifest.counts.kept,
-        "rejected": manifest.counts.rejected,
-        "rows": manifest.counts.rows,
-    }
-    source = {"stage": manifest.stage, "recipe": manifest.recipe_key, "run": manifest.run_id}
     entity = Dataset(
-        name=manifest.stage,
-        digest=manifest.dataset_key,
+        name=facts["stage"],
+        digest=facts["key"],
         source_type="mimicmotion",
-        source=json.dumps(source),
-        profile=json.dumps(counts),
+        source=json.dumps(facts["source"]),
+        profile=json.dumps(facts["counts"]),
     )
-    return DatasetInput(entity, [InputTag("mlflow.data.context", manifest.stage)])
+    return DatasetInput(entity, [InputTag("mlflow.data.context", facts["stage"])])
 
 
 def flat(section: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

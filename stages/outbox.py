@@ -27,7 +27,7 @@ class Note:
     """One thing to show in a run.
 
     Attributes:
-        kind: metrics, picture, file, table, text, tag, section, run or end.
+        kind: metrics, picture, file, table, text, tag, section, reads, dataset, run or end.
         fields: what to show, as plain JSON.
         file: a file that belongs to it.
         time_ms: when it happened (ms since 1970).

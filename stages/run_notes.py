@@ -1,7 +1,6 @@
 """What the runs in MLflow say about themselves: Markdown that a person reads on the page of a run."""
 
 from stages.config import PipelineConfig, redacted
-from stages.records import Manifest
 
 _SECTION = "\n## "
 _STAGES = "Stages"
@@ -24,14 +23,10 @@ def first_note(config: PipelineConfig) -> str:
     )
 
 
-def with_stage(note: str, manifest: Manifest) -> str:
+def with_stage_row(note: str, stage: str, row: str) -> str:
     """The description with the row of a stage, in place of the row that the stage had before."""
-    row = (
-        f"| {manifest.stage} | {manifest.counts.kept} | {manifest.counts.rejected} "
-        f"| `{manifest.dataset_key}` | {manifest.run_id} |"
-    )
     before, heading, stages = note.partition(f"{_SECTION}{_STAGES}\n")
-    lines = [line for line in stages.splitlines() if not line.startswith(f"| {manifest.stage} ")]
+    lines = [line for line in stages.splitlines() if not line.startswith(f"| {stage} ")]
     return before + heading + "\n".join([*lines, row]) + "\n"
 
 

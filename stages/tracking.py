@@ -26,8 +26,8 @@ from stages.mlflow_delivery import deliver, is_refused, make_run, send_kept, sta
 from stages.mlflow_runs import (
     CONFIG_TAG,
     PARENT_TAG,
-    dataset_input,
-    describe,
+    dataset_facts,
+    end_killed,
     find_parent,
     named_run,
 )
@@ -164,12 +164,8 @@ class StageRun:
         run_id: id of the run; None when MLflow could not be reached.
     """
 
-    def __init__(
-        self, uri: str, parent_id: str | None, run_id: str | None, workspace: str | None = None, new: str = ""
-    ) -> None:
+    def __init__(self, uri: str, run_id: str | None, workspace: str | None = None, new: str = "") -> None:
         self.run_id = run_id
-        self._uri = uri
-        self._parent_id = parent_id
         self._report = MlflowReport(uri, run_id or new or None, workspace)
         self.report: Report = self._report
         self.registry: Registry | None = MlflowRegistry(mlflow_client(uri), run_id) if run_id else None
@@ -180,14 +176,8 @@ class StageRun:
 
     def reads(self, inputs: Mapping[str, PublishedDataset]) -> None:
         """Show which datasets the stage reads, each with its key and counts."""
-
-        def send(client: Any) -> None:
-            if found := [dataset_input(dataset) for dataset in inputs.values()]:
-                client.log_inputs(self.run_id, found)
-                # Also of stages that were fresh, which have no run below this parent.
-                client.log_inputs(self._parent_id, found)
-
-        self._safely("the inputs of a stage", send)
+        if found := [dataset_facts(dataset.manifest) for dataset in inputs.values()]:
+            self._report.show(Note("reads", {"datasets": found}))
 
     def published(self, dataset: PublishedDataset) -> None:
         """Show the counts, the rejects and the keys of a dataset, and refresh the parent's description."""
@@ -208,22 +198,13 @@ class StageRun:
             columns = {name: [str(getattr(item, name)) for item in rejected] for name in names}
             self.report.table("rejected", pa.table(columns))
         self.tag("dataset_key", manifest.dataset_key)
-        self._safely("the dataset of a stage", lambda client: describe(client, self._parent_id, dataset))
+        self._report.show(Note("dataset", {"facts": dataset_facts(manifest)}))
 
     def end(self, status: str, error: str = "") -> None:
         """Close the run as ``FINISHED``, ``FAILED`` or ``KILLED``."""
         if error:
             self.tag("error", redacted(error)[:_LONGEST_TEXT])
         self._report.show(Note("end", {"status": status}))
-        self._safely("the end of a run", lambda client: client.set_terminated(self._parent_id, status))
-
-    def _safely(self, what: str, send: Callable[[Any], None]) -> None:
-        if self.run_id is None:
-            return
-        try:
-            send(mlflow_client(self._uri))
-        except Exception as error:
-            log.warning("MLflow did not take %s: %s", what, redacted(error))
 
 
 @contextmanager
@@ -358,6 +339,8 @@ def _opened(config: PipelineConfig, stage: Stage) -> StageRun:
     try:
         client = mlflow_client(uri)
         experiment = _experiment(client, config)
+        if parent_id := find_parent(client, experiment, config):
+            end_killed(client, experiment, parent_id, stage.name)
         parent_id, run_id = make_run(client, experiment, config, note, {})
         client.update_run(parent_id, status="RUNNING")
         try_to_send(client, experiment, config)
@@ -365,8 +348,8 @@ def _opened(config: PipelineConfig, stage: Stage) -> StageRun:
         log.warning("%s goes on without MLflow at %s: %s", stage.name, redacted(uri), redacted(error))
         new = new_run()
         keep(config.workspace, new, note)
-        return StageRun(uri, None, None, config.workspace, new)
-    return StageRun(uri, parent_id, run_id, config.workspace)
+        return StageRun(uri, None, config.workspace, new)
+    return StageRun(uri, run_id, config.workspace)
 
 
 def mlflow_client(uri: str) -> Any:

@@ -32,7 +32,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
     @contextmanager
     def no_run(config: object, stage: object) -> Iterator[tracking.StageRun]:
-        yield tracking.StageRun("", None, None)
+        yield tracking.StageRun("", None)
 
     monkeypatch.setattr(ray_adapter, "connect", lambda settings: None)
     monkeypatch.setattr(ray_adapter, "map_items", map_here)

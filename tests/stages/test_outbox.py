@@ -111,8 +111,33 @@ def test_what_happens_while_it_is_away_is_kept_and_sent(
         assert made.data.tags["dataset_key"] == second.dataset_key
         assert made.data.tags["mlflow.parentRunId"] == parent_run_id(config)
         assert made.data.params["offset"] == "0"
+        assert [read.dataset.digest for read in made.inputs.dataset_inputs] == [first.dataset_key]
+        # What the page of the config says: the stage's row and dataset, and that nothing is at work.
+        parent = client.get_run(parent_run_id(config))
+        assert parent.info.status == "FINISHED"
+        assert parent.data.tags["dataset.total"] == second.dataset_key
+        note = parent.data.tags["mlflow.note.content"]
+        assert f"| total | 1 | 0 | `{second.dataset_key}` | {made.info.run_id} |" in note
         # Sending again changes nothing.
         assert send_later(config) == (0, 0)
+
+
+def test_a_run_that_is_sent_later_leaves_the_one_at_work_alone(
+    server: Away, config: PipelineConfig, tmp_path: Path
+) -> None:
+    stage = config.stages["letters"]
+    with stage_run(config, stage) as away:
+        away.report.metrics({"loss": 1.0})
+    assert away.run_id is None
+    with server.running():
+        client = mlflow_client(server.uri)
+        with stage_run(config, stage) as at_work:  # sends what is kept when it opens
+            assert kept(config.workspace) == {}
+            assert client.get_run(at_work.run_id).info.status == "RUNNING"
+            parent_id = parent_run_id(config)
+            assert client.get_run(parent_id).info.status == "RUNNING"
+        assert client.get_run(at_work.run_id).info.status == "FINISHED"
+        assert client.get_run(parent_id).info.status == "FINISHED"
 
 
 def test_what_mlflow_refuses_is_not_kept_for_ever(server: Away, config: PipelineConfig, caplog) -> None:

@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
 from flows.prefect_setup import LOGGERS
-from mimicmotion.errors import MimicMotionError
+from mimicmotion.errors import MachineError, MimicMotionError
 from stages.config import PipelineConfig, load_config
 from stages.pipeline import Pipeline
 from stages.runner import StageResult, run_stage
@@ -19,9 +19,11 @@ _RETRY_DELAY_S = 10
 
 
 def _is_machine_fault(work: "Task[Any, Any]", run: TaskRun, state: State[Any]) -> bool:
-    """Whether trying again may help: everything that is not a clear message to the user."""
+    """Whether trying again may help: faults of machines, and what nobody foresaw."""
     failure = state.result(raise_on_failure=False)
-    return isinstance(failure, Exception) and not isinstance(failure, MimicMotionError)
+    if isinstance(failure, MimicMotionError):
+        return isinstance(failure, MachineError)
+    return isinstance(failure, Exception)
 
 
 def run_as_task(

@@ -8,6 +8,7 @@
     ├── WeightsError     a weight file that is missing, altered or of another shape
     ├── DataError        a dataset that breaks its contract: schema, key, manifest
     ├── StageError       a stage that had to stop; names the item it stopped at
+    │   └── MachineError by a fault of a machine, disk or network, so that trying again may help
     └── RejectedItem     one item that cannot be used; the stage records it and goes on
 
 A message says which thing, what it got, what is allowed, and what to do.
@@ -49,6 +50,10 @@ class DataError(MimicMotionError):
 
 class StageError(MimicMotionError):
     """A stage that had to stop; names the item it stopped at."""
+
+
+class MachineError(StageError):
+    """A stage that had to stop by a fault of a machine, disk or network: trying again may help."""
 
 
 class RejectedItem(MimicMotionError):  # noqa: N818 - it is an outcome, not a fault

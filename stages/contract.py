@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -61,6 +61,10 @@ class Runtime(Section):
     stage_timeout_s: float | None = Field(
         None, gt=0, le=_YEAR_S, description="Seconds until a flow stops the stage; else never."
     )
+
+    def without_time_limit(self) -> Self:
+        """The same for work whose length nobody can tell."""
+        return self.model_copy(update={"item_timeout_s": _YEAR_S})
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ray._private import ray_constants
 from ray._private.ray_logging import global_worker_stdstream_dispatcher as printed_by_workers
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
 
-from mimicmotion.errors import InputError, RejectedItem, StageError
+from mimicmotion.errors import MachineError, RejectedItem, StageError
 from stages.config import RaySettings
 from stages.contract import Item, Runtime
 from stages.item_task import Task, Worker
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 _DEATHS = (RayActorError, OutOfMemoryError, WorkerCrashedError)
 _WAIT_S = 1.0  # Ray answers to signals when it has waited only
 _KNOCK_S = 10.0
+_ABORT_S = 10.0
 _MEGABYTE = 1 << 20
 
 
@@ -48,7 +50,7 @@ def connect(settings: RaySettings) -> None:
     What workers print becomes lines of the logger ``worker_lines``, in the context of whoever connected last.
 
     Raises:
-        InputError: the cluster cannot be reached.
+        MachineError: the cluster cannot be reached.
     """
     printed_by_workers.remove_handler(LINES)
     printed_by_workers.add_handler(LINES, forwarding())
@@ -78,7 +80,7 @@ def _join(address: str, settings: RaySettings, quiet: dict[str, Any]) -> None:
         _knock(address)
         ray.init(address=address, runtime_env=cluster_environment(settings), **quiet)
     except (OSError, RayError, RuntimeError, ValueError) as error:
-        raise InputError(
+        raise MachineError(
             f"ray.address {address}: cannot be reached ({error}). "
             "Start that cluster, or leave the field and RAY_ADDRESS out to run on this machine."
         ) from error
@@ -127,7 +129,8 @@ def map_items(
         reject: publishes that an item took too long or keeps killing its worker.
 
     Raises:
-        StageError: an item met a bug, or workers die whatever they work on; names the item.
+        StageError: an item met a bug; names the item.
+        MachineError: workers die whatever they work on, or a disk or network failed; names the item.
         MimicMotionError: what the worker raised on purpose.
     """
     pool = _Pool(task, stage, runtime, reject)
@@ -174,7 +177,7 @@ class _Pool:
         # A worker that is still loading, or waits for a place in the cluster, has nothing to hold up the end.
         while self._queue or any(slot.item for slot in self._slots):
             busy = [slot for slot in self._slots if slot.ref is not None]
-            ready, _ = ray.wait([slot.ref for slot in busy], timeout=self._patience_s(busy))
+            ready = _first_ready([slot.ref for slot in busy], self._patience_s(busy))
             for slot in busy:
                 outcome = self._taken(slot) if slot.ref in ready else self._overdue(slot)
                 if outcome is not None:
@@ -225,7 +228,7 @@ class _Pool:
         self._deaths_in_a_row += 1
         # One bad item cannot reach this many in a row before it is rejected; a broken machine does.
         if self._deaths_in_a_row > 2 * (self._runtime.retries + 1) + self._runtime.workers:
-            raise StageError(
+            raise MachineError(
                 f"{self._stage}: workers keep dying, {self._deaths_in_a_row} in a row, last at {what} "
                 f"({reason}). Look for too little memory or a broken GPU driver; finished items are kept, so "
                 "run it again."
@@ -304,7 +307,8 @@ class RayLauncher:
         """Run ``loop(arguments)`` on each worker; groups that lose a worker start again, bugs do not.
 
         Raises:
-            StageError: the loop met a bug, or workers died more often than ``runtime.retries``.
+            StageError: the loop met a bug.
+            MachineError: workers died more often than ``runtime.retries``.
             MimicMotionError: what the loop raised on purpose.
         """
         connect(self._settings)
@@ -317,7 +321,7 @@ class RayLauncher:
             if not cluster_address(self._settings):
                 _free_groups(_reserved_groups() - reserved)
             log.warning("%s: a worker was lost in attempt %d: %s", self._stage, attempt + 1, failure)
-        raise StageError(
+        raise MachineError(
             f"{self._stage}: workers were lost {runtime.retries + 1} times, last: {failure}. "
             "Run it again to go on from the last checkpoint."
         )
@@ -374,16 +378,52 @@ def _free_groups(names: set[str]) -> None:
         remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(name)))
 
 
+def _first_ready(refs: Sequence[Any], timeout_s: float) -> list[Any]:
+    """The first of some results that is there, or nothing in that time.
+
+    Ray gives what a signal raised meanwhile (a flow's time limit) as the cause of a SystemError.
+    """
+    try:
+        ready: list[Any] = ray.wait(list(refs), timeout=timeout_s)[0]
+    except SystemError as error:
+        raise error.__cause__ or error from None
+    return ready
+
+
 def _trainer_class(has_dashboard: bool) -> Any:
     from ray.train.torch import TorchTrainer
+    from ray.train.v2._internal.constants import get_env_vars_to_propagate
+    from ray.train.v2._internal.execution.controller import TrainController
 
-    class OwnSigint(TorchTrainer):
-        """Leaves Ctrl-C to whoever runs the training: Ray would end the process without a word."""
+    class Interruptible(TorchTrainer):
+        """Waits so that a signal's exception ends the training at once, and its workers with it.
 
-        def _register_sigint_handler(self, controller: Any) -> None:
-            """Do nothing."""
+        Ray itself waits without a look at signals but Ctrl-C, at which it would end the process without a
+        word. Its controller and workers are actors of their own: after a flow's time limit they would train
+        on beside the next try, in the same folder.
+        """
 
-    class WithoutCleaner(OwnSigint):
+        def _initialize_and_run_controller(self, **arguments: Any) -> Any:
+            here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
+            variables = {
+                "env_vars": {"RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0", **get_env_vars_to_propagate()}
+            }
+            make = ray.remote(num_cpus=0, label_selector=here, runtime_env=variables)(TrainController)
+            controller = make.remote(**arguments)
+            try:
+                done = controller.run.remote()
+                while not _first_ready([done], _WAIT_S):
+                    pass
+                ray.get(done)
+                return ray.get(controller.get_result.remote())
+            except RayError:
+                raise
+            except BaseException:
+                with suppress(RayError):  # it ends itself, so that no answer comes
+                    ray.get(controller.abort.remote(), timeout=_ABORT_S)
+                raise
+
+    class WithoutCleaner(Interruptible):
         """Leaves out the actor that asks the dashboard every second whether training is alive.
 
         Without a dashboard it would only warn every second; a local Ray ends with this process anyway.
@@ -393,4 +433,4 @@ def _trainer_class(has_dashboard: bool) -> Any:
             callbacks = super()._create_default_callbacks()
             return [call for call in callbacks if type(call).__name__ != "PlacementGroupCleanerCallback"]
 
-    return OwnSigint if has_dashboard else WithoutCleaner
+    return Interruptible if has_dashboard else WithoutCleaner

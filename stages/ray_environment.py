@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
-from mimicmotion.errors import StageError
+from mimicmotion.errors import MachineError
 from stages.config import RaySettings
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def start_patiently(start: Callable[[], object], stop: Callable[[], None]) -> No
     """Start Ray on this machine, again where it did not come up in time: 30 s are short on a busy machine.
 
     Raises:
-        StageError: it did not come up in any try.
+        MachineError: it did not come up in any try.
     """
     for tries in range(1, _STARTS + 1):
         try:
@@ -83,7 +83,7 @@ def start_patiently(start: Callable[[], object], stop: Callable[[], None]) -> No
                 raise
             stop()
             if tries == _STARTS:
-                raise StageError(
+                raise MachineError(
                     f"Ray did not start on this machine in {tries} tries: {error} End other work or give it "
                     "more memory, and run again; finished items are kept."
                 ) from error

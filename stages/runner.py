@@ -12,17 +12,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from mimicmotion.errors import ConfigError, MimicMotionError, StageError
+from mimicmotion.errors import ConfigError, MachineError, RejectedItem, StageError
 from stages.config import PipelineConfig
-from stages.contract import Context, ItemStage, Launcher, Runtime, WholeStage
+from stages.contract import Context, Item, ItemStage, Launcher, Runtime, WholeStage
 from stages.datasets import PublishedDataset
-from stages.item_task import ItemTask, disk_full, is_disk_full, outcome_of
+from stages.item_task import ItemTask, outcome_of
 from stages.pipeline import Pipeline, Plan, reasons
 from stages.progress import watched
 from stages.provenance import git_revision, library_versions
+from stages.ray_environment import cluster_address
 from stages.records import KEPT, Counts, ItemState, Manifest, Timings
-from stages.store import check_schema, key_of
-from stages.workspace import written_aside
+from stages.store import key_of
+from stages.whole_task import WholeTask, no_group
 
 if TYPE_CHECKING:
     from stages.tracking import StageRun
@@ -164,31 +165,33 @@ def _run_items(config: PipelineConfig, plan: Plan, stage: ItemStage, force: bool
 def _run_whole(
     config: PipelineConfig, plan: Plan, stage: WholeStage, run: "StageRun", force: bool
 ) -> dict[str, float]:
-    """Run a whole stage in this process; gives the seconds of its one item by its key."""
-    start_s = time.monotonic()
+    """Run a whole stage; gives the seconds of its one item by its key."""
     ((item, key),) = plan.work
     if force:
         _clear_state(plan)
     state = plan.store.state_folder(key)
     context = Context(run.report, _launcher(config, stage.name, state), state, run.registry)
-    workspace = plan.store.workspace
-    with written_aside(workspace, plan.store.top) as folder:
-        try:
-            table = stage.run(plan.inputs, folder, context)
-            check_schema(stage.name, stage.schema, table)
-            plan.store.keep(folder, item, key, table)
-        except MimicMotionError as error:
-            if isinstance(error, StageError) or not is_disk_full(error, workspace):
-                raise
-            raise disk_full(f"{stage.name} stopped", workspace) from error
-        except Exception as error:
-            if is_disk_full(error, workspace):
-                raise disk_full(f"{stage.name} stopped", workspace) from error
-            log.exception("%s failed", stage.name)
-            raise StageError(
-                f"{stage.name} stopped: {type(error).__name__}: {error}. The log has the traceback."
-            ) from error
-    return {key: time.monotonic() - start_s}
+    task = WholeTask(stage, plan.inputs, plan.store.workspace.uri, plan.store.recipe_key, context)
+    if stage.one_process and stage.runtime.gpus_per_worker and cluster_address(config.settings.ray):
+        there = replace(task, context=replace(context, launch=no_group, registry=None))
+        outcome = _in_a_worker(config, there, item, key)
+    else:
+        outcome = task.run(item, key)
+    return {key: outcome.seconds or 0.0}
+
+
+def _in_a_worker(config: PipelineConfig, task: WholeTask, item: Item, key: str) -> ItemState:
+    """Run a whole stage on a machine of the cluster that has the GPUs it asks for: this one may have none."""
+    from stages.ray_adapter import connect, map_items
+
+    name, runtime = task.stage.name, task.stage.runtime.without_time_limit()
+
+    def lost(item: Item, key: str, reason: RejectedItem) -> ItemState:
+        raise MachineError(f"{name}: {reason.sentence}. Run it again.")
+
+    connect(config.settings.ray)
+    (outcome,) = map_items(task, name, [(item, key)], runtime, lost)
+    return outcome
 
 
 def _launcher(config: PipelineConfig, name: str, state: Any) -> Launcher:

@@ -3,10 +3,18 @@
 import logging
 from typing import Any
 
-from mimicmotion.errors import MimicMotionError, StageError
+from mimicmotion.errors import MachineError, MimicMotionError, StageError
 from stages.contract import Item
 
 log = logging.getLogger(__name__)
+
+_WRONG_EACH_TIME = (
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
 
 
 def doing(item: Item | None) -> str:
@@ -25,10 +33,16 @@ def raised(cause: Any, stage: str, what: str) -> MimicMotionError:
     """The error to raise for a cause: itself if it was meant for people, else one that says what to do."""
     if isinstance(cause, MimicMotionError):
         return cause
-    return StageError(
+    kind = MachineError if is_machine_fault(cause) else StageError
+    return kind(
         f"{stage}: stopped at {what}: {type(cause).__name__}: {cause}. The log has the traceback; "
         "finished work is kept, so the stage goes on from here when it is run again."
     )
+
+
+def is_machine_fault(error: BaseException) -> bool:
+    """Whether an error is of a disk or network, and not of a name or right that is wrong each time."""
+    return isinstance(error, OSError) and not isinstance(error, _WRONG_EACH_TIME)
 
 
 def _named(item: Item) -> str:

@@ -64,6 +64,8 @@ def _behave(text: str, path: Path) -> None:
         raise RejectedItem("bad_text", f"{path.name} asks for it")
     if word == "bug":
         raise KeyError("a bug")
+    if word == "away":
+        raise OSError(5, "Input/output error")
     if word == "full":
         raise OSError(28, "No space left on device")
     if word == "slow":
@@ -126,6 +128,26 @@ class Total(WholeStage):
         report.image("square", np.zeros((8, 8, 3), np.uint8), step=0)
         report.text("note.md", "# Total")
         report.file(dataset.path("all", "parts/note.txt"), "notes")
+
+
+class Alone(WholeStage):
+    """Which process it runs in, and which GPUs that was given."""
+
+    name: ClassVar[str] = "alone"
+    version: ClassVar[int] = 1
+    reads: ClassVar[tuple[str, ...]] = ("letters",)
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [("pid", pa.int64()), ("gpus", pa.string()), ("read", pa.int64())]
+    )
+
+    dies: bool = Field(False, description="Whether its process is killed.")
+
+    def run(self, inputs: Mapping[str, Dataset], folder: Path, context: Context) -> pa.Table:
+        if self.dies:
+            os.kill(os.getpid(), 9)
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        row = {"pid": os.getpid(), "gpus": gpus, "read": inputs["letters"].table().num_rows}
+        return pa.Table.from_pylist([row], schema=self.schema)
 
 
 def count_workers(arguments: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from fake_stages import write_texts
 
-from mimicmotion.errors import ConfigError, StageError
+from mimicmotion.errors import ConfigError, MachineError, StageError
 from stages.workspace import LocalWorkspace
 
 # The server takes ten seconds of a free core to start, and minutes on a busy one.
@@ -89,7 +89,10 @@ def test_two_rebuilds_of_one_workspace_do_not_run_at_once(project: Path) -> None
         rebuild("fake")
 
 
-def test_machine_faults_are_tried_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fault", [ConnectionError("gone"), MachineError("pose: workers keep dying")])
+def test_machine_faults_are_tried_again(
+    project: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
     from flows import tasks
     from flows.stage import stage
 
@@ -99,7 +102,7 @@ def test_machine_faults_are_tried_again(project: Path, monkeypatch: pytest.Monke
     def unlucky(*arguments):
         calls.append(arguments)
         if len(calls) == 1:
-            raise ConnectionError("the head of the cluster is gone")
+            raise fault
         return real(*arguments)
 
     monkeypatch.setattr(tasks, "run_stage", unlucky)

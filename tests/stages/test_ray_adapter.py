@@ -1,22 +1,29 @@
 """The Ray adapter on a real, small Ray: workers that die, hang, fail, and a training group."""
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
-from fake_stages import Letters, NoWeights, count_workers, write_texts
+from fake_stages import Alone, Letters, NoWeights, count_workers, write_texts
+from operated import wait_for
 
-from mimicmotion.errors import InputError, StageError, WeightsError
-from stages import ray_adapter
-from stages.config import RaySettings
+from mimicmotion.errors import MachineError, StageError, WeightsError
+from stages import ray_adapter, tracking
+from stages.config import PipelineConfig, RaySettings, Settings
 from stages.contract import Runtime
 from stages.item_task import ItemTask, outcome_of
 from stages.keys import item_key, recipe_key
+from stages.pipeline import Pipeline
 from stages.records import ItemState
+from stages.runner import run_stage
 from stages.store import StageStore
 from stages.tracking import MlflowReport
+from stages.worker_faults import is_machine_fault, raised
 from stages.workspace import open_workspace
 
 # One Ray for the whole file: it takes seconds to start, and far longer on a busy machine.
@@ -123,6 +130,14 @@ def test_a_bug_stops_the_stage_and_names_the_item(tmp_path: Path, caplog) -> Non
     assert 'raise KeyError("a bug")' in caplog.text
 
 
+def test_a_failing_disk_is_a_fault_of_the_machine_and_a_bug_is_not(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match=r"stopped at item a\.txt \(a\): OSError: .* Input/output error"):
+        Case(tmp_path, Runtime(cpus_per_worker=0.5), a="away").run()
+    assert is_machine_fault(ConnectionResetError())
+    assert not is_machine_fault(FileNotFoundError())
+    assert type(raised(KeyError("a bug"), "letters", "item a")) is StageError
+
+
 def test_a_full_disk_comes_through_as_it_is(tmp_path: Path) -> None:
     case = Case(tmp_path, Runtime(cpus_per_worker=0.5), a="full")
     with pytest.raises(StageError, match=r"letters stopped at item a\.txt \(a\): the disk of workspace"):
@@ -159,9 +174,90 @@ def test_a_bug_in_a_training_loop_is_not_tried_again(tmp_path: Path, caplog) -> 
     assert "attempt 2" not in caplog.text
 
 
+class _TimeLimitError(TimeoutError):
+    """As Prefect raises it, from the handler of a signal."""
+
+
+@contextmanager
+def time_limit_once(there: Path) -> Iterator[None]:
+    """A block that is left by a time limit as soon as a file is there."""
+
+    def alarm() -> None:
+        wait_for(f"{there.name}", there.exists)
+        os.kill(os.getpid(), signal.SIGALRM)
+
+    def limit(number: int, frame: object) -> None:
+        raise _TimeLimitError("a flow's time limit")
+
+    before = signal.signal(signal.SIGALRM, limit)
+    try:
+        threading.Thread(target=alarm, daemon=True).start()
+        with pytest.raises(_TimeLimitError):
+            yield
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_time_limit_ends_the_work_on_items(tmp_path: Path) -> None:
+    case = Case(tmp_path, Runtime(cpus_per_worker=0.5), a="hang on")
+    with time_limit_once(case.stage.source / "log" / "a.log"):
+        case.run()
+
+
+def test_a_time_limit_ends_a_training_and_its_workers(tmp_path: Path) -> None:
+    launch = ray_adapter.RayLauncher("total", tmp_path / "ray", SETTINGS)
+    arguments = {"folder": str(tmp_path), "report": MlflowReport("", None), "pause_s": 600}
+    with time_limit_once(tmp_path / "worker-0"):
+        launch(count_workers, arguments, Runtime(workers=1, retries=3))
+    wait_for("the end of its worker", lambda: not training_workers())
+
+
+def training_workers() -> list[psutil.Process]:
+    """Processes that train."""
+    below = psutil.Process().children(recursive=True)
+    return [process for process in below if "RayTrainWorker" in title(process)]
+
+
+def title(process: psutil.Process) -> str:
+    """What a process is called in lists; empty where it is gone."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def test_a_whole_stage_of_a_cluster_runs_where_its_gpus_are(
+    tmp_path: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    monkeypatch.setattr(tracking, "stage_run", no_run)
+    ray.shutdown()
+    ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False)
+    settings = Settings(workspace=str(tmp_path / "space"), ray=RaySettings(address="joined already"))
+
+    def config(alone: Alone) -> PipelineConfig:
+        return PipelineConfig("fake", "fake.yaml", settings, {"letters": letters, "alone": alone})
+
+    asking = Runtime(gpus_per_worker=1, retries=0)
+    run_stage(config(Alone(runtime=asking)), "letters")
+    run_stage(config(Alone(runtime=asking)), "alone")
+    (row,) = Pipeline(config(Alone(runtime=asking))).dataset("alone").table().to_pylist()
+    assert row["pid"] != os.getpid()
+    assert (row["gpus"], row["read"]) == ("0", 8)
+    with pytest.raises(MachineError, match="alone: its worker died 1 times"):
+        run_stage(config(Alone(runtime=asking, dies=True)), "alone")
+
+
+@contextmanager
+def no_run(config: object, stage: object) -> Iterator[tracking.StageRun]:
+    """A stage without MLflow."""
+    yield tracking.StageRun("", None)
+
+
 def test_an_address_that_nobody_answers() -> None:
     import ray
 
     ray.shutdown()
-    with pytest.raises(InputError, match=r"ray\.address 127\.0\.0\.1:1: cannot be reached"):
+    with pytest.raises(MachineError, match=r"ray\.address 127\.0\.0\.1:1: cannot be reached"):
         ray_adapter.connect(RaySettings(address="127.0.0.1:1"))

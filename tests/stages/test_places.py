@@ -8,12 +8,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow.fs as pafs
 import pytest
+from fake_people import FakeDetector, FakeWholeBody
 from fake_stages import Letters, Shouts, Total, make_config, write_texts
 
 from mimicmotion.errors import StageError
+from mimicmotion.video.files import write_preview
+from stages.decode import Decode
 from stages.pipeline import Pipeline
+from stages.pose import Models, Pose
 from stages.runner import run_stage
 from stages.status import status
 from stages.workspace import CACHE_VARIABLE
@@ -78,6 +83,24 @@ def test_an_object_store_holds_the_same_as_a_folder(bucket: str, tmp_path: Path)
     assert run_stage(remote, "shouts").state == "fresh"
     write_texts(source, d="new")
     assert run_stage(remote, "letters").processed == 1
+
+
+@pytest.mark.usefixtures("object_store")
+def test_a_node_that_has_nothing_yet_fetches_the_videos_it_finds_poses_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    write_preview(tmp_path / "in/a.mp4", [np.full((96, 64, 3), 100 + k, np.uint8) for k in range(4)], 12)
+    for name in ("detector", "wholebody"):
+        (tmp_path / name).write_text(name)
+    models = Models(FakeDetector(), FakeWholeBody(), {"detector": "aa", "wholebody": "bb"})
+    monkeypatch.setattr(Pose, "load", lambda self: models)
+    pose = Pose(detector=tmp_path / "detector", wholebody=tmp_path / "wholebody")
+    config = make_config("s3://bucket/space", Decode(source=str(tmp_path / "in")), pose)
+    run_stage(config, "decode")
+    shutil.rmtree(tmp_path / "cache")
+    assert run_stage(config, "pose").kept == 1
+    assert Pipeline(config).dataset("pose").table().num_rows == 4
 
 
 @pytest.fixture

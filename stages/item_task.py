@@ -67,11 +67,14 @@ class ItemTask:
         stage: what to do.
         workspace_uri: where to publish.
         recipe_key: under which recipe.
+        planned_top: where the workspace's files lie on the machine that listed the items, whose cache may be
+            another folder than this machine's; None where it is the same.
     """
 
     stage: ItemStage
     workspace_uri: str
     recipe_key: str
+    planned_top: Path | None = None
     _loaded: Any = field(default=None, init=False)
 
     def load(self) -> None:
@@ -88,7 +91,7 @@ class ItemTask:
         workspace = open_workspace(self.workspace_uri)
         store = StageStore(workspace, self.stage.name, self.recipe_key)
         try:
-            record = self._publish(store, _with_files_here(workspace, item), key)
+            record = self._publish(store, self._with_files_here(workspace, item), key)
         except MimicMotionError as error:
             if str(error).startswith(self._doing(item)):
                 raise
@@ -110,6 +113,22 @@ class ItemTask:
                 return store.reject(item, key, reason)
             check_schema(self.stage.name, self.stage.schema, table)
             return store.keep(folder, item, key, table)
+
+    def _with_files_here(self, workspace: Workspace, item: Item) -> Item:
+        """The item with every file of its payload that lies in a remote workspace brought to this machine."""
+        top = self.planned_top or workspace.path("")
+
+        def here(value: Any) -> Any:
+            if isinstance(value, Path) and value.is_relative_to(top):
+                return workspace.fetch(value.relative_to(top).as_posix())
+            if isinstance(value, Mapping):
+                return {key: here(inner) for key, inner in value.items()}
+            if isinstance(value, (list, tuple)):
+                return type(value)(here(inner) for inner in value)
+            return value
+
+        payload = {name: here(value) for name, value in item.payload.items()}
+        return Item(item.id, item.inputs, payload, item.label)
 
     def _doing(self, item: Item) -> str:
         return f"{self.stage.name} stopped at item {item.label or item.id} ({item.id})"
@@ -149,19 +168,3 @@ def disk_full(doing: str, workspace: Workspace) -> StageError:
         f"{doing}: the disk of workspace {workspace.shown} is full (free: {free}). "
         "Nothing half-written counts; make room and run it again, finished items are kept."
     )
-
-
-def _with_files_here(workspace: Workspace, item: Item) -> Item:
-    """The item with every file of its payload that lies in a remote workspace brought to this machine."""
-    top = workspace.path("")
-
-    def here(value: Any) -> Any:
-        if isinstance(value, Path) and value.is_relative_to(top):
-            return workspace.fetch(value.relative_to(top).as_posix())
-        if isinstance(value, Mapping):
-            return {key: here(inner) for key, inner in value.items()}
-        if isinstance(value, (list, tuple)):
-            return type(value)(here(inner) for inner in value)
-        return value
-
-    return Item(item.id, item.inputs, {name: here(value) for name, value in item.payload.items()}, item.label)

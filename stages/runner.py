@@ -148,7 +148,8 @@ def _run_items(config: PipelineConfig, plan: Plan, stage: ItemStage, force: bool
     from stages.ray_adapter import connect, map_items
 
     connect(config.settings.ray)
-    task = ItemTask(stage, plan.store.workspace.uri, plan.store.recipe_key)
+    workspace = plan.store.workspace
+    task = ItemTask(stage, workspace.uri, plan.store.recipe_key, workspace.path(""))
 
     def reject(item: Any, key: str, reason: Any) -> ItemState:
         return outcome_of(plan.store.reject(item, key, reason), None)

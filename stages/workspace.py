@@ -4,6 +4,7 @@ What is published is there whole or not at all. A local folder is written aside 
 store each file is one PUT and the record that makes the rest count is the last of them.
 """
 
+import glob
 import hashlib
 import os
 import re
@@ -26,10 +27,16 @@ CACHE_VARIABLE = "MIMICMOTION_CACHE"
 
 _BLOCK_BYTES = 1 << 22
 _WHOLE = ".whole"
+_VERSION_LENGTH = 16
+_VERSION = re.compile(rf"(?<=[^/])@[0-9a-f]{{{_VERSION_LENGTH}}}(?=/|$)")
 
 
 class Workspace(ABC):
-    """Files by name (``stage/recipe/...``) in one place. A worker opens it again from its ``uri``."""
+    """Files by name (``stage/recipe/...``) in one place. A worker opens it again from its ``uri``.
+
+    ``path`` and ``fetch`` also take names with a folder's ``version`` in them, so that what was fetched
+    before the folder was published anew is not taken for what it holds now.
+    """
 
     uri: str
 
@@ -155,10 +162,10 @@ class LocalWorkspace(Workspace):
             aside.rename(target)
 
     def path(self, name: str) -> Path:
-        return self._root / name
+        return self._root / _without_versions(name)
 
     def fetch(self, name: str) -> Path:
-        return self._root / name
+        return self.path(name)
 
     def aside(self, name: str) -> Path:
         folder = self._root / name / "aside" / secrets.token_hex(8)
@@ -214,6 +221,7 @@ class ObjectWorkspace(Workspace):
             self._files.delete_dir(found.path)
         elif found.type == pafs.FileType.File:
             self._files.delete_file(found.path)
+        self._forget(name)
 
     def folders(self, name: str) -> list[str]:
         selector = pafs.FileSelector(self._object(name), allow_not_found=True)
@@ -237,9 +245,14 @@ class ObjectWorkspace(Workspace):
         for file in sorted(names, key=lambda file: file == record):
             with (aside / file).open("rb") as source, self._output(self._object(f"{name}/{file}")) as target:
                 shutil.copyfileobj(source, target, _BLOCK_BYTES)
-        for fetched in ("whole", "files"):
-            shutil.rmtree(self._cache / fetched / name, ignore_errors=True)
+        self._forget(name)
         shutil.rmtree(aside)
+
+    def _forget(self, name: str) -> None:
+        """Delete what was fetched of a folder, in any version."""
+        for fetched in (self._cache / "whole" / name, self._cache / "files" / name):
+            for place in (fetched, *fetched.parent.glob(f"{glob.escape(fetched.name)}@*")):
+                shutil.rmtree(place, ignore_errors=True)
 
     def path(self, name: str) -> Path:
         return self._cache / "files" / name
@@ -248,9 +261,9 @@ class ObjectWorkspace(Workspace):
         target, asked = self.path(name), PurePosixPath(name)
         # A folder is there as soon as one of its files was fetched alone; a mark says that it is there whole.
         whole = [self._cache / "whole" / folder / _WHOLE for folder in (asked, *asked.parents)]
-        if not target.is_file() and not any(mark.exists() for mark in whole):
+        if not target.is_file() and not (target.is_dir() and any(mark.exists() for mark in whole)):
             aside = self.aside("fetched") / "content"
-            self._download(self._object(name), aside)
+            self._download(self._object(_without_versions(name)), aside)
             for file in (aside, *aside.rglob("*")):
                 if file.is_file():
                     place = target / file.relative_to(aside)
@@ -301,6 +314,15 @@ class ObjectWorkspace(Workspace):
 
     def _object(self, name: str) -> str:
         return f"{self._prefix}/{name}"
+
+
+def version(folder: str, record: bytes) -> str:
+    """Name of a folder as its record describes it: a place of its own among what was fetched."""
+    return f"{folder}@{hashlib.sha256(record).hexdigest()[:_VERSION_LENGTH]}"
+
+
+def _without_versions(name: str) -> str:
+    return _VERSION.sub("", name)
 
 
 def redacted(text: object) -> str:

@@ -5,10 +5,11 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 from fake_people import FakeDetector, FakeWholeBody
@@ -16,12 +17,14 @@ from fake_stages import Letters, Shouts, Total, make_config, write_texts
 
 from mimicmotion.errors import StageError
 from mimicmotion.video.files import write_preview
+from stages import item_task
+from stages.contract import Item
 from stages.decode import Decode
 from stages.pipeline import Pipeline
 from stages.pose import Models, Pose
 from stages.runner import run_stage
 from stages.status import status
-from stages.workspace import CACHE_VARIABLE
+from stages.workspace import CACHE_VARIABLE, ObjectWorkspace
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -101,6 +104,47 @@ def test_a_node_that_has_nothing_yet_fetches_the_videos_it_finds_poses_in(
     shutil.rmtree(tmp_path / "cache")
     assert run_stage(config, "pose").kept == 1
     assert Pipeline(config).dataset("pose").table().num_rows == 4
+
+
+@pytest.fixture
+def node(monkeypatch: pytest.MonkeyPatch, object_store: Callable[[str], ObjectWorkspace]) -> Callable:
+    """Moves the work on items to another node; stages are planned on the node ``cache``."""
+
+    def use(name: str) -> None:
+        monkeypatch.setattr(item_task, "open_workspace", lambda uri: object_store(name))
+
+    return use
+
+
+def test_every_node_reads_an_item_that_was_made_again(
+    letters: Letters, node: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config("s3://bucket/space", letters, Shouts())
+
+    def run(name: str, stage: str) -> list[str]:
+        node(name)
+        run_stage(config, stage, force=True)
+        return Pipeline(config).dataset("shouts").table()["shout"].to_pylist() if stage == "shouts" else []
+
+    def copies() -> list[str]:
+        dataset = Pipeline(config).dataset("letters")
+        return [dataset.path(item_id, "copy.txt").read_text() for item_id in dataset.ids]
+
+    run("one", "letters")
+    assert run("two", "shouts") == ["ONE!", "THREE!"]
+    assert copies() == ["one", "three"]
+    # Other bytes of the same length, under the same key.
+    real = Letters.process
+
+    def reversed_copy(self: Letters, loaded: str, item: Item, folder: Path) -> pa.Table:
+        table = real(self, loaded, item, folder)
+        (folder / "copy.txt").write_text((folder / "copy.txt").read_text()[::-1])
+        return table
+
+    monkeypatch.setattr(Letters, "process", reversed_copy)
+    run("one", "letters")
+    assert run("two", "shouts") == ["ENO!", "EERHT!"]
+    assert copies() == ["eno", "eerht"]
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 from fake_stages import Letters, Shouts, Total, make_config, write_texts
 
@@ -257,6 +259,24 @@ def test_a_source_out_of_reach_still_serves_what_was_made_from_it(tmp_path: Path
     assert run_stage(config, "total").kept == 1
     with pytest.raises(InputError, match="its source holds nothing"):
         run_stage(config, "letters")
+
+
+def test_joined_rows_are_those_of_items_that_were_made_again(
+    tmp_path: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.datasets._GROUP", 1)
+    config = make_config(tmp_path / "space", letters)
+    run_stage(config, "letters")
+    before = Pipeline(config).dataset("letters").table()
+    assert Pipeline(config).dataset("letters").table().equals(before)
+    real = Letters.process
+
+    def one_letter(*arguments: Any) -> pa.Table:
+        return real(*arguments).slice(0, 1)
+
+    monkeypatch.setattr(Letters, "process", one_letter)
+    run_stage(config, "letters", force=True)
+    assert Pipeline(config).dataset("letters").table()["letter"].to_pylist() == ["o", "t"]
 
 
 def test_a_failing_show_leaves_the_dataset(tmp_path: Path, letters: Letters, monkeypatch, caplog) -> None:

@@ -1,12 +1,20 @@
 """Both kinds of workspace keep the same promises."""
 
+import shutil
 from pathlib import Path
 
 import pyarrow.fs as pafs
 import pytest
 
 from mimicmotion.errors import InputError
-from stages.workspace import LocalWorkspace, ObjectWorkspace, Workspace, open_workspace, written_aside
+from stages.workspace import (
+    LocalWorkspace,
+    ObjectWorkspace,
+    Workspace,
+    open_workspace,
+    version,
+    written_aside,
+)
 
 
 @pytest.fixture(params=["local", "object"])
@@ -110,3 +118,22 @@ def test_what_was_fetched_is_not_fetched_again(tmp_path: Path) -> None:
     store.delete_dir("prefix")
     assert workspace.fetch("stage/items/one/sub/file.txt").read_text() == "1"
     assert workspace.fetch("stage/items/one/sub") == folder / "sub"
+
+
+def test_a_version_is_a_place_of_its_own_where_files_are_fetched(workspace: Workspace) -> None:
+    publish(workspace, "stage/items/one", "1")
+    first, second = (version("stage/items/one", record) for record in (b"first", b"second"))
+    file = workspace.fetch(f"{first}/sub/file.txt")
+    assert file == workspace.path(f"{first}/sub/file.txt")
+    assert file.read_text() == workspace.fetch(f"{second}/sub/file.txt").read_text() == "1"
+    assert (workspace.path(first) == workspace.path(second)) == isinstance(workspace, LocalWorkspace)
+    assert (workspace.fetch(first) / "record.json").is_file()
+    publish(workspace, "stage/items/one", "2")
+    assert workspace.fetch(f"{first}/sub/file.txt").read_text() == "2"
+
+
+def test_what_somebody_deleted_from_the_cache_is_fetched_again(workspace: Workspace, tmp_path: Path) -> None:
+    publish(workspace, "stage/items/one", "1")
+    workspace.fetch("stage/items/one")
+    shutil.rmtree(tmp_path / "cache" / "files", ignore_errors=True)
+    assert (workspace.fetch("stage/items/one") / "sub" / "file.txt").read_text() == "1"

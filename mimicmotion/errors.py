@@ -5,6 +5,7 @@
     MimicMotionError
     ├── ConfigError      a configuration that cannot be used; lists all its problems
     ├── InputError       a file, folder or argument of the user that cannot be used
+    │   └── MissingSourceError    a source that is not there, or cannot be reached from this machine
     ├── WeightsError     a weight file that is missing, altered or of another shape
     ├── DataError        a dataset that breaks its contract: schema, key, manifest
     ├── StageError       a stage that had to stop; names the item it stopped at
@@ -37,6 +38,10 @@ class ConfigError(MimicMotionError):
 
 class InputError(MimicMotionError):
     """A file, folder or argument of the user that cannot be used."""
+
+
+class MissingSourceError(InputError):
+    """A source that is not there, or cannot be reached from this machine. A malformed one is neither."""
 
 
 class WeightsError(MimicMotionError):

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from mimicmotion.errors import InputError, RejectedItem
+from mimicmotion.errors import InputError, MissingSourceError, RejectedItem
 from stages.contract import Dataset, Item, ItemStage, Location, Report
 from stages.keys import file_sha256, remembered_sha256
 
@@ -101,7 +101,8 @@ class Decode(ItemStage):
         """One item per source video; copies of the same content become items that reject themselves.
 
         Raises:
-            InputError: the source is missing, holds no video, or is a list with problems.
+            MissingSourceError: the source is missing or out of reach.
+            InputError: it holds no video, or is a list with problems.
         """
         from mimicmotion.video.listing import list_videos
 
@@ -228,7 +229,7 @@ def _remote_sha256(uri: str) -> str:
             while block := stream.read(1 << 22):
                 digest.update(block)
     except OSError as error:
-        raise InputError(f"{uri} cannot be read: {error}") from error
+        raise MissingSourceError(f"{uri} cannot be read: {error}") from error
     return digest.hexdigest()
 
 

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import pyarrow as pa
 
-from mimicmotion.errors import InputError
+from mimicmotion.errors import InputError, MissingSourceError
 
 VIDEO_SUFFIXES = frozenset(
     f".{suffix}"
@@ -68,8 +68,9 @@ def list_videos(source: str) -> Listing:
             ``test`` or empty) and ``id``. Other columns are left alone.
 
     Raises:
-        InputError: it is not there, holds no video or a folder that cannot be read, or a list has problems,
-            all of which are named.
+        MissingSourceError: it is not there, or empty as a folder is where nothing was mounted.
+        InputError: it holds no video or a folder that cannot be read, or a list has problems, all of which
+            are named.
     """
     if "://" in source:
         return _in_store(source)
@@ -77,7 +78,7 @@ def list_videos(source: str) -> Listing:
     if path.is_dir():
         return _in_folder(path)
     if not path.exists():
-        raise InputError(f"there is no folder or list of source videos at {path}: correct the path")
+        raise MissingSourceError(f"there is no folder or list of source videos at {path}: correct the path")
     if path.suffix.lower() not in LIST_SUFFIXES:
         raise InputError(
             f"{path} is neither a folder nor a list ({', '.join(LIST_SUFFIXES)}) of source videos"
@@ -101,7 +102,8 @@ def _split_of(name: str) -> str | None:
 def _or_none_found(listing: Listing, source: str) -> Listing:
     if listing.videos:
         return listing
-    raise InputError(
+    kind = InputError if listing.num_ignored else MissingSourceError
+    raise kind(
         f"no video in {source} and below: looked for {', '.join(sorted(VIDEO_SUFFIXES))}, "
         f"found {listing.num_ignored} other files"
     )
@@ -152,7 +154,8 @@ def _in_store(uri: str) -> Listing:
         store, root = fs.FileSystem.from_uri(uri)
         found = store.get_file_info(fs.FileSelector(root, recursive=True))
     except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{uri} cannot be listed: {error}") from error
+        kind = InputError if isinstance(error, pa.ArrowInvalid) else MissingSourceError
+        raise kind(f"{uri} cannot be listed: {error}") from error
     files = [info for info in found if info.is_file]
     videos = list[SourceVideo]()
     for info in files:

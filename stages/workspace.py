@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from mimicmotion.errors import InputError
-from stages.locks import file_lock, record_lock
+from stages.locks import Check, file_lock, record_lock
 
 CACHE_VARIABLE = "MIMICMOTION_CACHE"
 """Environment variable: local folder for what is fetched from a workspace that is not local."""
@@ -94,8 +94,8 @@ class Workspace(ABC):
         """Free space; None where nobody can tell."""
 
     @abstractmethod
-    def lock(self, name: str, what: str) -> AbstractContextManager[None]:
-        """Hold a lock while a block runs.
+    def lock(self, name: str, what: str) -> AbstractContextManager[Check]:
+        """Hold a lock while a block runs, which gets a check that it is still held.
 
         Raises:
             StageError: somebody else holds it; names the holder.
@@ -184,7 +184,7 @@ class LocalWorkspace(Workspace):
         there = next(folder for folder in (self._root, *self._root.parents) if folder.exists())
         return shutil.disk_usage(there).free
 
-    def lock(self, name: str, what: str) -> AbstractContextManager[None]:
+    def lock(self, name: str, what: str) -> AbstractContextManager[Check]:
         return file_lock(self._root / name, what)
 
 
@@ -302,7 +302,7 @@ class ObjectWorkspace(Workspace):
     def free_bytes(self) -> int | None:
         return None
 
-    def lock(self, name: str, what: str) -> AbstractContextManager[None]:
+    def lock(self, name: str, what: str) -> AbstractContextManager[Check]:
         return record_lock(self, name, what)
 
     def _output(self, target: str) -> pa.NativeFile:

@@ -14,7 +14,18 @@
 A message says which thing, what it got, what is allowed, and what to do.
 """
 
+import re
 from collections.abc import Sequence
+
+_USER = re.compile(r"(?<=://)[^/\s]*@")
+_SECRET_OPTION = re.compile(
+    r"(?i)(?<=[?&])([^=&\s]*(?:key|token|secret|password|credential)[^=&\s]*)=[^&\s]*"
+)
+
+
+def redacted(text: object) -> str:
+    """An address, or a message with addresses, without the user names and passwords in them."""
+    return _SECRET_OPTION.sub(r"\1=***", _USER.sub("***@", str(text)))
 
 
 class MimicMotionError(Exception):

@@ -14,12 +14,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
 from mimicmotion.errors import InputError
+from mimicmotion.errors import redacted as redacted
 from stages.locks import Check, file_lock, record_lock
 
 CACHE_VARIABLE = "MIMICMOTION_CACHE"
@@ -325,14 +326,14 @@ def _without_versions(name: str) -> str:
     return _VERSION.sub("", name)
 
 
-def redacted(text: object) -> str:
-    """An address, or a message with addresses, without the user names and passwords in them."""
-    return re.sub(r"(?<=://)[^/\s]*@", "***@", str(text))
-
-
 def is_remote(uri: str) -> bool:
     """Whether a URI names something else than a local folder."""
     return urlsplit(uri).scheme not in ("", "file")
+
+
+def local_path(uri: str) -> str:
+    """The path that a ``file:`` URI names; anything else as it is."""
+    return unquote(urlsplit(uri).path) if uri.startswith("file:/") else uri
 
 
 def open_workspace(uri: str) -> Workspace:
@@ -342,7 +343,7 @@ def open_workspace(uri: str) -> Workspace:
         InputError: the URI cannot be opened.
     """
     if not is_remote(uri):
-        return LocalWorkspace(Path(urlsplit(uri).path if uri.startswith("file:") else uri).absolute())
+        return LocalWorkspace(Path(local_path(uri)).absolute())
     try:
         files, prefix = pafs.FileSystem.from_uri(_with_single_puts(uri))
     except (pa.ArrowException, OSError) as error:

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
+from urllib.parse import quote, urlsplit
 
 import pyarrow as pa
 
-from mimicmotion.errors import InputError, MissingSourceError
+from mimicmotion.errors import InputError, MissingSourceError, redacted
 
 VIDEO_SUFFIXES = frozenset(
     f".{suffix}"
@@ -29,7 +30,8 @@ class SourceVideo:
     """One source video.
 
     Attributes:
-        location: its path, or its URI where it is not local.
+        location: its path, or where it is not local its URI, with the query and the password of the source's;
+            never for people.
         name: path within the source, with ``/``; or as a list gives it. Always text: bytes of a file's name
             that are no UTF-8 are written as ``\\xff``.
         split: ``train`` or ``test`` where a list or the folder's name says so.
@@ -153,18 +155,19 @@ def _in_store(uri: str) -> Listing:
     try:
         store, root = fs.FileSystem.from_uri(uri)
         found = store.get_file_info(fs.FileSelector(root, recursive=True))
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException) as error:
         kind = InputError if isinstance(error, pa.ArrowInvalid) else MissingSourceError
-        raise kind(f"{uri} cannot be listed: {error}") from error
+        raise kind(redacted(f"{uri} cannot be listed: {error}")) from error
+    given = urlsplit(uri)
     files = [info for info in found if info.is_file]
     videos = list[SourceVideo]()
     for info in files:
         if _is_video(info.path):
             name = PurePosixPath(info.path).relative_to(root).as_posix()
-            location = f"{uri.split('://')[0]}://{info.path}"
+            location = given._replace(path=f"{given.path.rstrip('/')}/{quote(name)}", fragment="").geturl()
             videos.append(SourceVideo(location, name, _split_of(name), None, info.size, info.mtime_ns or 0))
     videos.sort(key=lambda video: video.name)
-    return _or_none_found(Listing(tuple(videos), len(files) - len(videos)), uri)
+    return _or_none_found(Listing(tuple(videos), len(files) - len(videos)), redacted(uri))
 
 
 def _in_list(path: Path) -> Listing:

@@ -94,6 +94,7 @@ def test_a_path_of_a_remote_file_is_where_it_will_lie(workspace: Workspace) -> N
 def test_opening(tmp_path: Path) -> None:
     assert open_workspace(str(tmp_path)).uri == str(tmp_path)
     assert open_workspace(tmp_path.as_uri()).uri == str(tmp_path)
+    assert open_workspace((tmp_path / "a b").as_uri()).uri == str(tmp_path / "a b")
     assert (open_workspace(str(tmp_path / "new")).free_bytes() or 0) > 0
     with pytest.raises(InputError, match="workspace nonsense://x: cannot be opened"):
         open_workspace("nonsense://x")

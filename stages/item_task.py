@@ -13,7 +13,7 @@ from mimicmotion.parent import end_with_parent
 from stages.contract import Item, ItemStage
 from stages.records import ItemRecord, ItemState
 from stages.store import StageStore, check_schema
-from stages.workspace import Workspace, open_workspace, written_aside
+from stages.workspace import DAY_S, Workspace, open_workspace, written_aside
 
 _FULL_BYTES = 1 << 20
 _FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
@@ -78,7 +78,10 @@ class ItemTask:
     _loaded: Any = field(default=None, init=False)
 
     def load(self) -> None:
-        """Load what every item needs."""
+        """Load what every item needs, and make room where a killed worker of this machine left something."""
+        workspace = open_workspace(self.workspace_uri)
+        top = StageStore(workspace, self.stage.name, self.recipe_key).top
+        workspace.clear_asides(top, max(DAY_S, self.stage.runtime.item_timeout_s))
         self._loaded = self.stage.load()
 
     def run(self, item: Item, key: str) -> ItemState:
@@ -156,15 +159,12 @@ def is_disk_full(error: BaseException, workspace: Workspace) -> bool:
         if getattr(seen, "errno", None) in _FULL_ERRORS or "No space left on device" in str(seen):
             return True
         seen = seen.__cause__ or seen.__context__
-    free_bytes = workspace.free_bytes()
-    return free_bytes is not None and free_bytes < _FULL_BYTES
+    return workspace.free_bytes() < _FULL_BYTES
 
 
 def disk_full(doing: str, workspace: Workspace) -> StageError:
     """What to tell about a full disk."""
-    free_bytes = workspace.free_bytes()
-    free = "unknown" if free_bytes is None else f"{free_bytes / 1e6:.1f} MB"
     return StageError(
-        f"{doing}: the disk of workspace {workspace.shown} is full (free: {free}). "
+        f"{doing}: {workspace.disk} is full (free: {workspace.free_bytes() / 1e6:.1f} MB). "
         "Nothing half-written counts; make room and run it again, finished items are kept."
     )

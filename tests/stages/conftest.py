@@ -10,8 +10,8 @@ from fake_stages import Letters, write_texts
 
 from stages.contract import Item, Runtime
 from stages.item_task import ItemTask
+from stages.object_workspace import ObjectWorkspace
 from stages.records import ItemState
-from stages.workspace import ObjectWorkspace
 
 
 @pytest.fixture

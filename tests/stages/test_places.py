@@ -20,11 +20,12 @@ from mimicmotion.video.files import write_preview
 from stages import item_task
 from stages.contract import Item
 from stages.decode import Decode
+from stages.object_workspace import ObjectWorkspace
 from stages.pipeline import Pipeline
 from stages.pose import Models, Pose
 from stages.runner import run_stage
 from stages.status import status
-from stages.workspace import CACHE_VARIABLE, ObjectWorkspace
+from stages.workspace import CACHE_VARIABLE, DAY_S
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -189,3 +190,27 @@ def test_a_full_disk_stops_with_one_message_and_loses_nothing(small_disk: Path, 
     assert not list((small_disk / "space").rglob("aside/*"))
     write_texts(source, b="fits")
     assert run_stage(config, "letters").processed == 2
+
+
+def test_a_full_cache_is_not_blamed_on_the_store(
+    small_disk: Path, letters: Letters, node: Callable, object_store: Callable[[str], ObjectWorkspace]
+) -> None:
+    write_texts(letters.source, b="large " * 200_000)
+    config = make_config("s3://bucket/space", letters, Shouts())
+    run_stage(config, "letters")
+    node(small_disk.name)
+    with pytest.raises(StageError, match=r"\(b\): the disk of .*/small, the cache of s3.* is full \(free: "):
+        run_stage(config, "shouts")
+    assert not list(small_disk.rglob("aside/fetched/*"))
+
+
+def test_a_worker_clears_what_killed_ones_left(
+    letters: Letters, node: Callable, object_store: Callable[[str], ObjectWorkspace]
+) -> None:
+    config = make_config("s3://bucket/space", letters)
+    node("one")
+    top = Pipeline(config).store("letters").top
+    old, new = object_store("one").aside(top), object_store("one").aside(top)
+    os.utime(old, (time.time() - 2 * DAY_S,) * 2)
+    run_stage(config, "letters")
+    assert (old.exists(), new.exists()) == (False, True)

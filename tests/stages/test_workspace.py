@@ -1,15 +1,19 @@
 """Both kinds of workspace keep the same promises."""
 
+import errno
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pyarrow.fs as pafs
 import pytest
 
 from mimicmotion.errors import InputError
+from stages.object_workspace import ObjectWorkspace
 from stages.workspace import (
+    DAY_S,
     LocalWorkspace,
-    ObjectWorkspace,
     Workspace,
     open_workspace,
     version,
@@ -138,3 +142,43 @@ def test_what_somebody_deleted_from_the_cache_is_fetched_again(workspace: Worksp
     workspace.fetch("stage/items/one")
     shutil.rmtree(tmp_path / "cache" / "files", ignore_errors=True)
     assert (workspace.fetch("stage/items/one") / "sub" / "file.txt").read_text() == "1"
+
+
+def test_a_fetch_that_breaks_leaves_nothing_half_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())
+    workspace = ObjectWorkspace("s3://bucket/prefix", store, "prefix", tmp_path / "cache")
+    publish(workspace, "stage/items/one", "1")
+
+    def full(source: str, target: str, *stores: pafs.FileSystem) -> None:
+        Path(target).write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pafs, "copy_files", full)
+    with pytest.raises(OSError, match="No space left"):
+        workspace.fetch("stage/items/one")
+    assert not list((tmp_path / "cache").rglob("aside/*/*"))
+
+
+def test_what_is_left_aside_is_cleared_when_nobody_can_be_at_work_in_it(workspace: Workspace) -> None:
+    left, busy = workspace.aside("stage"), workspace.aside("stage")
+    (busy / "file.txt").write_text("written just now")
+    fetched = workspace.aside("fetched")
+    for folder in (left, busy, fetched):
+        os.utime(folder, (time.time() - 2 * DAY_S,) * 2)
+    fetching = workspace.aside("fetched")
+    workspace.clear_asides("stage", DAY_S)
+    assert [folder.is_dir() for folder in (left, busy, fetching)] == [False, True, True]
+    assert fetched.is_dir() == isinstance(workspace, LocalWorkspace)  # which fetches nothing
+    workspace.clear_asides("stage")
+    assert [folder.is_dir() for folder in (busy, fetching)] == [False, True]
+
+
+def test_the_free_space_of_an_object_store_is_that_of_the_cache(tmp_path: Path) -> None:
+    store = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())
+    workspace = ObjectWorkspace("s3://user:hidden@bucket", store, "prefix", tmp_path / "cache")
+    assert workspace.free_bytes() > 0
+    assert workspace.disk.startswith(
+        f"the disk of {tmp_path}/cache, the cache of s3://***@bucket (MIMICMOTION_"
+    )

@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows.tasks import log_into_run, run_as_task
 from stages.config import PipelineConfig, load_config, redacted
+from stages.locks import Check
 from stages.runner import StageResult, check_stages
 from stages.workspace import open_workspace
 
@@ -40,7 +41,7 @@ def rebuild(config: str, overrides: list[str] | None = None, force: bool = False
     return results
 
 
-def one_rebuild(settings: PipelineConfig) -> AbstractContextManager[None]:
+def one_rebuild(settings: PipelineConfig) -> AbstractContextManager[Check]:
     """Hold the workspace, so that no other rebuild works in it."""
     return open_workspace(settings.workspace).lock(
         "rebuild.lock", f"a rebuild of {redacted(settings.workspace)}"

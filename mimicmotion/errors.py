@@ -5,6 +5,7 @@
     MimicMotionError
     ├── ConfigError      a configuration that cannot be used; lists all its problems
     ├── InputError       a file, folder or argument of the user that cannot be used
+    │   └── MissingSourceError    a source that is not there, or cannot be reached from this machine
     ├── WeightsError     a weight file that is missing, altered or of another shape
     ├── DataError        a dataset that breaks its contract: schema, key, manifest
     ├── StageError       a stage that had to stop; names the item it stopped at
@@ -14,7 +15,18 @@
 A message says which thing, what it got, what is allowed, and what to do.
 """
 
+import re
 from collections.abc import Sequence
+
+_USER = re.compile(r"(?<=://)[^/\s]*@")
+_SECRET_OPTION = re.compile(
+    r"(?i)(?<=[?&])([^=&\s]*(?:key|token|secret|password|credential)[^=&\s]*)=[^&\s]*"
+)
+
+
+def redacted(text: object) -> str:
+    """An address, or a message with addresses, without the user names and passwords in them."""
+    return _SECRET_OPTION.sub(r"\1=***", _USER.sub("***@", str(text)))
 
 
 class MimicMotionError(Exception):
@@ -38,6 +50,10 @@ class ConfigError(MimicMotionError):
 
 class InputError(MimicMotionError):
     """A file, folder or argument of the user that cannot be used."""
+
+
+class MissingSourceError(InputError):
+    """A source that is not there, or cannot be reached from this machine. A malformed one is neither."""
 
 
 class WeightsError(MimicMotionError):

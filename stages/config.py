@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 
 from mimicmotion.errors import ConfigError, InputError
 from stages.contract import Location, Section, Stage
-from stages.workspace import is_remote
+from stages.workspace import is_remote, local_path
 from stages.workspace import redacted as redacted
 from stages.yaml_tree import Place, Tree, find_config, override_tree, read_tree, shown
 
@@ -269,6 +269,7 @@ def _located(written: Any, checked: Any, place: Place, tree: Tree, sources: Sequ
 
 
 def _absolute(path: str, place: Place, key: str | int, tree: Tree) -> str:
+    path = local_path(path)
     if _URI.match(path):
         return path
     folder = tree.mark((*place, key)).folder

@@ -148,7 +148,8 @@ class Registry(Protocol):
     def register(self, name: str, folder: Path, tags: Mapping[str, str], description: str) -> str:
         """Store a checkpoint folder as a new version of a model; returns the version.
 
-        Where a version has the same tag ``checkpoint_key``, that version is returned, with its tags renewed.
+        Where a version has the same tags ``checkpoint_key`` (how it was made) and ``checkpoint_sha256``
+        (content of its files), that version is returned, with its tags renewed.
         """
 
     def tags(self, name: str, alias: str) -> Mapping[str, str] | None:

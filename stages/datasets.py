@@ -78,16 +78,17 @@ class PublishedDataset:
         """
         key = self.item_key(item_id)
         record = self._record(key)
-        place = f"{self._store.item_name(key)}/{name}"
+        folder = self._store.version_name(record)
         inside = [file for file in record.files if file == name or file.startswith(f"{name}/")]
         if not inside:
             raise DataError(
-                f"{self._store.workspace.shown}/{place}: item {record.label or item_id} has no file {name}; "
+                f"{self._store.workspace.shown}/{self._store.item_name(key)}: "
+                f"item {record.label or item_id} has no file {name}; "
                 f"it has {', '.join(sorted(record.files))}."
             )
         if not self._fetches:
-            return self._store.workspace.path(place)
-        path = self._store.workspace.fetch(place)
+            return self._store.workspace.path(f"{folder}/{name}")
+        path = self._store.workspace.fetch(f"{folder}/{name}")
         for file in inside:
             found = path if file == name else path / file[len(name) + 1 :]
             size = found.stat().st_size if found.is_file() else None
@@ -105,10 +106,10 @@ class PublishedDataset:
         Raises:
             DataError: the file is missing or not what was published.
         """
-        key = self.item_key(item_id)
-        path = self._store.workspace.fetch(f"{self._store.item_name(key)}/{ITEM_TABLE}")
+        record = self._record(self.item_key(item_id))
+        path = self._store.workspace.fetch(f"{self._store.version_name(record)}/{ITEM_TABLE}")
         data = path.read_bytes() if path.is_file() else b""
-        facts = self._record(key).files.get(ITEM_TABLE)
+        facts = record.files.get(ITEM_TABLE)
         if facts is None or hashlib.sha256(data).hexdigest() != facts.sha256:
             raise DataError(
                 f"{path}: is not what was published. Delete its folder and run "
@@ -119,11 +120,12 @@ class PublishedDataset:
     def table(self) -> pa.Table:
         """The rows of all kept items, in the order of ``ids``.
 
-        Those of many items are remembered in one file of this machine, named by the dataset's content.
+        Those of many items are remembered in one file of this machine. Its name is that of the list of items,
+        for the dataset's key stays what it was when an item is made again.
         """
         if len(self.ids) <= _GROUP:
             return self._joined()
-        place = self._store.workspace.index(f"{self._store.stage}-{self.key}.parquet")
+        place = self._store.workspace.index(f"{self._store.stage}-{self.manifest.items_sha256}.parquet")
         with contextlib.suppress(OSError, pa.ArrowException):
             return pq.ParquetFile(place).read()
         table = self._joined()

@@ -8,17 +8,18 @@ child process with a time limit, so a file that hangs or crashes a decoder becom
 
 import hashlib
 import logging
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from mimicmotion.errors import InputError, RejectedItem
+from mimicmotion.errors import InputError, MissingSourceError, RejectedItem, redacted
 from stages.contract import Dataset, Item, ItemStage, Location, Report
 from stages.keys import file_sha256, remembered_sha256
 
@@ -58,6 +59,7 @@ and ``split`` are what a list or the folders ``train`` and ``test`` say, else nu
 those of the source."""
 
 _ID_LENGTH = 16
+_BLOCK_BYTES = 1 << 22
 _CHILD_SHARE = 0.95
 """Share of the time limit that the child gets, so that it ends before its worker has to be killed."""
 _MAX_SHOWN = 24
@@ -101,13 +103,14 @@ class Decode(ItemStage):
         """One item per source video; copies of the same content become items that reject themselves.
 
         Raises:
-            InputError: the source is missing, holds no video, or is a list with problems.
+            MissingSourceError: the source is missing or out of reach.
+            InputError: it holds no video, or is a list with problems.
         """
         from mimicmotion.video.listing import list_videos
 
         listing = list_videos(self.source)
         if listing.num_ignored:
-            log.info("decode: %d files in %s are no videos", listing.num_ignored, self.source)
+            log.info("decode: %d files in %s are no videos", listing.num_ignored, redacted(self.source))
         copies: dict[str, list[SourceVideo]] = {}
         for video in listing.videos:
             try:
@@ -149,7 +152,7 @@ class Decode(ItemStage):
             key_frame_interval=self.key_frame_interval,
         )
         with tempfile.TemporaryDirectory(prefix="decode-") as scratch:
-            path = _fetched(payload["location"], Path(scratch))
+            path = _fetched(payload["location"], payload["source"], Path(scratch))
             timeout_s = _CHILD_SHARE * self.runtime.item_timeout_s
             facts = normalise_isolated(path, folder / VIDEO_FILE, settings, timeout_s)
         row = {**payload, "video_id": item.id, **asdict(facts)}
@@ -214,33 +217,36 @@ def _sha256(video: "SourceVideo") -> str:
     if video.is_local:
         return file_sha256(Path(video.location))
     return remembered_sha256(
-        video.location, video.size_bytes, video.mtime_ns, lambda: _remote_sha256(video.location)
+        redacted(video.location), video.size_bytes, video.mtime_ns, lambda: _remote_sha256(video.location)
     )
 
 
 def _remote_sha256(uri: str) -> str:
-    from pyarrow import fs
-
     digest = hashlib.sha256()
     try:
-        store, path = fs.FileSystem.from_uri(uri)
-        with store.open_input_stream(path) as stream:
-            while block := stream.read(1 << 22):
+        with _opened(uri) as stream:
+            while block := stream.read(_BLOCK_BYTES):
                 digest.update(block)
-    except OSError as error:
-        raise InputError(f"{uri} cannot be read: {error}") from error
+    except (OSError, pa.ArrowException) as error:
+        raise MissingSourceError(redacted(f"{uri} cannot be read: {error}")) from error
     return digest.hexdigest()
 
 
-def _fetched(location: str, scratch: Path) -> Path:
-    """Local path of a source, brought to the scratch folder if it is elsewhere."""
+def _fetched(location: str, name: str, scratch: Path) -> Path:
+    """Local path of a source, brought to the scratch folder under its own name if it is elsewhere."""
     if "://" not in location:
         return Path(location)
+    local = scratch / PurePosixPath(name).name
+    with _opened(location) as source, local.open("wb") as target:
+        shutil.copyfileobj(source, target, _BLOCK_BYTES)
+    return local
+
+
+def _opened(uri: str) -> pa.NativeFile:
     from pyarrow import fs
 
-    local = scratch / location.rsplit("/", 1)[-1]
-    fs.copy_files(location, local.as_uri())
-    return local
+    store, path = fs.FileSystem.from_uri(uri)
+    return store.open_input_stream(path)
 
 
 def _thumbnail(picture: np.ndarray) -> np.ndarray:

@@ -156,9 +156,7 @@ def _workspace(config: PipelineConfig) -> Finding:
     workspace.write("doctor.txt", b"written by mimicmotion doctor\n")
     workspace.remove("doctor.txt")
     free = workspace.free_bytes()
-    if free is None:
-        return Finding("workspace", "ok", f"{redacted(config.workspace)}, writable")
-    found = f"{config.workspace}, writable, {free / 1e9:.1f} GB free"
+    found = f"{workspace.shown}, writable; {workspace.disk} has {free / 1e9:.1f} GB free"
     if free < _LITTLE_DISK_BYTES:
         state: Literal["warn", "fail"] = "fail" if free < _LOW_DISK_BYTES else "warn"
         return Finding("workspace", state, found, "make room, or set workspace to a larger disk")

@@ -13,7 +13,7 @@ from mimicmotion.parent import end_with_parent
 from stages.contract import Item, ItemStage
 from stages.records import ItemRecord, ItemState
 from stages.store import StageStore, check_schema
-from stages.workspace import Workspace, open_workspace, written_aside
+from stages.workspace import DAY_S, Workspace, open_workspace, written_aside
 
 _FULL_BYTES = 1 << 20
 _FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
@@ -67,15 +67,21 @@ class ItemTask:
         stage: what to do.
         workspace_uri: where to publish.
         recipe_key: under which recipe.
+        planned_top: where the workspace's files lie on the machine that listed the items, whose cache may be
+            another folder than this machine's; None where it is the same.
     """
 
     stage: ItemStage
     workspace_uri: str
     recipe_key: str
+    planned_top: Path | None = None
     _loaded: Any = field(default=None, init=False)
 
     def load(self) -> None:
-        """Load what every item needs."""
+        """Load what every item needs, and make room where a killed worker of this machine left something."""
+        workspace = open_workspace(self.workspace_uri)
+        top = StageStore(workspace, self.stage.name, self.recipe_key).top
+        workspace.clear_asides(top, max(DAY_S, self.stage.runtime.item_timeout_s))
         self._loaded = self.stage.load()
 
     def run(self, item: Item, key: str) -> ItemState:
@@ -88,7 +94,7 @@ class ItemTask:
         workspace = open_workspace(self.workspace_uri)
         store = StageStore(workspace, self.stage.name, self.recipe_key)
         try:
-            record = self._publish(store, _with_files_here(workspace, item), key)
+            record = self._publish(store, self._with_files_here(workspace, item), key)
         except MimicMotionError as error:
             if str(error).startswith(self._doing(item)):
                 raise
@@ -110,6 +116,22 @@ class ItemTask:
                 return store.reject(item, key, reason)
             check_schema(self.stage.name, self.stage.schema, table)
             return store.keep(folder, item, key, table)
+
+    def _with_files_here(self, workspace: Workspace, item: Item) -> Item:
+        """The item with every file of its payload that lies in a remote workspace brought to this machine."""
+        top = self.planned_top or workspace.path("")
+
+        def here(value: Any) -> Any:
+            if isinstance(value, Path) and value.is_relative_to(top):
+                return workspace.fetch(value.relative_to(top).as_posix())
+            if isinstance(value, Mapping):
+                return {key: here(inner) for key, inner in value.items()}
+            if isinstance(value, (list, tuple)):
+                return type(value)(here(inner) for inner in value)
+            return value
+
+        payload = {name: here(value) for name, value in item.payload.items()}
+        return Item(item.id, item.inputs, payload, item.label)
 
     def _doing(self, item: Item) -> str:
         return f"{self.stage.name} stopped at item {item.label or item.id} ({item.id})"
@@ -137,31 +159,12 @@ def is_disk_full(error: BaseException, workspace: Workspace) -> bool:
         if getattr(seen, "errno", None) in _FULL_ERRORS or "No space left on device" in str(seen):
             return True
         seen = seen.__cause__ or seen.__context__
-    free_bytes = workspace.free_bytes()
-    return free_bytes is not None and free_bytes < _FULL_BYTES
+    return workspace.free_bytes() < _FULL_BYTES
 
 
 def disk_full(doing: str, workspace: Workspace) -> StageError:
     """What to tell about a full disk."""
-    free_bytes = workspace.free_bytes()
-    free = "unknown" if free_bytes is None else f"{free_bytes / 1e6:.1f} MB"
     return StageError(
-        f"{doing}: the disk of workspace {workspace.shown} is full (free: {free}). "
+        f"{doing}: {workspace.disk} is full (free: {workspace.free_bytes() / 1e6:.1f} MB). "
         "Nothing half-written counts; make room and run it again, finished items are kept."
     )
-
-
-def _with_files_here(workspace: Workspace, item: Item) -> Item:
-    """The item with every file of its payload that lies in a remote workspace brought to this machine."""
-    top = workspace.path("")
-
-    def here(value: Any) -> Any:
-        if isinstance(value, Path) and value.is_relative_to(top):
-            return workspace.fetch(value.relative_to(top).as_posix())
-        if isinstance(value, Mapping):
-            return {key: here(inner) for key, inner in value.items()}
-        if isinstance(value, (list, tuple)):
-            return type(value)(here(inner) for inner in value)
-        return value
-
-    return Item(item.id, item.inputs, {name: here(value) for name, value in item.payload.items()}, item.label)

@@ -3,17 +3,28 @@
 import contextlib
 import fcntl
 import json
+import logging
 import os
+import secrets
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
 
 from mimicmotion.errors import StageError
+
+log = logging.getLogger(__name__)
+
+Check = Callable[[], None]
+"""Raises a StageError where the lock is held by another by now."""
+
+_RENEW_S, _STALE_S = 60.0, 600.0
 
 
 class LockRecords(Protocol):
@@ -30,7 +41,7 @@ class LockRecords(Protocol):
 
 
 @contextmanager
-def file_lock(path: Path, what: str) -> Iterator[None]:
+def file_lock(path: Path, what: str) -> Iterator[Check]:
     """Hold a lock file of a local folder.
 
     The operating system drops the lock with the process, however it ends, so a killed holder never blocks.
@@ -49,31 +60,89 @@ def file_lock(path: Path, what: str) -> Iterator[None]:
         file.write(_holder())
         file.flush()
         try:
-            yield
+            yield lambda: None
         finally:
             file.truncate(0)
 
 
 @contextmanager
-def record_lock(records: LockRecords, name: str, what: str) -> Iterator[None]:
+def record_lock(
+    records: LockRecords, name: str, what: str, renew_s: float = _RENEW_S, stale_s: float = _STALE_S
+) -> Iterator[Check]:
     """Hold a lock that is only a record, for stores that know no file locks.
 
-    The record of a process of this host that has ended is taken over; one of another host must be removed by
-    a person, who alone can know that the process is gone. Two processes that start within the same moment
-    may both get it: object stores offer nothing stronger through pyarrow.
+    A thread renews the time in the record. The record of a process of this host that has ended is taken over
+    at once. One of another host is taken over when its time is long past and then nothing renews it while
+    this process watches, so that a clock which is wrong on either machine makes nobody alive look dead. Two
+    processes that start within the same moment may both get it: object stores offer nothing stronger through
+    pyarrow.
+
+    Args:
+        renew_s: seconds between renewals; two of them are watched.
+        stale_s: age of a record, by this machine's clock, from which on it is watched.
 
     Raises:
-        StageError: somebody else holds it.
+        StageError: somebody else holds it; says when it will be taken over.
     """
     found = records.read(name)
-    if found is not None and not _is_gone(found.decode(errors="replace")):
-        raise _taken(what, name, found.decode(errors="replace"))
-    records.write(name, _holder().encode())
+    if found is not None:
+        text = found.decode(errors="replace")
+        if not _is_gone(text) and not _is_silent(records, name, found, renew_s, stale_s):
+            raise _taken(what, name, text, stale_s)
+    held = _HeldRecord(records, name, what)
+    held.write()
+    thread = threading.Thread(target=held.keep, args=(renew_s,), name=f"renews {name}", daemon=True)
+    thread.start()
     try:
-        yield
+        yield held.check
     finally:
+        held.end.set()
+        thread.join()
         with contextlib.suppress(OSError):
-            records.remove(name)
+            if not held.other():
+                records.remove(name)
+
+
+class _HeldRecord:
+    """A record that this process wrote, known again by a random token."""
+
+    def __init__(self, records: LockRecords, name: str, what: str) -> None:
+        self.end = threading.Event()
+        self._records, self._name, self._what = records, name, what
+        self._content = {**json.loads(_holder()), "token": secrets.token_hex(8)}
+
+    def write(self) -> None:
+        """Write the record with the present time."""
+        content = {**self._content, "renewed": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        self._records.write(self._name, json.dumps(content).encode())
+
+    def other(self) -> dict[str, Any] | None:
+        """Who has taken it over, if anybody has."""
+        data = self._records.read(self._name)
+        holder = _parsed(data.decode(errors="replace")) if data is not None else self._content
+        return None if holder.get("token") == self._content["token"] else holder
+
+    def keep(self, renew_s: float) -> None:
+        """Renew the record until the end, or until another has taken it over."""
+        while not self.end.wait(renew_s):
+            try:
+                if self.other():
+                    log.error("%s: %s was taken over by another process", self._what, self._name)
+                    return
+                self.write()
+            except Exception as error:  # the store may be away for a while
+                log.warning("%s: %s was not renewed: %s", self._what, self._name, error)
+
+    def check(self) -> None:
+        """Refuse to go on without the lock."""
+        other = self.other()
+        if other is not None:
+            raise StageError(
+                f"{self._what} stopped before it published: process {other.get('pid', '?')} on "
+                f"{other.get('host', '?')} has taken over {self._name} since {other.get('since', '?')}, as "
+                "this one had not renewed it in time. Finished items are kept; run it again when the other "
+                "has ended."
+            )
 
 
 def _holder() -> str:
@@ -121,10 +190,33 @@ def _is_gone(text: str) -> bool:
         return True
 
 
-def _taken(what: str, name: str, text: str) -> StageError:
+def _is_silent(records: LockRecords, name: str, found: bytes, renew_s: float, stale_s: float) -> bool:
+    """Whether a record's time is long past, and nothing renews it while this process watches."""
+    renewed = _renewed(_parsed(found.decode(errors="replace")))
+    if renewed is None or abs((datetime.now(UTC) - renewed).total_seconds()) <= stale_s:
+        return False
+    log.info("%s was renewed last at %s: watching it for %g s", name, renewed.isoformat(), 2 * renew_s)
+    time.sleep(2 * renew_s)
+    return records.read(name) in (found, None)
+
+
+def _renewed(holder: dict[str, Any]) -> datetime | None:
+    try:
+        return datetime.fromisoformat(holder["renewed"]).astimezone(UTC)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _taken(what: str, name: str, text: str, stale_s: float = _STALE_S) -> StageError:
     holder = _parsed(text)
+    renewed = _renewed(holder)
+    takeover = (
+        "Wait for it or stop it; if it is surely gone, "
+        if renewed is None
+        else f"It showed life at {renewed:%Y-%m-%dT%H:%M:%SZ} and is taken over {stale_s:g} s after it last "
+        "did. Wait for it or stop it; if it is surely gone and you cannot wait, "
+    )
     return StageError(
         f"{what} is already running: process {holder.get('pid', '?')} on {holder.get('host', '?')} has held "
-        f"{name} since {holder.get('since', '?')}. Wait for it or stop it; if it is surely gone, "
-        "delete that file."
+        f"{name} since {holder.get('since', '?')}. {takeover}delete that file."
     )

@@ -15,6 +15,8 @@ from stages.config import redacted
 
 LOADER_MODULE = "mimicmotion.animation.served"
 """What MLflow loads a version by: ``mlflow.pyfunc.load_model("models:/name@alias")``."""
+_IDENTITY = ("checkpoint_key", "checkpoint_sha256")
+"""Tags in which a version equals a checkpoint that is registered again."""
 _MODEL, _CHECKPOINT = "model", "data/checkpoint"
 
 
@@ -33,13 +35,14 @@ class MlflowRegistry:
     def register(self, name: str, folder: Path, tags: Mapping[str, str], description: str) -> str:
         """Store a checkpoint folder as a new version of a model; returns the version.
 
-        Where a version has the same tag ``checkpoint_key``, that version is returned, with its tags renewed.
+        Where a version has the same tags ``checkpoint_key`` and ``checkpoint_sha256``, that version is
+        returned, with its tags renewed. The key alone says how a checkpoint was made, not what came out.
         """
         client = self._client
         if not client.search_registered_models(f"name='{name}'"):
             client.create_registered_model(name)
         for version in client.search_model_versions(f"name='{name}'"):
-            if version.tags.get("checkpoint_key") == tags.get("checkpoint_key", ""):
+            if all(tag in tags and version.tags.get(tag) == tags[tag] for tag in _IDENTITY):
                 for tag, value in tags.items():
                     client.set_model_version_tag(name, version.version, tag, value)
                 return str(version.version)

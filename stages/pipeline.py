@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from mimicmotion.errors import InputError, MimicMotionError, StageError
+from mimicmotion.errors import InputError, MimicMotionError, MissingSourceError, StageError
 from stages.config import PipelineConfig
 from stages.contract import WHOLE, Item, ItemStage, Stage
 from stages.datasets import PublishedDataset
@@ -120,13 +120,13 @@ class Pipeline:
         stage = self.stage(name)
         try:
             plan = self.plan(name)
-        except InputError as error:
+        except MissingSourceError as error:
             # Where the sources are out of reach (another machine), what was made from them still serves.
-            manifests = [] if self.reads(stage) else self.store(name).manifests()
-            if not manifests:
+            manifest = self._made_from_same_sources(stage)
+            if manifest is None:
                 raise
-            log.warning("%s: using the dataset of %s: %s", name, manifests[0].timings.published, error)
-            return PublishedDataset(self.store(name), manifests[0], stage.schema)
+            log.warning("%s: using the dataset of %s: %s", name, manifest.timings.published, error)
+            return PublishedDataset(self.store(name), manifest, stage.schema)
         if plan.manifest is None:
             left = f"{len(plan.todo)} of {len(plan.work)} items to do" if plan.todo else "not published"
             raise StageError(
@@ -134,6 +134,18 @@ class Pipeline:
                 f"Run it first: mimicmotion stage {name} {self.config.name}"
             )
         return PublishedDataset(plan.store, plan.manifest, stage.schema)
+
+    def _made_from_same_sources(self, stage: Stage) -> Manifest | None:
+        """The newest dataset of a stage that reads no other, made from the very sources this config names.
+
+        Its recipe does not tell: where sources lie is no part of it, and configs may share one.
+        """
+        ours = self.config.resolved()[stage.name]
+        for manifest in [] if self.reads(stage) else self.store(stage.name).manifests():
+            theirs = manifest.config.get(stage.name, {})
+            if all(field in theirs and theirs[field] == ours[field] for field in stage.source_fields):
+                return manifest
+        return None
 
     def _plan(self, stage: Stage, inputs: Mapping[str, PublishedDataset]) -> Plan:
         store = self.store(stage.name)
@@ -175,7 +187,7 @@ def _items(stage: Stage, inputs: Mapping[str, PublishedDataset]) -> list[Item]:
     items = list(stage.items({name: dataset.without_fetching() for name, dataset in inputs.items()}))
     check_ids(stage.name, items)
     if not items and not inputs:
-        raise InputError(f"{stage.name}: its source holds nothing to work on.")
+        raise MissingSourceError(f"{stage.name}: its source holds nothing to work on.")
     if not items:
         found = ", ".join(
             f"{name} kept {len(data.ids)} of {len(data.items)} ({reasons(list(data.items.values()))})"

@@ -118,7 +118,8 @@ class Pose(ItemStage):
         for row in decode.table().select(_VIDEO_COLUMNS).to_pylist():
             video_id, source = row["video_id"], row["source"]
             keys = {"video": decode.item_key(video_id)}
-            payload = {**row, "video": str(decode.path(video_id, VIDEO_FILE))}
+            # A path, not its text: a worker fetches what lies in an object store by its type.
+            payload = {**row, "video": decode.path(video_id, VIDEO_FILE)}
             if self.import_folder is not None:
                 from mimicmotion.pose.importing import find_import
 
@@ -189,7 +190,7 @@ class Pose(ItemStage):
         from mimicmotion.video.reader import VideoReader
 
         facts = item.payload
-        reader = VideoReader(Path(facts["video"]))
+        reader = VideoReader(facts["video"])
         if reader.num_frames != facts["num_frames"]:
             raise DataError(
                 f"{reader.path} has {reader.num_frames} frames, its row says {facts['num_frames']}"

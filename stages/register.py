@@ -19,6 +19,7 @@ from pydantic import Field
 
 from mimicmotion.errors import StageError
 from stages.contract import WHOLE, Context, Dataset, Report, WholeStage
+from stages.keys import content_sha256
 
 _LOG = logging.getLogger(__name__)
 
@@ -117,14 +118,14 @@ class Register(WholeStage):
             raise StageError("register needs a model registry: set mlflow in the config")
         registry = context.registry
         standing = _standing(inputs)
-        checkpoint_key = inputs["train"].item_key(WHOLE)
-        tags = {
-            **standing.tags(),
-            "checkpoint_key": checkpoint_key,
-            "scores_key": inputs["evaluate"].item_key(WHOLE),
-        }
         checkpoint = inputs["train"].path(WHOLE, "checkpoint")
-        wins, reason = _wins(standing, checkpoint_key, registry.tags(self.model_name, CHAMPION))
+        # Trained again by force, other weights come under the same key.
+        identity = {
+            "checkpoint_key": inputs["train"].item_key(WHOLE),
+            "checkpoint_sha256": content_sha256(checkpoint),
+        }
+        tags = {**standing.tags(), **identity, "scores_key": inputs["evaluate"].item_key(WHOLE)}
+        wins, reason = _wins(standing, identity, registry.tags(self.model_name, CHAMPION))
         description = (
             f"**{standing.metric} {standing}** under protocol `{standing.protocol}`, test clips "
             f"`{standing.data_key}`. {reason} "
@@ -196,13 +197,15 @@ def _data_key(clips: Dataset) -> str:
     return hashlib.sha256(json.dumps(windows).encode()).hexdigest()[:16]
 
 
-def _wins(standing: Standing, key: str, champion: Mapping[str, str] | None) -> tuple[bool, str]:
+def _wins(
+    standing: Standing, identity: Mapping[str, str], champion: Mapping[str, str] | None
+) -> tuple[bool, str]:
     """Whether a version becomes champion, and a sentence that says why."""
     from mimicmotion.metrics.scores import beats
 
     if champion is None:
         return True, "There was no champion."
-    if champion.get("checkpoint_key") == key:
+    if identity.items() <= champion.items():
         return True, "It is the champion already."
     best = Standing.of(champion)
     if best is None:

@@ -17,6 +17,7 @@ from stages.config import PipelineConfig
 from stages.contract import Context, Item, ItemStage, Launcher, Runtime, WholeStage
 from stages.datasets import PublishedDataset
 from stages.item_task import ItemTask, outcome_of
+from stages.locks import Check
 from stages.pipeline import Pipeline, Plan, reasons
 from stages.progress import watched
 from stages.provenance import git_revision, library_versions
@@ -71,11 +72,11 @@ def run_stage(config: PipelineConfig, name: str, force: bool = False) -> StageRe
         check_stages(config, [name])
         with pipeline.workspace.lock(
             f"{name}/lock.json", f"stage {name} in workspace {pipeline.workspace.shown}"
-        ):
+        ) as check:
             # Planned again: another process may have worked on it until now.
             plan = Pipeline(config).plan(name)
             if force or not plan.is_fresh:
-                return _run(config, plan, force, start_s)
+                return _run(config, plan, force, start_s, check)
     assert plan.manifest is not None
     log.info("%s: fresh, nothing to do", name)
     return _result(plan.manifest, "fresh", 0, start_s)
@@ -106,7 +107,7 @@ def check_stages(config: PipelineConfig, names: list[str]) -> None:
         raise ConfigError(problems)
 
 
-def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float) -> StageResult:
+def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float, check: Check) -> StageResult:
     from stages.tracking import stage_run
 
     started = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -130,6 +131,7 @@ def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float) -> Sta
         manifest = _manifest(
             config, plan, states, started, time.monotonic() - start_s, len(seconds), run.run_id
         )
+        check()
         manifest = plan.store.publish_dataset(manifest, states)
         dataset = PublishedDataset(plan.store, manifest, plan.stage.schema)
         run.published(dataset)
@@ -149,7 +151,8 @@ def _run_items(config: PipelineConfig, plan: Plan, stage: ItemStage, force: bool
     from stages.ray_adapter import connect, map_items
 
     connect(config.settings.ray)
-    task = ItemTask(stage, plan.store.workspace.uri, plan.store.recipe_key)
+    workspace = plan.store.workspace
+    task = ItemTask(stage, workspace.uri, plan.store.recipe_key, workspace.path(""))
 
     def reject(item: Any, key: str, reason: Any) -> ItemState:
         return outcome_of(plan.store.reject(item, key, reason), None)

@@ -34,7 +34,7 @@ from stages.records import (
     item_states,
     items_table,
 )
-from stages.workspace import Workspace, written_aside
+from stages.workspace import Workspace, version, written_aside
 
 ITEM_RECORD = "item.json"
 ITEM_TABLE = "table.parquet"
@@ -115,6 +115,10 @@ class StageStore:
     def item_name(self, item_key: str) -> str:
         """Name of an item's folder in the workspace."""
         return f"{self.top}/items/{item_key}"
+
+    def version_name(self, record: ItemRecord) -> str:
+        """Name of an item's folder with the content that its record describes."""
+        return version(self.item_name(record.item_key), record.sealed())
 
     def dataset_name(self, key: str) -> str:
         """Name of a dataset's folder in the workspace."""

@@ -1,35 +1,43 @@
 """The place where datasets are kept: a local folder, or anything that pyarrow opens by its URI.
 
-What is published is there whole or not at all. A local folder is written aside and renamed; on an object
-store each file is one PUT and the record that makes the rest count is the last of them.
+What is published is there whole or not at all. A local folder is written aside and renamed;
+``object_workspace.py`` is the other kind.
 """
 
+import contextlib
 import hashlib
 import os
 import re
 import secrets
 import shutil
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
 from mimicmotion.errors import InputError
-from stages.locks import file_lock, record_lock
+from mimicmotion.errors import redacted as redacted
+from stages.locks import Check, file_lock
 
 CACHE_VARIABLE = "MIMICMOTION_CACHE"
 """Environment variable: local folder for what is fetched from a workspace that is not local."""
 
-_BLOCK_BYTES = 1 << 22
-_WHOLE = ".whole"
+DAY_S = 24 * 3600.0
+_VERSION_LENGTH = 16
+_VERSION = re.compile(rf"(?<=[^/])@[0-9a-f]{{{_VERSION_LENGTH}}}(?=/|$)")
 
 
 class Workspace(ABC):
-    """Files by name (``stage/recipe/...``) in one place. A worker opens it again from its ``uri``."""
+    """Files by name (``stage/recipe/...``) in one place. A worker opens it again from its ``uri``.
+
+    ``path`` and ``fetch`` also take names with a folder's ``version`` in them, so that what was fetched
+    before the folder was published anew is not taken for what it holds now.
+    """
 
     uri: str
 
@@ -75,20 +83,25 @@ class Workspace(ABC):
         """A new empty local folder to write to before publishing in ``name``."""
 
     @abstractmethod
-    def clear_asides(self, name: str) -> None:
-        """Delete what killed runs left aside in ``name``."""
+    def clear_asides(self, name: str, older_than_s: float = 0) -> None:
+        """Delete what killed runs left aside in ``name``, where nothing in it changed for so many seconds."""
 
     @abstractmethod
     def scratch(self, name: str) -> Path:
         """A local folder that stays until it is removed, e.g. for the state of a long training."""
 
+    @property
     @abstractmethod
-    def free_bytes(self) -> int | None:
-        """Free space; None where nobody can tell."""
+    def disk(self) -> str:
+        """What a message calls the disk of this machine that it writes to."""
 
     @abstractmethod
-    def lock(self, name: str, what: str) -> AbstractContextManager[None]:
-        """Hold a lock while a block runs.
+    def free_bytes(self) -> int:
+        """Free space of that disk."""
+
+    @abstractmethod
+    def lock(self, name: str, what: str) -> AbstractContextManager[Check]:
+        """Hold a lock while a block runs, which gets a check that it is still held.
 
         Raises:
             StageError: somebody else holds it; names the holder.
@@ -155,162 +168,66 @@ class LocalWorkspace(Workspace):
             aside.rename(target)
 
     def path(self, name: str) -> Path:
-        return self._root / name
+        return self._root / without_versions(name)
 
     def fetch(self, name: str) -> Path:
-        return self._root / name
+        return self.path(name)
 
     def aside(self, name: str) -> Path:
         folder = self._root / name / "aside" / secrets.token_hex(8)
         folder.mkdir(parents=True)
         return folder
 
-    def clear_asides(self, name: str) -> None:
-        shutil.rmtree(self._root / name / "aside", ignore_errors=True)
+    def clear_asides(self, name: str, older_than_s: float = 0) -> None:
+        clear_old(self._root / name / "aside", older_than_s)
 
     def scratch(self, name: str) -> Path:
         folder = self._root / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def free_bytes(self) -> int | None:
-        there = next(folder for folder in (self._root, *self._root.parents) if folder.exists())
-        return shutil.disk_usage(there).free
+    @property
+    def disk(self) -> str:
+        return f"the disk of workspace {self.shown}"
 
-    def lock(self, name: str, what: str) -> AbstractContextManager[None]:
+    def free_bytes(self) -> int:
+        return free_bytes_at(self._root)
+
+    def lock(self, name: str, what: str) -> AbstractContextManager[Check]:
         return file_lock(self._root / name, what)
 
 
-class ObjectWorkspace(Workspace):
-    """A prefix of an object store, with a local folder for what is fetched and what is being written.
-
-    Args:
-        uri: the address it is opened by.
-        files: the store, as pyarrow opens it.
-        prefix: path in the store under which everything lies.
-        cache: local folder.
-    """
-
-    def __init__(self, uri: str, files: pafs.FileSystem, prefix: str, cache: Path) -> None:
-        self.uri = uri
-        self._files = files
-        self._prefix = prefix.rstrip("/")
-        self._cache = cache
-
-    def read(self, name: str) -> bytes | None:
-        try:
-            with self._files.open_input_stream(self._object(name)) as stream:
-                return bytes(stream.read())
-        except FileNotFoundError:
-            return None
-
-    def write(self, name: str, data: bytes) -> None:
-        with self._output(self._object(name)) as stream:
-            stream.write(data)
-
-    def remove(self, name: str) -> None:
-        found = self._files.get_file_info(self._object(name))
-        if found.type == pafs.FileType.Directory:
-            self._files.delete_dir(found.path)
-        elif found.type == pafs.FileType.File:
-            self._files.delete_file(found.path)
-
-    def folders(self, name: str) -> list[str]:
-        selector = pafs.FileSelector(self._object(name), allow_not_found=True)
-        found = self._files.get_file_info(selector)
-        return sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
-
-    def published(self, name: str, record: str) -> dict[str, float]:
-        top = self._object(name)
-        found = self._files.get_file_info(pafs.FileSelector(top, allow_not_found=True, recursive=True))
-        published = {}
-        for info in found:
-            parts = info.path[len(top) :].strip("/").split("/")
-            if len(parts) == 2 and parts[1] == record:
-                published[parts[0]] = info.mtime.timestamp() if info.mtime else 0.0
-        return published
-
-    def publish(self, aside: Path, name: str, record: str) -> None:
-        # Without its record the old content no longer counts while the new one arrives.
-        self.remove(f"{name}/{record}")
-        names = sorted(file.relative_to(aside).as_posix() for file in aside.rglob("*") if file.is_file())
-        for file in sorted(names, key=lambda file: file == record):
-            with (aside / file).open("rb") as source, self._output(self._object(f"{name}/{file}")) as target:
-                shutil.copyfileobj(source, target, _BLOCK_BYTES)
-        for fetched in ("whole", "files"):
-            shutil.rmtree(self._cache / fetched / name, ignore_errors=True)
-        shutil.rmtree(aside)
-
-    def path(self, name: str) -> Path:
-        return self._cache / "files" / name
-
-    def fetch(self, name: str) -> Path:
-        target, asked = self.path(name), PurePosixPath(name)
-        # A folder is there as soon as one of its files was fetched alone; a mark says that it is there whole.
-        whole = [self._cache / "whole" / folder / _WHOLE for folder in (asked, *asked.parents)]
-        if not target.is_file() and not any(mark.exists() for mark in whole):
-            aside = self.aside("fetched") / "content"
-            self._download(self._object(name), aside)
-            for file in (aside, *aside.rglob("*")):
-                if file.is_file():
-                    place = target / file.relative_to(aside)
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    file.replace(place)  # another worker may have put the same there
-            if target.is_dir():
-                whole[0].parent.mkdir(parents=True, exist_ok=True)
-                whole[0].touch()
-            shutil.rmtree(aside.parent)
-        return target
-
-    def _download(self, source: str, target: Path) -> None:
-        found = self._files.get_file_info(source)
-        if found.type == pafs.FileType.NotFound:
-            raise InputError(f"{self.shown}: holds no {source}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if found.type == pafs.FileType.File:
-            pafs.copy_files(source, str(target), self._files, pafs.LocalFileSystem())
-            return
-        for info in self._files.get_file_info(pafs.FileSelector(source)):
-            self._download(info.path, target / info.base_name)
-
-    def aside(self, name: str) -> Path:
-        folder = self._cache / "aside" / name / secrets.token_hex(8)
-        folder.mkdir(parents=True)
-        return folder
-
-    def clear_asides(self, name: str) -> None:
-        shutil.rmtree(self._cache / "aside" / name, ignore_errors=True)
-
-    def scratch(self, name: str) -> Path:
-        folder = self._cache / "scratch" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    def free_bytes(self) -> int | None:
-        return None
-
-    def lock(self, name: str, what: str) -> AbstractContextManager[None]:
-        return record_lock(self, name, what)
-
-    def _output(self, target: str) -> pa.NativeFile:
-        try:
-            return self._files.open_output_stream(target)
-        except FileNotFoundError:  # a store that has real folders, as object stores do not
-            self._files.create_dir(target.rpartition("/")[0], recursive=True)
-            return self._files.open_output_stream(target)
-
-    def _object(self, name: str) -> str:
-        return f"{self._prefix}/{name}"
+def clear_old(asides: Path, older_than_s: float) -> None:
+    """Delete the folders in a folder in which nothing changed for so many seconds."""
+    for aside in asides.glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # a neighbour is at work in it
+            changed_s = max(path.stat().st_mtime for path in (aside, *aside.rglob("*")))
+            if not older_than_s or time.time() - changed_s > older_than_s:
+                shutil.rmtree(aside, ignore_errors=True)
 
 
-def redacted(text: object) -> str:
-    """An address, or a message with addresses, without the user names and passwords in them."""
-    return re.sub(r"(?<=://)[^/\s]*@", "***@", str(text))
+def free_bytes_at(folder: Path) -> int:
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    return shutil.disk_usage(there).free
+
+
+def version(folder: str, record: bytes) -> str:
+    """Name of a folder as its record describes it: a place of its own among what was fetched."""
+    return f"{folder}@{hashlib.sha256(record).hexdigest()[:_VERSION_LENGTH]}"
+
+
+def without_versions(name: str) -> str:
+    return _VERSION.sub("", name)
 
 
 def is_remote(uri: str) -> bool:
     """Whether a URI names something else than a local folder."""
     return urlsplit(uri).scheme not in ("", "file")
+
+
+def local_path(uri: str) -> str:
+    """The path that a ``file:`` URI names; anything else as it is."""
+    return unquote(urlsplit(uri).path) if uri.startswith("file:/") else uri
 
 
 def open_workspace(uri: str) -> Workspace:
@@ -320,7 +237,9 @@ def open_workspace(uri: str) -> Workspace:
         InputError: the URI cannot be opened.
     """
     if not is_remote(uri):
-        return LocalWorkspace(Path(urlsplit(uri).path if uri.startswith("file:") else uri).absolute())
+        return LocalWorkspace(Path(local_path(uri)).absolute())
+    from stages.object_workspace import ObjectWorkspace
+
     try:
         files, prefix = pafs.FileSystem.from_uri(_with_single_puts(uri))
     except (pa.ArrowException, OSError) as error:

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
+from urllib.parse import quote, urlsplit
 
 import pyarrow as pa
 
-from mimicmotion.errors import InputError
+from mimicmotion.errors import InputError, MissingSourceError, redacted
 
 VIDEO_SUFFIXES = frozenset(
     f".{suffix}"
@@ -29,7 +30,8 @@ class SourceVideo:
     """One source video.
 
     Attributes:
-        location: its path, or its URI where it is not local.
+        location: its path, or where it is not local its URI, with the query and the password of the source's;
+            never for people.
         name: path within the source, with ``/``; or as a list gives it. Always text: bytes of a file's name
             that are no UTF-8 are written as ``\\xff``.
         split: ``train`` or ``test`` where a list or the folder's name says so.
@@ -68,8 +70,9 @@ def list_videos(source: str) -> Listing:
             ``test`` or empty) and ``id``. Other columns are left alone.
 
     Raises:
-        InputError: it is not there, holds no video or a folder that cannot be read, or a list has problems,
-            all of which are named.
+        MissingSourceError: it is not there, or empty as a folder is where nothing was mounted.
+        InputError: it holds no video or a folder that cannot be read, or a list has problems, all of which
+            are named.
     """
     if "://" in source:
         return _in_store(source)
@@ -77,7 +80,7 @@ def list_videos(source: str) -> Listing:
     if path.is_dir():
         return _in_folder(path)
     if not path.exists():
-        raise InputError(f"there is no folder or list of source videos at {path}: correct the path")
+        raise MissingSourceError(f"there is no folder or list of source videos at {path}: correct the path")
     if path.suffix.lower() not in LIST_SUFFIXES:
         raise InputError(
             f"{path} is neither a folder nor a list ({', '.join(LIST_SUFFIXES)}) of source videos"
@@ -101,7 +104,8 @@ def _split_of(name: str) -> str | None:
 def _or_none_found(listing: Listing, source: str) -> Listing:
     if listing.videos:
         return listing
-    raise InputError(
+    kind = InputError if listing.num_ignored else MissingSourceError
+    raise kind(
         f"no video in {source} and below: looked for {', '.join(sorted(VIDEO_SUFFIXES))}, "
         f"found {listing.num_ignored} other files"
     )
@@ -151,17 +155,19 @@ def _in_store(uri: str) -> Listing:
     try:
         store, root = fs.FileSystem.from_uri(uri)
         found = store.get_file_info(fs.FileSelector(root, recursive=True))
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{uri} cannot be listed: {error}") from error
+    except (OSError, pa.ArrowException) as error:
+        kind = InputError if isinstance(error, pa.ArrowInvalid) else MissingSourceError
+        raise kind(redacted(f"{uri} cannot be listed: {error}")) from error
+    given = urlsplit(uri)
     files = [info for info in found if info.is_file]
     videos = list[SourceVideo]()
     for info in files:
         if _is_video(info.path):
             name = PurePosixPath(info.path).relative_to(root).as_posix()
-            location = f"{uri.split('://')[0]}://{info.path}"
+            location = given._replace(path=f"{given.path.rstrip('/')}/{quote(name)}", fragment="").geturl()
             videos.append(SourceVideo(location, name, _split_of(name), None, info.size, info.mtime_ns or 0))
     videos.sort(key=lambda video: video.name)
-    return _or_none_found(Listing(tuple(videos), len(files) - len(videos)), uri)
+    return _or_none_found(Listing(tuple(videos), len(files) - len(videos)), redacted(uri))
 
 
 def _in_list(path: Path) -> Listing:

@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow.fs as pafs
 import pytest
 from fake_stages import Letters, write_texts
 
 from stages.contract import Item, Runtime
 from stages.item_task import ItemTask
+from stages.object_workspace import ObjectWorkspace
 from stages.records import ItemState
 
 
@@ -37,3 +39,22 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_adapter, "connect", lambda settings: None)
     monkeypatch.setattr(ray_adapter, "map_items", map_here)
     monkeypatch.setattr(tracking, "stage_run", no_run)
+
+
+@pytest.fixture
+def object_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], ObjectWorkspace]:
+    """Opens an object store's workspace, which lies in ``bucket``, as the node of a name, e.g. ``cache``.
+
+    Pipelines and tasks find it as the node ``cache``.
+    """
+    from stages import item_task, pipeline
+
+    (tmp_path / "bucket").mkdir()
+    files = pafs.SubTreeFileSystem(str(tmp_path / "bucket"), pafs.LocalFileSystem())
+
+    def opened(node: str) -> ObjectWorkspace:
+        return ObjectWorkspace("s3://bucket/space", files, "space", tmp_path / node)
+
+    for module in (item_task, pipeline):
+        monkeypatch.setattr(module, "open_workspace", lambda uri: opened("cache"))
+    return opened

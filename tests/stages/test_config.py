@@ -7,7 +7,7 @@ import yaml
 from fake_stages import CLASSES
 
 from mimicmotion.errors import ConfigError
-from stages.config import PipelineConfig, load_config, redacted
+from stages.config import PipelineConfig, load_config, redacted, tracking_uri
 
 GOOD = """\
 workspace: ../space
@@ -54,6 +54,12 @@ def test_paths_are_relative_to_their_file_and_overrides_to_the_current_folder(fo
 
 def test_a_uri_stays_as_it_is(folder: Path) -> None:
     assert load("base", "workspace=s3://bucket/space?region=x").workspace == "s3://bucket/space?region=x"
+
+
+def test_a_file_uri_is_the_path_it_names(folder: Path) -> None:
+    config = load("base", "workspace=file:///some/a%20space")
+    assert config.workspace == "/some/a space"
+    assert tracking_uri(config) == "sqlite:////some/a space/mlflow.db"
 
 
 def test_a_variant_replaces_few_fields_and_paths_stay_with_the_file_that_wrote_them(folder: Path) -> None:

@@ -3,9 +3,11 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pytest
 
 from mimicmotion.errors import InputError, RejectedItem
@@ -164,6 +166,47 @@ def test_source_in_a_store_is_hashed_once_and_fetched(tmp_path: Path) -> None:
     assert local.id == item.id
     assert local.inputs == item.inputs
     assert decode(item, tmp_path / "out")["num_frames"] == 12
+
+
+ODD_NAMES = ("a b.mp4", "c#1.mp4", "d?.mp4", "e%20.mp4", "f/ü+&=.mp4")
+
+
+def test_any_name_in_a_store_is_read_under_itself(tmp_path: Path) -> None:
+    for shade, name in enumerate(ODD_NAMES):
+        write_video(tmp_path / "in" / name, 40 * shade)
+    found = items(f"file://{tmp_path}/in")
+    assert [item.label for item in found] == list(ODD_NAMES)
+    assert [item.inputs for item in found] == [item.inputs for item in items(tmp_path / "in")]
+    for item in found:
+        assert decode(item, tmp_path / item.id)["source"] == item.label
+
+
+def test_every_video_is_read_from_the_store_of_its_source_and_no_password_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = []
+
+    class Store:
+        @staticmethod
+        def from_uri(uri: str) -> tuple[pafs.FileSystem, str]:
+            opened.append(uri)
+            parts = urlsplit(uri)
+            files = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())
+            return files, f"{parts.hostname}{unquote(parts.path)}"
+
+    monkeypatch.setattr(pafs, "FileSystem", Store)
+    write_video(tmp_path / "bucket/in/a b.mp4", 10)
+    (tmp_path / "bucket/in/notes.txt").write_text("x")
+    (tmp_path / "bucket/none").mkdir()
+    start, query = "s3://user:hidden@bucket/in", "endpoint_override=localhost:9&scheme=http&secret_key=hidden"
+    with caplog.at_level("INFO"), remembering(FileHashes(tmp_path / "hashes.jsonl")):
+        (item,) = items(f"{start}?{query}")
+    assert decode(item, tmp_path / "out")["num_frames"] == 12
+    assert opened == [f"{start}?{query}", *[f"{start}/a%20b.mp4?{query}"] * 2]
+    told = [item.label, item.inputs, caplog.text, (tmp_path / "hashes.jsonl").read_text()]
+    with pytest.raises(InputError, match=r"no video in s3://\*\*\*@bucket/none") as caught:
+        items(f"s3://user:hidden@bucket/none?{query}")
+    assert "hidden" not in str([*told, caught.value])
 
 
 class FakeDataset:

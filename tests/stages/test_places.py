@@ -5,18 +5,27 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
+from fake_people import FakeDetector, FakeWholeBody
 from fake_stages import Letters, Shouts, Total, make_config, write_texts
 
 from mimicmotion.errors import StageError
+from mimicmotion.video.files import write_preview
+from stages import item_task
+from stages.contract import Item
+from stages.decode import Decode
+from stages.object_workspace import ObjectWorkspace
 from stages.pipeline import Pipeline
+from stages.pose import Models, Pose
 from stages.runner import run_stage
 from stages.status import status
-from stages.workspace import CACHE_VARIABLE
+from stages.workspace import CACHE_VARIABLE, DAY_S
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -80,6 +89,85 @@ def test_an_object_store_holds_the_same_as_a_folder(bucket: str, tmp_path: Path)
     assert run_stage(remote, "letters").processed == 1
 
 
+@pytest.mark.usefixtures("object_store")
+def test_a_node_that_has_nothing_yet_fetches_the_videos_it_finds_poses_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    write_preview(tmp_path / "in/a.mp4", [np.full((96, 64, 3), 100 + k, np.uint8) for k in range(4)], 12)
+    for name in ("detector", "wholebody"):
+        (tmp_path / name).write_text(name)
+    models = Models(FakeDetector(), FakeWholeBody(), {"detector": "aa", "wholebody": "bb"})
+    monkeypatch.setattr(Pose, "load", lambda self: models)
+    pose = Pose(detector=tmp_path / "detector", wholebody=tmp_path / "wholebody")
+    config = make_config("s3://bucket/space", Decode(source=str(tmp_path / "in")), pose)
+    run_stage(config, "decode")
+    shutil.rmtree(tmp_path / "cache")
+    assert run_stage(config, "pose").kept == 1
+    assert Pipeline(config).dataset("pose").table().num_rows == 4
+
+
+@pytest.fixture
+def node(monkeypatch: pytest.MonkeyPatch, object_store: Callable[[str], ObjectWorkspace]) -> Callable:
+    """Moves the work on items to another node; stages are planned on the node ``cache``."""
+
+    def use(name: str) -> None:
+        monkeypatch.setattr(item_task, "open_workspace", lambda uri: object_store(name))
+
+    return use
+
+
+def test_every_node_reads_an_item_that_was_made_again(
+    letters: Letters, node: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config("s3://bucket/space", letters, Shouts())
+
+    def run(name: str, stage: str) -> list[str]:
+        node(name)
+        run_stage(config, stage, force=True)
+        return Pipeline(config).dataset("shouts").table()["shout"].to_pylist() if stage == "shouts" else []
+
+    def copies() -> list[str]:
+        dataset = Pipeline(config).dataset("letters")
+        return [dataset.path(item_id, "copy.txt").read_text() for item_id in dataset.ids]
+
+    run("one", "letters")
+    assert run("two", "shouts") == ["ONE!", "THREE!"]
+    assert copies() == ["one", "three"]
+    # Other bytes of the same length, under the same key.
+    real = Letters.process
+
+    def reversed_copy(self: Letters, loaded: str, item: Item, folder: Path) -> pa.Table:
+        table = real(self, loaded, item, folder)
+        (folder / "copy.txt").write_text((folder / "copy.txt").read_text()[::-1])
+        return table
+
+    monkeypatch.setattr(Letters, "process", reversed_copy)
+    run("one", "letters")
+    assert run("two", "shouts") == ["ENO!", "EERHT!"]
+    assert copies() == ["eno", "eerht"]
+
+
+def test_a_run_whose_lock_was_taken_over_publishes_no_dataset(
+    letters: Letters, object_store: Callable[[str], ObjectWorkspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Letters.process
+
+    def slept_too_long(self: Letters, loaded: str, item: Item, folder: Path) -> pa.Table:
+        other = b'{"host": "elsewhere", "pid": 1, "token": "another"}'
+        object_store("two").write("letters/lock.json", other)
+        return real(self, loaded, item, folder)
+
+    monkeypatch.setattr(Letters, "process", slept_too_long)
+    config = make_config("s3://bucket/space", letters)
+    with pytest.raises(
+        StageError, match=r"stage letters in .* stopped before it published: process 1 on else"
+    ):
+        run_stage(config, "letters")
+    (line,) = status(config)
+    assert (line.state, line.kept, line.why) == ("partial", 2, "all items done, not published yet")
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of one megabyte."""
@@ -102,3 +190,27 @@ def test_a_full_disk_stops_with_one_message_and_loses_nothing(small_disk: Path, 
     assert not list((small_disk / "space").rglob("aside/*"))
     write_texts(source, b="fits")
     assert run_stage(config, "letters").processed == 2
+
+
+def test_a_full_cache_is_not_blamed_on_the_store(
+    small_disk: Path, letters: Letters, node: Callable, object_store: Callable[[str], ObjectWorkspace]
+) -> None:
+    write_texts(letters.source, b="large " * 200_000)
+    config = make_config("s3://bucket/space", letters, Shouts())
+    run_stage(config, "letters")
+    node(small_disk.name)
+    with pytest.raises(StageError, match=r"\(b\): the disk of .*/small, the cache of s3.* is full \(free: "):
+        run_stage(config, "shouts")
+    assert not list(small_disk.rglob("aside/fetched/*"))
+
+
+def test_a_worker_clears_what_killed_ones_left(
+    letters: Letters, node: Callable, object_store: Callable[[str], ObjectWorkspace]
+) -> None:
+    config = make_config("s3://bucket/space", letters)
+    node("one")
+    top = Pipeline(config).store("letters").top
+    old, new = object_store("one").aside(top), object_store("one").aside(top)
+    os.utime(old, (time.time() - 2 * DAY_S,) * 2)
+    run_stage(config, "letters")
+    assert (old.exists(), new.exists()) == (False, True)

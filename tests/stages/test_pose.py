@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fake_people import FakeDetector, FakeWholeBody
 from pydantic import ValidationError
 
 from mimicmotion.errors import DataError, InputError, RejectedItem
-from mimicmotion.pose.detector import Detections
 from mimicmotion.pose.sessions import missing_for_cuda
 from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, poses_table, read_track
 from mimicmotion.video.files import iter_frames, write_preview
@@ -49,34 +49,6 @@ class Reported:
 
     def image(self, name, image, step=None):
         self.images[name] = image
-
-
-class FakeDetector:
-    """Finds one person wherever a frame is not dark."""
-
-    def prepare(self, frames):
-        return np.stack([frame.mean(axis=(0, 1)) for frame in frames])
-
-    def detect(self, prepared, frame_size):
-        height, width = frame_size
-        box = np.array([[1, 2, width - 1, height - 2]], np.float32)
-        return [
-            Detections(box, np.array([0.9], np.float32))
-            if mean.max() > 40
-            else Detections(box[:0], np.zeros(0))
-            for mean in prepared
-        ]
-
-
-class FakeWholeBody:
-    """Puts all points at the middle of the box."""
-
-    def prepare(self, frame, boxes):
-        return np.zeros((len(boxes), 1), np.float32)
-
-    def estimate(self, crops, boxes):
-        middles = (boxes[:, :2] + boxes[:, 2:]) / 2
-        return np.repeat(middles[:, None], 133, axis=1), np.full((len(boxes), 133), 0.8, np.float32)
 
 
 @pytest.fixture

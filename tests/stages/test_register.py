@@ -8,6 +8,9 @@ import pytest
 from mimicmotion.errors import StageError
 from stages.register import MODELS_SCHEMA, Register
 
+CHECKPOINT = Path(__file__).parents[1] / "golden" / "network.json"
+"""Any file does."""
+
 
 class FakeRegistry:
     def __init__(self):
@@ -15,7 +18,7 @@ class FakeRegistry:
 
     def register(self, name, folder, tags, description):
         for number, (_, known) in enumerate(self.versions, start=1):
-            if known["checkpoint_key"] == tags["checkpoint_key"]:
+            if all(known[tag] == tags[tag] for tag in ("checkpoint_key", "checkpoint_sha256")):
                 self.versions[number - 1] = (folder, tags)
                 return str(number)
         self.versions.append((folder, tags))
@@ -53,7 +56,15 @@ class FakeDataset:
 
 
 def make_inputs(
-    checkpoint, value, low=None, high=None, metric="psnr", protocol="native", first_frame=0, backbone=None
+    checkpoint,
+    value,
+    low=None,
+    high=None,
+    metric="psnr",
+    protocol="native",
+    first_frame=0,
+    backbone=None,
+    weights=CHECKPOINT,
 ):
     score = {"clip_id": "summary", "method": "model", "metric": metric, "is_primary": True, "value": value}
     score |= {"low": low, "high": high, "protocol": protocol, "note": None, "backbone_sha256": backbone}
@@ -61,7 +72,7 @@ def make_inputs(
     clip = {"kind": "test", "kept": True, "video_id": "v", "first_frame": first_frame, "num_frames": 4}
     clip |= {"step": 1, "reference_frames": [0]}
     return {
-        "train": FakeDataset([{}], checkpoint, {"checkpoint": Path("checkpoint")}),
+        "train": FakeDataset([{}], checkpoint, {"checkpoint": weights}),
         "evaluate": FakeDataset([floor, score], "scores"),
         "clips": FakeDataset([clip, {**clip, "kind": "train"}]),
     }
@@ -83,7 +94,7 @@ def registry():
 def test_the_first_version_is_champion(registry):
     assert registry.aliases == {"candidate": "1", "champion": "1"}
     folder, tags = registry.versions[0]
-    assert folder == Path("checkpoint")
+    assert folder == CHECKPOINT
     assert (tags["primary_metric"], tags["primary_value"], tags["protocol"]) == ("psnr", "20.0", "native")
     assert tags["scores_key"] == "scores"
 
@@ -134,6 +145,13 @@ def test_the_same_checkpoint_again_is_the_same_version(registry):
     row = register(registry, "first", 20.0, 19.0, 21.0)
     assert (row["version"], row["aliases"]) == ("1", ["candidate", "champion"])
     assert len(registry.versions) == 1
+
+
+def test_other_weights_under_the_same_key_are_another_version_that_must_win(registry):
+    row = register(registry, "first", 20.5, 19.0, 22.0, weights=CHECKPOINT.with_name("sampler.json"))
+    assert (row["version"], row["aliases"]) == ("2", ["candidate"])
+    assert "does not beat the champion's 20 [19, 21]" in row["reason"]
+    assert registry.tags("mimicmotion", "champion")["primary_value"] == "20.0"
 
 
 def test_no_registry_or_no_value_stops_the_stage(registry):

@@ -3,13 +3,22 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 from fake_stages import Letters, Shouts, Total, make_config, write_texts
 
-from mimicmotion.errors import ConfigError, DataError, InputError, StageError, WeightsError
+from mimicmotion.errors import (
+    ConfigError,
+    DataError,
+    InputError,
+    MissingSourceError,
+    StageError,
+    WeightsError,
+)
 from stages import datasets
-from stages.contract import Runtime
+from stages.contract import Item, Runtime
 from stages.pipeline import Pipeline
 from stages.runner import run_stage
 from stages.workspace import LocalWorkspace
@@ -257,6 +266,52 @@ def test_a_source_out_of_reach_still_serves_what_was_made_from_it(tmp_path: Path
     assert run_stage(config, "total").kept == 1
     with pytest.raises(InputError, match="its source holds nothing"):
         run_stage(config, "letters")
+
+
+def test_a_source_out_of_reach_is_not_replaced_by_another_of_the_same_recipe(
+    tmp_path: Path, letters: Letters
+) -> None:
+    other = Letters(source=write_texts(tmp_path / "other", x="of another config"))
+    config = make_config(tmp_path / "space", letters, Total())
+    run_stage(config, "letters")
+    run_stage(make_config(tmp_path / "space", other), "letters")
+    shutil.rmtree(letters.source)
+    assert run_stage(config, "total").kept == 1
+    assert Pipeline(config).dataset("letters").ids == ("a", "b")
+    elsewhere = make_config(tmp_path / "space", Letters(source=tmp_path / "elsewhere"), Total())
+    with pytest.raises(MissingSourceError, match="its source holds nothing"):
+        run_stage(elsewhere, "total")
+
+
+def test_a_source_that_is_malformed_is_not_out_of_reach(
+    tmp_path: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bad_row(self: Letters, inputs: object) -> list[Item]:
+        raise InputError("the list has 1 problem")
+
+    config = make_config(tmp_path / "space", letters, Total())
+    run_stage(config, "letters")
+    monkeypatch.setattr(Letters, "items", bad_row)
+    with pytest.raises(InputError, match="the list has 1 problem"):
+        run_stage(config, "total")
+
+
+def test_joined_rows_are_those_of_items_that_were_made_again(
+    tmp_path: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.datasets._GROUP", 1)
+    config = make_config(tmp_path / "space", letters)
+    run_stage(config, "letters")
+    before = Pipeline(config).dataset("letters").table()
+    assert Pipeline(config).dataset("letters").table().equals(before)
+    real = Letters.process
+
+    def one_letter(*arguments: Any) -> pa.Table:
+        return real(*arguments).slice(0, 1)
+
+    monkeypatch.setattr(Letters, "process", one_letter)
+    run_stage(config, "letters", force=True)
+    assert Pipeline(config).dataset("letters").table()["letter"].to_pylist() == ["o", "t"]
 
 
 def test_a_failing_show_leaves_the_dataset(tmp_path: Path, letters: Letters, monkeypatch, caplog) -> None:

@@ -175,17 +175,28 @@ def test_the_registry_keeps_versions_tags_and_aliases(config: PipelineConfig, tm
         registry = run.registry
         assert registry is not None
         assert registry.tags("dancer", "champion") is None
-        first = registry.register("dancer", checkpoint, {"checkpoint_key": "one"}, "the first")
+        one, two, made_again = (
+            {"checkpoint_key": key, "checkpoint_sha256": sha256}
+            for key, sha256 in (("one", "aa"), ("two", "aa"), ("one", "bb"))
+        )
+        first = registry.register("dancer", checkpoint, one, "the first")
         assert registry.tags("dancer", "champion") is None
         registry.set_alias("dancer", "champion", first)
-        again = registry.register("dancer", checkpoint, {"checkpoint_key": "one", "new": "tag"}, "the first")
-        second = registry.register("dancer", checkpoint, {"checkpoint_key": "two"}, "the second")
-    assert (first, again, second) == ("1", "1", "2")
-    assert registry.tags("dancer", "champion") == {"checkpoint_key": "one", "new": "tag"}
+        again = registry.register("dancer", checkpoint, {**one, "new": "tag"}, "the first")
+        second = registry.register("dancer", checkpoint, two, "the second")
+    (checkpoint / "unet" / "weights").write_text("v")
+    with stage_run(config, config.stages["letters"]) as run:
+        third = run.registry.register("dancer", checkpoint, made_again, "other bytes under the first's key")
+    assert (first, again, second, third) == ("1", "1", "2", "3")
+    assert registry.tags("dancer", "champion") == {**one, "new": "tag"}
     client = client_of(config)
-    for name in ("models:/dancer@champion", "models:/dancer/2"):
+    for name, text in (
+        ("models:/dancer@champion", "w"),
+        ("models:/dancer/2", "w"),
+        ("models:/dancer/3", "v"),
+    ):
         found = download_model(client, name, tmp_path / name.replace("/", "-"))
-        assert (found / "unet" / "weights").read_text() == "w"
+        assert (found / "unet" / "weights").read_text() == text
     for name in ("models:/dancer@nobody", "models:/nobody/1", "models:/dancer/7"):
         with pytest.raises(InputError, match="has no such model"):
             download_model(client, name, tmp_path / "gone")

@@ -1,7 +1,7 @@
-"""Everything the project asks of Ray: workers for items, and groups of workers for training.
+"""What the project asks of Ray: a connection, and workers for items.
 
-No other file imports Ray. Frames never pass through here: a worker publishes what it made and sends back a
-few numbers.
+Only this file and ``ray_training.py`` import Ray. Frames never pass through here: a worker publishes what it
+made and sends back a few numbers.
 """
 
 import logging
@@ -9,9 +9,7 @@ import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -29,10 +27,9 @@ from stages.ray_environment import (
     own_sigterm,
     prepare_local,
     start_patiently,
-    training_variables,
 )
 from stages.records import ItemState
-from stages.worker_faults import doing, raised, worker_error
+from stages.worker_faults import doing, worker_error
 from stages.worker_lines import LINES, forwarding
 
 log = logging.getLogger(__name__)
@@ -40,7 +37,7 @@ log = logging.getLogger(__name__)
 _DEATHS = (RayActorError, OutOfMemoryError, WorkerCrashedError)
 _WAIT_S = 1.0  # Ray answers to signals when it has waited only
 _KNOCK_S = 10.0
-_ABORT_S = 10.0
+_PLACE_S = 60.0
 _MEGABYTE = 1 << 20
 
 
@@ -161,6 +158,7 @@ class _Pool:
         self._slots: list[_Slot] = []
         self._deaths: Counter[str] = Counter()
         self._deaths_in_a_row = 0
+        self._waits_since_s: float | None = None
         self._queue: deque[tuple[Item, str]] = deque()
         self._actor = ray.remote(Worker).options(
             num_cpus=runtime.cpus_per_worker,
@@ -173,11 +171,13 @@ class _Pool:
         """Work on everything; at most one item is with each worker, so memory does not grow."""
         check_resources(self._stage, self._runtime, 1)
         self._queue.extend(work)
+        self._waits_since_s = time.monotonic()
         self._slots = [self._started() for _ in range(min(self._runtime.workers, len(work)))]
         # A worker that is still loading, or waits for a place in the cluster, has nothing to hold up the end.
         while self._queue or any(slot.item for slot in self._slots):
+            self._tell_of_waiting()
             busy = [slot for slot in self._slots if slot.ref is not None]
-            ready = _first_ready([slot.ref for slot in busy], self._patience_s(busy))
+            ready = first_ready([slot.ref for slot in busy], self._patience_s(busy))
             for slot in busy:
                 outcome = self._taken(slot) if slot.ref in ready else self._overdue(slot)
                 if outcome is not None:
@@ -209,6 +209,22 @@ class _Pool:
         ends = [slot.since_s + self._runtime.item_timeout_s for slot in busy if slot.item]
         return min([_WAIT_S, *(max(0.01, end - time.monotonic()) for end in ends)])
 
+    def _tell_of_waiting(self) -> None:
+        """Say once that no worker has come up: a cluster may have no place for them."""
+        if self._waits_since_s is None or time.monotonic() < self._waits_since_s + _PLACE_S:
+            return
+        self._waits_since_s = None
+        there = ", ".join(f"{cluster_resources().get(name, 0):g} {name}" for name in ("CPU", "GPU"))
+        log.warning(
+            "%s: no worker has loaded in %g s; each asks %g CPU and %g GPU of one machine, Ray has %s in all. "
+            "Waiting.",
+            self._stage,
+            _PLACE_S,
+            self._runtime.cpus_per_worker,
+            self._runtime.gpus_per_worker,
+            there,
+        )
+
     def _taken(self, slot: _Slot) -> ItemState | None:
         """The outcome of a worker that is done; None when it was loading or its item is to be redone."""
         ref, slot.ref = slot.ref, None
@@ -219,6 +235,7 @@ class _Pool:
         except RayTaskError as error:
             raise worker_error(error, self._stage, slot.item[0] if slot.item else None) from None
         self._deaths_in_a_row = 0
+        self._waits_since_s = None
         return outcome
 
     def _died(self, slot: _Slot, error: Exception) -> ItemState | None:
@@ -267,118 +284,34 @@ class _Pool:
 
 
 def check_resources(stage: str, runtime: Runtime, num_workers: int) -> None:
-    """Refuse work that this Ray can never place; a cluster that grows is only warned about.
+    """Refuse work that a Ray of this machine can never place; a cluster may grow, so that is only a warning.
 
     Raises:
         StageError: says what is asked and what is there.
     """
-    there = cluster_resources()
-    asked = {"CPU": runtime.cpus_per_worker * num_workers, "GPU": runtime.gpus_per_worker * num_workers}
-    lacking = [
-        f"{amount:g} {name} asked, {there.get(name, 0):g} there"
-        for name, amount in asked.items()
-        if amount > there.get(name, 0)
-    ]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    lacking = []
+    for name, one in (("CPU", runtime.cpus_per_worker), ("GPU", runtime.gpus_per_worker)):
+        there = [node.get(name, 0.0) for node in nodes]
+        if one * num_workers > sum(there):
+            lacking.append(f"{one * num_workers:g} {name} asked, {sum(there):g} there")
+        elif one > max(there):
+            lacking.append(f"{one:g} {name} asked for a worker, its largest machine has {max(there):g}")
     if not lacking:
         return
     message = f"{stage}: Ray has too little for {num_workers} worker(s): {'; '.join(lacking)}."
-    if len(ray.nodes()) > 1:
-        log.warning("%s Waiting for the cluster to grow.", message)
-        return
-    raise StageError(f"{message} Lower {stage}.runtime or use a larger machine.")
+    if _started_here():
+        raise StageError(f"{message} Lower {stage}.runtime or use a larger machine.")
+    log.warning("%s Waiting for the cluster to grow.", message)
 
 
-class RayLauncher:
-    """Distributed training as ``stages.contract.Launcher`` describes it.
-
-    Args:
-        stage: name of the stage, for messages.
-        folder: where Ray Train keeps its own files.
-    """
-
-    def __init__(self, stage: str, folder: Path, settings: RaySettings) -> None:
-        self._stage = stage
-        self._folder = folder
-        self._settings = settings
-
-    def __call__(
-        self, loop: Callable[[dict[str, Any]], None], arguments: dict[str, Any], runtime: Runtime
-    ) -> None:
-        """Run ``loop(arguments)`` on each worker; groups that lose a worker start again, bugs do not.
-
-        Raises:
-            StageError: the loop met a bug.
-            MachineError: workers died more often than ``runtime.retries``.
-            MimicMotionError: what the loop raised on purpose.
-        """
-        connect(self._settings)
-        check_resources(self._stage, runtime, runtime.workers)
-        reserved = _reserved_groups()
-        for attempt in range(runtime.retries + 1):
-            failure = self._fit(loop, arguments, runtime)
-            if failure is None:
-                return
-            if not cluster_address(self._settings):
-                _free_groups(_reserved_groups() - reserved)
-            log.warning("%s: a worker was lost in attempt %d: %s", self._stage, attempt + 1, failure)
-        raise MachineError(
-            f"{self._stage}: workers were lost {runtime.retries + 1} times, last: {failure}. "
-            "Run it again to go on from the last checkpoint."
-        )
-
-    def _fit(
-        self, loop: Callable[[dict[str, Any]], None], arguments: dict[str, Any], runtime: Runtime
-    ) -> Exception | None:
-        from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
-        from ray.train.v2.api.exceptions import TrainingFailedError
-
-        resources = {"CPU": runtime.cpus_per_worker, "GPU": runtime.gpus_per_worker}
-        trainer = _trainer_class(bool(cluster_address(self._settings)) or self._settings.dashboard)(
-            loop,
-            train_loop_config=arguments,
-            scaling_config=ScalingConfig(
-                num_workers=runtime.workers,
-                use_gpu=runtime.gpus_per_worker > 0,
-                resources_per_worker={name: amount for name, amount in resources.items() if amount},
-            ),
-            run_config=RunConfig(
-                name=self._stage,
-                storage_path=str(self._folder),
-                failure_config=FailureConfig(max_failures=0),
-                worker_runtime_env={"env_vars": training_variables(runtime.cpus_per_worker)},
-                logging_config=LoggingConfig(log_level="WARNING"),
-            ),
-        )
-        try:
-            trainer.fit()
-        except TrainingFailedError as error:
-            failures = list(getattr(error, "worker_failures", {}).values()) or [error]
-            for failure in failures:
-                cause = failure.cause if isinstance(failure, RayTaskError) else failure
-                # What Ray raises by itself is a lost worker or machine, which the others' loops see as a lost
-                # connection; all else is a fault of the loop.
-                if not (type(cause).__module__.startswith("ray.") or isinstance(cause, ConnectionError)):
-                    log.error("%s: the training loop failed, see its lines above: %s", self._stage, cause)
-                    raise raised(cause, self._stage, "training") from None
-            return Exception(failures[0])
-        return None
+def _started_here() -> bool:
+    """Whether the connected Ray is this process's own, so that nobody adds machines to it."""
+    node = ray._private.worker._global_node
+    return node is not None and node.is_head()
 
 
-def _reserved_groups() -> set[str]:
-    """Ids of the placement groups that hold resources now."""
-    return {name for name, group in ray.util.placement_group_table().items() if group["state"] != "REMOVED"}
-
-
-def _free_groups(names: set[str]) -> None:
-    """Free what a lost training group still holds, else the next one would wait for it for ever."""
-    from ray._raylet import PlacementGroupID
-    from ray.util.placement_group import PlacementGroup, remove_placement_group
-
-    for name in names:
-        remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(name)))
-
-
-def _first_ready(refs: Sequence[Any], timeout_s: float) -> list[Any]:
+def first_ready(refs: Sequence[Any], timeout_s: float) -> list[Any]:
     """The first of some results that is there, or nothing in that time.
 
     Ray gives what a signal raised meanwhile (a flow's time limit) as the cause of a SystemError.
@@ -388,49 +321,3 @@ def _first_ready(refs: Sequence[Any], timeout_s: float) -> list[Any]:
     except SystemError as error:
         raise error.__cause__ or error from None
     return ready
-
-
-def _trainer_class(has_dashboard: bool) -> Any:
-    from ray.train.torch import TorchTrainer
-    from ray.train.v2._internal.constants import get_env_vars_to_propagate
-    from ray.train.v2._internal.execution.controller import TrainController
-
-    class Interruptible(TorchTrainer):
-        """Waits so that a signal's exception ends the training at once, and its workers with it.
-
-        Ray itself waits without a look at signals but Ctrl-C, at which it would end the process without a
-        word. Its controller and workers are actors of their own: after a flow's time limit they would train
-        on beside the next try, in the same folder.
-        """
-
-        def _initialize_and_run_controller(self, **arguments: Any) -> Any:
-            here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
-            variables = {
-                "env_vars": {"RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0", **get_env_vars_to_propagate()}
-            }
-            make = ray.remote(num_cpus=0, label_selector=here, runtime_env=variables)(TrainController)
-            controller = make.remote(**arguments)
-            try:
-                done = controller.run.remote()
-                while not _first_ready([done], _WAIT_S):
-                    pass
-                ray.get(done)
-                return ray.get(controller.get_result.remote())
-            except RayError:
-                raise
-            except BaseException:
-                with suppress(RayError):  # it ends itself, so that no answer comes
-                    ray.get(controller.abort.remote(), timeout=_ABORT_S)
-                raise
-
-    class WithoutCleaner(Interruptible):
-        """Leaves out the actor that asks the dashboard every second whether training is alive.
-
-        Without a dashboard it would only warn every second; a local Ray ends with this process anyway.
-        """
-
-        def _create_default_callbacks(self) -> list[Any]:
-            callbacks = super()._create_default_callbacks()
-            return [call for call in callbacks if type(call).__name__ != "PlacementGroupCleanerCallback"]
-
-    return Interruptible if has_dashboard else WithoutCleaner

@@ -199,7 +199,7 @@ def _in_a_worker(config: PipelineConfig, task: WholeTask, item: Item, key: str) 
 
 def _launcher(config: PipelineConfig, name: str, state: Any) -> Launcher:
     def launch(loop: Callable[[dict[str, Any]], None], arguments: dict[str, Any], runtime: Runtime) -> None:
-        from stages.ray_adapter import RayLauncher
+        from stages.ray_training import RayLauncher
 
         RayLauncher(name, state / "ray", config.settings.ray)(loop, arguments, runtime)
 

@@ -20,12 +20,13 @@ FORBIDDEN = {
 """What no file of a layer may import, at any place in it."""
 ADAPTERS = {
     "stages/ray_adapter.py": {"ray"},
+    "stages/ray_training.py": {"ray"},
     "stages/tracking.py": {"mlflow"},
     "stages/mlflow_delivery.py": {"mlflow"},
     "stages/mlflow_runs.py": {"mlflow"},
     "stages/model_registry.py": {"mlflow"},
 }
-"""The files through which an engine is reached: one each, but MLflow's runs and its registry are apart."""
+"""The files through which an engine is reached: one for each kind of thing that is asked of it."""
 HEAVY = {"torch", "onnxruntime", "decord", "diffusers", "transformers", *ENGINES}
 """What costs seconds to import, so that ``status`` must not."""
 

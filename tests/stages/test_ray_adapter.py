@@ -13,7 +13,7 @@ from fake_stages import Alone, Letters, NoWeights, count_workers, write_texts
 from operated import wait_for
 
 from mimicmotion.errors import MachineError, StageError, WeightsError
-from stages import ray_adapter, tracking
+from stages import ray_adapter, ray_training, tracking
 from stages.config import PipelineConfig, RaySettings, Settings
 from stages.contract import Runtime
 from stages.item_task import ItemTask, outcome_of
@@ -157,8 +157,25 @@ def test_more_than_the_machine_has_is_refused(tmp_path: Path) -> None:
         case.run()
 
 
+def test_what_no_machine_has_is_told_and_a_cluster_is_waited_for(
+    tmp_path: Path, caplog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_of_two = [{"Alive": True, "Resources": {"CPU": 2.0}}] * 2
+    monkeypatch.setattr(ray_adapter.ray, "nodes", lambda: two_of_two)
+    with pytest.raises(StageError, match="4 CPU asked for a worker, its largest machine has 2"):
+        ray_adapter.check_resources("letters", Runtime(cpus_per_worker=4), 1)
+    monkeypatch.setattr(ray_adapter, "_started_here", lambda: False)
+    ray_adapter.check_resources("letters", Runtime(cpus_per_worker=4), 1)
+    assert "its largest machine has 2. Waiting for the cluster to grow." in caplog.text
+    # A worker that finds no place is told of, and waited for.
+    monkeypatch.setattr(ray_adapter, "_PLACE_S", 0.0)
+    case = Case(tmp_path, Runtime(cpus_per_worker=0.5), a="one")
+    assert case.run()["a"].state == "kept"
+    assert caplog.text.count("letters: no worker has loaded in 0 s; each asks 0.5 CPU and 0 GPU") == 1
+
+
 def test_a_training_group_runs_its_loop_on_every_worker(tmp_path: Path) -> None:
-    launch = ray_adapter.RayLauncher("total", tmp_path / "ray", SETTINGS)
+    launch = ray_training.RayLauncher("total", tmp_path / "ray", SETTINGS)
     arguments = {"folder": str(tmp_path), "report": MlflowReport("", None), "dies": True}
     launch(count_workers, arguments, Runtime(workers=2, cpus_per_worker=1, retries=1))
     assert (tmp_path / "died").exists(), "the first group must have lost a worker"
@@ -166,7 +183,7 @@ def test_a_training_group_runs_its_loop_on_every_worker(tmp_path: Path) -> None:
 
 
 def test_a_bug_in_a_training_loop_is_not_tried_again(tmp_path: Path, caplog) -> None:
-    launch = ray_adapter.RayLauncher("total", tmp_path / "ray", SETTINGS)
+    launch = ray_training.RayLauncher("total", tmp_path / "ray", SETTINGS)
     arguments = {"folder": str(tmp_path), "report": MlflowReport("", None), "fails": True}
     with pytest.raises(StageError, match="total: stopped at training: ValueError: the loop is wrong"):
         launch(count_workers, arguments, Runtime(workers=1, retries=3))
@@ -205,7 +222,7 @@ def test_a_time_limit_ends_the_work_on_items(tmp_path: Path) -> None:
 
 
 def test_a_time_limit_ends_a_training_and_its_workers(tmp_path: Path) -> None:
-    launch = ray_adapter.RayLauncher("total", tmp_path / "ray", SETTINGS)
+    launch = ray_training.RayLauncher("total", tmp_path / "ray", SETTINGS)
     arguments = {"folder": str(tmp_path), "report": MlflowReport("", None), "pause_s": 600}
     with time_limit_once(tmp_path / "worker-0"):
         launch(count_workers, arguments, Runtime(workers=1, retries=3))

@@ -27,7 +27,7 @@ from mimicmotion.training.building import encoders_of
 from mimicmotion.training.order import Place
 from mimicmotion.training.plan import read_clips
 from mimicmotion.training.samples import draw, make_sample
-from stages import ray_adapter
+from stages import ray_training
 from stages.config import RaySettings
 from stages.contract import Context
 from stages.latents import LATENTS_SCHEMA, Latents
@@ -297,7 +297,7 @@ def ray_launcher(tmp_path, monkeypatch):
 
     fakes, root = Path(__file__).parents[1] / "fakes", Path(__file__).parents[2]
     monkeypatch.setenv("PYTHONPATH", f"{root}{os.pathsep}{fakes}")  # workers import the fakes by name
-    yield ray_adapter.RayLauncher("train", tmp_path / "ray", RaySettings(num_cpus=2))
+    yield ray_training.RayLauncher("train", tmp_path / "ray", RaySettings(num_cpus=2))
     ray.shutdown()
 
 

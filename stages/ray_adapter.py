@@ -216,8 +216,8 @@ class _Pool:
         self._waits_since_s = None
         there = ", ".join(f"{cluster_resources().get(name, 0):g} {name}" for name in ("CPU", "GPU"))
         log.warning(
-            "%s: no worker has loaded in %g s; each asks %g CPU and %g GPU of one machine, Ray has %s in all. "
-            "Waiting.",
+            "%s: no worker has loaded in %g s; each asks %g CPU and %g GPU of one machine, Ray has "
+            "%s in all. Waiting.",
             self._stage,
             _PLACE_S,
             self._runtime.cpus_per_worker,

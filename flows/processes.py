@@ -9,7 +9,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
@@ -45,6 +45,18 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """A block that Ctrl-C does not leave: a second one would cut short what the first was pressed for."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
 def free_port() -> int:
     """A port of this machine that nothing listens on, below those that the system gives to connections.
 
@@ -74,9 +86,10 @@ class Processes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         newest_first = [process for _, process in reversed(self._running)]
-        # The newest lives on the others; they need not wait for each other.
-        for group in (newest_first[:1], newest_first[1:]):
-            _end(group)
+        with _deaf():
+            # The newest lives on the others; they need not wait for each other.
+            for group in (newest_first[:1], newest_first[1:]):
+                _end(group)
 
     def log(self, name: str) -> Path:
         """The log file of a process."""

@@ -33,7 +33,7 @@ def add_audio(silent: Path, source: Path, target: Path) -> bool:
             with av.open(str(target), "w", options={"movflags": "+faststart"}) as output:
                 _mux(pictures, sounding, output)
     except av.FFmpegError as error:
-        raise InputError(f"the sound of {source} cannot be kept: {error}; use --no-audio") from error
+        raise InputError(f"the sound of {source} cannot be kept: {error}") from error
     return True
 
 

@@ -1,5 +1,6 @@
 """One request of a user: a reference picture and driving poses in, a video that a browser plays out."""
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +30,8 @@ from mimicmotion.pose.smoothing import smoothed
 from mimicmotion.pose.table import PoseTrack
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.framing import Framing, framing
+
+log = logging.getLogger(__name__)
 
 _NUM_PREVIEWED = 5
 _PREVIEW_CANVAS = 3
@@ -206,11 +209,19 @@ def perform_in(
     frames = generate(pipeline, prepared.performance, settings, request.seed, request.decode_chunk, progress)
     silent, sounding = folder / "silent.mp4", folder / "sounding.mp4"
     num_frames = write_preview(silent, frames, prepared.driving.fps)
-    with_sound = (
-        request.keep_audio and request.video is not None and add_audio(silent, request.video, sounding)
-    )
-    (sounding if with_sound else silent).replace(request.out)
+    (sounding if _sounds(request, silent, sounding) else silent).replace(request.out)
     return num_frames
+
+
+def _sounds(request: AnimationRequest, silent: Path, sounding: Path) -> bool:
+    """Whether a file with sound was written; damaged sound is no reason to lose what was generated."""
+    if not request.keep_audio or request.video is None:
+        return False
+    try:
+        return add_audio(silent, request.video, sounding)
+    except InputError as error:
+        log.warning("%s has no sound: %s", request.out, error)
+        return False
 
 
 def _reference_pose(

@@ -71,12 +71,7 @@ class ServedModel:
         return np.stack(list(frames))
 
     def _performance(self, request: Mapping[str, Any]) -> Performance:
-        image = request["image"]
-        picture = (
-            read_reference(Path(image)) if isinstance(image, (str, Path)) else np.asarray(image, np.uint8)
-        )
-        if picture.ndim != 3 or picture.shape[2] != 3:
-            raise InputError(f"image has the shape {picture.shape}; allowed is (height, width, 3), or a path")
+        picture = _picture(request["image"])
         height, width = picture.shape[:2]
         sizes = self._facts.sizes_px or (released_size(width, height),)
         fit = framing((width, height), sizes)
@@ -103,6 +98,20 @@ def _checked(request: Mapping[str, Any]) -> Mapping[str, Any]:
             f"{sorted(_REQUIRED)} and may have {sorted(_OPTIONAL)}"
         )
     return request
+
+
+def _picture(image: Any) -> UInt8[np.ndarray, "height width 3"]:
+    if isinstance(image, (str, Path)):
+        return read_reference(Path(image))
+    picture = np.asarray(image)
+    if picture.ndim != 3 or picture.shape[2] != 3:
+        raise InputError(f"image has the shape {picture.shape}; allowed is (height, width, 3), or a path")
+    if picture.dtype.kind not in "iu" or picture.min() < 0 or picture.max() > 255:
+        raise InputError(
+            f"image holds {picture.dtype} from {picture.min():g} to {picture.max():g}; allowed are whole "
+            "numbers from 0 to 255 in RGB. Multiply a picture from 0 to 1 by 255 and round it."
+        )
+    return picture.astype(np.uint8)
 
 
 def _points(request: Mapping[str, Any], name: str) -> Float32[np.ndarray, "*n 133 3"]:

@@ -9,7 +9,7 @@
 """
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -81,8 +81,10 @@ def align(
         reference_size: height and width of the reference picture.
 
     Raises:
-        InputError: too few body points are visible in both to fit anything.
+        InputError: there is no such mode, or too few body points are visible in both to fit anything.
     """
+    if mode not in get_args(AlignmentMode):
+        raise InputError(f"alignment is {mode!r}; allowed are {', '.join(get_args(AlignmentMode))}")
     points, scores = to_openpose(keypoints, confidences, _SURE)
     reference, reference_scores = to_openpose(reference_keypoints, reference_confidences, _SURE)
     if mode == "none":

@@ -25,6 +25,7 @@ from mimicmotion.pose.tracks import link
 _COLUMNS: Final = ("frame", "time_s", "person", "box", "box_score", "keypoints", "confidences")
 _TIME_TOLERANCE_S: Final = 0.001
 _MAX_RELATIVE: Final = 10.0
+_LAST_PERSON: Final = 32_767  # poses are stored with int16 people
 """Relative coordinates may lie outside the picture, but values beyond this are pixels by mistake."""
 
 
@@ -198,6 +199,12 @@ def _check(rows: _Rows, path: Path) -> None:
     for name, values in (("confidences", rows.confidences), ("box_score", rows.box_score)):
         if (values < 0).any():
             raise InputError(f"{path}: column {name} must not be negative, but goes down to {values.min():g}")
+    strange = rows.person[(rows.person < 0) | (rows.person > _LAST_PERSON)]
+    if len(strange):
+        raise InputError(
+            f"{path}: column person must lie within 0 and {_LAST_PERSON}, but holds {strange[0]}: number the "
+            "people of a video from 0"
+        )
     largest = float(np.abs(rows.keypoints).max(initial=0.0))
     if largest > _MAX_RELATIVE:
         raise InputError(

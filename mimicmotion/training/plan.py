@@ -1,11 +1,13 @@
 """Everything that a training run is told: a small picklable value, and the list of clips beside it."""
 
 import json
+import socket
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mimicmotion.errors import InputError
 from mimicmotion.training.optimiser import Optimiser
 from mimicmotion.training.parts import Recompute, Sharing, TrainedPart
 from mimicmotion.training.samples import Clip, Recipe
@@ -118,7 +120,16 @@ def write_clips(path: Path, clips: Sequence[Clip]) -> None:
 
 
 def read_clips(path: Path) -> list[Clip]:
-    """Return a list of clips that ``write_clips`` wrote."""
+    """Return a list of clips that ``write_clips`` wrote.
+
+    Raises:
+        InputError: it is not on this machine.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"{path} is not on {socket.gethostname()}, which trains: on several machines the workspace must "
+            "be a folder that all see at the same path, and with an object store MIMICMOTION_CACHE must be one"
+        )
     return [_clip(json.loads(line)) for line in path.read_text().splitlines()]
 
 

@@ -1,13 +1,16 @@
 """Servers that a command starts: they end with it, and one that fails is named with its log."""
 
 import contextlib
+import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+from operated import wait_for
 
 from flows.processes import Processes, check_port
 from mimicmotion.errors import InputError, StageError
@@ -50,3 +53,27 @@ def test_a_port_in_use_is_refused() -> None:
         with pytest.raises(InputError, match=f"port {port} is in use: .* by --mlflow-port"):
             check_port(port, "--mlflow-port")
     check_port(port, "--mlflow-port")
+
+
+def test_a_second_ctrl_c_leaves_nothing_running(tmp_path: Path) -> None:
+    """A program in Processes' block that ends slowly; it is interrupted twice."""
+    note = tmp_path / "pid"
+    server = "import os, signal, sys, time; signal.signal(15, lambda *_: (time.sleep(2), sys.exit()));"
+    server += f"open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    program = f"""
+import sys
+from pathlib import Path
+from flows.processes import Processes, stop_by_signals
+stop_by_signals()
+with Processes(Path({str(tmp_path)!r})) as processes:
+    processes.start("server", [sys.executable, "-c", {server!r}], {{}})
+    processes.watch()
+"""
+    running = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    wait_for("the server", lambda: note.exists() and note.read_text())
+    child = psutil.Process(int(note.read_text()))
+    running.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    running.send_signal(signal.SIGINT)
+    running.wait(30)
+    assert not child.is_running()

@@ -186,6 +186,20 @@ def test_without_sound_or_when_not_wanted_the_result_is_silent(files):
     assert facts_of(files / "out.mp4")[3] == 1
 
 
+def test_damaged_sound_costs_the_sound_and_not_the_result(files, caplog):
+    whole = bytearray((files / "drive.mp4").read_bytes())
+    with av.open(str(files / "drive.mp4")) as container:
+        packets = [packet for packet in container.demux(audio=0) if packet.size]
+        middle = packets[len(packets) // 2]
+        whole[middle.pos : middle.pos + middle.size] = b"\xff" * middle.size
+    (files / "damaged.mp4").write_bytes(whole)
+    poses = stored_poses(files / "poses.parquet")
+    run(request(files, poses=poses, video=files / "damaged.mp4"))
+    frames, _, _, num_sounds = facts_of(files / "out.mp4")
+    assert (frames, num_sounds) == (15, 0)
+    assert "out.mp4 has no sound: the sound of" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("changes", "size"), [({"size": (64, 64)}, (64, 64)), ({"short_side_px": 64}, (64, 64)), ({}, (32, 48))]
 )

@@ -86,6 +86,7 @@ def test_a_frame_without_rows_has_nobody(tmp_path):
         ({"person": pa.array([0] * 12), "frame": pa.array([0] * 12)}, "one row per frame"),
         ({"confidences": pa.array([[0.5] * 17] * 12)}, "133"),
         ({"time_s": pa.array([float("nan")] * 12)}, "finite"),
+        ({"person": pa.array([40_000] * 12)}, "column person must lie within 0 and 32767"),
     ],
 )
 def test_a_file_of_another_form_is_refused(tmp_path, change, message):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mimicmotion.errors import DataError, StageError
+from mimicmotion.errors import DataError, InputError, StageError
 from mimicmotion.training.loop import Training, rounds, train
 from mimicmotion.training.plan import read_clips, write_clips
 from mimicmotion.training.world import World, lost_workers_are_connection_errors
@@ -42,6 +42,8 @@ class StopAt:
 
 def test_clips_survive_their_file(tmp_path, clips):
     write_clips(tmp_path / "list.jsonl", [*clips, replace(clips[0], latents=tmp_path / "a")])
+    with pytest.raises(InputError, match="the workspace must be a folder that all see"):
+        read_clips(tmp_path / "elsewhere.jsonl")
     assert read_clips(tmp_path / "list.jsonl") == [*clips, replace(clips[0], latents=tmp_path / "a")]
 
 

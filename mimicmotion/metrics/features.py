@@ -131,7 +131,7 @@ class VideoBackbone:
         return np.concatenate(rows).mean(axis=0, keepdims=True)
 
     def _prepared(self, frames: np.ndarray) -> Tensor:
-        """Frames as float32 (n, 3, h, w) on the device: antialiased bicubic resize as the published evaluation.
+        """Frames as float32 (n, 3, h, w) on the device: antialiased bicubic resize, as published.
 
         It is done on the host, so that it is the same for every device.
         """

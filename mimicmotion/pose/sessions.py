@@ -25,7 +25,10 @@ _TYPES: Final[dict[str, type[np.floating]]] = {"tensor(float)": np.float32, "ten
 _ERRORS_ONLY: Final = 3
 # Others share the GPU: by default the arena doubles whenever it grows. The number of pictures varies, and the
 # default search for the fastest convolution begins anew for each number.
-_CUDA_OPTIONS: Final = {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC"}
+_CUDA_OPTIONS: Final[dict[Any, Any]] = {
+    "arena_extend_strategy": "kSameAsRequested",
+    "cudnn_conv_algo_search": "HEURISTIC",
+}
 
 
 def open_session(path: Path, *, cuda: bool, allow_cpu: bool, threads: int) -> ort.InferenceSession:
@@ -50,8 +53,7 @@ def open_session(path: Path, *, cuda: bool, allow_cpu: bool, threads: int) -> or
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     reason = missing_for_cuda() if cuda else None
     if reason is None:
-        providers = [(_CUDA, _CUDA_OPTIONS), _CPU] if cuda else [_CPU]
-        session = _session(path, options, providers)
+        session = _session(path, options, [(_CUDA, _CUDA_OPTIONS), _CPU] if cuda else [_CPU])
         if not cuda or _CUDA in session.get_providers():
             return session
         reason = "CUDA was refused when the session was made: see the lines of ONNX Runtime above"

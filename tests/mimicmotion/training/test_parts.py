@@ -143,7 +143,7 @@ def test_shards_in_half_precision_compute_as_autocast_does_and_keep_the_noise_le
 
 
 def test_the_average_leaves_nothing_of_itself_in_gathered_shards(network, inputs, lone_group):
-    """A forward pass without a backward one leaves parameters gathered; both ways they must be gathered anew."""
+    """A forward pass without a backward one leaves parameters gathered: they must be gathered anew."""
 
     @torch.no_grad()
     def validated():

@@ -189,7 +189,9 @@ class TiledDenoiser:
         )
         parts = tiles(num_frames, settings.tile, settings.overlap)
         own = slice(None) if share is None else share.part(len(parts))
+        # Asked for on the host where features may lie, and on the device in every call.
         self.tiles = torch.tensor(parts)[own]
+        self._tiles_there = self.tiles.to(first.device)
         self.weights = fusion_weights(settings.fusion, parts, num_frames)[own].to(first.device)
         self.guidance = torch.linspace(
             settings.guidance_min, settings.guidance_max, num_frames, device=first.device
@@ -200,13 +202,13 @@ class TiledDenoiser:
 
     def __call__(self, noisy: Float[Tensor, "n 4 h w"], sigma: float, step: int) -> Float[Tensor, "n 4 h w"]:
         """Return denoised latents of all frames."""
-        level = torch.tensor([sigma], device=self.device)
+        level = torch.full((1,), sigma, device=self.device)
         guided = self.settings.guided(sigma)
         raw = torch.zeros_like(noisy)
         for where, output in self._outputs(noisy, level, guided):
             # Tiles of a call may share frames, so they are added one by one.
             for tile in range(len(output)):
-                index = self.tiles[where][tile].to(self.device)
+                index = self._tiles_there[where][tile]
                 raw.index_add_(0, index, output[tile] * self.weights[where][tile, :, None, None, None])
             if self.progress is not None:
                 done = step * len(self.tiles) + where.stop
@@ -223,7 +225,7 @@ class TiledDenoiser:
         while begin < len(self.tiles):
             where = slice(begin, min(begin + self.batch_size, len(self.tiles)))
             try:
-                output = self._output(noisy, sigma, self.tiles[where], guided)
+                output = self._output(noisy, sigma, where, guided)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or not self._shrink(guided):
                     raise
@@ -245,14 +247,14 @@ class TiledDenoiser:
         self,
         noisy: Float[Tensor, "n 4 h w"],
         sigma: Float[Tensor, "1"],
-        frames: Int[Tensor, "b t"],
+        where: slice,
         guided: bool,
     ) -> Float[Tensor, "b t 4 h w"]:
         """Return the raw output of some tiles, float32, with guidance where it applies."""
-        index = frames.to(self.device)
+        index = self._tiles_there[where]
         scaled = (noisy[index] * edm.c_in(sigma)).to(self.dtype)
         timestep = edm.c_noise(sigma)
-        features = self._features(frames)
+        features = self._features(self.tiles[where])
         if not guided:
             return self._network(scaled, timestep, features, (True,))
         if self.joint:
@@ -280,8 +282,8 @@ class TiledDenoiser:
 
         True is the conditional branch. The other one sees neither embedding, nor reference, nor pose.
         """
-        num = len(scaled)
-        on = torch.tensor(branches, dtype=self.dtype, device=self.device).repeat_interleave(num)
+        # Filled on the device: a copy of a constant from the host would wait for all work before it.
+        on = torch.cat([scaled.new_full((len(scaled),), float(branch)) for branch in branches])
         reference = self.reference * on[:, None, None, None]
         sample = torch.cat(
             [

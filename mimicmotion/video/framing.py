@@ -1,6 +1,7 @@
 """How a video of any size becomes pictures of a trained size: cover, then cut around the centre.
 
-Frames, keypoints and boxes go through the same ``Framing``, so they stay in register.
+Frames go through ``Framing.frames``; a pose track stays in register with them by
+``animation.framing.framed_track``, which moves keypoints and boxes by the same numbers.
 """
 
 from collections.abc import Sequence

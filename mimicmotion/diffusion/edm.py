@@ -133,11 +133,3 @@ NOISE_PRESETS: Mapping[str, NoiseDistribution] = MappingProxyType(
     {"svd": LogNormal(0.7, 1.6), "cosine": CosineInterpolated()}
 )
 """``svd``: as SVD was trained. ``cosine``: as StableAnimator and ControlNeXt were."""
-
-
-def draw_sigmas(
-    distribution: NoiseDistribution, num: int, generator: torch.Generator | None = None
-) -> Float[Tensor, " num"]:
-    """Return one noise level for each sample, float32, on the generator's device."""
-    device = generator.device if generator is not None else torch.device("cpu")
-    return distribution.sigmas(torch.rand(num, generator=generator, device=device))

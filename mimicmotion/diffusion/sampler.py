@@ -40,8 +40,7 @@ class SamplerSettings:
 
     Attributes:
         num_steps: denoising steps.
-        schedule: ``karras`` as released, or SVD's ``align_your_steps`` table, which ignores the ends below.
-        sigma_min: lowest noise level before zero.
+        schedule: ``karras`` as released, or SVD's ``align_your_steps`` table, which ignores ``sigma_max``.
         sigma_max: first noise level.
         guidance_min: guidance scale of slot 0; no more than 1 at both ends means a single pass.
         guidance_max: guidance scale of the last frame; linear over frames in between.
@@ -50,7 +49,6 @@ class SamplerSettings:
         overlap: slots that neighbouring tiles share, the reference slot included.
         fusion: how predictions of tiles are joined; see ``fusion.fusion_weights``.
         noise: where sampling starts; see ``sampling.initial_noise``.
-        noise_reference_sigma: how far the noise prior ``reference`` diffuses the reference.
         fps: frames per second the network is told; SVD wants one less, which is subtracted here.
         motion_bucket_id: how much motion the network is told, at most 255.
         noise_aug_strength: noise in the reference picture, as the network is told.
@@ -61,7 +59,6 @@ class SamplerSettings:
 
     num_steps: int = 25
     schedule: Literal["karras", "align_your_steps"] = "karras"
-    sigma_min: float = 0.002
     sigma_max: float = 700.0
     guidance_min: float = 2.0
     guidance_max: float = 2.0
@@ -70,7 +67,6 @@ class SamplerSettings:
     overlap: int = 6
     fusion: Fusion = "progressive"
     noise: sampling.NoisePrior = "repeated"
-    noise_reference_sigma: float = 12.0
     fps: float = 7
     motion_bucket_id: float = 127
     noise_aug_strength: float = 0.0
@@ -96,7 +92,7 @@ class SamplerSettings:
         """Return the noise levels of the run and a final zero."""
         if self.schedule == "align_your_steps":
             return sampling.align_your_steps_sigmas(self.num_steps)
-        return sampling.karras_sigmas(self.num_steps, self.sigma_min, self.sigma_max)
+        return sampling.karras_sigmas(self.num_steps, sigma_max=self.sigma_max)
 
     def guided(self, sigma: float) -> bool:
         """Return whether the unconditional pass is needed at this noise level."""
@@ -153,7 +149,6 @@ def sample_latents(
             generator=generator,
             device=first.device,
             reference=reference * scaling_factor,
-            reference_sigma=settings.noise_reference_sigma,
         )
     else:
         noise = sampling.repeat_noise(noise.to(first.device, torch.float32), num_frames)

@@ -184,7 +184,7 @@ class TiledDenoiser:
         )
         parts = tiles(num_frames, settings.tile, settings.overlap)
         own = slice(None) if share is None else share.part(len(parts))
-        # Asked for on the host where features may lie, and on the device in every call.
+        # On the host to look up features, which may lie there; on the device for all else.
         self.tiles = torch.tensor(parts)[own]
         self._tiles_there = self.tiles.to(first.device)
         self.weights = fusion_weights(settings.fusion, parts, num_frames)[own].to(first.device)

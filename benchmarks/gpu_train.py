@@ -105,7 +105,8 @@ def make_batch(frames: int, size: tuple[int, int], embedding: int, from_pixels: 
         sigma=torch.tensor([2.0]),
         dropped=torch.tensor([False]),
         reference_noise=torch.zeros(1),
-        noise_seeds=(0,),
+        noise=torch.from_numpy(rng.standard_normal(latents.shape, np.float32)),
+        pixel_noise=None,
     )
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from pose_graphs import build_detector, build_wholebody
 
-from mimicmotion.pose.detector import PersonDetector, letterbox, letterbox_scale, people
+from mimicmotion.pose.detector import PersonDetector, letterbox_into, letterbox_scale, people
 from mimicmotion.pose.estimation import estimate_video
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.simcc import WholeBodyModel, crop, decode, to_frame
@@ -65,6 +65,7 @@ def outside_costs(path: Path, size: tuple[int, int], num_frames: int, folder: Pa
     )
     reader = VideoReader(path)
     frames = reader.read(range(num_frames))
+    picture = np.empty((3, 640, 640), np.float32)
 
     def each(work: Callable[[int], object]) -> Callable[[], object]:
         return lambda: [work(index) for index in range(num_frames)]
@@ -75,7 +76,7 @@ def outside_costs(path: Path, size: tuple[int, int], num_frames: int, folder: Pa
 
     steps: dict[str, Callable[[], object]] = {
         "reading": each(lambda index: reader.read([index])),
-        "letterbox": each(lambda index: letterbox(frames[index], (640, 640))),
+        "letterbox": each(lambda index: letterbox_into(picture, frames[index])),
         "boxes": each(lambda index: people(rows, (640, 640), scale)),
         "crop": each(lambda index: crop(frames[index], box, (384, 288))),
         "SimCC": each(lambda index: to_frame(decode(along_x, along_y, (384, 288))[0], [box], (384, 288))),

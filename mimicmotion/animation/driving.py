@@ -42,10 +42,10 @@ class PoseModels:
 
     @classmethod
     def open(cls, detector: Path, wholebody: Path, *, cuda: bool) -> Self:
-        """The models of these ONNX files, on the device that is asked for and no other."""
+        """The models of these ONNX files; on the CPU, with a warning, where only torch can use the GPU."""
         return cls(
-            PersonDetector.open(detector, cuda=cuda, allow_cpu=not cuda),
-            WholeBodyModel.open(wholebody, cuda=cuda, allow_cpu=not cuda),
+            PersonDetector.open(detector, cuda=cuda, allow_cpu=True),
+            WholeBodyModel.open(wholebody, cuda=cuda, allow_cpu=True),
         )
 
 

@@ -96,10 +96,14 @@ class LogNormal:
 class CosineInterpolated:
     """The shifted cosine schedule between two picture sizes, as in Hoogeboom et al. 2023 and k-diffusion.
 
+    ln(signal / noise) goes from the schedule of one size to that of the other as the quantile does. In
+    k-diffusion (``rand_cosine_interpolated``) low and high are ends of its time, which runs from much noise
+    to little; here they are named in the same way.
+
     Args:
         image_size: side of the picture in latents that the schedule is made for.
-        noise_size_low: side at which low noise is as destructive as in the plain schedule.
-        noise_size_high: the same for high noise.
+        noise_size_low: side whose schedule holds at the highest noise.
+        noise_size_high: side whose schedule holds at the lowest noise.
         sigma_data: standard deviation of the data.
         sigma_min: lowest level.
         sigma_max: highest level.
@@ -116,7 +120,7 @@ class CosineInterpolated:
         """Return sigma at these quantiles."""
         low = self._log_snr(uniform, self.noise_size_low)
         high = self._log_snr(uniform, self.noise_size_high)
-        return torch.exp(-torch.lerp(low, high, uniform) / 2) * self.sigma_data
+        return torch.exp(-torch.lerp(high, low, uniform) / 2) * self.sigma_data
 
     def _log_snr(self, uniform: Tensor, noise_size: float) -> Tensor:
         shift = 2 * math.log(noise_size / self.image_size)
@@ -129,11 +133,3 @@ NOISE_PRESETS: Mapping[str, NoiseDistribution] = MappingProxyType(
     {"svd": LogNormal(0.7, 1.6), "cosine": CosineInterpolated()}
 )
 """``svd``: as SVD was trained. ``cosine``: as StableAnimator and ControlNeXt were."""
-
-
-def draw_sigmas(
-    distribution: NoiseDistribution, num: int, generator: torch.Generator | None = None
-) -> Float[Tensor, " num"]:
-    """Return one noise level for each sample, float32, on the generator's device."""
-    device = generator.device if generator is not None else torch.device("cpu")
-    return distribution.sigmas(torch.rand(num, generator=generator, device=device))

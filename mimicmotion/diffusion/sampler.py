@@ -40,8 +40,7 @@ class SamplerSettings:
 
     Attributes:
         num_steps: denoising steps.
-        schedule: ``karras`` as released, or SVD's ``align_your_steps`` table, which ignores the ends below.
-        sigma_min: lowest noise level before zero.
+        schedule: ``karras`` as released, or SVD's ``align_your_steps`` table, which ignores ``sigma_max``.
         sigma_max: first noise level.
         guidance_min: guidance scale of slot 0; no more than 1 at both ends means a single pass.
         guidance_max: guidance scale of the last frame; linear over frames in between.
@@ -50,7 +49,6 @@ class SamplerSettings:
         overlap: slots that neighbouring tiles share, the reference slot included.
         fusion: how predictions of tiles are joined; see ``fusion.fusion_weights``.
         noise: where sampling starts; see ``sampling.initial_noise``.
-        noise_reference_sigma: how far the noise prior ``reference`` diffuses the reference.
         fps: frames per second the network is told; SVD wants one less, which is subtracted here.
         motion_bucket_id: how much motion the network is told, at most 255.
         noise_aug_strength: noise in the reference picture, as the network is told.
@@ -61,7 +59,6 @@ class SamplerSettings:
 
     num_steps: int = 25
     schedule: Literal["karras", "align_your_steps"] = "karras"
-    sigma_min: float = 0.002
     sigma_max: float = 700.0
     guidance_min: float = 2.0
     guidance_max: float = 2.0
@@ -70,7 +67,6 @@ class SamplerSettings:
     overlap: int = 6
     fusion: Fusion = "progressive"
     noise: sampling.NoisePrior = "repeated"
-    noise_reference_sigma: float = 12.0
     fps: float = 7
     motion_bucket_id: float = 127
     noise_aug_strength: float = 0.0
@@ -96,7 +92,7 @@ class SamplerSettings:
         """Return the noise levels of the run and a final zero."""
         if self.schedule == "align_your_steps":
             return sampling.align_your_steps_sigmas(self.num_steps)
-        return sampling.karras_sigmas(self.num_steps, self.sigma_min, self.sigma_max)
+        return sampling.karras_sigmas(self.num_steps, sigma_max=self.sigma_max)
 
     def guided(self, sigma: float) -> bool:
         """Return whether the unconditional pass is needed at this noise level."""
@@ -153,7 +149,6 @@ def sample_latents(
             generator=generator,
             device=first.device,
             reference=reference * scaling_factor,
-            reference_sigma=settings.noise_reference_sigma,
         )
     else:
         noise = sampling.repeat_noise(noise.to(first.device, torch.float32), num_frames)
@@ -189,7 +184,9 @@ class TiledDenoiser:
         )
         parts = tiles(num_frames, settings.tile, settings.overlap)
         own = slice(None) if share is None else share.part(len(parts))
+        # On the host to look up features, which may lie there; on the device for all else.
         self.tiles = torch.tensor(parts)[own]
+        self._tiles_there = self.tiles.to(first.device)
         self.weights = fusion_weights(settings.fusion, parts, num_frames)[own].to(first.device)
         self.guidance = torch.linspace(
             settings.guidance_min, settings.guidance_max, num_frames, device=first.device
@@ -200,13 +197,13 @@ class TiledDenoiser:
 
     def __call__(self, noisy: Float[Tensor, "n 4 h w"], sigma: float, step: int) -> Float[Tensor, "n 4 h w"]:
         """Return denoised latents of all frames."""
-        level = torch.tensor([sigma], device=self.device)
+        level = torch.full((1,), sigma, device=self.device)
         guided = self.settings.guided(sigma)
         raw = torch.zeros_like(noisy)
         for where, output in self._outputs(noisy, level, guided):
             # Tiles of a call may share frames, so they are added one by one.
             for tile in range(len(output)):
-                index = self.tiles[where][tile].to(self.device)
+                index = self._tiles_there[where][tile]
                 raw.index_add_(0, index, output[tile] * self.weights[where][tile, :, None, None, None])
             if self.progress is not None:
                 done = step * len(self.tiles) + where.stop
@@ -223,7 +220,7 @@ class TiledDenoiser:
         while begin < len(self.tiles):
             where = slice(begin, min(begin + self.batch_size, len(self.tiles)))
             try:
-                output = self._output(noisy, sigma, self.tiles[where], guided)
+                output = self._output(noisy, sigma, where, guided)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or not self._shrink(guided):
                     raise
@@ -245,14 +242,14 @@ class TiledDenoiser:
         self,
         noisy: Float[Tensor, "n 4 h w"],
         sigma: Float[Tensor, "1"],
-        frames: Int[Tensor, "b t"],
+        where: slice,
         guided: bool,
     ) -> Float[Tensor, "b t 4 h w"]:
         """Return the raw output of some tiles, float32, with guidance where it applies."""
-        index = frames.to(self.device)
+        index = self._tiles_there[where]
         scaled = (noisy[index] * edm.c_in(sigma)).to(self.dtype)
         timestep = edm.c_noise(sigma)
-        features = self._features(frames)
+        features = self._features(self.tiles[where])
         if not guided:
             return self._network(scaled, timestep, features, (True,))
         if self.joint:
@@ -280,8 +277,8 @@ class TiledDenoiser:
 
         True is the conditional branch. The other one sees neither embedding, nor reference, nor pose.
         """
-        num = len(scaled)
-        on = torch.tensor(branches, dtype=self.dtype, device=self.device).repeat_interleave(num)
+        # Filled on the device: a copy of a constant from the host would wait for all work before it.
+        on = torch.cat([scaled.new_full((len(scaled),), float(branch)) for branch in branches])
         reference = self.reference * on[:, None, None, None]
         sample = torch.cat(
             [

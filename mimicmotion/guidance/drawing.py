@@ -31,7 +31,6 @@ from mimicmotion.pose.layout import (
     OPENPOSE_RIGHT_HAND,
     to_openpose,
 )
-from mimicmotion.pose.table import PoseTrack
 
 BODY_COLOURS: Final = (
     (255, 0, 0),
@@ -132,22 +131,6 @@ def draw_pose(
     points, scores = to_openpose(keypoints, confidences, style.keypoint_threshold)
     points = points / np.array([width, height], dtype=np.float64)
     return draw_openpose(points, scores, size, style)
-
-
-def draw_track(track: PoseTrack, size: tuple[int, int], style: GuidanceStyle) -> UInt8[np.ndarray, "n 3 h w"]:
-    """Return the pose pictures of one person over all frames, black where the person is absent.
-
-    Args:
-        track: poses in pixels of a picture of any size; they are stretched to ``size``.
-        size: height and width of the pictures, in pixels.
-        style: what to draw, and how.
-    """
-    height, width = size
-    fitted = track.resized(width, height)
-    images = np.zeros((len(track), 3, height, width), dtype=np.uint8)
-    for frame in np.flatnonzero(track.present):
-        images[frame] = draw_pose(fitted.keypoints[None, frame], fitted.confidences[None, frame], size, style)
-    return images
 
 
 def draw_openpose(

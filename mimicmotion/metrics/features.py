@@ -103,10 +103,15 @@ class VideoBackbone:
             )
         if len(frames) < window:
             return np.zeros((0, self.form.width))
-        prepared = torch.cat([self._prepared(frames[i : i + 32]) for i in range(0, len(frames), 32)])
-        windows = prepared.unfold(0, window, 1)  # (n - window + 1, 3, h, w, window), a view
-        rows = [self._row(windows[i : i + self.batch_size]) for i in range(0, len(windows), self.batch_size)]
-        return np.concatenate(rows)
+        # Each frame is prepared and goes to the device once; no more are there than one batch looks at.
+        held = self._prepared(frames[: window - 1])
+        rows = []
+        for begin in range(window - 1, len(frames), self.batch_size):
+            new = self._prepared(frames[begin : begin + self.batch_size])
+            held = torch.cat([held, new])
+            rows.append(self._row(held.unfold(0, window, 1)))  # (new frames, 3, h, w, window), a view
+            held = held[len(new) :]
+        return torch.cat(rows).double().cpu().numpy()
 
     def video_features(self, frames: np.ndarray, window: int, sliding: np.ndarray) -> np.ndarray:
         """One feature vector float64 (1, width) for a whole video: the mean over windows side by side.
@@ -126,22 +131,25 @@ class VideoBackbone:
         return np.concatenate(rows).mean(axis=0, keepdims=True)
 
     def _prepared(self, frames: np.ndarray) -> Tensor:
-        """Frames as float32 (n, 3, h, w): antialiased bicubic resize as the published evaluation did."""
+        """Frames as float32 (n, 3, h, w) on the device: antialiased bicubic resize, as published.
+
+        It is done on the host, so that it is the same for every device.
+        """
         pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
         if self.form.size is not None:
             pixels = functional.interpolate(pixels, size=self.form.size, mode="bicubic", antialias=True)
-        return (pixels - torch.tensor(self.form.mean)[:, None, None]) / self.form.scale
+        return ((pixels - torch.tensor(self.form.mean)[:, None, None]) / self.form.scale).to(self.device)
 
     @torch.inference_mode()
-    def _row(self, windows: Tensor) -> np.ndarray:
-        video = windows.permute(0, 1, 4, 2, 3).contiguous().to(self.device)
+    def _row(self, windows: Tensor) -> Tensor:
+        video = windows.permute(0, 1, 4, 2, 3).contiguous()
         features = self.network(video[:, :, 0] if self.form.per_frame else video)
         if features.shape != (len(windows), self.form.width):
             raise WeightsError(
                 f"the backbone of {self.metric} gives features of shape {tuple(features.shape)}; "
                 f"expected ({len(windows)}, {self.form.width}): this is another network"
             )
-        return features.double().cpu().numpy()
+        return features
 
 
 def load_backbone(metric: str, path: Path, device: torch.device, batch_size: int = 4) -> VideoBackbone:

@@ -104,17 +104,11 @@ def letterbox_scale(frame_size: tuple[int, ...], size: tuple[int, ...]) -> float
     return min(size[0] / frame_size[0], size[1] / frame_size[1])
 
 
-def letterbox(
-    frame: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]
-) -> Float32[np.ndarray, "3 height width"]:
-    """Return the frame fitted into the upper left of a grey picture of ``size`` (height, width), 0-255."""
-    picture = np.empty((3, *size), dtype=np.float32)
-    letterbox_into(picture, frame)
-    return picture
-
-
 def letterbox_into(picture: Float32[np.ndarray, "3 height width"], frame: UInt8[np.ndarray, "h w 3"]) -> None:
-    """Fill the picture with the letterboxed frame; most of the time of letterboxing is memory traffic."""
+    """Fill the picture, in levels 0 to 255, with the frame fitted into its upper left and grey around it.
+
+    Most of the time of letterboxing is memory traffic, so pictures are filled where they lie.
+    """
     scale = letterbox_scale(frame.shape[:2], picture.shape[1:])
     height, width = int(frame.shape[0] * scale), int(frame.shape[1] * scale)
     picture[:, height:] = _GREY

@@ -5,10 +5,11 @@ ONNX Runtime goes on silently on the CPU when the libraries of CUDA are missing,
 """
 
 import ctypes
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnxruntime as ort
@@ -16,10 +17,18 @@ from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
 from mimicmotion.errors import InputError, WeightsError
 
+logger = logging.getLogger(__name__)
+
 _CUDA: Final = "CUDAExecutionProvider"
 _CPU: Final = "CPUExecutionProvider"
 _TYPES: Final[dict[str, type[np.floating]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _ERRORS_ONLY: Final = 3
+# Others share the GPU: by default the arena doubles whenever it grows. The number of pictures varies, and the
+# default search for the fastest convolution begins anew for each number.
+_CUDA_OPTIONS: Final[dict[Any, Any]] = {
+    "arena_extend_strategy": "kSameAsRequested",
+    "cudnn_conv_algo_search": "HEURISTIC",
+}
 
 
 def open_session(path: Path, *, cuda: bool, allow_cpu: bool, threads: int) -> ort.InferenceSession:
@@ -28,7 +37,7 @@ def open_session(path: Path, *, cuda: bool, allow_cpu: bool, threads: int) -> or
     Args:
         path: the ONNX file.
         cuda: ask for CUDA; else the session is made for the CPU.
-        allow_cpu: go on with the CPU where CUDA was asked for and is not there.
+        allow_cpu: go on with the CPU, and say so, where CUDA was asked for and is not there.
         threads: threads of one operator on the CPU.
 
     Raises:
@@ -44,16 +53,16 @@ def open_session(path: Path, *, cuda: bool, allow_cpu: bool, threads: int) -> or
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     reason = missing_for_cuda() if cuda else None
     if reason is None:
-        providers = [_CUDA, _CPU] if cuda else [_CPU]
-        session = _session(path, options, providers)
+        session = _session(path, options, [(_CUDA, _CUDA_OPTIONS), _CPU] if cuda else [_CPU])
         if not cuda or _CUDA in session.get_providers():
             return session
         reason = "CUDA was refused when the session was made: see the lines of ONNX Runtime above"
     if not allow_cpu:
         raise InputError(
             f"{path.name} was to run on CUDA, but ONNX Runtime cannot use it here: {reason}. "
-            "Install what is missing, or set pose.runtime.allow_cpu to true to go on slowly"
+            "Install what is missing, or set runtime.allow_cpu of this stage to true to go on slowly"
         )
+    logger.warning("%s runs on the CPU, many times slower: %s", path.name, reason)
     return _session(path, options, [_CPU])
 
 
@@ -75,7 +84,9 @@ def missing_for_cuda() -> str | None:
     return None
 
 
-def _session(path: Path, options: ort.SessionOptions, providers: Sequence[str]) -> ort.InferenceSession:
+def _session(
+    path: Path, options: ort.SessionOptions, providers: Sequence[str | tuple[str, dict[Any, Any]]]
+) -> ort.InferenceSession:
     options.log_severity_level = _ERRORS_ONLY
     try:
         return ort.InferenceSession(str(path), options, providers=list(providers))

@@ -1,7 +1,8 @@
 """133 keypoints of people: a SimCC whole-body model, as DWPose and the released code use it.
 
 A box is widened by 1.25, brought to the aspect of the input and cut out; the model gives, per keypoint, one
-vector over x and one over y; the place of the maximum is the coordinate and the smaller of the
+vector over x and one over y; the place of the maximum is the coordinate and the smaller of the two maxima the
+confidence.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,11 @@
-"""A batch of samples as tensors, and what the loss needs, from pictures or from stored latents."""
+"""A batch of samples as tensors, and what the loss needs, from pictures or from stored latents.
+
+What takes the host's time is done when a batch is put together, which a thread does ahead of training; after
+that nothing waits for the GPU.
+"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +17,17 @@ from mimicmotion.training.loss import added_time_ids
 from mimicmotion.training.samples import Sample
 
 _ON_LATENTS, _ON_PIXELS = 0, 1
+_LATENT_CHANNELS = 4
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one size, stacked; see ``Sample`` and ``Draw`` for what each part is."""
+    """Samples of one size, stacked; see ``Sample`` and ``Draw`` for what each part is.
+
+    Attributes:
+        noise: standard normal, for the latents.
+        pixel_noise: the same for the reference picture; None where no picture is given or none is noised.
+    """
 
     clip_ids: tuple[str, ...]
     frames: UInt8[Tensor, "b f height width 3"] | None
@@ -30,7 +40,8 @@ class Batch:
     sigma: Float[Tensor, " b"]
     dropped: Bool[Tensor, " b"]
     reference_noise: Float[Tensor, " b"]
-    noise_seeds: tuple[int, ...]
+    noise: Float[Tensor, "b f c h w"]
+    pixel_noise: Float[Tensor, "b 3 height width"] | None
 
 
 @dataclass(frozen=True)
@@ -51,8 +62,12 @@ class Encoders:
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Return the samples as one batch."""
+    """Return the samples as one batch, each with the noise of its own seed."""
     draws = [sample.draw for sample in samples]
+    seeds = [draw.noise_seed for draw in draws]
+    first = samples[0]
+    frames, height, width = first.hand_cells.shape
+    noised = first.frames is not None and any(draw.reference_noise for draw in draws)
     return Batch(
         clip_ids=tuple(sample.clip_id for sample in samples),
         frames=_stack([sample.frames for sample in samples]),
@@ -65,13 +80,32 @@ def collate(samples: Sequence[Sample]) -> Batch:
         sigma=torch.tensor([draw.sigma for draw in draws], dtype=torch.float32),
         dropped=torch.tensor([draw.dropped for draw in draws]),
         reference_noise=torch.tensor([draw.reference_noise for draw in draws], dtype=torch.float32),
-        noise_seeds=tuple(draw.noise_seed for draw in draws),
+        noise=_noise(seeds, _ON_LATENTS, (frames, _LATENT_CHANNELS, height, width)),
+        pixel_noise=_noise(seeds, _ON_PIXELS, (3, *first.poses.shape[2:])) if noised else None,
     )
 
 
 def _stack(arrays: Sequence[np.ndarray | None]) -> Tensor | None:
     given = [array for array in arrays if array is not None]
     return torch.from_numpy(np.stack(given)) if given else None
+
+
+def _noise(seeds: Sequence[int], use: int, shape: tuple[int, ...]) -> Float[Tensor, "b ..."]:
+    """Return standard normal noise, drawn on the host: the same for every kind of device."""
+    rngs = [np.random.default_rng([seed, use]) for seed in seeds]
+    return torch.from_numpy(np.stack([rng.standard_normal(shape, dtype=np.float32) for rng in rngs]))
+
+
+def pinned(batch: Batch, device: torch.device) -> Batch:
+    """Return the batch in memory from which a GPU fetches by itself; as it is for a CPU."""
+    if device.type != "cuda":
+        return batch
+    with torch.cuda.device(device):
+        values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+        moved: dict[str, Any] = {
+            name: value.pin_memory() for name, value in values.items() if isinstance(value, Tensor)
+        }
+    return replace(batch, **moved)
 
 
 def as_pictures(values: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -92,39 +126,36 @@ def loss_inputs(
         fps: see ``added_time_ids``.
         motion_bucket: see ``added_time_ids``.
     """
-    reference_noise = batch.reference_noise.to(device)
+
+    def there(values: Tensor) -> Tensor:
+        return values.to(device, non_blocking=True)  # which only pinned memory and a GPU can do
+
+    reference_noise = there(batch.reference_noise)
     if batch.frames is not None:
-        frames = as_pictures(batch.frames.to(device).permute(0, 1, 4, 2, 3))
+        frames = as_pictures(there(batch.frames).permute(0, 1, 4, 2, 3))
         reference = frames[:, 0]
         unscaled = encoders.latents(frames.flatten(0, 1))
         unscaled = unscaled.reshape(*frames.shape[:2], *unscaled.shape[1:])
         embeds = encoders.embeddings(reference)
         reference_latents = unscaled[:, 0]
-        if batch.reference_noise.any():
-            noise = _noise(batch, _ON_PIXELS, reference.shape[1:], device)
+        if batch.pixel_noise is not None:
+            noise = there(batch.pixel_noise)
             reference_latents = encoders.latents(reference + noise * reference_noise[:, None, None, None])
     else:
         assert batch.latents is not None
         assert batch.image_embeds is not None
-        unscaled, embeds = batch.latents.to(device), batch.image_embeds.to(device)
+        unscaled, embeds = there(batch.latents), there(batch.image_embeds)
         reference_latents = unscaled[:, 0]
     return {
         "latents": unscaled.float() * encoders.scale,
         "reference_latents": reference_latents.float(),
-        "pose_images": as_pictures(batch.poses.to(device)),
+        "pose_images": as_pictures(there(batch.poses)),
         "image_embeds": embeds.float(),
         "time_ids": added_time_ids(fps, motion_bucket, reference_noise),
-        "sigma": batch.sigma.to(device),
-        "noise": _noise(batch, _ON_LATENTS, unscaled.shape[1:], device),
-        "dropped": batch.dropped.to(device),
-        "hand_cells": batch.hand_cells.to(device),
-        "hand_weights": batch.hand_weights.to(device),
-        "face_weights": batch.face_weights.to(device),
+        "sigma": there(batch.sigma),
+        "noise": there(batch.noise),
+        "dropped": there(batch.dropped),
+        "hand_cells": there(batch.hand_cells),
+        "hand_weights": there(batch.hand_weights),
+        "face_weights": there(batch.face_weights),
     }
-
-
-def _noise(batch: Batch, use: int, shape: Sequence[int], device: torch.device) -> Float[Tensor, "b ..."]:
-    """Return standard normal noise, each sample's from its own seed: the same on every kind of device."""
-    rngs = [np.random.default_rng([seed, use]) for seed in batch.noise_seeds]
-    drawn = np.stack([rng.standard_normal(tuple(shape), dtype=np.float32) for rng in rngs])
-    return torch.from_numpy(drawn).to(device)

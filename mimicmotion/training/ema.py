@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 
 class MovingAverage:
@@ -39,12 +40,14 @@ class MovingAverage:
     @contextmanager
     def applied(self, module: nn.Module) -> Iterator[None]:
         """Let the module hold the averages within the block, and its own parameters again afterwards."""
+        _reshard(module)
         parameters = dict(module.named_parameters())
         own = {name: parameters[name].detach().clone() for name in self.averages}
         _write(parameters, self.averages)
         try:
             yield
         finally:
+            _reshard(module)
             _write(parameters, own)
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -60,6 +63,14 @@ class MovingAverage:
         for name, average in self.averages.items():
             average.copy_(averages[name])
         self.updates = updates
+
+
+def _reshard(module: nn.Module) -> None:
+    """Let FSDP2 forget what it gathered: after a forward pass alone it keeps the roots' own parameters whole,
+    and the next pass would compute with those, whatever the shards hold by then."""
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mimicmotion.errors import DataError, StageError
-from mimicmotion.training.batch import Batch, collate
+from mimicmotion.training.batch import Batch, collate, pinned
 from mimicmotion.training.building import autocast, build
 from mimicmotion.training.checkpoints import Checkpoints, training_tensors
 from mimicmotion.training.estimate import peak_tflops, training_flops
@@ -155,9 +155,15 @@ class Training:
 
         own = self.plan.batch // self.world.size
         ready = prefetched(sample, self._places(done), self.plan.loader_threads, _BATCHES_AHEAD * own)
+
+        def joined(_: int) -> Batch:
+            return pinned(collate(list(islice(ready, own // self.rounds))), self.world.device)
+
+        # One thread joins the samples of the next step, and draws their noise, while this one trains.
+        ahead = prefetched(joined, range((self.plan.steps - done) * self.rounds), 1, self.rounds)
         for _ in range(done, self.plan.steps):
             started_s = time.perf_counter()
-            batches = [collate(list(islice(ready, own // self.rounds))) for _ in range(self.rounds)]
+            batches = list(islice(ahead, self.rounds))
             self.measures.waited(time.perf_counter() - started_s)
             yield batches
 

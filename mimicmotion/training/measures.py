@@ -35,6 +35,7 @@ class Measures:
     def __init__(self, device: torch.device, peak_tflops: float | None) -> None:
         self._device = device
         self._peak_tflops = peak_tflops
+        self._edges = torch.tensor(SIGMA_EDGES, device=device)
         self._reset()
 
     def _reset(self) -> None:
@@ -54,10 +55,11 @@ class Measures:
             sigma: noise level of each sample.
             flops: operations of one sample; see ``estimate.training_flops``.
         """
-        edges = torch.tensor(SIGMA_EDGES, device=self._device)
         ones = torch.ones_like(parts.per_sample)
         self._total += torch.stack([parts.total.detach(), ones[0]])
-        self._bins.index_add_(0, torch.bucketize(sigma, edges), torch.stack([parts.per_sample, ones], dim=1))
+        self._bins.index_add_(
+            0, torch.bucketize(sigma, self._edges), torch.stack([parts.per_sample, ones], dim=1)
+        )
         self._hands += torch.stack([parts.inside_hands, parts.outside_hands])
         self._samples += len(ones)
         self._flops += flops * len(ones)

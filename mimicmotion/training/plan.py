@@ -128,7 +128,7 @@ def read_clips(path: Path) -> list[Clip]:
     if not path.is_file():
         raise InputError(
             f"{path} is not on {socket.gethostname()}, which trains: on several machines the workspace must "
-            "be a folder that all see at the same path, and with an object store MIMICMOTION_CACHE must be one"
+            "be a folder that all see at the same path; with an object store MIMICMOTION_CACHE must be one"
         )
     return [_clip(json.loads(line)) for line in path.read_text().splitlines()]
 

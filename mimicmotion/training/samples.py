@@ -196,6 +196,11 @@ def read_latents(
 ) -> tuple[Float16[np.ndarray, "f c h w"], Float16[np.ndarray, "1 d"]]:
     """Return the latents of these frames and the image embedding of the first.
 
+    Args:
+        path: file of the latents stage.
+        slots: the reference, which may lie far from the rest, and the frames of the window.
+        fit: framing that training needs.
+
     Raises:
         DataError: the file was made for another framing, or lacks a frame.
     """
@@ -208,10 +213,12 @@ def read_latents(
             )
         frames, embedded = file.get_tensor("frames"), file.get_tensor("embedded_frames")
         places = _places(path, frames, np.array(slots))
-        first, last = int(places.min()), int(places.max())
-        latents = file.get_slice("latents")[first : last + 1][places - first]
-        reference = int(_places(path, embedded, np.array(slots[:1]))[0])
-        return latents, file.get_slice("embeddings")[reference : reference + 1][0]
+        embedding = int(_places(path, embedded, np.array(slots[:1]))[0])
+        latents = file.get_slice("latents")
+        reference, window = int(places[0]), places[1:]
+        first, last = int(window.min()), int(window.max())
+        parts = (latents[reference : reference + 1], latents[first : last + 1][window - first])
+        return np.concatenate(parts), file.get_slice("embeddings")[embedding : embedding + 1][0]
 
 
 def _places(

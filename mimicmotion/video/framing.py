@@ -1,6 +1,7 @@
 """How a video of any size becomes pictures of a trained size: cover, then cut around the centre.
 
-Frames, keypoints and boxes go through the same ``Framing``, so they stay in register.
+Frames go through ``Framing.frames``; a pose track stays in register with them by
+``animation.framing.framed_track``, which moves keypoints and boxes by the same numbers.
 """
 
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from mimicmotion.errors import InputError
 
@@ -44,15 +45,6 @@ class Framing:
             frames = np.stack([cv2.resize(frame, self.scaled, interpolation=how) for frame in frames])
         left, top = self.offset
         return np.ascontiguousarray(frames[:, top : top + self.target[1], left : left + self.target[0]])
-
-    def points(self, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 2"]:
-        """Return (x, y) in pixels of the result; points outside stay outside, NaN stays NaN."""
-        scale = np.array(self.scaled, points.dtype) / np.array(self.source, points.dtype)
-        return points * scale - np.array(self.offset, points.dtype)
-
-    def boxes(self, boxes: Float[np.ndarray, "*n 4"]) -> Float[np.ndarray, "*n 4"]:
-        """Return xyxy boxes in pixels of the result, not clipped."""
-        return self.points(boxes.reshape(*boxes.shape[:-1], 2, 2)).reshape(boxes.shape)
 
 
 def framing(source: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Framing:

@@ -10,8 +10,8 @@ def split_videos(
     """``train`` or ``test`` for every video.
 
     Every video is for testing with a chance of ``test_fraction``, by a hash of its id and the seed. Where a
-    side then lacks a usable video although there are two without a given split, the one whose hash is
-    nearest changes sides.
+    side then lacks a usable video although there are two, one of those without a given split changes sides:
+    the one whose hash is nearest.
 
     Args:
         usable: by video id, whether anything of it can be used.

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 
 from mimicmotion.diffusion import edm
@@ -33,11 +34,31 @@ def test_noisy_latents_enter_the_network_with_unit_variance() -> None:
 
 def test_svd_preset_has_the_paper_order_of_mean_and_spread() -> None:
     """The median is e^0.7 = 2.0; with mean and spread swapped it would be 4.95."""
-    sigma = edm.draw_sigmas(edm.NOISE_PRESETS["svd"], 20_000, torch.Generator().manual_seed(0))
+    uniform = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
+    sigma = edm.NOISE_PRESETS["svd"].sigmas(uniform)
     logs = sigma.log()
     assert abs(logs.mean() - 0.7) < 0.05
     assert abs(logs.std() - 1.6) < 0.05
     assert torch.isfinite(edm.NOISE_PRESETS["svd"].sigmas(torch.tensor([0.0, 1.0]))).all()
+
+
+def test_cosine_preset_is_the_published_one() -> None:
+    """Against k-diffusion's formula, whose time t falls from 1 to 0 as sigma grows."""
+
+    def published(t: float) -> float:
+        most, least = 700 / 0.5, 0.002 / 0.5
+        log_snr = []
+        for noise_d in (32, 64):
+            shift = 2 * math.log(noise_d / 64)
+            begin = math.atan(math.exp(math.log(most) + shift / 2))
+            end = math.atan(math.exp(math.log(least) + shift / 2))
+            log_snr.append(-2 * math.log(math.tan(begin + t * (end - begin))) + shift)
+        return 0.5 * math.exp(-((1 - t) * log_snr[0] + t * log_snr[1]) / 2)
+
+    quantiles = [0.05, 0.25, 0.75, 0.95]
+    levels = edm.NOISE_PRESETS["cosine"].sigmas(torch.tensor(quantiles, dtype=torch.float64)).tolist()
+    assert levels == pytest.approx([published(1 - quantile) for quantile in quantiles], rel=1e-9)
+    assert levels == pytest.approx([0.04265, 0.24797, 2.0283, 12.085], rel=1e-3)
 
 
 def test_cosine_preset_reaches_its_ends_and_grows() -> None:

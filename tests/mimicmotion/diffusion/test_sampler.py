@@ -91,6 +91,19 @@ def test_tiles_and_branches_in_batches() -> None:
         assert network.calls == calls * 3
 
 
+def test_no_constant_is_brought_to_the_device_between_network_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of one would make the host wait for the GPU, which then waits for the host."""
+
+    class Calling(Network):
+        def forward(self, *arguments: object, **more: object) -> tuple[torch.Tensor]:
+            monkeypatch.setattr(torch, "tensor", None)
+            return super().forward(*arguments, **more)
+
+    network = Calling()
+    run(network, replace(SETTINGS, guidance_min=2.0, guidance_max=2.0))
+    assert len(network.calls) == 12
+
+
 def test_guidance_is_linear_over_frames_and_drops_everything() -> None:
     """One step from zero noise gives -raw; the unconditional branch sees nothing, so raw = scale * seen."""
     settings = replace(SETTINGS, num_steps=1, guidance_min=1.0, guidance_max=3.0, sigma_max=1e6)

@@ -7,9 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mimicmotion.errors import DataError, InputError
-from mimicmotion.guidance.drawing import GuidanceStyle, draw_openpose, draw_pose, draw_track
+from mimicmotion.guidance.drawing import GuidanceStyle, draw_openpose, draw_pose
 from mimicmotion.pose.layout import BODY, FACE, LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND, to_openpose
-from mimicmotion.pose.table import PoseTrack
 
 SMALL = GuidanceStyle(canvas_short_side_px=480)
 
@@ -158,25 +157,6 @@ def test_without_confidence_points_are_full_or_absent(person):
     full = draw_pose(keypoints, np.ones_like(confidences), (192, 128), SMALL)
     np.testing.assert_array_equal(draw_pose(keypoints, sure, (192, 128), hard), full)
     assert not draw_pose(keypoints, np.full_like(confidences, 0.3), (192, 128), hard).any()
-
-
-def test_a_track_is_drawn_frame_by_frame(person):
-    keypoints, confidences = (np.repeat(a, 3, axis=0).astype(np.float32) for a in person)
-    nothing = np.full((3, 2, 4), np.nan, np.float32)
-    track = PoseTrack(
-        keypoints=keypoints,
-        confidences=confidences,
-        present=np.array([True, False, True]),
-        boxes=nothing[:, 0],
-        hand_boxes=nothing,
-        hand_confidences=nothing[:, :, 0],
-        width_px=256,
-        height_px=192,
-    )
-    images = draw_track(track, (96, 128), SMALL)
-    assert images.shape == (3, 3, 96, 128)
-    assert not images[1].any()
-    np.testing.assert_array_equal(images[2], draw_pose(keypoints[:1] / 2, confidences[:1], (96, 128), SMALL))
 
 
 def test_nobody_gives_a_black_picture():

@@ -115,6 +115,27 @@ def test_pixels_reach_the_network_in_its_own_range(small):
     assert seen["video"].min() == pytest.approx(1.0, abs=1e-5)
 
 
+def test_every_frame_goes_to_the_device_once_and_few_are_held_there(small, monkeypatch):
+    device, moved, seen = torch.device("meta"), [], []
+    to = torch.Tensor.to
+
+    def spied_to(tensor, *args, **kwargs):
+        if device in args:
+            moved.append(len(tensor))
+        return to(tensor, *args, **kwargs)
+
+    def network(video):
+        seen.append(video.untyped_storage().nbytes() // (3 * 96 * 64 * 4))
+        return torch.zeros(len(video), 64)
+
+    monkeypatch.setattr(torch.Tensor, "to", spied_to)
+    backbone = replace(load_backbone("fvd_small", small, CPU, batch_size=2), device=device, network=network)
+    assert backbone.features(frames(41), 8).shape == (34, 64)
+    assert sum(moved) == 41
+    assert max(moved) <= 8
+    assert seen == [16] * 17
+
+
 def test_missing_or_foreign_files_are_refused(small, tmp_path):
     with pytest.raises(WeightsError, match="not at"):
         load_backbone("fvd", tmp_path / "absent.pt", CPU)

@@ -3,6 +3,7 @@
 import pytest
 
 from mimicmotion.errors import InputError, WeightsError
+from mimicmotion.pose import sessions
 from mimicmotion.pose.sessions import ImageGraph, missing_for_cuda, open_session
 
 
@@ -15,14 +16,36 @@ def without_cuda():
 
 
 def test_cuda_that_is_missing_is_an_error(small_detector, without_cuda):
-    with pytest.raises(InputError, match="allow_cpu") as caught:
+    with pytest.raises(InputError, match=r"set runtime\.allow_cpu of this stage") as caught:
         open_session(small_detector(None), cuda=True, allow_cpu=False, threads=1)
     assert without_cuda in str(caught.value)
 
 
-def test_the_cpu_is_taken_where_it_is_allowed(small_detector, without_cuda):
+def test_the_cpu_is_taken_with_a_warning_where_it_is_allowed(small_detector, without_cuda, caplog):
     session = open_session(small_detector(None), cuda=True, allow_cpu=True, threads=1)
     assert session.get_providers() == ["CPUExecutionProvider"]
+    assert f"runs on the CPU, many times slower: {without_cuda}" in caplog.text
+    caplog.clear()
+    open_session(small_detector(None), cuda=False, allow_cpu=True, threads=1)
+    assert not caplog.text, "the CPU was what was asked for"
+
+
+def test_on_cuda_memory_grows_by_what_is_needed_and_no_search_is_repeated(small_detector, monkeypatch):
+    class Session:
+        def __init__(self, path, options, providers):
+            self.given = providers
+
+        def get_providers(self):
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    monkeypatch.setattr(sessions, "missing_for_cuda", lambda: None)
+    monkeypatch.setattr(sessions.ort, "InferenceSession", Session)
+    cuda, cpu = open_session(small_detector(None), cuda=True, allow_cpu=False, threads=1).given
+    assert cuda == (
+        "CUDAExecutionProvider",
+        {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC"},
+    )
+    assert cpu == "CPUExecutionProvider"
 
 
 @pytest.mark.gpu

@@ -1,10 +1,11 @@
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from mimicmotion.training.batch import Encoders, collate, loss_inputs
+from mimicmotion.training.batch import Encoders, collate, loss_inputs, pinned
 from mimicmotion.training.samples import Draw, make_sample
 
 CPU = torch.device("cpu")
@@ -66,6 +67,29 @@ def test_noise_belongs_to_the_sample_and_not_to_its_batch(samples):
     assert both.shape == (2, 4, 4, 8, 8)
     assert both.std() == pytest.approx(1.0, abs=0.05)
     assert not torch.equal(both[0], both[1])
+
+
+def test_noise_is_drawn_with_the_batch_and_for_pictures_only_where_they_are_noised(samples):
+    batch = collate(samples)
+    assert torch.equal(loss_inputs(batch, ENCODERS, CPU, 7, 127)["noise"], batch.noise)
+    first = np.random.default_rng([1, 0]).standard_normal((4, 4, 8, 8), dtype=np.float32)
+    np.testing.assert_array_equal(batch.noise[1], first)
+    assert batch.pixel_noise is None
+    noisy = [replace(sample, draw=replace(sample.draw, reference_noise=0.02)) for sample in samples]
+    on_pixels = np.random.default_rng([1, 1]).standard_normal((3, 64, 64), dtype=np.float32)
+    np.testing.assert_array_equal(collate(noisy).pixel_noise[1], on_pixels)
+
+
+def test_everything_is_pinned_for_a_gpu_and_nothing_for_a_cpu(samples, monkeypatch):
+    batch = collate(samples)
+    assert pinned(batch, CPU) is batch
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)
+    monkeypatch.setattr(torch.cuda, "device", nullcontext)
+    moved = pinned(batch, torch.device("cuda", 0))
+    assert moved.clip_ids == batch.clip_ids
+    assert moved.latents is None
+    for name in ("frames", "poses", "hand_weights", "face_weights", "sigma", "reference_noise", "noise"):
+        assert torch.equal(getattr(moved, name), getattr(batch, name) + 1)
 
 
 def test_stored_latents_take_the_place_of_pictures(samples):

@@ -10,8 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 from mimicmotion.errors import DataError, InputError, StageError
+from mimicmotion.training import loop
+from mimicmotion.training.batch import collate
 from mimicmotion.training.loop import Training, rounds, train
 from mimicmotion.training.plan import read_clips, write_clips
+from mimicmotion.training.samples import draw
 from mimicmotion.training.world import World, lost_workers_are_connection_errors
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -24,6 +27,25 @@ def result(plan):
 def run(plan, report):
     train({"plan": plan, "report": report})
     return result(plan)
+
+
+def test_batches_are_joined_by_a_thread_and_in_order(plan, report, monkeypatch):
+    seen = []
+
+    def spied(samples):
+        seen.append((threading.current_thread(), [sample.draw for sample in samples]))
+        return collate(samples)
+
+    monkeypatch.setattr(loop, "collate", spied)
+    training = Training(replace(plan, micro_batch=1), report, ALONE)
+    training.run()
+    assert threading.main_thread() not in {thread for thread, _ in seen}
+    expected = [
+        [draw(training.clips[place.clip], place, plan.recipe)]
+        for step in range(plan.steps)
+        for place in training.order.at(step)
+    ]
+    assert [draws for _, draws in seen] == expected
 
 
 class StopAt:

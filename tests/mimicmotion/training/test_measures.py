@@ -34,6 +34,14 @@ def test_means_by_noise_level_and_hands_since_the_last_report():
     assert "loss/inside_hands" not in again
 
 
+def test_a_round_brings_nothing_to_the_device(monkeypatch):
+    """A copy of a constant would make the host wait for the GPU."""
+    measures = Measures(ALONE.device, None)
+    round_ = parts(2.0, [1.0], [8.0, 4.0], [10.0, 40.0]), torch.tensor([5.0])
+    monkeypatch.setattr(torch, "tensor", None)
+    measures.add(*round_, 1e9)
+
+
 def test_one_bad_number_is_noticed():
     assert finite([torch.tensor(1.0), torch.tensor(2.0)], ALONE)
     assert not finite([torch.tensor(1.0), torch.tensor(float("nan"))], ALONE)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from mimicmotion.diffusion.edm import raw_target
+from mimicmotion.training.ema import MovingAverage
 from mimicmotion.training.loss import added_time_ids, denoising_loss
 from mimicmotion.training.network import PosedDenoiser
 from mimicmotion.training.parts import choose_trained, learning_rate, recompute, shard
@@ -139,6 +140,33 @@ def test_shards_in_half_precision_compute_as_autocast_does_and_keep_the_noise_le
     assert torch.equal(seen[1], inputs["time_ids"].flatten())
     torch.testing.assert_close(loss, plain, rtol=1e-3, atol=0)
     assert (gradient - plain_gradient).norm() < 0.02 * plain_gradient.norm()
+
+
+def test_the_average_leaves_nothing_of_itself_in_gathered_shards(network, inputs, lone_group):
+    """A forward pass without a backward one leaves parameters gathered: they must be gathered anew."""
+
+    @torch.no_grad()
+    def validated():
+        return denoising_loss(network, **inputs).total
+
+    average = MovingAverage(network, decay=0.9)
+    for value in average.state_dict().values():
+        value.mul_(1.1)
+    own = validated()
+    with average.applied(network):
+        averaged = validated()
+    assert averaged != own
+    shard(network, half=False)
+    average = MovingAverage(network, decay=0.9)
+    for value in average.state_dict().values():
+        value.mul_(1.1)
+    for _ in range(2):
+        torch.testing.assert_close(validated(), own)
+        with average.applied(network):
+            torch.testing.assert_close(validated(), averaged)
+    loss = denoising_loss(network, **inputs).total
+    loss.backward()
+    torch.testing.assert_close(loss.detach(), own)
 
 
 def test_the_learning_rate_warms_up_then_stays():

@@ -2,9 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from mimicmotion.errors import StageError
+from mimicmotion.training import samples
 from mimicmotion.training.order import Place
 from mimicmotion.training.samples import draw, framing_text, make_sample
 from mimicmotion.video.framing import framing
@@ -94,6 +96,40 @@ def test_stored_latents_replace_pictures(latents_clip, recipe):
     assert sample.latents[:, 0, 0, 0].tolist() == [9, 2, 4, 6]
     assert (sample.image_embedding == 9).all()
     assert sample.image_embedding.shape == (1, 16)
+
+
+def test_of_stored_latents_only_the_reference_and_the_window_are_read(latents_clip, recipe, monkeypatch):
+    rows = []
+
+    class SpiedFile:
+        def __init__(self, *given):
+            self.file = safe_open(*given)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def get_slice(self, name):
+            return SpiedRows(self.file.get_slice(name)) if name == "latents" else self.file.get_slice(name)
+
+    class SpiedRows:
+        def __init__(self, stored):
+            self.stored = stored
+
+        def __getitem__(self, where):
+            rows.extend(range(where.start, where.stop))
+            return self.stored[where]
+
+    monkeypatch.setattr(samples, "safe_open", SpiedFile)
+    clip = replace(latents_clip, frames=(0, 2))
+    sample = make_sample(clip, draw(clip, PLACE, recipe), recipe)
+    assert sample.latents[:, 0, 0, 0].tolist() == [9, 0, 2]
+    assert rows == [4, 0, 1]
 
 
 @pytest.mark.parametrize(

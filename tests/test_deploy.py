@@ -167,7 +167,7 @@ def test_all_nodes_share_the_cache_that_training_reads() -> None:
 
 
 def test_a_job_can_reach_the_cluster_that_it_is_for() -> None:
-    """The operator refuses a time to live and retries where the cluster stays; it submits by the dashboard."""
+    """The operator refuses a time to live and retries where the cluster stays; it submits by dashboard."""
     job = read("kuberay/job.yaml")["spec"]
     assert "clusterSelector" in job
     assert not job.get("shutdownAfterJobFinishes")

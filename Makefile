@@ -1,5 +1,9 @@
 # make demo | test | check | ui | serve: each sets up what it needs in .venv and is quick when that is there already.
-PYTHON ?= python3.11
+ifndef PYTHON
+# The first that runs; a shim of pyenv may be there and run nothing.
+FITS = import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
+PYTHON := $(firstword $(foreach name,python3.11 python3.12 python3,$(shell $(name) -c "$(FITS)" 2>/dev/null && echo $(name))))
+endif
 BIN := .venv/bin
 STAMP := .venv/.installed
 # Nothing here may listen to the world or report to anybody.
@@ -16,7 +20,8 @@ install: $(STAMP)
 
 # onnxruntime-gpu stands alone in constraints.txt: beside onnxruntime each would overwrite the other.
 $(STAMP): pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or 3.12 is needed; name it with PYTHON=..."; exit 1; }
+	@test -x $(BIN)/python || test -n "$(PYTHON)" \
+		|| { echo "No Python 3.11 or 3.12 on PATH: install one, or name it with PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'

@@ -1,7 +1,7 @@
 """The command ``serve``: Prefect's server and a worker, MLflow's server and Ray, on this machine only.
 
 ``mimicmotion serve demo`` starts them with one command and stops them with Ctrl-C. Deployments of
-``prefect.yaml`` are registered on the way, so that ``prefect deployment run rebuild/demo`` works at once.
+``prefect.yaml`` are registered on the way, so that the command it prints works at once.
 """
 
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 from rich.console import Console
 
 from flows.prefect_setup import POOL, prefect_home, quiet_environment
@@ -55,7 +56,7 @@ def serve(
         with Processes(Path(settings.workspace) / "serve") as processes:
             with console.status("starting"):
                 _start(processes, settings, environment, tuple(ports.values()))
-            console.print(_addresses(environment, dashboard_port, Path(settings.workspace) / "serve"))
+            console.print(_addresses(environment, dashboard_port, settings))
             processes.watch()
     except KeyboardInterrupt:
         console.print("Stopped. What was finished is kept.")
@@ -119,13 +120,23 @@ def _run(command: list[str], environment: dict[str, str]) -> None:
         raise StageError(f"{' '.join(command[2:])} failed: {(done.stderr or done.stdout).strip()}")
 
 
-def _addresses(environment: dict[str, str], dashboard_port: int, logs: Path) -> str:
+def _addresses(environment: dict[str, str], dashboard_port: int, settings: PipelineConfig) -> str:
     api = environment["PREFECT_API_URL"]
     lines = {
         "Prefect": api.removesuffix("/api"),
         "MLflow": environment["MLFLOW_TRACKING_URI"],
         "Ray": f"http://{LOOPBACK}:{dashboard_port}, token {environment['RAY_AUTH_TOKEN']}",
-        "logs": str(logs),
-        "run": f"PREFECT_API_URL={api} prefect deployment run rebuild/demo",
+        "logs": str(Path(settings.workspace) / "serve"),
+        "run": f"PREFECT_API_URL={api} prefect deployment run {deployment(settings)}",
     }
     return "\n".join(f"{what:<8} {where}" for what, where in lines.items())
+
+
+def deployment(settings: PipelineConfig) -> str:
+    """What runs a config: its own deployment of ``prefect.yaml``, else the demo's with this config."""
+    listed = yaml.safe_load((_PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    for one in listed:
+        flow = one["entrypoint"].rpartition(":")[2]
+        if flow != "stage" and one["parameters"]["config"] == settings.name:
+            return f"{flow}/{one['name']}"
+    return f"rebuild/demo -p config={settings.source}"

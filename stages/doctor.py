@@ -6,6 +6,7 @@ import tempfile
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -65,6 +66,8 @@ def examine(config: PipelineConfig) -> Iterator[Finding]:
     for name, stage in config.stages.items():
         for problem in stage.check():
             yield Finding(name, "fail", problem, "correct the config")
+        if getattr(stage, "optimiser", None) == "adamw_8bit":
+            yield _torchao(f"{name}.optimiser")
         for field, path in stage.weight_files().items():
             yield _weights(f"{name}.{field}", path)
 
@@ -197,6 +200,15 @@ def _prefect() -> Finding:
         advice = "start the server, or unset PREFECT_API_URL"
         return Finding("prefect", "fail", f"{redacted(address)}: {error}", advice)
     return Finding("prefect", "ok", redacted(address))
+
+
+def _torchao(what: str) -> Finding:
+    try:
+        import torchao.optim  # noqa: F401
+    except ImportError as error:
+        advice = "pip install -c constraints.txt -e '.[eight-bit]', or choose the optimiser adamw"
+        return Finding(what, "fail", f"adamw_8bit needs the package torchao: {error}", advice)
+    return Finding(what, "ok", f"torchao {version('torchao')}")
 
 
 def _weights(what: str, path: Path) -> Finding:

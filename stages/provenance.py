@@ -1,5 +1,6 @@
 """Which code made a dataset: the git revision and the versions of the libraries that matter."""
 
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -20,12 +21,18 @@ _LIBRARIES = (
 )
 _ROOT = Path(__file__).resolve().parents[1]
 
+REVISION_VARIABLE = "MIMICMOTION_REVISION"
+"""Environment variable: what git would say of code that lies in a container without its history."""
+
 
 def git_revision() -> str | None:
-    """Commit of the checkout this code runs from, with ``-dirty`` when files differ; None outside of git."""
+    """Commit of the checkout this code runs from, with ``-dirty`` when files differ.
+
+    Outside of git it is what ``MIMICMOTION_REVISION`` says, else None.
+    """
     top = _git("rev-parse", "--show-toplevel")
     if top is None or Path(top) != _ROOT:
-        return None
+        return os.environ.get(REVISION_VARIABLE) or None
     revision = _git("rev-parse", "HEAD")
     return f"{revision}-dirty" if revision and _git("status", "--porcelain", "-uno") else revision
 

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
+OPTIONAL = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 OWN_IMAGES = {"mimicmotion:cpu", "mimicmotion:cuda", "mimicmotion:${VARIANT:-cpu}"}
 
 
@@ -39,8 +41,52 @@ def test_the_container_runs_as_a_user_and_has_what_it_copies() -> None:
         if line.startswith("COPY"):
             for source in line.split()[2:-1]:
                 assert (ROOT / source).exists(), line
-    (extra,) = re.findall(r"'\.\[(\w+)\]'", "\n".join(lines))
-    assert f"\n{extra} = [" in (ROOT / "pyproject.toml").read_text()
+    (extras,) = re.findall(r"'\.\[([\w,-]+)\]'", "\n".join(lines))
+    assert set(extras.split(",")) <= OPTIONAL.keys() - {"dev"}
+    for package in (OPTIONAL[extra] for extra in extras.split(",")):
+        assert all(pinned(re.split("[<>=]", name)[0]) for name in package)
+
+
+def test_the_image_is_built_for_the_cuda_of_its_packages() -> None:
+    """The pinned onnxruntime-gpu is built for CUDA 13, and finds no libraries of another major version."""
+    (base,) = re.findall(r"^FROM nvidia/cuda:(\S+) AS cuda$", (DEPLOY / "Dockerfile").read_text(), re.M)
+    assert re.fullmatch(r"13\.\d+\.\d+-cudnn-runtime-ubuntu24\.04", base)
+
+
+def test_the_image_has_what_kuberays_probes_call() -> None:
+    """Operators of KubeRay probe by ``wget``, and a job's submitter waits for the dashboard with it."""
+    (line,) = re.findall(r"apt-get install (.+)$", (DEPLOY / "Dockerfile").read_text(), re.M)
+    assert "wget" in line.split()
+
+
+def test_manifests_made_in_a_container_name_the_revision() -> None:
+    from stages.provenance import REVISION_VARIABLE
+
+    assert f"ENV {REVISION_VARIABLE}=${{REVISION}}" in (DEPLOY / "Dockerfile").read_text()
+    built = [service["build"] for service in read("compose.yaml")["services"].values() if "build" in service]
+    assert built
+    assert all(build["args"]["REVISION"] == "${REVISION:-}" for build in built)
+
+
+def test_the_demo_of_the_compose_file_finds_its_dancers_and_keeps_what_it_makes() -> None:
+    from stages.config import load_config
+
+    demo = load_config(ROOT / "configs" / "demo.yaml")
+    text = (DEPLOY / "compose.yaml").read_text()
+    assert Path(demo.stages["decode"].source).relative_to(ROOT).as_posix() == "workspace/dancers"
+    assert "python -m mimicmotion.synthetic.world workspace/dancers " in text
+    assert "workspace:/app/workspace" in read("compose.yaml")["services"]["worker"]["volumes"]
+    made = re.search(r"mkdir -p (.+) && chown mimicmotion (.+)$", (DEPLOY / "Dockerfile").read_text(), re.M)
+    assert made
+    assert all("/app/workspace" in folders.split() for folders in made.groups())
+
+
+def test_gpus_are_asked_for_by_a_service_that_is_there() -> None:
+    (name,) = read("compose.gpu.yaml")["services"]
+    service = read("compose.gpu.yaml")["services"][name]
+    assert name in read("compose.yaml")["services"]
+    (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
 
 
 def test_services_use_own_images_or_pinned_ones() -> None:
@@ -62,7 +108,7 @@ def test_only_this_machine_sees_the_pages() -> None:
 
 def test_secrets_are_asked_for_and_never_written() -> None:
     text = "".join(path.read_text() for path in DEPLOY.rglob("*.yaml"))
-    asked = set(re.findall(r"\$\{(\w+)", text)) - {"VARIANT"}
+    asked = set(re.findall(r"\$\{(\w+)", text)) - {"VARIANT", "REVISION"}
     example = dict(line.split("=") for line in (DEPLOY / "env.example").read_text().splitlines()[1:])
     assert asked <= set(example)
     assert [name for name, value in example.items() if "PASSWORD" in name and value] == []
@@ -82,6 +128,8 @@ def test_the_pool_and_the_commands_are_those_of_the_project() -> None:
 
     settings = load_config(ROOT / "configs" / f"{entry[2]}.yaml", [word for word in entry[3:] if "=" in word])
     assert settings.workspace.startswith("s3://")
+    # Nothing but the weights and the cache is mounted: what the config names by a path would not be there.
+    assert settings.stages["decode"].source.startswith("s3://")
 
 
 def test_the_cluster_runs_the_pinned_ray_as_a_user_with_a_token() -> None:
@@ -95,17 +143,36 @@ def test_the_cluster_runs_the_pinned_ray_as_a_user_with_a_token() -> None:
     for pod in pods():
         assert pod["securityContext"]["runAsNonRoot"]
         (container,) = pod["containers"]
-        assert container["image"] in OWN_IMAGES
+        # One image for all: Ray refuses a node whose Python is another.
+        assert container["image"] == "mimicmotion:cuda"
         volumes = {volume["name"] for volume in pod["volumes"]}
         assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
 
 
+def test_all_nodes_share_the_cache_that_training_reads() -> None:
+    for pod in pods():
+        (container,) = pod["containers"]
+        variables = {one["name"]: one["value"] for one in container["env"]}
+        places = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        claims = {
+            volume["name"]: volume["persistentVolumeClaim"]["claimName"]
+            for volume in pod["volumes"]
+            if "persistentVolumeClaim" in volume
+        }
+        assert claims == {"data": "mimicmotion-data", "weights": "mimicmotion-weights"}
+        assert Path(variables["MIMICMOTION_CACHE"]).is_relative_to(places["data"])
+    header = (DEPLOY / "kuberay" / "cluster.yaml").read_text().partition("apiVersion")[0]
+    needs = ("registry", "http://mlflow:5000", "mimicmotion-weights", "mimicmotion-data", "ReadWriteMany")
+    assert [need for need in (*needs, "mimicmotion-store", "videos") if need not in header] == []
+
+
 def test_a_job_can_reach_the_cluster_that_it_is_for() -> None:
-    """The operator refuses a time to live of a job whose cluster stays, and submits through the dashboard."""
+    """The operator refuses a time to live and retries where the cluster stays; it submits by dashboard."""
     job = read("kuberay/job.yaml")["spec"]
     assert "clusterSelector" in job
     assert not job.get("shutdownAfterJobFinishes")
     assert "ttlSecondsAfterFinished" not in job
+    assert "backoffLimit" not in job
     head = read("kuberay/cluster.yaml")["spec"]["headGroupSpec"]
     assert "dashboard-host" not in head["rayStartParams"]
 
@@ -133,3 +200,28 @@ def test_the_options_exist(command: list[str]) -> None:
     options = [word.partition("=")[0] for word in words if word.startswith("--")]
     assert len(options) >= 2
     assert [option for option in options if option not in shown] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("paper", "rebuild/paper"), ("ablation/demo", "ablation/demo"), ("mine", "rebuild/demo -p config=")],
+)
+def test_serve_prints_the_deployment_of_its_config(name: str, shown: str, tmp_path: Path) -> None:
+    from flows.serve_command import deployment
+    from stages.config import load_config
+
+    if name == "mine":
+        (tmp_path / "mine.yaml").write_text(f"extends: {ROOT / 'configs' / 'demo.yaml'}\n")
+        assert deployment(load_config(tmp_path / "mine.yaml")) == f"{shown}{tmp_path / 'mine.yaml'}"
+    else:
+        assert deployment(load_config(ROOT / "configs" / f"{name}.yaml")) == shown
+
+
+def test_the_doctor_names_the_package_that_eight_bits_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages.doctor import _torchao
+
+    monkeypatch.setitem(sys.modules, "torchao", None)
+    found = _torchao("train.optimiser")
+    assert found.state == "fail"
+    assert "torchao" in found.found
+    assert "'.[eight-bit]'" in found.advice

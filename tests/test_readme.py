@@ -26,10 +26,10 @@ def tracked() -> set[str]:
 
 
 def shown() -> set[str]:
-    """What the fenced tree under ``## Folders`` names; two spaces a level, a folder ends with a slash."""
+    """What the fenced tree of the README names; two spaces a level, a folder ends with a slash."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    _, heading, rest = text.partition("\n## Folders\n")
-    assert heading, "README.md has no heading '## Folders'"
+    _, heading, rest = text.partition("\n<summary>Folders</summary>\n")
+    assert heading, "README.md has no summary 'Folders'"
     tree = rest.split("```")[1]
     found, folder = set(), ""
     for line in filter(str.strip, tree.splitlines()[1:]):

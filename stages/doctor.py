@@ -17,6 +17,7 @@ from mimicmotion.errors import MimicMotionError
 from stages.config import PipelineConfig, redacted
 from stages.fetching import file_digest
 from stages.known_weights import known_weights
+from stages.ray_environment import cluster_address
 from stages.workspace import open_workspace
 
 _IDENTITY_GRAPH = b64decode(
@@ -66,8 +67,6 @@ def examine(config: PipelineConfig) -> Iterator[Finding]:
     for name, stage in config.stages.items():
         for problem in stage.check():
             yield Finding(name, "fail", problem, "correct the config")
-        if getattr(stage, "optimiser", None) == "adamw_8bit":
-            yield _torchao(f"{name}.optimiser")
         for field, path in stage.weight_files().items():
             yield _weights(f"{name}.{field}", path)
 
@@ -169,12 +168,14 @@ def _workspace(config: PipelineConfig) -> Finding:
 def _ray(config: PipelineConfig) -> Finding:
     from stages.ray_adapter import cluster_resources, connect, ray_version
 
-    if not config.settings.ray.address:
+    if not cluster_address(config.settings.ray):
         return Finding("ray", "ok", f"{ray_version()}, starts on this machine for each run")
     try:
         connect(config.settings.ray)
     except MimicMotionError as error:
-        return Finding("ray", "fail", str(error), "start the cluster, or leave out ray.address")
+        return Finding(
+            "ray", "fail", str(error), "start the cluster, or leave out ray.address and RAY_ADDRESS"
+        )
     there = cluster_resources()
     return Finding(
         "ray", "ok", f"{ray_version()}, {there.get('CPU', 0):g} CPUs, {there.get('GPU', 0):g} GPUs"
@@ -200,15 +201,6 @@ def _prefect() -> Finding:
         advice = "start the server, or unset PREFECT_API_URL"
         return Finding("prefect", "fail", f"{redacted(address)}: {error}", advice)
     return Finding("prefect", "ok", redacted(address))
-
-
-def _torchao(what: str) -> Finding:
-    try:
-        import torchao.optim  # noqa: F401
-    except ImportError as error:
-        advice = "pip install -c constraints.txt -e '.[eight-bit]', or choose the optimiser adamw"
-        return Finding(what, "fail", f"adamw_8bit needs the package torchao: {error}", advice)
-    return Finding(what, "ok", f"torchao {version('torchao')}")
 
 
 def _weights(what: str, path: Path) -> Finding:

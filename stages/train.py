@@ -8,6 +8,7 @@ are read instead of pictures. On several machines the workspace must lie on a fi
 """
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -160,6 +161,15 @@ class Train(WholeStage):
         """The pretrained pipeline, and what is started from."""
         started = {} if self.init_from is None else {"init_from": self.init_from}
         return {"base": self.base, **started}
+
+    def check(self) -> list[str]:
+        """Name a package that is missing."""
+        if self.optimiser != "adamw_8bit" or find_spec("torchao") is not None:
+            return []
+        return [
+            "train.optimiser: adamw_8bit needs the package torchao, which is not installed: "
+            "pip install -c constraints.txt -e '.[eight-bit]', or set it to adamw"
+        ]
 
     def run(self, inputs: Mapping[str, Dataset], folder: Path, context: Context) -> pa.Table:
         """Train and write the weights in both forms; give their row.

@@ -204,6 +204,13 @@ def test_fields_that_do_not_fit_are_refused(stage, changed, problem):
         Train.model_validate({**stage.model_dump(), **changed})
 
 
+def test_a_missing_package_is_named_before_anything_runs(stage, monkeypatch):
+    monkeypatch.setattr("stages.train.find_spec", lambda name: None)
+    assert stage.check() == []
+    (problem,) = stage.model_copy(update={"optimiser": "adamw_8bit"}).check()
+    assert problem.startswith("train.optimiser: adamw_8bit needs the package torchao")
+
+
 @pytest.fixture
 def latents(base, inputs, tmp_path):
     """The latents stage's dataset, made item by item."""

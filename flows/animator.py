@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mimicmotion.errors import InputError, MimicMotionError
@@ -118,7 +119,7 @@ class Animator:
             pipeline = self.pipeline
             with _progress_bar(console) as progress:
                 perform(request, prepared, pipeline, self.settings, progress)
-        console.print(f"[bold]{request.out}[/bold]")
+        console.print(f"[bold]{escape(str(request.out))}[/bold]")
 
 
 def run_pairs(animator: Animator, requests: "list[AnimationRequest]") -> None:
@@ -136,7 +137,7 @@ def run_pairs(animator: Animator, requests: "list[AnimationRequest]") -> None:
         try:
             animator.run(request)
         except MimicMotionError as error:
-            animator.console.print(f"[red]{error}[/red]")
+            animator.console.print(f"[red]{escape(str(error))}[/red]")
             failed.append(f"{request.out.stem}: {error}")
     if failed:
         raise InputError(

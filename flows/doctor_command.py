@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from flows.run_commands import Config, Overrides
@@ -28,7 +29,8 @@ def doctor(
             progress.update(f"looked at {finding.what}")
             findings.append(finding)
             style = _STYLES[finding.state]
-            table.add_row(f"[{style}]{finding.state}[/{style}]", finding.what, finding.found, finding.advice)
+            texts = map(escape, (finding.what, finding.found, finding.advice))
+            table.add_row(f"[{style}]{finding.state}[/{style}]", *texts)
     Console().print(table)
     bad = {"fail", "warn"} if strict else {"fail"}
     if any(finding.state in bad for finding in findings):

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from flows.prefect_setup import start_prefect
@@ -72,7 +73,7 @@ def status(config: Config, overrides: Overrides = None) -> None:
     console.print(_status_table(lines))
     for line in lines:
         if line.why:
-            console.print(f"[bold]{line.name}[/bold]: {line.why}", soft_wrap=True, highlight=False)
+            console.print(f"[bold]{line.name}[/bold]: {escape(line.why)}", soft_wrap=True, highlight=False)
     console.print(f"workspace: {redacted(settings.workspace)}", soft_wrap=True, highlight=False)
 
 

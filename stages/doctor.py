@@ -6,7 +6,6 @@ import tempfile
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -103,12 +102,13 @@ def _onnxruntime(wants_gpu: bool) -> Finding:
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder) / "identity.onnx"
         graph.write_bytes(_IDENTITY_GRAPH)
-        session = open_session(graph, cuda=wants_gpu, allow_cpu=True, threads=1)
+        lacking = missing_for_cuda() if wants_gpu else None
+        session = open_session(graph, cuda=wants_gpu and lacking is None, allow_cpu=True, threads=1)
         session.run(None, {"x": np.ones(1, np.float32)})
     used = session.get_providers()[0]
     found = f"{onnxruntime.__version__}, a session runs on {used}"
     if wants_gpu and used == "CPUExecutionProvider":
-        return Finding("onnxruntime", "fail", found, missing_for_cuda() or "look at ONNX Runtime's own lines")
+        return Finding("onnxruntime", "fail", found, lacking or "look at ONNX Runtime's own lines")
     return Finding("onnxruntime", "ok", found)
 
 

@@ -123,3 +123,13 @@ def test_prefect_finds_a_place_in_a_workspace_that_is_not_there_yet(tmp_path, mo
     # Prefect makes its own folder, but none above it.
     assert prefect_setup.os.environ["PREFECT_HOME"] == str(workspace / "prefect")
     assert workspace.is_dir()
+
+
+def test_doctor_shows_brackets_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import doctor_command
+    from stages.doctor import Finding
+
+    advice = "pip install '.[eight-bit]'"
+    monkeypatch.setattr(doctor_command, "examine", lambda config: [Finding("train", "warn", "old", advice)])
+    shown = run("doctor", "demo")
+    assert advice in shown.stdout

@@ -9,13 +9,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
 from torch import nn
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
+from mimicmotion.animation.preview import grid, labelled_row, write_picture
 from mimicmotion.diffusion.sampler import SamplerSettings, sample_latents
 from mimicmotion.guidance.drawing import draw_pose
 from mimicmotion.model.embedding import embed_images
@@ -96,7 +96,7 @@ def judge(
 ) -> tuple[dict[str, float], list[np.ndarray]]:
     """Means over dancers, with seconds of CPU in sampling, and one picture row a dancer.
 
-    A row has the reference, then guidance over generated over true.
+    A row has the reference, then guidance, generated and true picture of the middle and the last frame.
     """
     scores: dict[str, list[np.ndarray]] = {}
     rows, sampling_s = [], 0.0
@@ -118,10 +118,12 @@ def judge(
             scores.setdefault(f"pose_distance_{name}", []).append(np.array([distance.mean()]))
             if name != "truth":
                 scores.setdefault(f"psnr_{name}", []).append(psnr(frames[1:], pictures))
-        pick = np.linspace(0, len(made) - 1, 6).astype(int)
-        band = [np.vstack([np.zeros_like(frames[0]), frames[0], np.zeros_like(frames[0])])]
-        band += [np.vstack([guidance[k + 1].transpose(1, 2, 0), made[k], frames[k + 1]]) for k in pick]
-        rows.append(np.hstack(band))
+        panels = {"reference": frames[0]}
+        for frame in (len(made) // 2, len(made)):
+            panels[f"driving pose, frame {frame}"] = guidance[frame].transpose(1, 2, 0)
+            panels[f"generated, frame {frame}"] = made[frame - 1]
+            panels[f"true, frame {frame}"] = frames[frame]
+        rows.append(labelled_row(panels))
     means = {name: round(float(np.concatenate(v).mean()), 4) for name, v in scores.items()}
     return {**means, "sampling_cpu_s": round(sampling_s, 1)}, rows
 
@@ -152,7 +154,7 @@ def main() -> None:
     print(json.dumps(scores))
     if options.grid:
         options.grid.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(options.grid), np.vstack(rows[:4])[:, :, ::-1])
+        write_picture(options.grid, grid(rows[:3]))
 
 
 if __name__ == "__main__":

@@ -215,13 +215,3 @@ def test_serve_prints_the_deployment_of_its_config(name: str, shown: str, tmp_pa
         assert deployment(load_config(tmp_path / "mine.yaml")) == f"{shown}{tmp_path / 'mine.yaml'}"
     else:
         assert deployment(load_config(ROOT / "configs" / f"{name}.yaml")) == shown
-
-
-def test_the_doctor_names_the_package_that_eight_bits_lack(monkeypatch: pytest.MonkeyPatch) -> None:
-    from stages.doctor import _torchao
-
-    monkeypatch.setitem(sys.modules, "torchao", None)
-    found = _torchao("train.optimiser")
-    assert found.state == "fail"
-    assert "torchao" in found.found
-    assert "'.[eight-bit]'" in found.advice

@@ -17,7 +17,6 @@ from mimicmotion.training.loss import added_time_ids
 from mimicmotion.training.samples import Sample
 
 _ON_LATENTS, _ON_PIXELS = 0, 1
-_LATENT_CHANNELS = 4
 
 
 @dataclass(frozen=True)
@@ -53,16 +52,23 @@ class Encoders:
         embeddings: pictures to image embeddings (n, 1, d).
         pictures: scaled latents of one clip to frames, uint8 (n, h, w, 3).
         scale: what unscaled latents are multiplied by before they are noised.
+        channels: of a latent.
     """
 
     latents: Callable[[Float[Tensor, "n 3 height width"]], Float[Tensor, "n c h w"]]
     embeddings: Callable[[Float[Tensor, "n 3 height width"]], Float[Tensor, "n 1 d"]]
     pictures: Callable[[Float[Tensor, "n c h w"]], UInt8[np.ndarray, "n height width 3"]]
     scale: float
+    channels: int
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Return the samples as one batch, each with the noise of its own seed."""
+def collate(samples: Sequence[Sample], channels: int) -> Batch:
+    """Return the samples as one batch, each with the noise of its own seed.
+
+    Args:
+        samples: all of one size.
+        channels: of a latent.
+    """
     draws = [sample.draw for sample in samples]
     seeds = [draw.noise_seed for draw in draws]
     first = samples[0]
@@ -80,7 +86,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         sigma=torch.tensor([draw.sigma for draw in draws], dtype=torch.float32),
         dropped=torch.tensor([draw.dropped for draw in draws]),
         reference_noise=torch.tensor([draw.reference_noise for draw in draws], dtype=torch.float32),
-        noise=_noise(seeds, _ON_LATENTS, (frames, _LATENT_CHANNELS, height, width)),
+        noise=_noise(seeds, _ON_LATENTS, (frames, channels, height, width)),
         pixel_noise=_noise(seeds, _ON_PIXELS, (3, *first.poses.shape[2:])) if noised else None,
     )
 

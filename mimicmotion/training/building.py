@@ -157,4 +157,5 @@ def encoders_of(
         with at_work(vae):
             return np.stack(list(decode_frames(vae, latents)))
 
-    return Encoders(latents, embeddings, pictures, scale=float(vae.config.scaling_factor))
+    scale, channels = float(vae.config.scaling_factor), int(vae.config.latent_channels)
+    return Encoders(latents, embeddings, pictures, scale, channels)

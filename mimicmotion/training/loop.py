@@ -156,8 +156,10 @@ class Training:
         own = self.plan.batch // self.world.size
         ready = prefetched(sample, self._places(done), self.plan.loader_threads, _BATCHES_AHEAD * own)
 
+        channels = self.built.encoders.channels
+
         def joined(_: int) -> Batch:
-            return pinned(collate(list(islice(ready, own // self.rounds))), self.world.device)
+            return pinned(collate(list(islice(ready, own // self.rounds)), channels), self.world.device)
 
         # One thread joins the samples of the next step, and draws their noise, while this one trains.
         ahead = prefetched(joined, range((self.plan.steps - done) * self.rounds), 1, self.rounds)

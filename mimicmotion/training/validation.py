@@ -44,7 +44,8 @@ class Validation:
     def _encoded(self, sample: Sample) -> dict[str, Any]:
         """Inputs of the loss, on the host between visits: drawn poses are large."""
         plan = self._plan
-        inputs = loss_inputs(collate([sample]), self._encoders, self._device, plan.fps, plan.motion_bucket)
+        batch = collate([sample], self._encoders.channels)
+        inputs = loss_inputs(batch, self._encoders, self._device, plan.fps, plan.motion_bucket)
         return {name: value.cpu() for name, value in inputs.items()}
 
     def _fetched(self) -> Iterator[dict[str, Any]]:

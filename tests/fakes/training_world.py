@@ -70,6 +70,8 @@ def make_pipeline(width=32):
     torch.manual_seed(0)
     unet = PoseUNet(
         sample_size=8,
+        in_channels=16,
+        out_channels=8,
         down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
         up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
         block_out_channels=(width, width),
@@ -85,7 +87,7 @@ def make_pipeline(width=32):
         block_out_channels=(32, 32, 32, 32),
         down_block_types=("DownEncoderBlock2D",) * 4,
         layers_per_block=1,
-        latent_channels=4,
+        latent_channels=8,  # not SVD's 4: no code may take those for granted
     )
     encoder = CLIPVisionModelWithProjection(
         CLIPVisionConfig(

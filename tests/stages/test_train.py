@@ -258,7 +258,9 @@ def test_training_from_latents_equals_training_from_pictures(stage, base, inputs
         clips = read_clips(plan.clips)
         drawn = [draw(clip, Place(n, 0, n), plan.recipe) for n, clip in enumerate(clips)]
         samples = [make_sample(clip, one, plan.recipe) for clip, one in zip(clips, drawn, strict=True)]
-        batches[name] = loss_inputs(collate(samples), encoders, torch.device("cpu"), 6, 127)
+        batches[name] = loss_inputs(
+            collate(samples, encoders.channels), encoders, torch.device("cpu"), 6, 127
+        )
         assert (samples[0].frames is None) == (name == "latents")
     for name, value in batches["pictures"].items():
         torch.testing.assert_close(batches["latents"][name], value, atol=2e-3, rtol=2e-3, msg=name)

@@ -22,6 +22,7 @@ ENCODERS = Encoders(
     embeddings=lambda pictures: pictures.mean((2, 3))[:, None],
     pictures=lambda latents: latents.numpy(),
     scale=0.5,
+    channels=4,
 )
 
 
@@ -32,7 +33,7 @@ def samples(clips, recipe):
 
 
 def test_pictures_become_scaled_latents_and_an_unscaled_reference(samples):
-    inputs = loss_inputs(collate(samples), ENCODERS, CPU, fps=7, motion_bucket=127)
+    inputs = loss_inputs(collate(samples, 4), ENCODERS, CPU, fps=7, motion_bucket=127)
     picture = samples[1].frames[0].astype(np.float32) / 127.5 - 1
     corner = picture[:8, :8].mean((0, 1))
     np.testing.assert_allclose(inputs["reference_latents"][1, :3, 0, 0], corner, atol=1e-6)
@@ -48,8 +49,8 @@ def test_noise_on_the_reference_is_encoded_and_named_but_not_seen_by_the_embeddi
         replace(sample, draw=replace(sample.draw, reference_noise=0.5 * n))
         for n, sample in enumerate(samples)
     ]
-    clean = loss_inputs(collate(samples), ENCODERS, CPU, 7, 127)
-    inputs = loss_inputs(collate(noisy), ENCODERS, CPU, 7, 127)
+    clean = loss_inputs(collate(samples, 4), ENCODERS, CPU, 7, 127)
+    inputs = loss_inputs(collate(noisy, 4), ENCODERS, CPU, 7, 127)
     assert inputs["time_ids"][:, 2].tolist() == [0.0, 0.5]
     assert torch.equal(inputs["reference_latents"][0], clean["reference_latents"][0])
     # Means of 64 pixels of noise 0.5.
@@ -61,7 +62,7 @@ def test_noise_on_the_reference_is_encoded_and_named_but_not_seen_by_the_embeddi
 
 def test_noise_belongs_to_the_sample_and_not_to_its_batch(samples):
     both, alone = (
-        loss_inputs(collate(some), ENCODERS, CPU, 7, 127)["noise"] for some in (samples, samples[1:])
+        loss_inputs(collate(some, 4), ENCODERS, CPU, 7, 127)["noise"] for some in (samples, samples[1:])
     )
     assert torch.equal(both[1], alone[0])
     assert both.shape == (2, 4, 4, 8, 8)
@@ -70,18 +71,18 @@ def test_noise_belongs_to_the_sample_and_not_to_its_batch(samples):
 
 
 def test_noise_is_drawn_with_the_batch_and_for_pictures_only_where_they_are_noised(samples):
-    batch = collate(samples)
+    batch = collate(samples, 4)
     assert torch.equal(loss_inputs(batch, ENCODERS, CPU, 7, 127)["noise"], batch.noise)
     first = np.random.default_rng([1, 0]).standard_normal((4, 4, 8, 8), dtype=np.float32)
     np.testing.assert_array_equal(batch.noise[1], first)
     assert batch.pixel_noise is None
     noisy = [replace(sample, draw=replace(sample.draw, reference_noise=0.02)) for sample in samples]
     on_pixels = np.random.default_rng([1, 1]).standard_normal((3, 64, 64), dtype=np.float32)
-    np.testing.assert_array_equal(collate(noisy).pixel_noise[1], on_pixels)
+    np.testing.assert_array_equal(collate(noisy, 4).pixel_noise[1], on_pixels)
 
 
 def test_everything_is_pinned_for_a_gpu_and_nothing_for_a_cpu(samples, monkeypatch):
-    batch = collate(samples)
+    batch = collate(samples, 4)
     assert pinned(batch, CPU) is batch
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)
     monkeypatch.setattr(torch.cuda, "device", nullcontext)
@@ -93,7 +94,7 @@ def test_everything_is_pinned_for_a_gpu_and_nothing_for_a_cpu(samples, monkeypat
 
 
 def test_stored_latents_take_the_place_of_pictures(samples):
-    from_pictures = loss_inputs(collate(samples), ENCODERS, CPU, 7, 127)
+    from_pictures = loss_inputs(collate(samples, 4), ENCODERS, CPU, 7, 127)
 
     def stored(sample):
         pictures = torch.from_numpy(sample.frames).permute(0, 3, 1, 2) / 127.5 - 1
@@ -104,6 +105,6 @@ def test_stored_latents_take_the_place_of_pictures(samples):
             image_embedding=ENCODERS.embeddings(pictures[:1])[0].half().numpy(),
         )
 
-    inputs = loss_inputs(collate([stored(sample) for sample in samples]), ENCODERS, CPU, 7, 127)
+    inputs = loss_inputs(collate([stored(sample) for sample in samples], 4), ENCODERS, CPU, 7, 127)
     for name, expected in from_pictures.items():
         torch.testing.assert_close(inputs[name], expected, atol=1e-3, rtol=0)

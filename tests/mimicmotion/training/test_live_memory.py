@@ -89,7 +89,7 @@ def test_precisions_are_those_that_torch_chooses_on_a_gpu(name: str, given: torc
 def _pass(network: PosedDenoiser, device: str) -> Tensor:
     cross = network.unet.config.cross_attention_dim
     output: Tensor = network(
-        torch.zeros(1, 8, 8, 24, 24, device=device),
+        torch.zeros(1, 8, 16, 24, 24, device=device),
         torch.zeros(1, device=device),
         torch.zeros(1, 1, cross, device=device),
         torch.zeros(1, 3, device=device),

@@ -4,6 +4,7 @@ import signal
 import threading
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,12 +30,21 @@ def run(plan, report):
     return result(plan)
 
 
+def test_the_shipped_base_trains(plan, report):
+    shipped = Path(__file__).parents[3] / "mimicmotion" / "synthetic" / "weights" / "base"
+    trained = run(replace(plan, base=shipped, steps=1, warmup_steps=0), report)
+    before = load_file(shipped / "unet" / "diffusion_pytorch_model.safetensors")
+    name = "conv_out.weight"
+    assert trained[f"unet.{name}"].shape == before[name].shape
+    assert not torch.equal(trained[f"unet.{name}"], before[name].float())
+
+
 def test_batches_are_joined_by_a_thread_and_in_order(plan, report, monkeypatch):
     seen = []
 
-    def spied(samples):
+    def spied(samples, channels):
         seen.append((threading.current_thread(), [sample.draw for sample in samples]))
-        return collate(samples)
+        return collate(samples, channels)
 
     monkeypatch.setattr(loop, "collate", spied)
     training = Training(replace(plan, micro_batch=1), report, ALONE)

@@ -26,13 +26,13 @@ def inputs():
         return torch.randn(*shape, generator=generator)
 
     return {
-        "latents": normal(2, 3, 4, 8, 8),
-        "reference_latents": normal(2, 4, 8, 8),
+        "latents": normal(2, 3, 8, 8, 8),
+        "reference_latents": normal(2, 8, 8, 8),
         "pose_images": normal(2, 3, 3, 64, 64),
         "image_embeds": normal(2, 1, 16),
         "time_ids": added_time_ids(7, 127, torch.zeros(2)),
         "sigma": torch.tensor([0.5, 3.0]),
-        "noise": normal(2, 3, 4, 8, 8),
+        "noise": normal(2, 3, 8, 8, 8),
         "dropped": torch.tensor([False, True]),
     }
 
@@ -98,7 +98,7 @@ def test_the_unconditional_sample_sees_no_embedding_no_reference_and_no_pose(net
 
         no_pose = network.unet(
             torch.cat(
-                [(inputs["latents"] + 3 * inputs["noise"])[1:] / 10**0.5, torch.zeros(1, 3, 4, 8, 8)], 2
+                [(inputs["latents"] + 3 * inputs["noise"])[1:] / 10**0.5, torch.zeros(1, 3, 8, 8, 8)], 2
             ),
             inputs["sigma"][1:].log() / 4,
             torch.zeros(1, 1, 16),

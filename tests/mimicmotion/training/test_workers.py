@@ -215,7 +215,7 @@ def test_every_worker_names_the_clip_that_spoilt_the_loss_of_one(plan, tmp_path)
     frames = torch.tensor(sorted({*bad.references, *bad.frames}), dtype=torch.int32)
     tensors = {
         "frames": frames,
-        "latents": torch.full((len(frames), 4, 8, 8), torch.nan, dtype=torch.float16),
+        "latents": torch.full((len(frames), 8, 8, 8), torch.nan, dtype=torch.float16),
         "embedded_frames": frames.clone(),
         "embeddings": torch.zeros(len(frames), 1, 16, dtype=torch.float16),
     }

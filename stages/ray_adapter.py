@@ -141,8 +141,8 @@ def map_items(
 class _Slot:
     """One place for a worker: its actor, what it does now, and since when."""
 
-    actor: Any
-    ref: Any
+    actor: Any = None
+    ref: Any = None
     item: tuple[Item, str] | None = None
     since_s: float = 0.0
 
@@ -172,7 +172,9 @@ class _Pool:
         check_resources(self._stage, self._runtime, 1)
         self._queue.extend(work)
         self._waits_since_s = time.monotonic()
-        self._slots = [self._started() for _ in range(min(self._runtime.workers, len(work)))]
+        self._slots = [_Slot() for _ in range(min(self._runtime.workers, len(work)))]
+        for slot in self._slots:
+            self._start(slot)
         # A worker that is still loading, or waits for a place in the cluster, has nothing to hold up the end.
         while self._queue or any(slot.item for slot in self._slots):
             self._tell_of_waiting()
@@ -182,27 +184,25 @@ class _Pool:
                 outcome = self._taken(slot) if slot.ref in ready else self._overdue(slot)
                 if outcome is not None:
                     yield outcome
-                if slot.ref is None:
-                    self._assign(slot)
+                self._assign_idle()
 
     def stop(self) -> None:
         """End all workers at once, whatever they do."""
         for slot in self._slots:
-            ray.kill(slot.actor, no_restart=True)
+            if slot.actor is not None:
+                ray.kill(slot.actor, no_restart=True)
         self._slots = []
 
-    def _started(self) -> _Slot:
-        actor = self._actor.remote(self._task, self._stage)
-        return _Slot(actor, actor.load.remote())
-
-    def _restart(self, slot: _Slot) -> None:
-        ray.kill(slot.actor, no_restart=True)
+    def _start(self, slot: _Slot) -> None:
         slot.actor = self._actor.remote(self._task, self._stage)
-        slot.ref, slot.item = slot.actor.load.remote(), None
+        slot.ref = slot.actor.load.remote()
 
-    def _assign(self, slot: _Slot) -> None:
-        slot.item = self._queue.popleft() if self._queue else None
-        if slot.item:
+    def _idle(self) -> list[_Slot]:
+        return [slot for slot in self._slots if slot.ref is None and slot.actor is not None]
+
+    def _assign_idle(self) -> None:
+        for slot in self._idle()[: len(self._queue)]:
+            slot.item = self._queue.popleft()
             slot.ref, slot.since_s = slot.actor.run.remote(*slot.item), time.monotonic()
 
     def _patience_s(self, busy: Sequence[_Slot]) -> float:
@@ -236,6 +236,7 @@ class _Pool:
             raise worker_error(error, self._stage, slot.item[0] if slot.item else None) from None
         self._deaths_in_a_row = 0
         self._waits_since_s = None
+        slot.item = None
         return outcome
 
     def _died(self, slot: _Slot, error: Exception) -> ItemState | None:
@@ -252,7 +253,7 @@ class _Pool:
             ) from error
         item = slot.item
         if item is None:
-            self._restart(slot)
+            self._replace(slot)
             return None
         self._deaths[item[1]] += 1
         outcome = None
@@ -277,10 +278,14 @@ class _Pool:
         return outcome
 
     def _replace(self, slot: _Slot) -> None:
-        """A new worker in a slot, unless nothing is left for it."""
-        slot.ref = slot.item = None
-        if self._queue:
-            self._restart(slot)
+        """A new worker in a slot, unless nothing is left for it.
+
+        One that is idle comes first: it may hold the only place in the cluster, after a machine was lost.
+        """
+        ray.kill(slot.actor, no_restart=True)
+        slot.actor = slot.ref = slot.item = None
+        if len(self._queue) > len(self._idle()):
+            self._start(slot)
 
 
 def check_resources(stage: str, runtime: Runtime, num_workers: int) -> None:

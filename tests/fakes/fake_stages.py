@@ -73,6 +73,9 @@ def _behave(text: str, path: Path) -> None:
     if word == "hang":
         for _ in range(600):  # naps, as a time limit ends Python between two calls only
             time.sleep(0.1)
+    if word == "die_late" and len((log / f"{path.stem}.log").read_text().split()) == 1:
+        time.sleep(4)
+        os.kill(os.getpid(), 9)
     if word == "die" or (word == "die_once" and len((log / f"{path.stem}.log").read_text().split()) == 1):
         os.kill(os.getpid(), 9)
 

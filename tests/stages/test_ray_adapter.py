@@ -107,6 +107,31 @@ def test_a_worker_that_dies_is_replaced_and_its_item_redone(tmp_path: Path) -> N
     assert len(set(case.pids("a"))) == 2
 
 
+def test_an_idle_worker_takes_over_where_a_new_one_finds_no_place(tmp_path: Path) -> None:
+    """As when a machine is lost after the others have run out of work."""
+    import ray
+
+    case = Case(tmp_path, Runtime(workers=2, retries=1), a="one", b="die_late")
+    squatters = []
+
+    def squat() -> None:
+        wait_for("both items", lambda: all((case.stage.source / "log" / f"{n}.log").exists() for n in "ab"))
+        squatters.append(ray.remote(num_cpus=1)(Squatter).remote())  # waits for the place of whoever dies
+
+    thread = threading.Thread(target=squat)
+    thread.start()
+    try:
+        assert {outcome.state for outcome in case.run().values()} == {"kept"}
+        assert case.pids("b")[-1] == case.pids("a")[0]
+    finally:
+        thread.join()
+        ray.kill(squatters[0])
+
+
+class Squatter:
+    """Holds a place."""
+
+
 def test_an_item_that_always_kills_its_worker_is_rejected_and_the_rest_goes_on(tmp_path: Path) -> None:
     case = Case(tmp_path, Runtime(retries=1, cpus_per_worker=0.5), a="die always", b="two")
     outcomes = case.run()

@@ -22,6 +22,14 @@ _PLACES = {
 def print_summary(console: Console, config: PipelineConfig, results: Sequence[StageResult]) -> None:
     """Print the stages that ran, the scores if they were made, and where everything lies."""
     console.print(_stages_table(results))
+    for result in results:
+        if not result.is_shown:
+            console.print(
+                f"[yellow]{result.name}[/yellow]: the dataset is whole, but its pictures could not be made; "
+                "the log above says why",
+                soft_wrap=True,
+                highlight=False,
+            )
     pipeline = Pipeline(config)
     names = {result.name for result in results}
     if "evaluate" in names:

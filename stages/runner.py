@@ -40,6 +40,7 @@ class StageResult:
         state: ``fresh`` when there was nothing to do, else ``published``.
         processed: items that were worked on now.
         run_id: MLflow run that shows the dataset, if there is one.
+        is_shown: whether pictures and numbers for a person could be made of it.
     """
 
     name: str
@@ -50,6 +51,7 @@ class StageResult:
     processed: int
     seconds: float
     run_id: str | None
+    is_shown: bool = True
 
 
 def run_stage(config: PipelineConfig, name: str, force: bool = False) -> StageResult:
@@ -135,12 +137,12 @@ def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float, check:
         manifest = plan.store.publish_dataset(manifest, states)
         dataset = PublishedDataset(plan.store, manifest, plan.stage.schema)
         run.published(dataset)
-        _show(plan, dataset, run)
+        is_shown = _show(plan, dataset, run)
     _clear_state(plan)
     log.info(
         "%s: published %s (%d kept, %s)", name, manifest.dataset_key, manifest.counts.kept, reasons(states)
     )
-    return _result(manifest, "published", len(seconds), start_s)
+    return replace(_result(manifest, "published", len(seconds), start_s), is_shown=is_shown)
 
 
 def _run_items(config: PipelineConfig, plan: Plan, stage: ItemStage, force: bool) -> dict[str, float]:
@@ -225,13 +227,15 @@ def _check_rejected(plan: Plan, states: list[ItemState]) -> None:
         )
 
 
-def _show(plan: Plan, dataset: PublishedDataset, run: "StageRun") -> None:
+def _show(plan: Plan, dataset: PublishedDataset, run: "StageRun") -> bool:
     try:
         plan.stage.show(dataset, plan.inputs, run.report)
+        return True
     except Exception:
         # The dataset is published and right; only its pictures are missing.
         log.exception("%s: its pictures could not be made", plan.stage.name)
         run.tag("show", "failed")
+        return False
 
 
 def _manifest(

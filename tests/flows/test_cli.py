@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_stages import write_texts
+from fake_stages import Letters, write_texts
 from typer.testing import CliRunner, Result
 
 from flows import cli, run_commands
@@ -37,6 +37,17 @@ def test_stage_and_status(project: Path) -> None:
     assert "fresh" in after.stdout
     again = run("stage", "decode", "fake", "--force")
     assert "2" in again.stdout
+
+
+def test_pictures_that_failed_are_told_below_the_table(project: Path, monkeypatch) -> None:
+    def show(self: object, *arguments: object) -> None:
+        raise ZeroDivisionError
+
+    assert "could not be made" not in run("stage", "decode", "fake").stdout
+    monkeypatch.setattr(Letters, "show", show)
+    made = run("stage", "decode", "fake", "--force")
+    assert made.exit_code == 0
+    assert "decode: the dataset is whole, but its pictures could not be made" in made.stdout
 
 
 def test_status_says_what_became_stale(project: Path) -> None:

@@ -319,7 +319,8 @@ def test_a_failing_show_leaves_the_dataset(tmp_path: Path, letters: Letters, mon
         raise ZeroDivisionError
 
     monkeypatch.setattr(Letters, "show", show)
-    assert run_stage(make_config(tmp_path / "space", letters), "letters").state == "published"
+    result = run_stage(make_config(tmp_path / "space", letters), "letters")
+    assert (result.state, result.is_shown) == ("published", False)
     assert "letters: its pictures could not be made" in caplog.text
 
 

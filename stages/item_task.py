@@ -98,6 +98,8 @@ class ItemTask:
         except MimicMotionError as error:
             if str(error).startswith(self._doing(item)):
                 raise
+            if is_disk_full(error, workspace):
+                raise disk_full(self._doing(item), workspace) from error
             raise StageError(f"{self._doing(item)}: {error}") from error
         except Exception as error:
             if is_disk_full(error, workspace):

@@ -104,7 +104,7 @@ def _picture(image: Any) -> UInt8[np.ndarray, "height width 3"]:
     if isinstance(image, (str, Path)):
         return read_reference(Path(image))
     picture = np.asarray(image)
-    if picture.ndim != 3 or picture.shape[2] != 3:
+    if picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
         raise InputError(f"image has the shape {picture.shape}; allowed is (height, width, 3), or a path")
     if picture.dtype.kind not in "iu" or picture.min() < 0 or picture.max() > 255:
         raise InputError(

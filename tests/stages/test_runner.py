@@ -13,6 +13,7 @@ from mimicmotion.errors import (
     ConfigError,
     DataError,
     InputError,
+    MachineError,
     MissingSourceError,
     StageError,
     WeightsError,
@@ -133,6 +134,45 @@ def test_a_full_disk_names_item_workspace_and_space(tmp_path: Path) -> None:
         run_stage(config, "letters")
     write_texts(letters.source, b="fine")
     assert run_stage(config, "letters").processed == 1
+
+
+def test_a_full_disk_that_another_process_met_is_told_as_one(tmp_path: Path, monkeypatch) -> None:
+    """As decode tells it, whose decoder works in a process of its own."""
+
+    def process(self: Letters, *arguments: object) -> pa.Table:
+        raise StageError("decoding a failed, and not for the video's sake: OSError: No space left on device")
+
+    monkeypatch.setattr(Letters, "process", process)
+    letters = Letters(source=write_texts(tmp_path / "source", a="one"))
+    with pytest.raises(StageError, match=r"item a.txt \(a\): the disk of workspace .*space is full \(free: "):
+        run_stage(make_config(tmp_path / "space", letters), "letters")
+
+
+class _FlowLimitError(TimeoutError):
+    """What Prefect raises has a class of its own below TimeoutError."""
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (_FlowLimitError("the flow's limit"), _FlowLimitError),
+        (TimeoutError("a store does not answer"), MachineError),
+        (ConnectionResetError("the store is away"), MachineError),
+        (KeyError("a bug"), StageError),
+    ],
+)
+def test_what_a_whole_stage_meets_is_told_by_its_kind(
+    tmp_path: Path, letters: Letters, monkeypatch, raised: Exception, told: type[Exception]
+) -> None:
+    def run(self: Total, *arguments: object) -> pa.Table:
+        raise raised
+
+    config = make_config(tmp_path / "space", letters, Total())
+    run_stage(config, "letters")
+    monkeypatch.setattr(Total, "run", run)
+    with pytest.raises(told) as met:
+        run_stage(config, "total")
+    assert type(met.value) is told
 
 
 def test_a_reject_on_a_full_disk_is_no_reject(tmp_path: Path, monkeypatch) -> None:

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 
-from flows.processes import LOOPBACK, Processes, free_port
-from flows.ui_command import NO_JOBS
+from flows.commands.processes import LOOPBACK, Processes, free_port
+from flows.commands.ui import NO_JOBS
 
 ROOT = Path(__file__).resolve().parents[1]
 _STORE = ROOT / ".cache" / "servers"

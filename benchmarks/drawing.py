@@ -10,7 +10,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from mimicmotion.guidance.drawing import (
+from mimicmotion.pose.drawing import (
     BODY_COLOURS,
     EDGE_COLOURS,
     GuidanceStyle,

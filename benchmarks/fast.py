@@ -1,9 +1,10 @@
 """What each trick of the fast preset costs and brings, on held-out dancers, side by side in one run.
 
-    python -m mimicmotion.synthetic.corpus .cache/corpus
+    python -m mimicmotion.synthetic.trainers.corpus .cache/corpus
     python benchmarks/fast.py .cache/corpus mimicmotion/synthetic/weights
 
-Times are the process's own CPU seconds in sampling; scores are those of ``mimicmotion.synthetic.judge``.
+Times are the process's own CPU seconds in sampling; scores are those of
+``mimicmotion.synthetic.trainers.judge``.
 """
 
 import argparse
@@ -13,8 +14,8 @@ from pathlib import Path
 
 from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.pose.simcc import WholeBodyModel
-from mimicmotion.synthetic.corpus import open_corpus
-from mimicmotion.synthetic.judge import Models, judge
+from mimicmotion.synthetic.trainers.corpus import open_corpus
+from mimicmotion.synthetic.trainers.judge import Models, judge
 from mimicmotion.synthetic.world import FPS
 
 

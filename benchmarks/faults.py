@@ -37,12 +37,12 @@ _BESIDE = ("clock", "disk", "two", "mlflow", "prefect")
 _RUN = """
 import sys
 {before}
-from stages.config import load_config
+from stages.engine.config import load_config
 from stages.runner import run_stage
 result = run_stage(load_config(sys.argv[1]), sys.argv[2])
 print(result.state, result.processed)
 """
-_FAKES = "import fake_pipeline, stages.config; stages.config.STAGES = fake_pipeline.STAGES"
+_FAKES = "import fake_pipeline, stages.engine.config; stages.engine.config.STAGES = fake_pipeline.STAGES"
 BACK = """
 import os, time
 real = time.time

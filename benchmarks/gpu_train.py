@@ -31,16 +31,16 @@ from gpu_machine import (
 from gpu_networks import make_networks
 
 from mimicmotion.diffusion.memory import is_out_of_memory
-from mimicmotion.guidance.drawing import GuidanceStyle, draw_pose
-from mimicmotion.training.batch import Batch
+from mimicmotion.pose.drawing import GuidanceStyle, draw_pose
 from mimicmotion.training.building import assemble
-from mimicmotion.training.estimate import Estimate, Shape, estimate, training_flops
-from mimicmotion.training.hand_map import CELL_PX, hand_weight_map, reliable_hands
-from mimicmotion.training.parts import Recompute
+from mimicmotion.training.data.batch import Batch
+from mimicmotion.training.data.hand_map import CELL_PX, hand_weight_map, reliable_hands
+from mimicmotion.training.data.samples import Recipe
+from mimicmotion.training.distributed.group import World
+from mimicmotion.training.distributed.parts import Recompute
+from mimicmotion.training.estimate.needs import Estimate, Shape, estimate, training_flops
 from mimicmotion.training.plan import Plan, Preview
-from mimicmotion.training.samples import Recipe
 from mimicmotion.training.step import accumulate, clip, update
-from mimicmotion.training.world import World
 
 LEVELS: tuple[Recompute, ...] = ("off", "layers", "blocks")
 _STYLE = GuidanceStyle()

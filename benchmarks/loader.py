@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
-from mimicmotion.animation.framing import framed_track
-from mimicmotion.guidance.drawing import GuidanceStyle, draw_pose
+from mimicmotion.pose.drawing import GuidanceStyle, draw_pose
+from mimicmotion.pose.framing import framed_track
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table, read_track
-from mimicmotion.training.order import Place
-from mimicmotion.training.samples import Clip, Recipe, draw, framing_text, make_sample
+from mimicmotion.training.data.order import Place
+from mimicmotion.training.data.samples import Clip, Recipe, draw, framing_text, make_sample
 from mimicmotion.video.framing import framing
 from mimicmotion.video.normalise import NormaliseSettings
 from mimicmotion.video.reader import VideoReader

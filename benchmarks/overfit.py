@@ -18,18 +18,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from mimicmotion.animation.preview import write_picture
-from mimicmotion.guidance.drawing import GuidanceStyle
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
+from mimicmotion.pose.drawing import GuidanceStyle
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.synthetic.world import FPS, HEIGHT, WIDTH, film, simulated_confidence
+from mimicmotion.training.data.samples import Clip, Recipe
+from mimicmotion.training.distributed.group import World
 from mimicmotion.training.loop import Training
 from mimicmotion.training.plan import Plan, Preview, write_clips
-from mimicmotion.training.samples import Clip, Recipe
-from mimicmotion.training.world import World
 from mimicmotion.video.files import write_preview
+from mimicmotion.video.picture_files import write_picture
 
 WEIGHTS = Path(__file__).parents[1] / "mimicmotion" / "synthetic" / "weights" / "base"
 NUM_CLIPS, NUM_FRAMES, FIRST_SEED = 4, 18, 850_000

@@ -23,7 +23,7 @@ import pyarrow.fs as pafs
 from cluster_servers import Cluster, cluster, install, missing, query
 from small_rebuild import OVERRIDES, ROOT, keys, render, write_config
 
-from stages.config import load_config
+from stages.engine.config import load_config
 
 _SKIPPED = 77
 _REBUILD = "from flows.cli import main; main()"

@@ -25,13 +25,13 @@ import pyarrow as pa
 import yaml
 
 from mimicmotion.video.files import write_preview
-from stages.config import load_config
-from stages.contract import Item
 from stages.decode import VIDEO_FILE, Decode
-from stages.status import status
+from stages.engine.config import load_config
+from stages.engine.contract import Item
+from stages.engine.status import status
 
 PROJECT = "import sys; from flows.cli import main; "
-MACHINERY = PROJECT + "import scale, stages.config as c; c.STAGES = {'decode': 'scale:Copied'}; "
+MACHINERY = PROJECT + "import scale, stages.engine.config as c; c.STAGES = {'decode': 'scale:Copied'}; "
 ROOT = Path(__file__).resolve().parents[1]
 NUM_ORIGINALS, NUM_FRAMES, FPS = 8, 8, 24
 WORKERS = 2

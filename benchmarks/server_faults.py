@@ -15,8 +15,8 @@ _FAR = "http://127.0.0.1:9"
 _TRACK = """
 import sys
 {fakes}
-from stages.config import load_config
-from stages.tracking import send_later
+from stages.engine.config import load_config
+from stages.adapters.mlflow.tracking import send_later
 print("sent {{}}; left {{}}".format(*send_later(load_config(sys.argv[1]))))
 """
 

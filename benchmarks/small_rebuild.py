@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stages.config import PipelineConfig, load_config
-from stages.pipeline import Pipeline
+from stages.engine.config import PipelineConfig, load_config
+from stages.engine.plan import Pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("decode", "pose", "clips", "latents", "train", "animate", "evaluate", "register")

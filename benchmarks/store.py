@@ -15,12 +15,12 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from stages.config import PipelineConfig, Settings
-from stages.contract import Dataset, Item, ItemStage
-from stages.item_task import ItemTask
-from stages.pipeline import Pipeline
+from stages.engine.config import PipelineConfig, Settings
+from stages.engine.contract import Dataset, Item, ItemStage
+from stages.engine.item_task import ItemTask
+from stages.engine.plan import Pipeline
+from stages.engine.status import status
 from stages.runner import run_stage
-from stages.status import status
 
 SCHEMA = pa.schema([("number", pa.int64())])
 

@@ -4,8 +4,8 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 
 from flows.rebuild import one_rebuild
+from flows.study import StudyResult, load_study, publish_study
 from flows.tasks import log_into_run, run_as_task
-from stages.ablation import StudyResult, load_study, publish_study
 from stages.runner import check_stages
 
 

@@ -9,21 +9,21 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from flows import (
-    ablation_command,
-    animate_command,
-    doctor_command,
-    evaluate_command,
-    export_command,
-    report_command,
-    run_commands,
-    serve_command,
-    track_command,
-    ui_command,
-    weights_commands,
+from flows.commands import (
+    ablation,
+    animate,
+    doctor,
+    evaluate,
+    export,
+    report,
+    run,
+    serve,
+    track,
+    ui,
+    weights,
 )
 from mimicmotion.errors import MimicMotionError
-from stages.ray_environment import QUIET_VARIABLES
+from stages.adapters.ray.environment import QUIET_VARIABLES
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,29 +31,29 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train, run and judge MimicMotion as one staged pipeline.",
 )
-weights = typer.Typer(no_args_is_help=True, help="The weight files that a config needs, and their forms.")
-app.add_typer(weights, name="weights")
+weights_app = typer.Typer(no_args_is_help=True, help="The weight files that a config needs, and their forms.")
+app.add_typer(weights_app, name="weights")
 
 _COMMANDS: dict[str, Callable[..., Any]] = {
-    "rebuild": run_commands.rebuild,
-    "stage": run_commands.stage,
-    "status": run_commands.status,
-    "ablation": ablation_command.ablation,
-    "animate": animate_command.animate,
-    "evaluate": evaluate_command.evaluate,
-    "export": export_command.export,
-    "report": report_command.report,
-    "ui": ui_command.ui,
-    "serve": serve_command.serve,
-    "track": track_command.track,
-    "doctor": doctor_command.doctor,
+    "rebuild": run.rebuild,
+    "stage": run.stage,
+    "status": run.status,
+    "ablation": ablation.ablation,
+    "animate": animate.animate,
+    "evaluate": evaluate.evaluate,
+    "export": export.export,
+    "report": report.report,
+    "ui": ui.ui,
+    "serve": serve.serve,
+    "track": track.track,
+    "doctor": doctor.doctor,
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
-weights.command("list")(weights_commands.list_weights)
-weights.command("fetch")(weights_commands.fetch)
-weights.command("verify")(weights_commands.verify)
-weights.command("convert")(weights_commands.convert)
+weights_app.command("list")(weights.list_weights)
+weights_app.command("fetch")(weights.fetch)
+weights_app.command("verify")(weights.verify)
+weights_app.command("convert")(weights.convert)
 
 _FAILED, _INTERRUPTED = 1, 130
 

@@ -5,10 +5,10 @@ from contextlib import AbstractContextManager
 from prefect import flow
 
 from flows.tasks import log_into_run, run_as_task
-from stages.config import PipelineConfig, load_config, redacted
-from stages.locks import Check
+from stages.engine.config import PipelineConfig, load_config, redacted
+from stages.engine.storage.locks import Check
+from stages.engine.storage.workspace import open_workspace
 from stages.runner import StageResult, check_stages
-from stages.workspace import open_workspace
 
 
 @flow(name="rebuild", flow_run_name="rebuild {config}", validate_parameters=True)

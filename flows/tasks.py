@@ -8,12 +8,12 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
-from flows.prefect_setup import LOGGERS
+from flows.settings import LOGGERS
 from mimicmotion.errors import MachineError, MimicMotionError
-from stages.config import PipelineConfig, load_config
-from stages.pipeline import Pipeline
+from stages.adapters.mlflow.tracking import run_page
+from stages.engine.config import PipelineConfig, load_config
+from stages.engine.plan import Pipeline
 from stages.runner import StageResult, run_stage
-from stages.tracking import run_page
 
 _RETRY_DELAY_S = 10
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from mimicmotion.errors import RejectedItem
-from stages.contract import WHOLE, Dataset, Item, ItemStage, Report, Runtime
+from stages.engine.contract import WHOLE, Dataset, Item, ItemStage, Report, Runtime
 
 if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
@@ -70,7 +70,7 @@ class Pipelines:
         """The pipeline in a checkpoint folder, loaded on the first call, and what the folder says of it."""
         if checkpoint not in self._loaded:
             from mimicmotion.animation.checkpoint import read_checkpoint_facts
-            from mimicmotion.animation.generate import device_and_dtype
+            from mimicmotion.devices import device_and_dtype
             from mimicmotion.model.weights import load_pipeline
 
             device, dtype = device_and_dtype(self.wants_gpu, self.precision)
@@ -206,7 +206,7 @@ class Animate(ItemStage):
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log every preview as a video that plays in the page, and a picture of the first clips."""
-        from mimicmotion.animation.preview import grid
+        from mimicmotion.pictures.panels import grid
         from mimicmotion.video.reader import VideoReader
 
         rows: list[np.ndarray] = []
@@ -244,8 +244,8 @@ def _performance(
 ) -> "tuple[Performance, np.ndarray]":
     """What the model is to dance, and the true frames at the same size."""
     from mimicmotion.animation.driving import aligned
-    from mimicmotion.animation.framing import framed_track, released_size
     from mimicmotion.animation.generate import Performance
+    from mimicmotion.pose.framing import framed_track, released_size
     from mimicmotion.pose.smoothing import smoothed
     from mimicmotion.pose.table import read_track
     from mimicmotion.video.framing import framing

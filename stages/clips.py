@@ -18,14 +18,14 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from mimicmotion.errors import StageError
-from stages.contract import Context, Dataset, Report, WholeStage
+from stages.engine.contract import Context, Dataset, Report, WholeStage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mimicmotion.video.choosing import Candidate, Shape
-    from mimicmotion.video.quality import FrameQuality
-    from mimicmotion.video.windows import Limits, Measures
+    from mimicmotion.clips.choosing import Candidate, Shape
+    from mimicmotion.clips.quality import FrameQuality
+    from mimicmotion.clips.windows import Limits, Measures
 
 VIDEO_FILE = "video.mp4"
 CLIPS_SCHEMA = pa.schema(
@@ -146,7 +146,7 @@ class Clips(WholeStage):
         Raises:
             StageError: no window is kept; counts the reasons.
         """
-        from mimicmotion.video.split import split_videos
+        from mimicmotion.clips.split import split_videos
 
         videos = {row["video_id"]: row for row in inputs["decode"].table().to_pylist()}
         seen = set(inputs["pose"].ids)
@@ -169,8 +169,8 @@ class Clips(WholeStage):
         return table
 
     def _choice(self, video: Mapping[str, Any], poses: pa.Table | None) -> Choice:
-        from mimicmotion.video.choosing import Candidate, testing_clip, training_windows, whole
-        from mimicmotion.video.windows import Reject
+        from mimicmotion.clips.choosing import Candidate, testing_clip, training_windows, whole
+        from mimicmotion.clips.windows import Reject
 
         shape = self._shape(video["fps"])
         if poses is None:
@@ -188,8 +188,8 @@ class Clips(WholeStage):
         )
 
     def _quality(self, video: Mapping[str, Any], poses: pa.Table) -> "FrameQuality":
+        from mimicmotion.clips.quality import frame_quality
         from mimicmotion.pose.table import read_track
-        from mimicmotion.video.quality import frame_quality
 
         return frame_quality(
             read_track(poses, video["num_frames"], 0, video["width_px"], video["height_px"]),
@@ -202,12 +202,12 @@ class Clips(WholeStage):
 
     @property
     def _limits(self) -> "Limits":
-        from mimicmotion.video.windows import Limits
+        from mimicmotion.clips.windows import Limits
 
         return Limits(**{name: getattr(self, name) for name in Limits.__dataclass_fields__})
 
     def _shape(self, video_fps: float) -> "Shape":
-        from mimicmotion.video.choosing import Shape
+        from mimicmotion.clips.choosing import Shape
 
         step = self.step if self.fps is None else max(1, round(video_fps / self.fps))
         num_frames = self.num_frames - 1
@@ -232,7 +232,7 @@ class Clips(WholeStage):
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log counts per reason, histograms of confidence and hands, sheets of kept and rejected clips."""
-        from mimicmotion.video.clip_pictures import histograms_picture, reasons_picture
+        from mimicmotion.pictures.clips import histograms_picture, reasons_picture
 
         table = dataset.table()
         rows = table.to_pylist()
@@ -316,9 +316,9 @@ def _sheet(
     rows: list[dict[str, Any]], videos: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, Dataset]
 ) -> np.ndarray:
     """The clips with their poses drawn over them, one per line."""
-    from mimicmotion.animation.preview import grid
+    from mimicmotion.pictures.clips import clip_row
+    from mimicmotion.pictures.panels import grid
     from mimicmotion.pose.table import POSES_SCHEMA, read_track
-    from mimicmotion.video.clip_pictures import clip_row
     from mimicmotion.video.reader import VideoReader
 
     lines = []

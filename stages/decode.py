@@ -20,8 +20,8 @@ import pyarrow as pa
 from pydantic import Field
 
 from mimicmotion.errors import InputError, MissingSourceError, RejectedItem, redacted
-from stages.contract import Dataset, Item, ItemStage, Location, Report
-from stages.keys import file_sha256, remembered_sha256
+from stages.engine.contract import Dataset, Item, ItemStage, Location, Report
+from stages.engine.keys import file_sha256, remembered_sha256
 
 if TYPE_CHECKING:
     from mimicmotion.video.listing import SourceVideo
@@ -178,7 +178,7 @@ class Decode(ItemStage):
 
 def _contact_sheet(dataset: Dataset, rows: list[dict[str, Any]]) -> np.ndarray:
     """Middle frames of some videos, evenly spread over all."""
-    from mimicmotion.animation.preview import grid, labelled_row
+    from mimicmotion.pictures.panels import grid, labelled_row
     from mimicmotion.video.reader import VideoReader
 
     shown = [rows[place * len(rows) // _MAX_SHOWN] for place in range(_MAX_SHOWN)]

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from mimicmotion.errors import StageError
-from stages.contract import WHOLE, Context, Dataset, Report, Runtime, WholeStage
+from stages.engine.contract import WHOLE, Context, Dataset, Report, Runtime, WholeStage
 from stages.generated_clips import GeneratedClip, generated_clips, read_generated, read_truth
 
 if TYPE_CHECKING:
@@ -152,8 +152,8 @@ class Evaluate(WholeStage):
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log the score table, its numbers, and the best and worst clips."""
-        from mimicmotion.animation.preview import read_picture
         from mimicmotion.metrics.scores import headline, summary_markdown
+        from mimicmotion.video.picture_files import read_picture
         from stages.gallery import write_gallery
 
         table = dataset.table()
@@ -284,8 +284,9 @@ def _round_trip(vae: Any, true: np.ndarray) -> np.ndarray:
 
 def _save_picture(path: Path, clips: list[GeneratedClip], scores: list["Score"], primary: str) -> None:
     """A picture of the best and the worst clips by the primary metric, the middle frame of each."""
-    from mimicmotion.animation.preview import grid, labelled_row, write_picture
     from mimicmotion.metrics.scores import METRICS
+    from mimicmotion.pictures.panels import grid, labelled_row
+    from mimicmotion.video.picture_files import write_picture
 
     by_clip = {s.clip_id: s.value for s in scores if s.method == MODEL and s.metric == primary}
     if not by_clip.keys() & {clip.clip_id for clip in clips}:

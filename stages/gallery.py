@@ -4,10 +4,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mimicmotion.metrics.gallery import GalleryClip, beside, gallery_html
 from mimicmotion.metrics.scores import METRICS, Score
+from mimicmotion.pictures.gallery import GalleryClip, beside, gallery_html
 from stages.animate import PREVIEW_FILE
-from stages.contract import Dataset
+from stages.engine.contract import Dataset
 from stages.evaluate import MODEL, scores_of
 from stages.generated_clips import generated_clips
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from mimicmotion.errors import DataError
-from stages.contract import Dataset
+from stages.engine.contract import Dataset
 
 if TYPE_CHECKING:
     from mimicmotion.pose.table import PoseTrack
@@ -82,7 +82,7 @@ def generated_clips(inputs: Mapping[str, Dataset]) -> Iterator[GeneratedClip]:
 
 def read_truth(clip: GeneratedClip) -> tuple[np.ndarray, np.ndarray, np.ndarray, "PoseTrack"]:
     """True frames, the same one frame late, the reference, and the driving poses, at the generated size."""
-    from mimicmotion.animation.framing import framed_track
+    from mimicmotion.pose.framing import framed_track
     from mimicmotion.pose.table import read_track
     from mimicmotion.video.framing import framing
     from mimicmotion.video.reader import VideoReader

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from stages.contract import Dataset, Item, ItemStage, Report, Runtime
+from stages.engine.contract import Dataset, Item, ItemStage, Report, Runtime
 from stages.training_clips import LATENTS_FILE, VIDEO_FILE, driving_frames
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Latents(ItemStage):
         """Write ``latents.safetensors`` of one video; give its row."""
         from safetensors.torch import save_file
 
-        from mimicmotion.training.samples import framing_text
+        from mimicmotion.training.data.samples import framing_text
         from mimicmotion.video.framing import framing
 
         payload = item.payload
@@ -151,7 +151,7 @@ class Latents(ItemStage):
 
         from mimicmotion.model.embedding import embed_images
         from mimicmotion.model.latents import encode_frames
-        from mimicmotion.training.batch import as_pictures
+        from mimicmotion.training.data.batch import as_pictures
         from mimicmotion.video.reader import VideoReader
 
         reader = VideoReader(payload["video"])
@@ -174,7 +174,7 @@ class Latents(ItemStage):
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log totals, and the round trip of some frames: what training can reach at best."""
-        from mimicmotion.animation.preview import grid
+        from mimicmotion.pictures.panels import grid
 
         table = dataset.table()
         report.metrics(
@@ -206,8 +206,8 @@ def _round_trip(
     """The first stored frame of a video beside what its latents decode to."""
     from safetensors.torch import load_file
 
-    from mimicmotion.animation.preview import labelled_row
     from mimicmotion.model.latents import decode_frames
+    from mimicmotion.pictures.panels import labelled_row
     from mimicmotion.video.framing import framing
     from mimicmotion.video.reader import VideoReader
 

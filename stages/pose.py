@@ -16,8 +16,8 @@ from pydantic import Field, model_validator
 
 from mimicmotion.errors import DataError, InputError, RejectedItem
 from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, poses_table
-from stages.contract import Dataset, Item, ItemStage, Report, Runtime
-from stages.keys import content_sha256, file_sha256
+from stages.engine.contract import Dataset, Item, ItemStage, Report, Runtime
+from stages.engine.keys import content_sha256, file_sha256
 
 if TYPE_CHECKING:
     from mimicmotion.pose.detector import PersonDetector
@@ -226,7 +226,7 @@ class Pose(ItemStage):
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log how many frames have a person, confidences by part, and frames with the pose drawn on them."""
-        from mimicmotion.pose.showing import Tally, confidence_picture, pose_on_frame
+        from mimicmotion.pictures.poses import Tally, confidence_picture, pose_on_frame
         from mimicmotion.video.reader import VideoReader
 
         tally = Tally()

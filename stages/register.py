@@ -18,8 +18,8 @@ import pyarrow as pa
 from pydantic import Field
 
 from mimicmotion.errors import StageError
-from stages.contract import WHOLE, Context, Dataset, Report, WholeStage
-from stages.keys import content_sha256
+from stages.engine.contract import WHOLE, Context, Dataset, Report, WholeStage
+from stages.engine.keys import content_sha256
 
 _LOG = logging.getLogger(__name__)
 

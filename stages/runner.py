@@ -13,21 +13,21 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from mimicmotion.errors import ConfigError, MachineError, RejectedItem, StageError
-from stages.config import PipelineConfig
-from stages.contract import Context, Item, ItemStage, Launcher, Runtime, WholeStage
-from stages.datasets import PublishedDataset
-from stages.item_task import ItemTask, outcome_of
-from stages.locks import Check
-from stages.pipeline import Pipeline, Plan, reasons
-from stages.progress import watched
-from stages.provenance import git_revision, library_versions
-from stages.ray_environment import cluster_address
-from stages.records import KEPT, Counts, ItemState, Manifest, Timings
-from stages.store import key_of
-from stages.whole_task import WholeTask, no_group
+from stages.adapters.ray.environment import cluster_address
+from stages.engine.config import PipelineConfig
+from stages.engine.contract import Context, Item, ItemStage, Launcher, Runtime, WholeStage
+from stages.engine.dataset_task import WholeTask, no_group
+from stages.engine.datasets import PublishedDataset
+from stages.engine.item_task import ItemTask, outcome_of
+from stages.engine.plan import Pipeline, Plan, reasons
+from stages.engine.progress import watched
+from stages.engine.provenance import git_revision, library_versions
+from stages.engine.records import KEPT, Counts, ItemState, Manifest, Timings
+from stages.engine.storage.locks import Check
+from stages.engine.store import key_of
 
 if TYPE_CHECKING:
-    from stages.tracking import StageRun
+    from stages.adapters.mlflow.tracking import StageRun
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def check_stages(config: PipelineConfig, names: list[str]) -> None:
 
 
 def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float, check: Check) -> StageResult:
-    from stages.tracking import stage_run
+    from stages.adapters.mlflow.tracking import stage_run
 
     started = datetime.now(UTC).isoformat(timespec="milliseconds")
     name = plan.stage.name
@@ -150,7 +150,7 @@ def _run_items(config: PipelineConfig, plan: Plan, stage: ItemStage, force: bool
     todo = plan.work if force else plan.todo
     if not todo:
         return {}
-    from stages.ray_adapter import connect, map_items
+    from stages.adapters.ray.workers import connect, map_items
 
     connect(config.settings.ray)
     workspace = plan.store.workspace
@@ -187,7 +187,7 @@ def _run_whole(
 
 def _in_a_worker(config: PipelineConfig, task: WholeTask, item: Item, key: str) -> ItemState:
     """Run a whole stage on a machine of the cluster that has the GPUs it asks for: this one may have none."""
-    from stages.ray_adapter import connect, map_items
+    from stages.adapters.ray.workers import connect, map_items
 
     name, runtime = task.stage.name, task.stage.runtime.without_time_limit()
 
@@ -201,7 +201,7 @@ def _in_a_worker(config: PipelineConfig, task: WholeTask, item: Item, key: str) 
 
 def _launcher(config: PipelineConfig, name: str, state: Any) -> Launcher:
     def launch(loop: Callable[[dict[str, Any]], None], arguments: dict[str, Any], runtime: Runtime) -> None:
-        from stages.ray_training import RayLauncher
+        from stages.adapters.ray.training import RayLauncher
 
         RayLauncher(name, state / "ray", config.settings.ray)(loop, arguments, runtime)
 

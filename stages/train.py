@@ -16,13 +16,13 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from mimicmotion.errors import InputError, StageError
-from stages.contract import Context, Dataset, Report, Runtime, Section, WholeStage
+from stages.engine.contract import Context, Dataset, Report, Runtime, Section, WholeStage
 from stages.training_clips import training_clips
 
 if TYPE_CHECKING:
-    from mimicmotion.guidance.drawing import GuidanceStyle
+    from mimicmotion.pose.drawing import GuidanceStyle
+    from mimicmotion.training.data.samples import Clip, Recipe
     from mimicmotion.training.plan import Plan
-    from mimicmotion.training.samples import Clip, Recipe
 
 CHECKPOINT_FOLDER = "checkpoint"
 TRAINING_FILE = "training.json"
@@ -178,8 +178,8 @@ class Train(WholeStage):
             StageError: training stopped; says at which step, with which clips, and whether it can go on.
             InputError: fields that do not fit the inputs.
         """
+        from mimicmotion.training.distributed.stopping import signals_write
         from mimicmotion.training.loop import train
-        from mimicmotion.training.stopping import signals_write
 
         if "latents" in inputs and self.reference_noise != "none":
             raise InputError(
@@ -223,12 +223,12 @@ class Train(WholeStage):
         )
 
     def _style(self) -> "GuidanceStyle":
-        from mimicmotion.guidance.drawing import GuidanceStyle
+        from mimicmotion.pose.drawing import GuidanceStyle
 
         return GuidanceStyle(**self.guidance.model_dump())
 
     def _recipe(self) -> "Recipe":
-        from mimicmotion.training.samples import Recipe
+        from mimicmotion.training.data.samples import Recipe
 
         return Recipe(
             sizes_px=self.sizes_px,
@@ -243,7 +243,7 @@ class Train(WholeStage):
         )
 
     def _steps(self, clips: "list[Clip]") -> int:
-        from mimicmotion.training.order import Order
+        from mimicmotion.training.data.order import Order
         from mimicmotion.video.framing import framing
 
         assert self.epochs is not None

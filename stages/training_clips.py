@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mimicmotion.errors import StageError
-from stages.contract import Dataset
+from stages.engine.contract import Dataset
 
 if TYPE_CHECKING:
-    from mimicmotion.training.samples import Clip
+    from mimicmotion.training.data.samples import Clip
 
 VIDEO_FILE, POSES_FILE, LATENTS_FILE = "video.mp4", "table.parquet", "latents.safetensors"
 
@@ -48,7 +48,7 @@ def driving_frames(row: Mapping[str, Any]) -> tuple[int, ...]:
 def _clip(
     row: Mapping[str, Any], video: Mapping[str, Any], inputs: Mapping[str, Dataset], latents: Dataset | None
 ) -> "Clip":
-    from mimicmotion.training.samples import Clip
+    from mimicmotion.training.data.samples import Clip
 
     video_id = row["video_id"]
     return Clip(

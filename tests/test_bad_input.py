@@ -22,11 +22,11 @@ from pydantic import BaseModel
 from mimicmotion.errors import ConfigError, DataError, InputError, RejectedItem, StageError, WeightsError
 from mimicmotion.pose.importing import read_parquet
 from mimicmotion.video.listing import list_videos
-from stages.config import load_config
-from stages.contract import Item
-from stages.item_task import ItemTask
-from stages.records import REJECTED, Counts, ItemRecord, Manifest, Timings
-from stages.store import check_ids
+from stages.engine.config import load_config
+from stages.engine.contract import Item
+from stages.engine.item_task import ItemTask
+from stages.engine.records import REJECTED, Counts, ItemRecord, Manifest, Timings
+from stages.engine.store import check_ids
 
 ROOT = Path(__file__).resolve().parents[1]
 

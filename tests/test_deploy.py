@@ -60,7 +60,7 @@ def test_the_image_has_what_kuberays_probes_call() -> None:
 
 
 def test_manifests_made_in_a_container_name_the_revision() -> None:
-    from stages.provenance import REVISION_VARIABLE
+    from stages.engine.provenance import REVISION_VARIABLE
 
     assert f"ENV {REVISION_VARIABLE}=${{REVISION}}" in (DEPLOY / "Dockerfile").read_text()
     built = [service["build"] for service in read("compose.yaml")["services"].values() if "build" in service]
@@ -69,7 +69,7 @@ def test_manifests_made_in_a_container_name_the_revision() -> None:
 
 
 def test_the_demo_of_the_compose_file_finds_its_dancers_and_keeps_what_it_makes() -> None:
-    from stages.config import load_config
+    from stages.engine.config import load_config
 
     demo = load_config(ROOT / "configs" / "demo.yaml")
     text = (DEPLOY / "compose.yaml").read_text()
@@ -124,7 +124,7 @@ def test_the_pool_and_the_commands_are_those_of_the_project() -> None:
     entry = read("kuberay/job.yaml")["spec"]["entrypoint"].split()
     assert entry[:2] == ["mimicmotion", "rebuild"]
     assert (ROOT / "configs" / f"{entry[2]}.yaml").exists()
-    from stages.config import load_config
+    from stages.engine.config import load_config
 
     settings = load_config(ROOT / "configs" / f"{entry[2]}.yaml", [word for word in entry[3:] if "=" in word])
     assert settings.workspace.startswith("s3://")
@@ -178,7 +178,7 @@ def test_a_job_can_reach_the_cluster_that_it_is_for() -> None:
 
 
 def test_gpu_workers_hold_what_the_paper_asks_for() -> None:
-    from stages.config import load_config
+    from stages.engine.config import load_config
 
     runtime = load_config(ROOT / "configs" / "paper.yaml").stages["train"].runtime
     gpus = [pod["containers"][0]["resources"]["limits"].get("nvidia.com/gpu", 0) for pod in pods()]
@@ -207,8 +207,8 @@ def test_the_options_exist(command: list[str]) -> None:
     [("paper", "rebuild/paper"), ("ablation/demo", "ablation/demo"), ("mine", "rebuild/demo -p config=")],
 )
 def test_serve_prints_the_deployment_of_its_config(name: str, shown: str, tmp_path: Path) -> None:
-    from flows.serve_command import deployment
-    from stages.config import load_config
+    from flows.commands.serve import deployment
+    from stages.engine.config import load_config
 
     if name == "mine":
         (tmp_path / "mine.yaml").write_text(f"extends: {ROOT / 'configs' / 'demo.yaml'}\n")

@@ -9,14 +9,14 @@ import pytest
 import yaml
 from fake_stages import Letters, Total, write_texts
 
-from flows.ui_command import mlflow_server
+from flows.commands.ui import mlflow_server
 from mimicmotion.errors import InputError
-from stages import tracking
-from stages.config import MlflowSettings, PipelineConfig, RaySettings, Settings
-from stages.outbox import kept
+from stages.adapters.mlflow import tracking
+from stages.adapters.mlflow.outbox import kept
+from stages.adapters.mlflow.tracking import stage_run
+from stages.engine.config import MlflowSettings, PipelineConfig, RaySettings, Settings
+from stages.engine.storage.workspace import open_workspace
 from stages.runner import run_stage
-from stages.tracking import stage_run
-from stages.workspace import open_workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 SECRET = "hunter2"
@@ -35,13 +35,13 @@ def test_secrets_reach_no_file_of_a_workspace_and_no_line_of_a_log(
     )
     stages = {"total": Total(), "letters": Letters(source=write_texts(tmp_path / "source", a="one"))}
     config = PipelineConfig("fake", "fake.yaml", settings, stages)
-    from stages import ray_adapter
+    from stages.adapters.ray import workers as ray_adapter
 
     monkeypatch.setattr(ray_adapter, "connect", lambda settings: None)
     monkeypatch.setattr(
         ray_adapter, "map_items", lambda task, stage, work, runtime, reject: (task.run(*one) for one in work)
     )
-    monkeypatch.setattr("stages.item_task.ItemTask._loaded", "loaded", raising=False)
+    monkeypatch.setattr("stages.engine.item_task.ItemTask._loaded", "loaded", raising=False)
     monkeypatch.setattr(tracking, "stage_run", stage_run)
     for name in ("letters", "total"):
         run_stage(config, name)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mimicmotion.errors import WeightsError
-from mimicmotion.guidance.drawing import GuidanceStyle
+from mimicmotion.pose.drawing import GuidanceStyle
 
 GUIDANCE_FILE = "guidance.json"
 TRAINING_FILE = "training.json"

@@ -7,9 +7,9 @@ from typing import Protocol, overload
 import numpy as np
 import torch
 
-from mimicmotion.animation.preview import labelled_row
 from mimicmotion.diffusion.sampler import SamplerSettings
-from mimicmotion.guidance.drawing import GuidanceStyle, draw_pose
+from mimicmotion.pictures.panels import labelled_row
+from mimicmotion.pose.drawing import GuidanceStyle, draw_pose
 from mimicmotion.pose.table import PoseTrack
 
 Progress = Callable[[int, int], None]
@@ -132,20 +132,3 @@ def side_by_side(
         if truths is not None:
             panels["true"] = next(truths)
         yield labelled_row(panels)
-
-
-def device_and_dtype(wants_gpu: bool, precision: str) -> tuple[torch.device, torch.dtype]:
-    """The device and number type to work with."""
-    types = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    device = torch.device("cuda" if wants_gpu and has_cuda() else "cpu")
-    return device, types[precision]
-
-
-def has_cuda() -> bool:
-    """Whether torch can use a GPU here."""
-    return torch.cuda.is_available()
-
-
-def num_gpus() -> int:
-    """How many GPUs torch can use here."""
-    return torch.cuda.device_count()

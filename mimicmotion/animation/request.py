@@ -18,14 +18,14 @@ from mimicmotion.animation.driving import (
     reference_pose,
     reference_pose_from,
 )
-from mimicmotion.animation.framing import framed_track, released_size
 from mimicmotion.animation.generate import Performance, Pipeline, Progress, generate
-from mimicmotion.animation.preview import alignment_preview, enlarged
 from mimicmotion.animation.reference import read_reference
 from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.errors import InputError
-from mimicmotion.guidance.drawing import GuidanceStyle
+from mimicmotion.pictures.panels import alignment_preview, enlarged
 from mimicmotion.pose.alignment import AlignmentMode
+from mimicmotion.pose.drawing import GuidanceStyle
+from mimicmotion.pose.framing import framed_track, released_size
 from mimicmotion.pose.smoothing import smoothed
 from mimicmotion.pose.table import PoseTrack
 from mimicmotion.video.files import write_preview

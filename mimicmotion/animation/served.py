@@ -16,12 +16,13 @@ from jaxtyping import Float32, UInt8
 
 from mimicmotion.animation.checkpoint import read_checkpoint_facts
 from mimicmotion.animation.driving import aligned
-from mimicmotion.animation.framing import framed_track, released_size
-from mimicmotion.animation.generate import Performance, device_and_dtype, generate, has_cuda
+from mimicmotion.animation.generate import Performance, generate
 from mimicmotion.animation.reference import read_reference
+from mimicmotion.devices import device_and_dtype, has_cuda
 from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.errors import InputError
 from mimicmotion.model.weights import load_pipeline
+from mimicmotion.pose.framing import framed_track, released_size
 from mimicmotion.pose.table import PoseTrack
 from mimicmotion.video.framing import framing
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from PIL import UnidentifiedImageError
 
-from mimicmotion.animation.preview import read_picture
 from mimicmotion.errors import InputError
 from mimicmotion.metrics.body_scores import add_hands, add_pose
 from mimicmotion.metrics.protocols import EvaluationProtocol, resize_frames
@@ -22,6 +21,7 @@ from mimicmotion.pose.detector import PersonDetector
 from mimicmotion.pose.hands import hand_boxes, hand_confidences
 from mimicmotion.pose.simcc import WholeBodyModel
 from mimicmotion.video.files import codec_of, iter_frames
+from mimicmotion.video.picture_files import read_picture
 
 VIDEO_SUFFIXES = (".mkv", ".mp4", ".avi", ".mov", ".webm")
 THRESHOLD = 0.3

@@ -18,7 +18,8 @@ def _block(channels: int, out: int, kernel: tuple[int, int, int], stride: tuple[
 class SmallVideoNet(nn.Module):
     """64 features of windows (b, 3, 8, 96, 64) in [-1, 1].
 
-    ``mimicmotion/synthetic/train_features.py`` trains it on rendered dancers to tell pose, motion and person.
+    ``mimicmotion/synthetic/trainers/features.py`` trains it on rendered dancers to tell pose, motion and
+    person.
     Features keep a coarse map of places, since where a hand is matters here.
     """
 

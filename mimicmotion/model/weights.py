@@ -21,8 +21,8 @@ from transformers.models.clip import CLIPImageProcessorPil
 from mimicmotion.errors import WeightsError
 from mimicmotion.model.pipeline import MimicMotionPipeline, read_guidance
 from mimicmotion.model.pose_net import PoseNet
-from mimicmotion.model.tensors import fill_strictly, read_tensors
 from mimicmotion.model.unet import PoseUNet
+from mimicmotion.weights.tensors import fill_strictly, read_tensors
 
 FILE_SUFFIXES = (".safetensors", ".pth")
 

@@ -13,13 +13,13 @@ from mimicmotion.model.compiling import BLOCKS, compile_blocks
 from mimicmotion.model.embedding import embed_images
 from mimicmotion.model.latents import decode_frames, encode_frames
 from mimicmotion.model.weights import load_pipeline
-from mimicmotion.training.batch import Encoders
+from mimicmotion.training.data.batch import Encoders
+from mimicmotion.training.distributed.group import World
+from mimicmotion.training.distributed.parts import RECOMPUTED, choose_trained, recompute, replicate, shard
 from mimicmotion.training.ema import MovingAverage
 from mimicmotion.training.network import PosedDenoiser
 from mimicmotion.training.optimiser import make_optimiser
-from mimicmotion.training.parts import RECOMPUTED, choose_trained, recompute, replicate, shard
 from mimicmotion.training.plan import Plan
-from mimicmotion.training.world import World
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from mimicmotion.errors import DataError, WeightsError
-from mimicmotion.guidance.drawing import GuidanceStyle
 from mimicmotion.model.pipeline import MimicMotionPipeline
 from mimicmotion.model.pose_net import PoseNet
-from mimicmotion.model.tensors import read_tensors
 from mimicmotion.model.unet import PoseUNet
 from mimicmotion.model.weights import load_pipeline, save_released
+from mimicmotion.pose.drawing import GuidanceStyle
 from mimicmotion.training.network import PosedDenoiser
 from mimicmotion.training.plan import FACTS_FILE, NETWORK_FILE, Plan
+from mimicmotion.weights.tensors import read_tensors
 
 CHECKPOINT_FOLDER = "checkpoint"
 RELEASED_FILE = "released.safetensors"

@@ -22,22 +22,22 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mimicmotion.errors import DataError, StageError
-from mimicmotion.training.batch import Batch, collate, pinned
 from mimicmotion.training.building import autocast, build
-from mimicmotion.training.checkpoints import Checkpoints, training_tensors
-from mimicmotion.training.estimate import peak_tflops, training_flops
+from mimicmotion.training.data.batch import Batch, collate, pinned
+from mimicmotion.training.data.order import Order, Place, share
+from mimicmotion.training.data.prefetch import prefetched
+from mimicmotion.training.data.samples import Sample, draw, make_sample
+from mimicmotion.training.distributed.checkpoints import Checkpoints, training_tensors
+from mimicmotion.training.distributed.group import World, lost_workers_are_connection_errors
+from mimicmotion.training.distributed.parts import learning_rate
+from mimicmotion.training.distributed.stopping import stop_request
+from mimicmotion.training.estimate.needs import peak_tflops, training_flops
 from mimicmotion.training.measures import Measures, finite
 from mimicmotion.training.optimiser import set_moments
-from mimicmotion.training.order import Order, Place, share
-from mimicmotion.training.parts import learning_rate
 from mimicmotion.training.pictures import comparison, sample_picture
 from mimicmotion.training.plan import FACTS_FILE, NETWORK_FILE, Plan, read_clips
-from mimicmotion.training.prefetch import prefetched
-from mimicmotion.training.samples import Sample, draw, make_sample
 from mimicmotion.training.step import accumulate, clip, update, whole
-from mimicmotion.training.stopping import stop_request
 from mimicmotion.training.validation import Validation
-from mimicmotion.training.world import World, lost_workers_are_connection_errors
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.framing import framing
 

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mimicmotion.training.distributed.group import World
 from mimicmotion.training.loss import LossParts
-from mimicmotion.training.world import World
 
 SIGMA_EDGES = (0.1, 0.5, 2.0, 10.0)
 """Bounds between the bins of noise level; the presets put some samples in each."""

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from mimicmotion.animation.preview import grid, labelled_row
-from mimicmotion.training.hand_map import CELL_PX
-from mimicmotion.training.samples import Sample
+from mimicmotion.pictures.panels import grid, labelled_row
+from mimicmotion.training.data.hand_map import CELL_PX
+from mimicmotion.training.data.samples import Sample
 
 _BOX, _CELL = (255, 60, 60), (255, 220, 0)
 _SHOWN_FRAMES = 4

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mimicmotion.errors import InputError
+from mimicmotion.training.data.samples import Clip, Recipe
+from mimicmotion.training.distributed.parts import Recompute, Sharing, TrainedPart
 from mimicmotion.training.optimiser import Optimiser
-from mimicmotion.training.parts import Recompute, Sharing, TrainedPart
-from mimicmotion.training.samples import Clip, Recipe
 
 NETWORK_FILE = "network.safetensors"
 FACTS_FILE = "facts.json"

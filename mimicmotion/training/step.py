@@ -5,13 +5,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from mimicmotion.training.batch import Batch, loss_inputs
 from mimicmotion.training.building import Built, autocast
+from mimicmotion.training.data.batch import Batch, loss_inputs
+from mimicmotion.training.distributed.group import World
+from mimicmotion.training.distributed.parts import set_sync
 from mimicmotion.training.loss import LossParts, denoising_loss
 from mimicmotion.training.optimiser import set_learning_rate
-from mimicmotion.training.parts import set_sync
 from mimicmotion.training.plan import Plan
-from mimicmotion.training.world import World
 
 
 def accumulate(

@@ -9,11 +9,11 @@ import torch
 
 from mimicmotion.diffusion.edm import NOISE_PRESETS
 from mimicmotion.diffusion.sampler import SamplerSettings, sample_latents
-from mimicmotion.training.batch import Encoders, collate, loss_inputs
+from mimicmotion.training.data.batch import Encoders, collate, loss_inputs
+from mimicmotion.training.data.samples import Clip, Draw, Sample, make_sample
 from mimicmotion.training.loss import denoising_loss
 from mimicmotion.training.network import PosedDenoiser
 from mimicmotion.training.plan import Plan
-from mimicmotion.training.samples import Clip, Draw, Sample, make_sample
 
 _QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 

@@ -39,4 +39,4 @@ STAGES = {
     "pose": "fake_pipeline:Pose",
     "clips": "fake_pipeline:Clips",
 }
-"""What replaces ``stages.config.STAGES``."""
+"""What replaces ``stages.engine.config.STAGES``."""

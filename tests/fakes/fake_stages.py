@@ -15,9 +15,9 @@ import pyarrow as pa
 from pydantic import Field
 
 from mimicmotion.errors import RejectedItem, WeightsError
-from stages.config import MlflowSettings, PipelineConfig, RaySettings, Settings
-from stages.contract import Context, Dataset, Item, ItemStage, Report, Stage, WholeStage
-from stages.keys import file_sha256
+from stages.engine.config import MlflowSettings, PipelineConfig, RaySettings, Settings
+from stages.engine.contract import Context, Dataset, Item, ItemStage, Report, Stage, WholeStage
+from stages.engine.keys import file_sha256
 
 LETTERS_SCHEMA = pa.schema([("letter", pa.string()), ("length", pa.int64())])
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from stages.contract import Context, Dataset, WholeStage
+from stages.engine.contract import Context, Dataset, WholeStage
 from stages.evaluate import SCORES_SCHEMA
 
 HARDNESS = {"clip-a": 18.0, "clip-b": 22.0, "clip-c": 30.0}
@@ -61,4 +61,4 @@ def row(clip_id: str, method: str, value: float) -> dict:
 
 
 STAGES = {"train": "fake_study:Train", "evaluate": "fake_study:Evaluate"}
-"""What replaces ``stages.config.STAGES``."""
+"""What replaces ``stages.engine.config.STAGES``."""

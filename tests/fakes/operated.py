@@ -18,16 +18,16 @@ from typing import Any
 import httpx
 import psutil
 
-from flows.processes import free_port
+from flows.commands.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKES = ROOT / "tests" / "fakes"
 _PATIENCE_S = 300.0
 _FAKE_STAGES = """\
 import fake_pipeline
-import stages.config
+import stages.engine.config
 
-stages.config.STAGES = fake_pipeline.STAGES
+stages.engine.config.STAGES = fake_pipeline.STAGES
 """
 
 

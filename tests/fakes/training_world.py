@@ -20,8 +20,8 @@ from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table
+from mimicmotion.training.data.samples import Clip
 from mimicmotion.training.loop import train
-from mimicmotion.training.samples import Clip
 from mimicmotion.video.files import write_preview
 
 NUM_FRAMES = 14

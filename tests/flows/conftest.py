@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from fake_stages import write_texts
 
-from stages.contract import Item, Runtime
-from stages.item_task import ItemTask
-from stages.records import ItemState
+from stages.engine.contract import Item, Runtime
+from stages.engine.item_task import ItemTask
+from stages.engine.records import ItemState
 
 CONFIG = """\
 title: Fakes under the names of real stages
@@ -26,7 +26,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with ``configs/fake.yaml`` of three fake stages and two texts; the current folder."""
     from fake_pipeline import STAGES
 
-    monkeypatch.setattr("stages.config.STAGES", STAGES)
+    monkeypatch.setattr("stages.engine.config.STAGES", STAGES)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").mkdir()
     write_texts(tmp_path / "configs" / "source", a="one", b="three")
@@ -37,7 +37,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stages run in this process, without Ray and MLflow, which have tests of their own."""
-    from stages import ray_adapter, tracking
+    from stages.adapters.mlflow import tracking
+    from stages.adapters.ray import workers as ray_adapter
 
     def map_here(
         task: ItemTask, stage: str, work: Sequence[tuple[Item, str]], runtime: Runtime, reject: Callable

@@ -7,7 +7,8 @@ import pytest
 from fake_stages import Letters, write_texts
 from typer.testing import CliRunner, Result
 
-from flows import cli, run_commands
+from flows import cli
+from flows.commands import run as run_commands
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -125,8 +126,8 @@ def test_weights_are_listed_and_verified(project: Path) -> None:
 
 
 def test_prefect_finds_a_place_in_a_workspace_that_is_not_there_yet(tmp_path, monkeypatch):
-    from flows import prefect_setup
-    from stages.config import PipelineConfig, Settings
+    from flows import settings as prefect_setup
+    from stages.engine.config import PipelineConfig, Settings
 
     monkeypatch.setattr(prefect_setup.os, "environ", {})
     workspace = tmp_path / "new" / "workspace"
@@ -137,8 +138,8 @@ def test_prefect_finds_a_place_in_a_workspace_that_is_not_there_yet(tmp_path, mo
 
 
 def test_doctor_shows_brackets_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows import doctor_command
-    from stages.doctor import Finding
+    from flows.commands import doctor as doctor_command
+    from flows.commands.examination import Finding
 
     advice = "pip install '.[eight-bit]'"
     monkeypatch.setattr(doctor_command, "examine", lambda config: [Finding("train", "warn", "old", advice)])

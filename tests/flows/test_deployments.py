@@ -8,7 +8,7 @@ import pytest
 from fake_stages import write_texts
 from operated import ROOT, Operated, operated, wait_for
 
-from stages.config import STAGES
+from stages.engine.config import STAGES
 
 # A server, a worker and two Rays take half a minute of a free machine, and minutes of a busy one.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]

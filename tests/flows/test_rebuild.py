@@ -6,7 +6,7 @@ import pytest
 from fake_stages import write_texts
 
 from mimicmotion.errors import ConfigError, MachineError, StageError
-from stages.workspace import LocalWorkspace
+from stages.engine.storage.workspace import LocalWorkspace
 
 # The server takes ten seconds of a free core to start, and minutes on a busy one.
 pytestmark = [

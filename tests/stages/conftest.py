@@ -8,10 +8,10 @@ import pyarrow.fs as pafs
 import pytest
 from fake_stages import Letters, write_texts
 
-from stages.contract import Item, Runtime
-from stages.item_task import ItemTask
-from stages.object_workspace import ObjectWorkspace
-from stages.records import ItemState
+from stages.engine.contract import Item, Runtime
+from stages.engine.item_task import ItemTask
+from stages.engine.records import ItemState
+from stages.engine.storage.object_workspace import ObjectWorkspace
 
 
 @pytest.fixture
@@ -23,7 +23,8 @@ def letters(tmp_path: Path) -> Letters:
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stages run in this process, without Ray and MLflow, which have tests of their own."""
-    from stages import ray_adapter, tracking
+    from stages.adapters.mlflow import tracking
+    from stages.adapters.ray import workers as ray_adapter
 
     def map_here(
         task: ItemTask, stage: str, work: Sequence[tuple[Item, str]], runtime: Runtime, reject: Callable
@@ -47,7 +48,8 @@ def object_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[s
 
     Pipelines and tasks find it as the node ``cache``.
     """
-    from stages import item_task, pipeline
+    from stages.engine import item_task
+    from stages.engine import plan as pipeline
 
     (tmp_path / "bucket").mkdir()
     files = pafs.SubTreeFileSystem(str(tmp_path / "bucket"), pafs.LocalFileSystem())

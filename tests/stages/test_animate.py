@@ -16,7 +16,7 @@ from mimicmotion.pose.smoothing import smoothed
 from mimicmotion.pose.table import PosesInfo, poses_table, read_track
 from mimicmotion.video.files import iter_frames, write_preview
 from stages.animate import ANIMATIONS_SCHEMA, Animate, _performance
-from stages.keys import key_fields, recipe_key
+from stages.engine.keys import key_fields, recipe_key
 
 SIZE = (32, 48)
 NUM_FRAMES = 12

@@ -13,8 +13,8 @@ from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.video.files import write_preview
 from stages.clips import CLIPS_SCHEMA, Clips
-from stages.contract import Context
 from stages.decode import VIDEOS_SCHEMA
+from stages.engine.contract import Context
 
 WIDTH, HEIGHT, FPS = 64, 96, 12.0
 

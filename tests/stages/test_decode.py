@@ -13,9 +13,9 @@ import pytest
 from mimicmotion.errors import InputError, RejectedItem
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.reader import VideoReader
-from stages.contract import Item
 from stages.decode import VIDEO_FILE, VIDEOS_SCHEMA, Decode
-from stages.keys import FileHashes, recipe_key, remembering
+from stages.engine.contract import Item
+from stages.engine.keys import FileHashes, recipe_key, remembering
 
 
 def write_video(path: Path, shade: int, count: int = 12, size: tuple[int, int] = (48, 64)) -> Path:

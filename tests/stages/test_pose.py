@@ -14,7 +14,7 @@ from mimicmotion.errors import DataError, InputError, RejectedItem
 from mimicmotion.pose.sessions import missing_for_cuda
 from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, poses_table, read_track
 from mimicmotion.video.files import iter_frames, write_preview
-from stages.contract import Item
+from stages.engine.contract import Item
 from stages.pose import Models, Pose
 
 NUM_FRAMES, HEIGHT, WIDTH = 10, 96, 64

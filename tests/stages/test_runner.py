@@ -18,11 +18,11 @@ from mimicmotion.errors import (
     StageError,
     WeightsError,
 )
-from stages import datasets
-from stages.contract import Item, Runtime
-from stages.pipeline import Pipeline
+from stages.engine import datasets
+from stages.engine.contract import Item, Runtime
+from stages.engine.plan import Pipeline
+from stages.engine.storage.workspace import LocalWorkspace
 from stages.runner import run_stage
-from stages.workspace import LocalWorkspace
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -339,7 +339,7 @@ def test_a_source_that_is_malformed_is_not_out_of_reach(
 def test_joined_rows_are_those_of_items_that_were_made_again(
     tmp_path: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stages.datasets._GROUP", 1)
+    monkeypatch.setattr("stages.engine.datasets._GROUP", 1)
     config = make_config(tmp_path / "space", letters)
     run_stage(config, "letters")
     before = Pipeline(config).dataset("letters").table()

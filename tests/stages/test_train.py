@@ -22,14 +22,14 @@ from training_world import (
 from mimicmotion.animation.checkpoint import read_checkpoint_facts
 from mimicmotion.errors import InputError, StageError
 from mimicmotion.model.weights import load_encoders, load_pipeline
-from mimicmotion.training.batch import collate, loss_inputs
 from mimicmotion.training.building import encoders_of
-from mimicmotion.training.order import Place
+from mimicmotion.training.data.batch import collate, loss_inputs
+from mimicmotion.training.data.order import Place
+from mimicmotion.training.data.samples import draw, make_sample
 from mimicmotion.training.plan import read_clips
-from mimicmotion.training.samples import draw, make_sample
-from stages import ray_training
-from stages.config import RaySettings
-from stages.contract import Context
+from stages.adapters.ray import training as ray_training
+from stages.engine.config import RaySettings
+from stages.engine.contract import Context
 from stages.latents import LATENTS_SCHEMA, Latents
 from stages.train import TRAINED_SCHEMA, Train
 

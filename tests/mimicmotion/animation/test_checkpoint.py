@@ -6,7 +6,7 @@ import pytest
 
 from mimicmotion.animation.checkpoint import CheckpointFacts, read_checkpoint_facts
 from mimicmotion.errors import DataError, WeightsError
-from mimicmotion.guidance.drawing import GuidanceStyle
+from mimicmotion.pose.drawing import GuidanceStyle
 
 
 def test_a_trained_checkpoint_tells_style_sizes_and_clip(tmp_path):

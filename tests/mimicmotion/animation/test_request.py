@@ -12,18 +12,18 @@ import torch
 
 from mimicmotion.animation.checkpoint import CheckpointFacts
 from mimicmotion.animation.driving import PoseModels, frames_by_time
-from mimicmotion.animation.preview import (
+from mimicmotion.animation.request import AnimationRequest, perform, prepare
+from mimicmotion.diffusion.sampler import SamplerSettings
+from mimicmotion.errors import InputError
+from mimicmotion.pictures.panels import (
     LABEL_HEIGHT_PX,
     enlarged,
     pose_over,
     read_picture,
     write_picture,
 )
-from mimicmotion.animation.request import AnimationRequest, perform, prepare
-from mimicmotion.diffusion.sampler import SamplerSettings
-from mimicmotion.errors import InputError
-from mimicmotion.guidance.drawing import GuidanceStyle
 from mimicmotion.pose.detector import Detections
+from mimicmotion.pose.drawing import GuidanceStyle
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.video.files import write_preview

@@ -15,7 +15,7 @@ from mimicmotion.animation.request import AnimationRequest, Prepared
 from mimicmotion.animation.workers import Crew, perform_together
 from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.errors import MimicMotionError
-from mimicmotion.guidance.drawing import GuidanceStyle
+from mimicmotion.pose.drawing import GuidanceStyle
 from mimicmotion.pose.table import PoseTrack
 from mimicmotion.video.files import iter_frames
 

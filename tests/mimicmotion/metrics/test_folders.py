@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from mimicmotion.animation.preview import write_picture
 from mimicmotion.errors import InputError
 from mimicmotion.metrics.folders import entries, read_frames, score_folders
 from mimicmotion.metrics.image import psnr
 from mimicmotion.metrics.protocols import PROTOCOLS
 from mimicmotion.metrics.scores import SUMMARY
 from mimicmotion.video.files import write_lossless, write_preview
+from mimicmotion.video.picture_files import write_picture
 
 NATIVE = PROTOCOLS["native"]
 

@@ -8,7 +8,7 @@ from torch._dynamo.backends.registry import lookup_backend
 
 from mimicmotion.model.compiling import compile_blocks
 from mimicmotion.model.unet import PoseUNet
-from mimicmotion.training.parts import RECOMPUTED, recompute
+from mimicmotion.training.distributed.parts import RECOMPUTED, recompute
 
 pytestmark = [
     # Of what torch traces, and of a module its compiler imports.

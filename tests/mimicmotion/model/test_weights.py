@@ -15,9 +15,9 @@ from torch import nn
 from mimicmotion.errors import WeightsError
 from mimicmotion.model.pipeline import MimicMotionPipeline
 from mimicmotion.model.pose_net import PoseNet
-from mimicmotion.model.tensors import fill_strictly, read_tensors
 from mimicmotion.model.unet import PoseUNet
 from mimicmotion.model.weights import convert, load_pipeline, read_released, save_released
+from mimicmotion.weights.tensors import fill_strictly, read_tensors
 
 
 @pytest.fixture

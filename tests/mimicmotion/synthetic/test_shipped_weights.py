@@ -12,7 +12,7 @@ from mimicmotion.model.unet import PoseUNet
 from mimicmotion.pose.detector import PersonDetector
 from mimicmotion.pose.simcc import WholeBodyModel
 from mimicmotion.synthetic.render import Visibility
-from mimicmotion.synthetic.train_detector import person_boxes
+from mimicmotion.synthetic.trainers.detector import person_boxes
 from mimicmotion.synthetic.world import HEIGHT, WIDTH, film
 
 WEIGHTS = Path(__file__).resolve().parents[3] / "mimicmotion" / "synthetic" / "weights"

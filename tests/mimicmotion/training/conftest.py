@@ -9,9 +9,9 @@ import pytest
 import torch
 from training_world import RecordedReport, make_clip, make_pipeline
 
-from mimicmotion.guidance.drawing import GuidanceStyle
+from mimicmotion.pose.drawing import GuidanceStyle
+from mimicmotion.training.data.samples import Clip, Recipe
 from mimicmotion.training.plan import Plan, Preview, write_clips
-from mimicmotion.training.samples import Clip, Recipe
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,7 +5,7 @@ import torch
 
 from mimicmotion.model.weights import load_encoders, load_pipeline, save_released
 from mimicmotion.training.building import build, encoders_of
-from mimicmotion.training.world import World
+from mimicmotion.training.distributed.group import World
 
 ALONE = World(0, 1, torch.device("cpu"))
 

@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 
 from mimicmotion.errors import DataError, InputError, StageError
 from mimicmotion.training import loop
-from mimicmotion.training.batch import collate
+from mimicmotion.training.data.batch import collate
+from mimicmotion.training.data.samples import draw
+from mimicmotion.training.distributed.group import World, lost_workers_are_connection_errors
 from mimicmotion.training.loop import Training, rounds, train
 from mimicmotion.training.plan import read_clips, write_clips
-from mimicmotion.training.samples import draw
-from mimicmotion.training.world import World, lost_workers_are_connection_errors
 
 ALONE = World(0, 1, torch.device("cpu"))
 

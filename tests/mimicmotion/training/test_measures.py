@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from mimicmotion.training.distributed.group import World
 from mimicmotion.training.loss import LossParts
 from mimicmotion.training.measures import Measures, finite
-from mimicmotion.training.world import World
 
 ALONE = World(0, 1, torch.device("cpu"))
 

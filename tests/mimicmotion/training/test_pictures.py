@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from mimicmotion.training.order import Place
+from mimicmotion.training.data.order import Place
+from mimicmotion.training.data.samples import draw, make_sample
 from mimicmotion.training.pictures import _BOX, _CELL, _with_hands, sample_picture
-from mimicmotion.training.samples import draw, make_sample
 
 
 def test_the_box_is_outlined_and_exactly_the_weighted_cells_are_tinted_each_with_its_edges():

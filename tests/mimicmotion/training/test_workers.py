@@ -14,10 +14,10 @@ from training_world import make_pipeline
 
 from mimicmotion.errors import StageError
 from mimicmotion.training import loop
+from mimicmotion.training.data.samples import framing_text
 from mimicmotion.training.loop import train
 from mimicmotion.training.network import PosedDenoiser
 from mimicmotion.training.plan import Plan, read_clips, write_clips
-from mimicmotion.training.samples import framing_text
 from mimicmotion.video.framing import framing
 
 

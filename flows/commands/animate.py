@@ -1,0 +1,355 @@
+"""The command ``animate``: a reference picture and a driving video in, an MP4 out.
+
+``mimicmotion animate --image ref.jpg --video dance.mp4 --out out.mp4 --config demo``
+``mimicmotion animate --pairs pairs.csv --out results --config demo``
+
+``flows/cli.py`` mounts the function ``animate``. What is not given comes from the config, then from the
+checkpoint, then from the release.
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from flows.commands.animator import Animator, Precision, Sources, Work, run_pairs
+from mimicmotion.errors import InputError, MimicMotionError
+from stages.engine.config import PipelineConfig, load_config
+from stages.engine.contract import WHOLE
+from stages.engine.plan import Pipeline
+
+if TYPE_CHECKING:
+    from mimicmotion.animation.checkpoint import CheckpointFacts
+    from mimicmotion.animation.request import AnimationRequest
+    from mimicmotion.diffusion.sampler import SamplerSettings
+    from mimicmotion.pose.drawing import GuidanceStyle
+
+
+Align = Literal["none", "release", "robust", "limbs"]
+Fusion = Literal["progressive", "release", "uniform", "none"]
+Device = Literal["auto", "cuda", "cpu"]
+
+
+def _option(text: str, *names: str, **more: Any) -> Any:
+    return typer.Option(*names, help=text, **more)
+
+
+_Image = Annotated[Path | None, _option("Reference picture: any size, orientation and mode.")]
+_Out = Annotated[Path, _option("The MP4 to write; a folder with --pairs.")]
+_Pairs = Annotated[
+    Path | None,
+    _option("CSV with columns image, video, poses, reference_poses, name, person, seed: one video per row."),
+]
+_Video = Annotated[Path | None, _option("Driving video; its sound is kept.")]
+_Poses = Annotated[
+    Path | None, _option("Stored poses: a table of the pose stage, or an import file with --video.")
+]
+_ReferencePoses = Annotated[Path | None, _option("Import file with the pose of the reference picture.")]
+_Config = Annotated[str | None, _option("Config that supplies models, checkpoint and settings, e.g. demo.")]
+_Checkpoint = Annotated[
+    str | None, _option("Checkpoint folder, released .pth or .safetensors, or models:/name@alias.")
+]
+_Base = Annotated[Path | None, _option("SVD folder in diffusers layout, for a released file.")]
+_Detector = Annotated[Path | None, _option("YOLOX person detector, ONNX.")]
+_WholeBody = Annotated[Path | None, _option("SimCC whole-body model, ONNX.")]
+_Size = Annotated[
+    str | None, _option("WIDTHxHEIGHT of the result; else as trained, 576x1024 or 1024x576 as released.")
+]
+_Resolution = Annotated[int | None, _option("Short side of the result at 9:16 or 16:9, a multiple of 64.")]
+_Fps = Annotated[
+    float | None, _option("Frames per second of the result, by time; else the video's, at most 15.")
+]
+_Steps = Annotated[int | None, _option("Denoising steps; else the config's, or 25.", min=1)]
+_Fast = Annotated[
+    bool,
+    _option(
+        "A quarter of the network passes, about 0.4 of the time on a CPU, for nearly the same result.",
+        "--fast",
+    ),
+]
+_Guidance = Annotated[
+    float | None, _option("Guidance scale; at most 1 means a single pass. Else the config's, or 2.", min=0)
+]
+_Seed = Annotated[int, _option("Seed of all randomness.", min=0)]
+_Tile = Annotated[int | None, _option("Slots of a tile, the reference included; else as trained.", min=2)]
+_Overlap = Annotated[
+    int | None, _option("Slots that neighbouring tiles share; else the config's, or 6.", min=0)
+]
+_Fusion = Annotated[
+    Fusion | None, _option("How overlapping tiles are joined; else the config's, or progressive.")
+]
+_Align = Annotated[
+    Align,
+    _option(
+        "How driving poses are brought onto the reference's body. none: only scaled with the picture; "
+        "release: as released; robust: one scale and shift that hidden points do not disturb; limbs: robust, "
+        "then each limb as long as the reference's."
+    ),
+]
+_Smooth = Annotated[float, _option("Seconds over which jittery driving poses are averaged.", min=0)]
+_Person = Annotated[int, _option("Which person drives; 0 is the main person.", min=0)]
+_Strength = Annotated[float, _option("Factor on the pose features.", min=0)]
+_Hide = Annotated[list[str] | None, _option("Part that is not drawn: body, hands or face; may be repeated.")]
+_Confidence = Annotated[
+    bool, _option("Draw poses as bright as they are confident.", "--confidence/--no-confidence")
+]
+_Audio = Annotated[bool, _option("Keep the driving video's sound.", "--audio/--no-audio")]
+_Device = Annotated[Device, _option("Where to work.")]
+_Precision = Annotated[Precision | None, _option("Number type; else float16 on a GPU, float32 on a CPU.")]
+_Compile = Annotated[bool, _option("Compile the network: minutes at first, faster after.", "--compile")]
+_Offload = Annotated[bool, _option("Keep only the module at work on the GPU, for small ones.", "--offload")]
+
+_Workers = Annotated[
+    int,
+    _option("Processes that make one video together, each with its own GPU; more than tiles wait.", min=1),
+]
+
+
+def animate(
+    out: _Out,
+    image: _Image = None,
+    pairs: _Pairs = None,
+    video: _Video = None,
+    poses: _Poses = None,
+    reference_poses: _ReferencePoses = None,
+    config: _Config = None,
+    checkpoint: _Checkpoint = None,
+    base: _Base = None,
+    detector: _Detector = None,
+    wholebody: _WholeBody = None,
+    size: _Size = None,
+    resolution: _Resolution = None,
+    fps: _Fps = None,
+    steps: _Steps = None,
+    fast: _Fast = False,
+    guidance: _Guidance = None,
+    seed: _Seed = 0,
+    tile: _Tile = None,
+    overlap: _Overlap = None,
+    fusion: _Fusion = None,
+    align: _Align = "robust",
+    smooth: _Smooth = 0.0,
+    person: _Person = 0,
+    pose_strength: _Strength = 1.0,
+    hide: _Hide = None,
+    confidence: _Confidence = True,
+    audio: _Audio = True,
+    device: _Device = "auto",
+    precision: _Precision = None,
+    offload: _Offload = False,
+    compile: _Compile = False,
+    workers: _Workers = 1,
+) -> None:
+    """Let the person of a picture dance as the one in a video does.
+
+    Before the long work it writes OUT's name with .poses.png: see there whether the poses fit the body.
+    """
+    from mimicmotion.animation.checkpoint import read_checkpoint_facts
+
+    files = {"image": image, "video": video, "poses": poses, "reference_poses": reference_poses}
+    wishes = {
+        "person": person,
+        "seed": seed,
+        "size": _parsed_size(size),
+        "short_side_px": resolution,
+        "fps": fps,
+        "smoothing_s": smooth,
+        "alignment": align,
+        "keep_audio": audio,
+    }
+    if pairs is None:
+        requests = [_single_request(out, {**files, **wishes})]
+    else:
+        requests = _requests_of_pairs(pairs, out, files, wishes)
+    given = {
+        "num_steps": steps,
+        "fast": fast or None,
+        "guidance": guidance,
+        "tile": tile,
+        "overlap": overlap,
+        "fusion": fusion,
+    }
+    work = Work(_wants_cuda(device), precision, offload, compile, workers)
+    _check_workers(work, pairs)
+    with TemporaryDirectory() as folder:
+        sources = find_sources(config, checkpoint, base, detector, wholebody, Path(folder))
+        facts = read_checkpoint_facts(sources.checkpoint)
+        settings = sampler_settings(given, sources.sampling, facts, pose_strength)
+        style = shown_style(facts.style, hide or [], confidence)
+        animator = Animator(sources, facts, style, settings, work)
+        if pairs is None:
+            animator.run(requests[0])
+        else:
+            run_pairs(animator, requests)
+
+
+def _check_workers(work: Work, pairs: Path | None) -> None:
+    from mimicmotion.devices import num_gpus
+
+    if work.workers > 1 and pairs is not None:
+        raise InputError(
+            f"--workers {work.workers} is given beside --pairs; workers share one video: leave it "
+            "out, or give one pair with --image and --video"
+        )
+    if work.cuda and work.workers > num_gpus():
+        raise InputError(
+            f"--workers {work.workers}: there are {num_gpus()} GPUs here, and each worker needs one; ask for "
+            f"{num_gpus()} at most, or --device cpu"
+        )
+
+
+def _single_request(out: Path, fields: dict[str, Any]) -> "AnimationRequest":
+    from mimicmotion.animation.request import AnimationRequest
+
+    if fields["image"] is None:
+        raise InputError("no reference picture is given: name one with --image, or many with --pairs")
+    request = AnimationRequest(out=out, **fields)
+    request.check()
+    return request
+
+
+def _requests_of_pairs(
+    pairs: Path, out: Path, files: dict[str, Path | None], wishes: dict[str, Any]
+) -> "list[AnimationRequest]":
+    from mimicmotion.animation.pairs import read_pairs
+
+    given = [f"--{name.replace('_', '-')}" for name, path in files.items() if path is not None]
+    if given:
+        raise InputError(f"{given[0]} is given beside --pairs, whose rows name the files; give one of them")
+    return read_pairs(pairs, out, wishes)
+
+
+def find_sources(
+    config: str | None,
+    checkpoint: str | None,
+    base: Path | None,
+    detector: Path | None,
+    wholebody: Path | None,
+    folder: Path,
+) -> Sources:
+    """Where all weights lie: as given, else as the config says.
+
+    Args:
+        config: name or path of a config.
+        checkpoint: folder, released file, or a registered model.
+        base, detector, wholebody: as given.
+        folder: where a registered model is brought.
+
+    Raises:
+        InputError: there is no checkpoint, or the config's model is not trained yet; says what to run.
+    """
+    sampling: dict[str, Any] = {}
+    loaded = None if config is None else load_config(config)
+    if loaded is not None:
+        if "pose" in loaded.stages:
+            pose = loaded.stages["pose"].model_dump()
+            detector, wholebody = detector or pose["detector"], wholebody or pose["wholebody"]
+        if "animate" in loaded.stages:
+            sampling = loaded.stages["animate"].model_dump()
+    if checkpoint is not None and checkpoint.startswith("models:/"):
+        place = download_registered(checkpoint, loaded, folder)
+    elif checkpoint is not None:
+        place = Path(checkpoint)
+    elif loaded is not None:
+        place = _trained(loaded)
+    else:
+        raise InputError(
+            "no checkpoint is given: name one with --checkpoint, or a config whose model is trained, "
+            "e.g. --config demo after `make demo`"
+        )
+    return Sources(place, base, detector, wholebody, sampling)
+
+
+def _trained(config: PipelineConfig) -> Path:
+    try:
+        return Pipeline(config).dataset("train").path(WHOLE, "checkpoint")
+    except MimicMotionError as error:
+        raise InputError(
+            f"config {config.name} has no trained model here: {error}\nTrain it with `mimicmotion rebuild "
+            f"{config.name}` (`make demo` for demo), or name weights with --checkpoint"
+        ) from error
+
+
+def sampler_settings(
+    given: dict[str, Any], config: dict[str, Any], facts: "CheckpointFacts", pose_strength: float
+) -> "SamplerSettings":
+    """How to sample: each field as given, else as in the config, else as released.
+
+    Args:
+        given: field of the animate stage -> value or None.
+        config: fields of the config's animate section.
+        facts: of the checkpoint.
+        pose_strength: factor on the pose features.
+    """
+    from mimicmotion.diffusion.sampler import SamplerSettings
+
+    chosen = {**config, **{name: value for name, value in given.items() if value is not None}}
+    same = ("num_steps", "schedule", "sigma_max", "overlap", "fusion", "noise")
+    fields = {name: chosen[name] for name in same if name in chosen}
+    if "guidance" in chosen:
+        fields["guidance_min"] = fields["guidance_max"] = chosen["guidance"]
+    settings = SamplerSettings(
+        **fields,
+        tile=chosen.get("tile") or facts.num_frames,
+        fps=facts.fps,
+        motion_bucket_id=facts.motion_bucket,
+        pose_strength=pose_strength,
+    )
+    return settings.fast() if chosen.get("fast") else settings
+
+
+def shown_style(style: "GuidanceStyle", hidden: list[str], confidence: bool) -> "GuidanceStyle":
+    """The checkpoint's style with parts left out.
+
+    Raises:
+        InputError: there is no such part.
+    """
+    parts = {"body": "draw_body", "hands": "draw_hands", "face": "draw_face"}
+    unknown = [part for part in hidden if part not in parts]
+    if unknown:
+        raise InputError(f"--hide {unknown[0]}: there is no such part; choose one of {', '.join(parts)}")
+    changes: dict[str, Any] = {parts[part]: False for part in hidden}
+    if not confidence:
+        changes["use_confidence"] = False
+    return replace(style, **changes)
+
+
+def download_registered(model: str, config: PipelineConfig | None, folder: Path) -> Path:
+    """The checkpoint folder of ``models:/name@alias``, brought into a folder.
+
+    Args:
+        model: the registered model.
+        config: says which MLflow; None for the variable ``MLFLOW_TRACKING_URI``.
+        folder: where to bring it.
+
+    Raises:
+        InputError: no MLflow is named, or it has no such model.
+    """
+    from stages.adapters.mlflow.registry import download_model
+    from stages.adapters.mlflow.tracking import mlflow_client
+    from stages.engine.config import tracking_uri
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI") if config is None else tracking_uri(config)
+    if uri is None:
+        raise InputError(f"{model}: which MLflow? Give --config, or set MLFLOW_TRACKING_URI")
+    return download_model(mlflow_client(uri), model, folder)
+
+
+def _parsed_size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    width, _, height = text.partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise InputError(f"--size {text} is not understood; write WIDTHxHEIGHT, e.g. 576x1024")
+    return int(width), int(height)
+
+
+def _wants_cuda(device: Device) -> bool:
+    from mimicmotion.devices import has_cuda
+
+    if device == "cuda" and not has_cuda():
+        raise InputError("--device cuda: torch finds no GPU here; see `mimicmotion doctor`, or use cpu")
+    return device != "cpu" and has_cuda()

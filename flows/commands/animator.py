@@ -1,0 +1,181 @@
+"""Answers animation requests on the console, one or many, with models that are loaded once."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mimicmotion.errors import InputError, MimicMotionError
+
+if TYPE_CHECKING:
+    from mimicmotion.animation.checkpoint import CheckpointFacts
+    from mimicmotion.animation.driving import PoseModels
+    from mimicmotion.animation.request import AnimationRequest
+    from mimicmotion.diffusion.sampler import SamplerSettings
+    from mimicmotion.pose.drawing import GuidanceStyle
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where weights lie, and sampling fields of the config's animate section.
+
+    Attributes:
+        checkpoint: folder or released file.
+        base: SVD's folder, where needed.
+        detector, wholebody: ONNX files; None where none are known.
+        sampling: field -> value.
+    """
+
+    checkpoint: Path
+    base: Path | None
+    detector: Path | None
+    wholebody: Path | None
+    sampling: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Where and how to work.
+
+    Attributes:
+        cuda: on the GPU.
+        precision: number type; None for the device's own.
+        offload: keep only the module at work on the GPU.
+        compile: compile the network; slow to start, faster after.
+        workers: processes that make one video together, each with a GPU of its own where there are GPUs.
+    """
+
+    cuda: bool
+    precision: Precision | None
+    offload: bool
+    compile: bool
+    workers: int = 1
+
+
+@dataclass
+class Animator:
+    """Answers requests one after another; models are loaded once, when the first request needs them.
+
+    Attributes:
+        sources: where weights lie.
+        facts: of the checkpoint.
+        style: how poses are drawn.
+        settings: how to sample.
+        work: where and how to work.
+    """
+
+    sources: Sources
+    facts: "CheckpointFacts"
+    style: "GuidanceStyle"
+    settings: "SamplerSettings"
+    work: Work
+
+    def __post_init__(self) -> None:
+        self.console = Console()
+
+    @cached_property
+    def pose_models(self) -> "PoseModels | None":
+        """Find poses; None where all poses must be stored."""
+        return _pose_models(self.sources, self.work.cuda)
+
+    @cached_property
+    def pipeline(self) -> Any:
+        """The loaded pipeline."""
+        with self.console.status("loading weights"):
+            return _load(self.sources, self.work)
+
+    def run(self, request: "AnimationRequest") -> None:
+        """Find poses, show them, then sample; says on the console what it does."""
+        from mimicmotion.animation.request import perform, prepare
+        from mimicmotion.animation.workers import Crew, perform_together
+        from mimicmotion.video.picture_files import write_picture
+
+        console = self.console
+        with console.status("finding poses"):
+            prepared = prepare(request, self.facts, self.style, self.pose_models)
+        preview = request.out.with_name(f"{request.out.stem}.poses.png")
+        write_picture(preview, prepared.preview)
+        driving, (height, width) = prepared.driving, prepared.performance.size
+        console.print(f"aligned poses over the reference: {preview}")
+        console.print(
+            f"{len(driving.track)} frames of {width}x{height} at {driving.fps:g} per second by time "
+            f"(driving video: {driving.source_fps:g}), {self.settings.num_steps} steps, "
+            f"guidance {self.settings.guidance_max:g}"
+        )
+        if self.work.workers > 1:
+            load = partial(_load, self.sources, self.work)
+            crew = Crew(self.work.workers, self.work.cuda)
+            with _progress_bar(console) as progress:
+                perform_together(crew, load, request, prepared, self.settings, progress)
+        else:
+            pipeline = self.pipeline
+            with _progress_bar(console) as progress:
+                perform(request, prepared, pipeline, self.settings, progress)
+        console.print(f"[bold]{escape(str(request.out))}[/bold]")
+
+
+def run_pairs(animator: Animator, requests: "list[AnimationRequest]") -> None:
+    """Answer all requests; one that cannot be answered does not stop the others.
+
+    Raises:
+        InputError: some could not be answered; names them. The other results are there.
+    """
+    failed: list[str] = []
+    for number, request in enumerate(requests, start=1):
+        animator.console.rule(f"{number} of {len(requests)}: {request.out.name}")
+        if request.out.exists():
+            animator.console.print(f"{request.out} is there already; delete it to make it again")
+            continue
+        try:
+            animator.run(request)
+        except MimicMotionError as error:
+            animator.console.print(f"[red]{escape(str(error))}[/red]")
+            failed.append(f"{request.out.stem}: {error}")
+    if failed:
+        raise InputError(
+            f"{len(failed)} of {len(requests)} pairs could not be animated:\n" + "\n".join(failed)
+        )
+
+
+def _pose_models(sources: Sources, cuda: bool) -> "PoseModels | None":
+    from mimicmotion.animation.driving import PoseModels
+
+    if sources.detector is None or sources.wholebody is None:
+        return None
+    return PoseModels.open(sources.detector, sources.wholebody, cuda=cuda)
+
+
+def _load(sources: Sources, work: Work) -> Any:
+    from mimicmotion.devices import device_and_dtype
+    from mimicmotion.model.weights import load_pipeline
+
+    device, dtype = device_and_dtype(work.cuda, work.precision or ("float16" if work.cuda else "float32"))
+    pipeline = load_pipeline(sources.checkpoint, sources.base, dtype=dtype)
+    if work.compile:
+        pipeline.compile_unet()
+    if work.offload:
+        pipeline.offload_modules(device)
+        return pipeline
+    return pipeline.to(device)
+
+
+@contextmanager
+def _progress_bar(console: Console) -> Iterator[Any]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("tiles", total=None)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+            if done == total:
+                bar.add_task("decoding and writing frames", total=None)
+
+        yield progress

@@ -1,0 +1,72 @@
+"""What training under a config will need, before any weight is downloaded.
+
+mimicmotion stage train configs/paper.yaml --dry-run --clips 50000
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mimicmotion.errors import InputError
+from stages.clips import Clips
+from stages.engine.config import PipelineConfig
+from stages.engine.plan import Pipeline
+from stages.train import Train
+
+UTILISATION = 0.35
+"""Share of a GPU's peak that video networks of this kind reach, ours by choice; MLflow shows the real one."""
+
+
+def training_needs(config: PipelineConfig, num_clips: int | None, gpu: str) -> str:
+    """Parameters, memory of each worker, steps, work and time, as text; builds it all at full size on meta.
+
+    Args:
+        config: must have the sections clips and train.
+        num_clips: windows to train on; None asks the published dataset of the clips stage.
+        gpu: name in ``mimicmotion.training.estimate.needs.PEAK_TFLOPS``.
+
+    Raises:
+        InputError: sections are missing, or the GPU is not known.
+        StageError: the clips are not published and no number was given.
+    """
+    from mimicmotion.training.estimate.needs import PEAK_TFLOPS, Shape, describe, estimate
+
+    clips, train = config.stages.get("clips"), config.stages.get("train")
+    if not isinstance(clips, Clips) or not isinstance(train, Train):
+        raise InputError(f"config {config.name}: a dry run of training needs the sections clips and train")
+    if gpu not in PEAK_TFLOPS:
+        raise InputError(f"GPU {gpu!r} is not known; known are {', '.join(PEAK_TFLOPS)}")
+    runtime = train.runtime
+    micro_batch = runtime.micro_batch or train.batch // runtime.workers
+    shape = Shape(
+        unet=_unet_config(train),
+        size_px=max(train.sizes_px, key=lambda size: size[0] * size[1]),
+        num_frames=clips.num_frames,
+        micro_batch=micro_batch,
+        rounds=train.batch // (runtime.workers * micro_batch),
+        workers=runtime.workers,
+        sharing=runtime.sharing,
+        recompute=runtime.recompute,
+        trained=train.trained,
+        optimiser=train.optimiser,
+    )
+    steps = train.steps
+    if steps is None:
+        windows = _published_windows(config) if num_clips is None else num_clips
+        assert train.epochs is not None
+        steps = max(1, round(train.epochs * windows / train.batch))
+    return describe(estimate(shape), shape, steps, train.batch, gpu, UTILISATION)
+
+
+def _unet_config(train: Train) -> dict[str, Any]:
+    """The base's own config, or SVD's while the base is not here yet."""
+    path = train.base / "unet" / "config.json"
+    if not path.is_file():
+        return {}
+    config: dict[str, Any] = json.loads(path.read_text())
+    return config
+
+
+def _published_windows(config: PipelineConfig) -> int:
+    rows: list[Mapping[str, Any]] = Pipeline(config).dataset("clips").table().to_pylist()
+    return sum(row["kept"] and row["kind"] == "train" for row in rows)

@@ -1,0 +1,217 @@
+"""Whether this machine has what a config needs. Every check runs the real thing, none trusts a version."""
+
+import os
+import platform
+import tempfile
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import httpx
+import psutil
+
+from mimicmotion.errors import MimicMotionError
+from mimicmotion.weights.fetching import file_digest
+from mimicmotion.weights.known import known_weights
+from stages.adapters.ray.environment import cluster_address
+from stages.engine.config import PipelineConfig, redacted
+from stages.engine.storage.workspace import open_workspace
+
+_IDENTITY_GRAPH = b64decode(
+    "CAgSADo3ChAKAXgSAXkiCElkZW50aXR5EgFnWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQDQ=="
+)
+"""ONNX graph y = x of one float, opset 13."""
+
+_LOW_DISK_BYTES, _LITTLE_DISK_BYTES = 1 << 30, 20 << 30
+_LITTLE_MEMORY_BYTES = 8 << 30
+_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's report.
+
+    Attributes:
+        what: what was looked at.
+        state: ``ok``, ``warn`` (works, but not as one may think) or ``fail``.
+        found: what is there.
+        advice: what to do; empty where all is well.
+    """
+
+    what: str
+    state: Literal["ok", "warn", "fail"]
+    found: str
+    advice: str = ""
+
+
+def examine(config: PipelineConfig) -> Iterator[Finding]:
+    """Everything a config needs on this machine, one finding at a time."""
+    wants_gpu = any(stage.runtime.gpus_per_worker > 0 for stage in config.stages.values())
+    checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
+        ("python", _python),
+        ("torch", lambda: _torch(wants_gpu)),
+        ("onnxruntime", lambda: _onnxruntime(wants_gpu)),
+        ("decoders", _decoders),
+        ("decord", _decord),
+        ("memory", _memory),
+        ("workspace", lambda: _workspace(config)),
+        ("ray", lambda: _ray(config)),
+        ("mlflow", lambda: _mlflow(config)),
+        ("prefect", _prefect),
+    )
+    for what, check in checks:
+        yield _guarded(what, check)
+    for name, stage in config.stages.items():
+        for problem in stage.check():
+            yield Finding(name, "fail", problem, "correct the config")
+        for field, path in stage.weight_files().items():
+            yield _weights(f"{name}.{field}", path)
+
+
+def _guarded(what: str, check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except Exception as error:  # a doctor reports what it meets, whatever it is
+        return Finding(what, "fail", f"{type(error).__name__}: {error}", "install the project again")
+
+
+def _python() -> Finding:
+    return Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}")
+
+
+def _torch(wants_gpu: bool) -> Finding:
+    from mimicmotion.devices import cuda_names, torch_version
+
+    names = cuda_names()
+    if not names:
+        state: Literal["ok", "fail"] = "fail" if wants_gpu else "ok"
+        advice = "install the CUDA build of torch, or set gpus_per_worker to 0" if wants_gpu else ""
+        return Finding("torch", state, f"{torch_version()}, no CUDA device", advice)
+    return Finding("torch", "ok", f"{torch_version()}: {', '.join(names)}")
+
+
+def _onnxruntime(wants_gpu: bool) -> Finding:
+    import numpy as np
+    import onnxruntime
+
+    from mimicmotion.pose.sessions import missing_for_cuda, open_session
+
+    with tempfile.TemporaryDirectory() as folder:
+        graph = Path(folder) / "identity.onnx"
+        graph.write_bytes(_IDENTITY_GRAPH)
+        lacking = missing_for_cuda() if wants_gpu else None
+        session = open_session(graph, cuda=wants_gpu and lacking is None, allow_cpu=True, threads=1)
+        session.run(None, {"x": np.ones(1, np.float32)})
+    used = session.get_providers()[0]
+    found = f"{onnxruntime.__version__}, a session runs on {used}"
+    if wants_gpu and used == "CPUExecutionProvider":
+        return Finding("onnxruntime", "fail", found, lacking or "look at ONNX Runtime's own lines")
+    return Finding("onnxruntime", "ok", found)
+
+
+def _decoders() -> Finding:
+    import av
+
+    missing = [f"decoder {name}" for name in ("h264", "hevc", "av1", "vp9", "ffv1") if not _has(name, "r")]
+    missing += [f"encoder {name}" for name in ("libx264", "ffv1") if not _has(name, "w")]
+    if missing:
+        return Finding("decoders", "warn", f"PyAV {av.__version__} lacks {', '.join(missing)}", "install av")
+    return Finding("decoders", "ok", f"PyAV {av.__version__}: h264, hevc, av1, vp9, ffv1")
+
+
+def _has(name: str, mode: Literal["r", "w"]) -> bool:
+    import av
+
+    try:
+        av.Codec(name, mode)
+    except ValueError:  # PyAV's error for an unknown codec is one
+        return False
+    return True
+
+
+def _decord() -> Finding:
+    import decord
+    import numpy as np
+
+    from mimicmotion.video.files import write_preview
+
+    with tempfile.TemporaryDirectory() as folder:
+        video = Path(folder) / "two.mp4"
+        write_preview(video, list(np.zeros((2, 64, 64, 3), np.uint8)), 12)
+        frames = len(decord.VideoReader(str(video), num_threads=1))
+    return Finding("decord", "ok", f"{decord.__version__} reads back {frames} frames of H.264")
+
+
+def _memory() -> Finding:
+    total, free = psutil.virtual_memory().total, psutil.virtual_memory().available
+    found = f"{total / 1e9:.0f} GB, {free / 1e9:.0f} GB free, {os.cpu_count()} cores"
+    if free < _LITTLE_MEMORY_BYTES:
+        return Finding("memory", "warn", found, "close other programs, or use fewer workers")
+    return Finding("memory", "ok", found)
+
+
+def _workspace(config: PipelineConfig) -> Finding:
+    workspace = open_workspace(config.workspace)
+    workspace.write("doctor.txt", b"written by mimicmotion doctor\n")
+    workspace.remove("doctor.txt")
+    free = workspace.free_bytes()
+    found = f"{workspace.shown}, writable; {workspace.disk} has {free / 1e9:.1f} GB free"
+    if free < _LITTLE_DISK_BYTES:
+        state: Literal["warn", "fail"] = "fail" if free < _LOW_DISK_BYTES else "warn"
+        return Finding("workspace", state, found, "make room, or set workspace to a larger disk")
+    return Finding("workspace", "ok", found)
+
+
+def _ray(config: PipelineConfig) -> Finding:
+    from stages.adapters.ray.workers import cluster_resources, connect, ray_version
+
+    if not cluster_address(config.settings.ray):
+        return Finding("ray", "ok", f"{ray_version()}, starts on this machine for each run")
+    try:
+        connect(config.settings.ray)
+    except MimicMotionError as error:
+        return Finding(
+            "ray", "fail", str(error), "start the cluster, or leave out ray.address and RAY_ADDRESS"
+        )
+    there = cluster_resources()
+    return Finding(
+        "ray", "ok", f"{ray_version()}, {there.get('CPU', 0):g} CPUs, {there.get('GPU', 0):g} GPUs"
+    )
+
+
+def _mlflow(config: PipelineConfig) -> Finding:
+    from stages.adapters.mlflow.tracking import reach
+
+    try:
+        return Finding("mlflow", "ok", reach(config))
+    except Exception as error:
+        return Finding("mlflow", "fail", str(error).splitlines()[0], "start it, or set mlflow.tracking_uri")
+
+
+def _prefect() -> Finding:
+    address = os.environ.get("PREFECT_API_URL")
+    if not address:
+        return Finding("prefect", "ok", "a temporary server for each rebuild (PREFECT_API_URL is not set)")
+    try:
+        httpx.get(f"{address.rstrip('/')}/health", timeout=_TIMEOUT_S).raise_for_status()
+    except httpx.HTTPError as error:
+        advice = "start the server, or unset PREFECT_API_URL"
+        return Finding("prefect", "fail", f"{redacted(address)}: {error}", advice)
+    return Finding("prefect", "ok", redacted(address))
+
+
+def _weights(what: str, path: Path) -> Finding:
+    if not path.exists():
+        advice = "mimicmotion weights fetch CONFIG, or correct the path"
+        return Finding(what, "fail", f"there is no {path}", advice)
+    known = known_weights(path)
+    expected = {file.sha256 for file in known.files} if known and not known.is_folder else {None}
+    if path.is_dir() or expected == {None}:
+        return Finding(what, "ok", str(path))
+    found = file_digest(path)
+    if found not in expected:
+        wrong = f"{path}: sha256 {found[:12]}... is not that of {path.name}"
+        return Finding(what, "fail", wrong, "fetch it again")
+    return Finding(what, "ok", f"{path}, sha256 {found[:12]}... as published")

@@ -1,0 +1,32 @@
+"""The command ``export``: weights that animate, from any checkpoint that training has written.
+
+``mimicmotion export configs/paper.yaml .../checkpoints/step-00010000 --out exported``
+
+``flows/cli.py`` mounts the function ``export``.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands.run import Config, Overrides
+from mimicmotion.errors import InputError
+from stages.clips import Clips
+from stages.engine.config import load_config
+from stages.train import Train
+
+
+def export(
+    config: Config,
+    checkpoint: Annotated[Path, typer.Argument(help="Folder step-NNNNNNNN; the lines of training name it.")],
+    out: Annotated[Path, typer.Option(help="Folder for `checkpoint` and `released.safetensors`.")],
+    overrides: Overrides = None,
+) -> None:
+    """Write a checkpoint's averaged weights as a pipeline folder and a released file, checked by loading."""
+    settings = load_config(config, overrides or [])
+    train, clips = settings.stages.get("train"), settings.stages.get("clips")
+    if not isinstance(train, Train) or not isinstance(clips, Clips):
+        raise InputError(f"config {settings.name}: an export needs the sections clips and train")
+    step = train.export_checkpoint(checkpoint, out, clips.num_frames)
+    typer.echo(f"step {step}: {out / 'checkpoint'} and {out / 'released.safetensors'}")

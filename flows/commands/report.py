@@ -1,0 +1,43 @@
+"""The command ``report``: the gallery of a config's test videos, as one file that a browser opens."""
+
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands.run import Config, Overrides
+from mimicmotion.errors import InputError
+from stages.adapters.mlflow.tracking import run_page
+from stages.engine.config import load_config
+from stages.engine.plan import Pipeline
+from stages.engine.storage.workspace import is_remote
+from stages.evaluate import GALLERY_FILE
+from stages.gallery import write_gallery
+
+
+def report(
+    config: Config,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write it; else into the workspace.")] = None,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open it in a browser.")] = True,
+) -> None:
+    """Write every test video side by side, sortable by score, into one page that needs no network.
+
+    Videos of more than 200 MB together lie in a folder beside the page.
+    """
+    settings = load_config(config, overrides or [])
+    pipeline = Pipeline(settings)
+    scores = pipeline.dataset("evaluate")
+    inputs = {name: pipeline.dataset(name) for name in pipeline.reads(pipeline.stage("evaluate"))}
+    runs = {name: dataset.manifest.run_id for name, dataset in {**inputs, "evaluate": scores}.items()}
+    pages = {f"MLflow run {name}": run_page(settings, run_id) for name, run_id in runs.items() if run_id}
+    links = {name: page for name, page in pages.items() if page}
+    if out is None:
+        if is_remote(settings.workspace):
+            raise InputError(f"workspace {settings.workspace} is not a local folder: give --out FILE.")
+        out = Path(settings.workspace) / "reports" / scores.key / GALLERY_FILE
+    write_gallery(out, scores, inputs, links)
+    typer.echo(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
+    if show:
+        webbrowser.open(out.resolve().as_uri())

@@ -1,0 +1,93 @@
+"""The commands ``rebuild``, ``stage`` and ``status``."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.commands.summary import print_summary
+from flows.settings import start_prefect
+from mimicmotion.errors import InputError
+from stages.engine.config import load_config, redacted
+from stages.engine.status import StageStatus
+from stages.engine.status import status as statuses_of
+from stages.runner import StageResult, run_stage
+
+Config = Annotated[str, typer.Argument(help="Name (demo) or path (configs/demo.yaml) of a config.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="section.field=value in YAML; may be repeated.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Work on everything again, also on what is done.")]
+
+_STYLES = {"fresh": "green", "stale": "yellow", "partial": "yellow", "missing": "dim", "rejected": "red"}
+
+
+def rebuild(config: Config, overrides: Overrides = None, force: Force = False) -> None:
+    """Bring every stage of a config up to date, as a Prefect flow in this process."""
+    settings = load_config(config, overrides or [])
+    before = statuses_of(settings)
+    if force or any(line.state != "fresh" for line in before):
+        start_prefect(settings)
+        # Imported late, as Prefect is.
+        from flows.rebuild import rebuild as flow
+
+        results: Sequence[StageResult] = flow(config, overrides or [], force)
+    else:
+        results = [run_stage(settings, line.name) for line in before]
+    print_summary(Console(), settings, results)
+
+
+def stage(
+    name: Annotated[str, typer.Argument(help="decode, pose, clips, latents, train, animate, ...")],
+    config: Config,
+    overrides: Overrides = None,
+    force: Force = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Train only: say what it will need, and run nothing.")
+    ] = False,
+    clips: Annotated[
+        int | None, typer.Option(help="With --dry-run: windows to train on, before clips are published.")
+    ] = None,
+    gpu: Annotated[str, typer.Option(help="With --dry-run: the GPU to reckon with.")] = "A100",
+) -> None:
+    """Bring one stage of a config up to date, without a server."""
+    settings = load_config(config, overrides or [])
+    if dry_run:
+        if name != "train":
+            raise InputError(f"--dry-run reckons for train alone, not for {name}")
+        from flows.commands.dry_run import training_needs
+
+        typer.echo(training_needs(settings, clips, gpu))
+        return
+    print_summary(Console(), settings, [run_stage(settings, name, force)])
+
+
+def status(config: Config, overrides: Overrides = None) -> None:
+    """Show what is fresh, stale, partial, missing or rejected, and why. Runs nothing."""
+    settings = load_config(config, overrides or [])
+    console = Console()
+    lines = statuses_of(settings)
+    console.print(_status_table(lines))
+    for line in lines:
+        if line.why:
+            console.print(f"[bold]{line.name}[/bold]: {escape(line.why)}", soft_wrap=True, highlight=False)
+    console.print(f"workspace: {redacted(settings.workspace)}", soft_wrap=True, highlight=False)
+
+
+def _status_table(lines: Sequence[StageStatus]) -> Table:
+    table = Table("stage", "state", "kept", "rejected", "to do", "dataset", "published")
+    for line in lines:
+        style = _STYLES[line.state]
+        table.add_row(
+            line.name,
+            f"[{style}]{line.state}[/{style}]",
+            str(line.kept),
+            str(line.rejected),
+            "?" if line.to_do is None else str(line.to_do),
+            (line.key or "")[:12],
+            (line.published or "")[:16].replace("T", " "),
+        )
+    return table

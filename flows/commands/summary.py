@@ -1,0 +1,88 @@
+"""What a run came to, for a person: stages, scores, and where to look."""
+
+import shlex
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from mimicmotion.errors import MimicMotionError
+from stages.engine.config import PipelineConfig
+from stages.engine.contract import WHOLE
+from stages.engine.plan import Pipeline
+from stages.runner import StageResult
+
+_PLACES = {
+    "train": ("checkpoint", "trained weights"),
+    "animate": ("", "generated videos"),
+    "evaluate": ("best_and_worst.png", "best and worst clips"),
+}
+
+
+def print_summary(console: Console, config: PipelineConfig, results: Sequence[StageResult]) -> None:
+    """Print the stages that ran, the scores if they were made, and where everything lies."""
+    console.print(_stages_table(results))
+    for result in results:
+        if not result.is_shown:
+            console.print(
+                f"[yellow]{result.name}[/yellow]: the dataset is whole, but its pictures could not be made; "
+                "the log above says why",
+                soft_wrap=True,
+                highlight=False,
+            )
+    pipeline = Pipeline(config)
+    names = {result.name for result in results}
+    if "evaluate" in names:
+        console.print(_scores_table(pipeline))
+    for name, (file, what) in _PLACES.items():
+        if name in names:
+            console.print(f"{what}: {_place(pipeline, name, file)}", soft_wrap=True, highlight=False)
+    source = shlex.quote(config.source)
+    console.print(f"curves, pictures, videos: mimicmotion ui {source}", soft_wrap=True, highlight=False)
+
+
+def _stages_table(results: Sequence[StageResult]) -> Table:
+    table = Table("stage", "state", "kept", "rejected", "processed", "seconds", "dataset")
+    for result in results:
+        style = "green" if result.state == "fresh" else "bold green"
+        table.add_row(
+            result.name,
+            f"[{style}]{result.state}[/{style}]",
+            str(result.kept),
+            str(result.rejected),
+            str(result.processed),
+            f"{result.seconds:.1f}",
+            result.dataset_key,
+        )
+    return table
+
+
+def _scores_table(pipeline: Pipeline) -> Table:
+    """Methods against metrics, over all clips."""
+    rows = [row for row in pipeline.dataset("evaluate").table().to_pylist() if row["clip_id"] == "summary"]
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    metrics = [
+        metric
+        for metric in dict.fromkeys(row["metric"] for row in rows)
+        if any(row["metric"] == metric and row["value"] is not None for row in rows)
+    ]
+    values = {(row["method"], row["metric"]): row["value"] for row in rows}
+    table = Table(title=f"scores, protocol {rows[0]['protocol']}" if rows else "scores")
+    table.add_column("metric", no_wrap=True)
+    for method in methods:
+        # Names break at underscores, so that a narrow terminal cuts none of them.
+        table.add_column(method.replace("_", " "), overflow="fold", justify="right")
+    for metric in metrics:
+        cells = [values.get((method, metric)) for method in methods]
+        table.add_row(metric, *("" if value is None else f"{value:.4g}" for value in cells))
+    return table
+
+
+def _place(pipeline: Pipeline, name: str, file: str) -> str:
+    try:
+        dataset = pipeline.dataset(name)
+        if file:
+            return str(dataset.path(WHOLE, file))
+        return f"{pipeline.workspace.shown}/{name}/{dataset.manifest.recipe_key}/items"
+    except MimicMotionError as error:
+        return str(error)

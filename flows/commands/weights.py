@@ -1,0 +1,177 @@
+"""The commands ``weights list``, ``weights fetch``, ``weights verify`` and ``weights convert``."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from flows.commands.animate import download_registered
+from flows.commands.run import Config, Overrides
+from mimicmotion.errors import InputError
+from mimicmotion.weights.fetching import fetch_file, file_digest
+from mimicmotion.weights.known import DEFAULT_ENDPOINT, KnownFile, KnownWeights, known_weights, named_path
+from stages.engine.config import load_config
+
+Endpoint = Annotated[str, typer.Option(help="Where to fetch from.", envvar="HF_ENDPOINT")]
+_Source = Annotated[
+    str, typer.Argument(help="Released .pth or .safetensors, checkpoint folder, or models:/name@alias.")
+]
+_Target = Annotated[
+    Path, typer.Argument(help="A file if it ends in .pth or .safetensors, else a folder in diffusers layout.")
+]
+_Base = Annotated[
+    Path | None, typer.Option(help="SVD folder in diffusers layout, where a released file becomes a folder.")
+]
+_Registry = Annotated[
+    str | None, typer.Option("--config", help="Config that names the MLflow of models:/name@alias.")
+]
+
+
+@dataclass(frozen=True)
+class Needed:
+    """Weights that a config names.
+
+    Attributes:
+        fields: the config's fields that name them.
+        path: where they lie or belong.
+        known: what is known of them; None for a user's own.
+    """
+
+    fields: tuple[str, ...]
+    path: Path
+    known: KnownWeights | None
+
+
+def list_weights(config: Config, overrides: Overrides = None) -> None:
+    """List the weights a config names: where they lie, where they come from, under which licence."""
+    console = Console(soft_wrap=True, highlight=False)
+    for needed in _needed(config, overrides):
+        there = "[green]there[/green]" if _is_complete(needed) else "[red]missing[/red]"
+        console.print(f"[bold]{needed.path.name}[/bold] {there}")
+        console.print(f"  path     {needed.path}")
+        console.print(f"  used by  {', '.join(needed.fields)}")
+        for label, text in _facts(needed.known):
+            console.print(f"  {label:<8} {text}")
+
+
+def fetch(config: Config, overrides: Overrides = None, endpoint: Endpoint = DEFAULT_ENDPOINT) -> None:
+    """Download the weights a config names and that are not there. A stopped download goes on."""
+    console = Console(soft_wrap=True)
+    by_hand = []
+    for needed in _needed(config, overrides):
+        if _is_complete(needed):
+            console.print(f"{needed.path} is there", highlight=False)
+        elif needed.known is None or needed.known.repository is None:
+            page = needed.known.page if needed.known else "the config names a file of your own"
+            by_hand.append(f"{needed.path}: {page}")
+        else:
+            _fetch(needed.known, needed.path, endpoint, console)
+    if by_hand:
+        raise InputError("No address to fetch from; put them there by hand:\n" + "\n".join(by_hand))
+
+
+def verify(config: Config, overrides: Overrides = None) -> None:
+    """Compare weights with what was published; exit code 1 when one is missing or differs."""
+    table = Table("path", "state", "sha256")
+    is_bad = False
+    for path, file in _files(config, overrides):
+        expected = file.sha256 if file else None
+        found = file_digest(path) if path.is_file() else None
+        state = _verdict(found, expected)
+        is_bad |= state in ("missing", "differs")
+        style = "red" if state in ("missing", "differs") else "green" if state == "as published" else "yellow"
+        table.add_row(str(path), f"[{style}]{state}[/{style}]", found or "")
+    Console().print(table)
+    if is_bad:
+        raise typer.Exit(1)
+
+
+def convert(source: _Source, target: _Target, base: _Base = None, config: _Registry = None) -> None:
+    """Write weights in another form; no tensor changes its value."""
+    from mimicmotion.model.weights import convert as write_converted
+
+    with TemporaryDirectory() as folder:
+        place = Path(source)
+        if source.startswith("models:/"):
+            loaded = None if config is None else load_config(config)
+            place = download_registered(source, loaded, Path(folder))
+        write_converted(place, target, base)
+    Console(soft_wrap=True).print(f"wrote {target}", highlight=False)
+
+
+def _facts(known: KnownWeights | None) -> list[tuple[str, str]]:
+    if known is None:
+        return [("from", "you; this project knows no other source")]
+    sizes = [file.size_bytes for file in known.files if file.size_bytes is not None]
+    size = f"{sum(sizes) / 1e9:.2f} GB" if len(sizes) == len(known.files) else "unknown"
+    digests = [file.sha256 for file in known.files if file.sha256 is not None]
+    return [
+        ("from", f"{known.page}{' (gated)' if known.gated else ''}"),
+        ("licence", known.licence),
+        ("size", size),
+        ("sha256", digests[0] if len(digests) == len(known.files) == 1 else "unknown"),
+        ("note", known.note),
+    ]
+
+
+def _verdict(found: str | None, expected: str | None) -> str:
+    if found is None:
+        return "missing"
+    if expected is None:
+        return "there; published sha256 unknown"
+    return "as published" if found == expected else "differs"
+
+
+def _needed(config: str, overrides: list[str] | None) -> list[Needed]:
+    """The weights a config names, each once."""
+    found: dict[Path, list[str]] = {}
+    for name, stage in load_config(config, overrides or []).stages.items():
+        for field, path in stage.weight_files().items():
+            known = known_weights(path)
+            found.setdefault(named_path(path, known) if known else path, []).append(f"{name}.{field}")
+    return [Needed(tuple(fields), path, known_weights(path)) for path, fields in sorted(found.items())]
+
+
+def _files(config: str, overrides: list[str] | None) -> Iterator[tuple[Path, KnownFile | None]]:
+    for needed in _needed(config, overrides):
+        if needed.known is not None:
+            for file in needed.known.files:
+                yield needed.known.place(file, needed.path), file
+        elif needed.path.is_dir():
+            yield from ((path, None) for path in sorted(needed.path.rglob("*")) if path.is_file())
+        else:
+            yield needed.path, None
+
+
+def _is_complete(needed: Needed) -> bool:
+    if needed.known is None:
+        return needed.path.exists()
+    return all(needed.known.place(file, needed.path).is_file() for file in needed.known.files)
+
+
+def _fetch(known: KnownWeights, path: Path, endpoint: str, console: Console) -> None:
+    console.print(f"[bold]{known.name}[/bold]")
+    for label, text in _facts(known):
+        console.print(f"  {label:<8} {text}", highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        for file in known.files:
+            target, url = known.place(file, path), known.url(file, endpoint)
+            if target.is_file() or url is None:
+                continue
+            bar = progress.add_task(file.path, total=file.size_bytes)
+            show = partial(_show, progress, bar)
+            fetch_file(url, target, file.sha256, show, os.environ.get("HF_TOKEN"))
+    console.print(f"fetched {path}", highlight=False)
+
+
+def _show(progress: Progress, bar: TaskID, have: int, total: int | None) -> None:
+    progress.update(bar, completed=have, total=total)

@@ -1,0 +1,79 @@
+"""Prefect's settings for runs on one machine, set before Prefect is imported.
+
+Only what the user has not set: an address, a profile or a variable of theirs wins.
+"""
+
+import os
+import signal
+from pathlib import Path
+
+from stages.adapters.ray.environment import QUIET_VARIABLES
+from stages.engine.config import PipelineConfig
+from stages.engine.storage.workspace import is_remote
+
+LOGGERS = ("flows", "mimicmotion", "stages", "worker_lines")
+"""Our loggers, whose lines belong to the flow run; the last has what Ray's workers print."""
+
+POOL = "mimicmotion"
+"""The work pool of ``prefect.yaml``."""
+
+_QUIET = {
+    **QUIET_VARIABLES,
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join(LOGGERS),
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+}
+_TEMPORARY = {
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
+    # A busy machine needs longer than Prefect's 20 s, and its last words on stopping are no news.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    # A failure is told once, by the command itself.
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+}
+
+
+def prepare_prefect(config: PipelineConfig) -> None:
+    """Use the user's Prefect server, else a temporary one that keeps its history in the workspace."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    if os.environ.get("PREFECT_API_URL"):
+        return
+    home = prefect_home(config)
+    if home is not None:
+        # Prefect makes this folder but none above it; without it its server ends at once, again and again.
+        home.parent.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault("PREFECT_HOME", str(home))
+    for name, value in _TEMPORARY.items():
+        os.environ.setdefault(name, value)
+
+
+def start_prefect(config: PipelineConfig) -> None:
+    """Prepare Prefect for a flow in this process, and start its temporary server if it needs one.
+
+    The server never sees Ctrl-C, which a terminal sends to all processes of a command: it has to be told that
+    the flow was stopped, and ends with this process.
+    """
+    prepare_prefect(config)
+    # Imported late: Prefect takes seconds, and reads its settings on import.
+    from prefect.server.api.server import SubprocessASGIServer
+    from prefect.settings import get_current_settings
+
+    if get_current_settings().api.url:
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        SubprocessASGIServer().start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def quiet_environment() -> dict[str, str]:
+    """Variables that let Prefect and the models' libraries report to nobody and say little."""
+    return dict(_QUIET)
+
+
+def prefect_home(config: PipelineConfig) -> Path | None:
+    """Where Prefect keeps the history of a local workspace; None for a remote one, which uses its own."""
+    return None if is_remote(config.workspace) else Path(config.workspace) / "prefect"

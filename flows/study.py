@@ -1,0 +1,228 @@
+"""An ablation: which runs it needs, what they share, and the table and pictures they come to.
+
+``mimicmotion ablation configs/ablation/demo.yaml``
+
+Every run is a config of its own with a few fields set, so stages that do not differ have the same keys and
+are done once. Results lie in ``ablations/<key>/`` of the workspace, and in MLflow: a run for the ablation, a
+nested one for each arm, and below it the run of each seed.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mimicmotion.errors import InputError
+from mimicmotion.metrics.comparison import Compared, compare, comparison_markdown
+from mimicmotion.metrics.scores import Score
+from stages.engine.config import Ablation, Arm, PipelineConfig, load_config
+from stages.engine.plan import Pipeline
+from stages.engine.storage.workspace import written_aside
+from stages.evaluate import FLOORS, scores_of
+from stages.generated_clips import GeneratedClip, generated_clips, read_generated, read_truth
+
+if TYPE_CHECKING:
+    from stages.adapters.mlflow.tracking import MlflowReport
+
+TABLE_FILE, ROWS_FILE, CHART_FILE, FRAMES_FILE = "table.md", "table.json", "chart.png", "frames.png"
+_LAST = "evaluate"
+_NUM_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One arm with one seed.
+
+    Attributes:
+        arm: its name.
+        seed: its seed.
+        overrides: what makes its config, as ``--set`` takes it.
+        config: the config that this gives.
+        stages: stages that no trial before it shares, in running order.
+    """
+
+    arm: str
+    seed: int
+    overrides: tuple[str, ...]
+    config: PipelineConfig
+    stages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """An ablation that is to run.
+
+    Attributes:
+        config: the config that it was written in.
+        settings: its arms and seeds.
+        trials: all of them, seed by seed.
+    """
+
+    config: PipelineConfig
+    settings: Ablation
+    trials: tuple[Trial, ...]
+
+    @property
+    def key(self) -> str:
+        """Hash of what can change a result."""
+        text = json.dumps([[trial.arm, trial.seed, trial.config.digest()] for trial in self.trials])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def of(self, arm: str) -> list[Trial]:
+        """The trials of an arm, in the order of seeds."""
+        return [trial for trial in self.trials if trial.arm == arm]
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What an ablation came to.
+
+    Attributes:
+        rows: the table.
+        markdown: the table for people.
+        folder: where the files lie in the workspace.
+        run_id: MLflow run that shows it, if there is one.
+    """
+
+    rows: Sequence[Compared]
+    markdown: str
+    folder: str
+    run_id: str | None
+
+
+def load_study(name: str, overrides: Sequence[str] = ()) -> Study:
+    """The ablation of a config, with every trial's config checked.
+
+    Raises:
+        ConfigError: a config is wrong; lists every problem.
+        InputError: the config has no ablation, or nothing that measures.
+    """
+    config = load_config(name, overrides)
+    settings = config.settings.ablation
+    if settings is None:
+        raise InputError(
+            f"{config.source} has no section ablation. Choose one of configs/ablation, or add arms and seeds."
+        )
+    if _LAST not in config.stages:
+        raise InputError(f"{config.source} has no section {_LAST}, so arms could not be compared. Add one.")
+    seen: set[str] = set()
+    trials = []
+    for seed in settings.seeds:
+        for arm, fields in _adding_up(settings.arms):
+            chosen = (*overrides, *fields, *(f"{field}={seed}" for field in settings.seed_fields))
+            made = load_config(name, chosen)
+            trials.append(Trial(arm.name, seed, chosen, made, tuple(_new_stages(made, seen))))
+    return Study(config, settings, tuple(trials))
+
+
+def publish_study(study: Study) -> StudyResult:
+    """Compare the arms from what their trials published; writes and logs the table and its pictures.
+
+    Raises:
+        StageError: a trial has no scores yet.
+        InputError: trials were measured on different videos.
+    """
+    from mimicmotion.pictures.comparison import comparison_chart
+    from mimicmotion.video.picture_files import write_picture
+
+    arms = [arm.name for arm in study.settings.arms]
+    scores = {arm: [_scores(trial) for trial in study.of(arm)] for arm in arms}
+    rows = compare(scores, study.settings.metrics, FLOORS)
+    markdown = comparison_markdown(rows)
+    workspace = Pipeline(study.config).workspace
+    place = f"ablations/{study.key}"
+    report = _parent_report(study, markdown)
+    with written_aside(workspace, "ablations") as folder:
+        (folder / TABLE_FILE).write_text(f"# {study.config.settings.title}\n\n{markdown}", encoding="utf-8")
+        text = json.dumps([asdict(row) for row in rows], indent=1)
+        (folder / ROWS_FILE).write_text(text + "\n", encoding="utf-8")
+        write_picture(folder / CHART_FILE, comparison_chart(rows, FLOORS))
+        if "animate" in study.config.stages:
+            write_looks(folder, {arm: _clips(study.of(arm)[0]) for arm in arms})
+        for path in sorted(folder.iterdir()):
+            report.file(path)
+        workspace.publish(folder, place, ROWS_FILE)
+    for arm in study.settings.arms:
+        _show_arm(study, arm, [row for row in rows if row.arm == arm.name], report.run_id)
+    return StudyResult(rows, markdown, f"{workspace.uri}/{place}", report.run_id)
+
+
+def _adding_up(arms: Sequence[Arm]) -> Iterator[tuple[Arm, tuple[str, ...]]]:
+    """Each arm with what it and the ones before it set."""
+    fields: tuple[str, ...] = ()
+    for arm in arms:
+        fields += arm.set
+        yield arm, fields
+
+
+def _new_stages(config: PipelineConfig, seen: set[str]) -> Iterator[str]:
+    """Stages up to the scores whose own fields, or those of a stage before them, no trial had so far."""
+    fields = []
+    for name, stage in config.stages.items():
+        fields.append([name, stage.model_dump(mode="json", exclude={"runtime"})])
+        text = json.dumps(fields, sort_keys=True)
+        if text not in seen:
+            seen.add(text)
+            yield name
+        if name == _LAST:
+            return
+
+
+def _scores(trial: Trial) -> list[Score]:
+    return scores_of(Pipeline(trial.config).dataset(_LAST).table())
+
+
+def write_looks(folder: Path, by_arm: Mapping[str, Sequence[GeneratedClip]]) -> None:
+    """A video of each of the first clips with all arms side by side, and a picture of middle frames.
+
+    Args:
+        folder: where ``<clip_id>.mp4`` and ``frames.png`` go.
+        by_arm: arm -> its clips, the same ones in the same order for every arm.
+    """
+    from mimicmotion.pictures.comparison import panel_frames
+    from mimicmotion.pictures.panels import grid, labelled_row
+    from mimicmotion.video.files import write_preview
+    from mimicmotion.video.picture_files import write_picture
+
+    rows = []
+    for place, clip in enumerate(next(iter(by_arm.values()))[:_NUM_SHOWN]):
+        true, _, reference, _ = read_truth(clip)
+        videos = {"true": true, **{arm: read_generated(clips[place]) for arm, clips in by_arm.items()}}
+        write_preview(folder / f"{clip.clip_id}.mp4", panel_frames(videos), clip.fps)
+        middle = len(true) // 2
+        frames = {label: frames[middle] for label, frames in videos.items()}
+        rows.append(labelled_row({"reference": reference, **frames}))
+    write_picture(folder / FRAMES_FILE, grid(rows))
+
+
+def _clips(trial: Trial) -> list[GeneratedClip]:
+    pipeline = Pipeline(trial.config)
+    names = ("animate", "clips", "decode", "pose")
+    return list(generated_clips({name: pipeline.dataset(name) for name in names}))
+
+
+def _parent_report(study: Study, markdown: str) -> "MlflowReport":
+    from stages.adapters.mlflow.tracking import named_report
+
+    note = (
+        f"**{study.config.settings.title}.** {markdown}\n"
+        f"Again: `mimicmotion ablation {study.config.source}`. A nested run for each arm, in it one for each "
+        "seed. `chart.png` shows the table, `frames.png` and the videos what the arms made.\n"
+    )
+    return named_report(study.config, study.key, f"ablation {study.config.name}", note)
+
+
+def _show_arm(study: Study, arm: Arm, rows: Sequence[Compared], parent_id: str | None) -> None:
+    from stages.adapters.mlflow.tracking import named_report, place_below
+
+    fields = dict(_adding_up(study.settings.arms))[arm]
+    listed = "\n".join(f"* `{field}`" for field in fields)
+    note = f"# {arm.name}\n\nDiffers from `{study.config.source}` in\n\n{listed}\n"
+    report = named_report(study.config, f"{study.key} {arm.name}", arm.name, note, parent_id)
+    for row in rows:
+        numbers = {"": row.value, "/low": row.low, "/high": row.high, "/change": row.change}
+        report.metrics({f"{row.metric}{end}": value for end, value in numbers.items() if value is not None})
+    for trial in study.of(arm.name):
+        place_below(trial.config, report.run_id, f"{arm.name}, seed {trial.seed}")

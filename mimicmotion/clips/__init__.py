@@ -1,0 +1,1 @@
+"""Training windows and test clips, chosen from poses and scene cuts."""

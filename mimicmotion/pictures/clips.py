@@ -1,0 +1,91 @@
+"""Pictures that let a person judge the choice of clips: counts, histograms, clips with their poses."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from mimicmotion.pictures.panels import grid, labelled_row, pose_over
+from mimicmotion.pose.drawing import GuidanceStyle, draw_pose
+from mimicmotion.pose.table import PoseTrack
+from mimicmotion.video.reader import VideoReader
+
+_NUM_BINS = 25
+_PANEL_HEIGHT_PX = 260
+
+
+def reasons_picture(counts: Mapping[str, int]) -> UInt8[np.ndarray, "h w 3"]:
+    """Bars of how many windows were kept, and rejected for which reason, most frequent on top."""
+    names = sorted(counts, key=lambda name: counts[name])
+    figure, canvas = _figure(8, 1 + 0.35 * len(names))
+    axes = figure.subplots()
+    bars = axes.barh(names, [counts[name] for name in names])
+    axes.bar_label(bars)
+    axes.set(title="windows by outcome", xlabel="windows")
+    return _drawn(canvas)
+
+
+def histograms_picture(values: Mapping[str, Sequence[float]]) -> UInt8[np.ndarray, "h w 3"]:
+    """A histogram per name, side by side."""
+    figure, canvas = _figure(4 * len(values), 3.5)
+    for axes, (name, numbers) in zip(
+        np.atleast_1d(figure.subplots(1, len(values))), values.items(), strict=True
+    ):
+        axes.hist(numbers, bins=_NUM_BINS)
+        axes.set(title=name, ylabel="windows")
+    return _drawn(canvas)
+
+
+def clip_row(
+    reader: VideoReader, track: PoseTrack, frames: Sequence[int], references: Sequence[int], title: str
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A reference and some driving frames of a clip, side by side, with the pose drawn over them.
+
+    Args:
+        reader: the normalised video.
+        track: main person of that video.
+        frames: frames to show.
+        references: reference candidates, of which the first is shown.
+        title: written over the first panel.
+    """
+    wanted = [*references[:1], *frames]
+    labels = [f"reference {frame}" for frame in references[:1]] + [f"frame {frame}" for frame in frames]
+    height_px = min(_PANEL_HEIGHT_PX, reader.height_px)
+    size = (height_px, max(1, round(reader.width_px * height_px / reader.height_px)))
+    small = track.select(wanted).resized(size[1], size[0])
+    style = GuidanceStyle(canvas_short_side_px=max(min(size), 480))
+    panels = {}
+    for place, (label, picture) in enumerate(zip(labels, reader.read(wanted), strict=True)):
+        pose = draw_pose(
+            small.keypoints[place : place + 1], small.confidences[place : place + 1], size, style
+        )
+        panels[label] = pose_over(_shrunk(picture, size), pose)
+    return grid([_title(title, size[1] * len(panels)), labelled_row(panels)])
+
+
+def _shrunk(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    import cv2
+
+    return np.asarray(cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA))
+
+
+def _title(text: str, width_px: int) -> np.ndarray:
+    import cv2
+
+    strip = np.full((22, max(width_px, 10 * len(text)), 3), 225, np.uint8)
+    cv2.putText(strip, text, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (20, 20, 20), 1, cv2.LINE_AA)
+    return strip
+
+
+def _figure(width_in: float, height_in: float) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    return figure, FigureCanvasAgg(figure)
+
+
+def _drawn(canvas: Any) -> np.ndarray:
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,0 +1,225 @@
+"""Trains the shipped base model: ``python -m mimicmotion.synthetic.trainers.base .cache/corpus OUT_FOLDER``.
+
+The same network, loss and average as the ``train`` stage, on thousands of dancers with the poses that
+``detect`` found, from scratch or from the weights of ``--start``. ``OUT_FOLDER`` holds vae/ and
+image_encoder/ already and gets unet/ and pose_net/. Runs for hours on one core; stop it at any time and start
+it again: it goes on from its last state.
+"""
+
+import argparse
+import copy
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLTemporalDecoder
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+
+from mimicmotion.model.pose_net import PoseNet
+from mimicmotion.model.unet import PoseUNet
+from mimicmotion.pose.drawing import GuidanceStyle, draw_pose
+from mimicmotion.synthetic.trainers.corpus import Corpus, open_corpus
+from mimicmotion.synthetic.trainers.detect import open_poses
+from mimicmotion.synthetic.trainers.encoder import EMBEDDING, pixels
+from mimicmotion.synthetic.trainers.vae import LATENTS, SCALING_FACTOR
+from mimicmotion.synthetic.world import FPS
+from mimicmotion.training.data.hand_map import hand_weight_map, reliable_hands
+from mimicmotion.training.ema import MovingAverage
+from mimicmotion.training.loss import added_time_ids, denoising_loss
+from mimicmotion.training.network import PosedDenoiser
+
+WIDTHS = (64, 64, 128)
+NUM_SLOTS, BATCH = 8, 4
+DROPOUT, HAND_WEIGHT, HAND_THRESHOLD = 0.1, 3.0, 0.6
+STYLE = GuidanceStyle(canvas_short_side_px=480)
+
+
+def build_network() -> PosedDenoiser:
+    """The untrained network: SVD's UNet with three levels, attention on the lower two, and PoseNet."""
+    unet = PoseUNet(
+        sample_size=24, in_channels=2 * LATENTS, out_channels=LATENTS, num_frames=NUM_SLOTS,
+        down_block_types=("DownBlockSpatioTemporal", *("CrossAttnDownBlockSpatioTemporal",) * 2),
+        up_block_types=(*("CrossAttnUpBlockSpatioTemporal",) * 2, "UpBlockSpatioTemporal"),
+        block_out_channels=WIDTHS, layers_per_block=1, num_attention_heads=(2, 2, 4),
+        cross_attention_dim=EMBEDDING, addition_time_embed_dim=32, projection_class_embeddings_input_dim=96,
+    )  # fmt: skip
+    return PosedDenoiser(unet, PoseNet(out_channels=WIDTHS[0]))
+
+
+def read_network(folder: Path) -> PosedDenoiser:
+    """The network that an earlier training left in this folder."""
+    unet, pose_net = PoseUNet.from_pretrained(folder / "unet"), PoseNet.from_pretrained(folder / "pose_net")
+    return PosedDenoiser(unet.float(), pose_net.float())
+
+
+def hand_boxes(keypoints: np.ndarray, confidences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (f, 2, 4) around the 21 points of each hand, and the smallest of their confidences (f, 2)."""
+    hands = keypoints[:, 91:].reshape(len(keypoints), 2, 21, 2)
+    boxes = np.concatenate([hands.min(2), hands.max(2)], -1)
+    return boxes, confidences[:, 91:].reshape(len(keypoints), 2, 21).min(2)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs of the loss; shapes as ``denoising_loss`` names them."""
+
+    latents: Tensor
+    poses: Tensor
+    embeds: Tensor
+    hands: Tensor
+
+
+class Batches:
+    """Random clips of a corpus: slot 0 is any frame of the film, the rest follows one another."""
+
+    def __init__(self, corpus: Corpus, poses: np.ndarray, folder: Path, seed: int) -> None:
+        self.corpus, self.poses, self.rng = corpus, poses, np.random.default_rng(seed)
+        vae = AutoencoderKLTemporalDecoder.from_pretrained(folder / "vae")
+        self.rows, self.offsets = linear_encoder(vae.float())
+        self.encoder = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder").float().eval()
+        self.processor = CLIPImageProcessor.from_pretrained(folder / "feature_extractor")
+
+    @torch.no_grad()
+    def next(self) -> Batch:
+        """Draw a batch."""
+        clips = [self._clip() for _ in range(BATCH)]
+        references = np.stack([self.corpus.frames[row, index[0]] for row, index in clips])
+        embeds = self.encoder(pixels(references, self.processor)).image_embeds[:, None]
+        latents, poses, hands = zip(*(self._tensors(row, index) for row, index in clips), strict=True)
+        return Batch(torch.stack(latents), torch.stack(poses), embeds, torch.stack(hands))
+
+    def _clip(self) -> tuple[int, np.ndarray]:
+        row, length = int(self.rng.integers(len(self.corpus.frames))), self.corpus.frames.shape[1]
+        step = int(self.rng.integers(1, 4))
+        first = self.rng.integers(length - (NUM_SLOTS - 2) * step)
+        driving = first + step * np.arange(NUM_SLOTS - 1)
+        return row, np.concatenate([[self.rng.integers(length)], driving])
+
+    def _tensors(self, row: int, index: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        frames = self.corpus.frames[row][index].astype(np.float32)
+        images = torch.from_numpy(frames).permute(0, 3, 1, 2) / 127.5 - 1
+        latents = F.conv2d(images, self.rows, self.offsets, stride=8)
+        keypoints, confidences = np.split(self.poses[row][index], [2], -1)
+        confidences = confidences[..., 0]
+        size = frames.shape[1:3]
+        drawn = [
+            draw_pose(k[None], c[None], size, STYLE) for k, c in zip(keypoints, confidences, strict=True)
+        ]
+        boxes = reliable_hands(*hand_boxes(keypoints, confidences), HAND_THRESHOLD)
+        weights = hand_weight_map(boxes, (latents.shape[-2], latents.shape[-1]), HAND_WEIGHT)
+        return latents, torch.from_numpy(np.stack(drawn)).float() / 127.5 - 1, torch.from_numpy(weights)
+
+
+@torch.no_grad()
+def linear_encoder(vae: AutoencoderKLTemporalDecoder) -> tuple[Tensor, Tensor]:
+    """The encoder's linear map as one convolution, read off its response to single pixels."""
+    grey = vae.encode(torch.zeros(1, 3, 24, 24)).latent_dist.mode()[0, :, 1, 1]
+    rows = torch.empty(LATENTS, 3, 8, 8)
+    for c in range(3):
+        impulses = torch.zeros(64, 3, 24, 24)
+        for k in range(64):
+            impulses[k, c, 8 + k // 8, 8 + k % 8] = 1
+        rows[:, c] = (vae.encode(impulses).latent_dist.mode()[:, :, 1, 1] - grey).T.reshape(LATENTS, 8, 8)
+    return rows, grey
+
+
+def batch_loss(network: PosedDenoiser, batch: Batch, generator: torch.Generator) -> Tensor:
+    """SVD's loss with its noise preset, joint dropout and hand weights."""
+    size = len(batch.latents)
+    sigma = torch.exp(0.7 + 1.6 * torch.randn(size, generator=generator))
+    return denoising_loss(
+        network,
+        latents=batch.latents * SCALING_FACTOR,
+        reference_latents=batch.latents[:, 0],
+        pose_images=batch.poses,
+        image_embeds=batch.embeds,
+        time_ids=added_time_ids(FPS, 127, torch.zeros(size)),
+        sigma=sigma,
+        noise=torch.randn(batch.latents.shape, generator=generator),
+        dropped=torch.rand(size, generator=generator) < DROPOUT,
+        hand_weights=batch.hands,
+    ).total
+
+
+def save_state(
+    path: Path, step: int, network: PosedDenoiser, optimizer: torch.optim.Optimizer, ema: MovingAverage
+) -> None:
+    """Write all that a later run needs to go on, aside and then in place."""
+    state = {
+        "step": step,
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "ema": ema.state_dict(),
+    }
+    torch.save(state, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").replace(path)
+
+
+def export(network: PosedDenoiser, ema: MovingAverage, folder: Path) -> None:
+    """Write the averaged weights in half precision, in diffusers' layout."""
+    with ema.applied(network):
+        for name, part in (("unet", network.unet), ("pose_net", network.pose_net)):
+            half: Any = copy.deepcopy(part).half()
+            half.save_pretrained(folder / name)
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """Warm-up over 100 steps, then a cosine down to a twentieth."""
+    return (
+        peak * min(1, (step + 1) / 100) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1, step / steps))))
+    )
+
+
+def main() -> None:
+    """Train, resume and export."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--peak-lr", type=float, default=1.2e-3)
+    parser.add_argument("--start", type=Path, help="begin with the network of this folder")
+    parser.add_argument("--seed", type=int, default=0, help="another with --start, for other clips")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    network = read_network(options.start) if options.start else build_network()
+    ema = MovingAverage(network, 0.998)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=options.peak_lr, betas=(0.9, 0.98), weight_decay=0.01
+    )
+    state_path, first = options.corpus / "base_state.pt", 0
+    if state_path.exists():
+        state = torch.load(state_path, weights_only=True)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        ema.load_state_dict(state["ema"], first := state["step"])
+    train = options.corpus / "train"
+    batches = Batches(open_corpus(train), open_poses(train), options.out, seed=options.seed + first)
+    generator, started, recent = torch.Generator().manual_seed(options.seed + first), time.time(), []
+    print(sum(p.numel() for p in network.parameters()), "parameters", flush=True)
+    for step in range(first, options.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, options.steps, options.peak_lr)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = batch_loss(network, batches.next(), generator)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        ema.update(network)
+        recent.append(loss.item())
+        if (step + 1) % 50 == 0:
+            print(f"step {step + 1} loss {np.mean(recent):.4f} {time.time() - started:.0f} s", flush=True)
+            recent.clear()
+        if (step + 1) % 200 == 0 or step + 1 == options.steps:
+            save_state(state_path, step + 1, network, optimizer, ema)
+            export(network, ema, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""Trains the small VAE: ``python -m mimicmotion.synthetic.trainers.vae .cache/corpus OUT_FOLDER``.
+
+The encoder is linear: the eight largest principal components of 8x8 patches, written into the layers of
+diffusers' encoder, so that latents are known before any training. Only the temporal decoder learns.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLTemporalDecoder
+from torch import Tensor, nn
+
+from mimicmotion.synthetic.trainers.corpus import Corpus, open_corpus
+
+CHANNELS, LATENTS = (32, 64, 64, 128), 8
+SCALING_FACTOR = 0.5
+PLATEAU = 30.0
+"""Size of the constant channels that turn the last group norm into a fixed scale."""
+
+
+def build_vae() -> AutoencoderKLTemporalDecoder:
+    """The untrained VAE: 8x smaller latents of 8 channels."""
+    return AutoencoderKLTemporalDecoder(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        block_out_channels=CHANNELS,
+        layers_per_block=1,
+        latent_channels=LATENTS,
+        sample_size=192,
+        scaling_factor=SCALING_FACTOR,
+    )
+
+
+def principal_components(corpus: Corpus, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Rows (8, 3, 8, 8) and offsets (8,) that map a patch in [-1, 1] to its latent.
+
+    A component of spread s is divided by the root of s: strong ones stay stronger, weak ones are not lost.
+    """
+    patches = []
+    for _ in range(600):
+        frame = corpus.frames[rng.integers(len(corpus.frames)), rng.integers(corpus.frames.shape[1])]
+        image = _images(frame[None])[0]
+        y, x = rng.integers(8), rng.integers(8)
+        cut = image[:, y : y + 184, x : x + 120]
+        patches.append(cut.unfold(1, 8, 8).unfold(2, 8, 8).permute(1, 2, 0, 3, 4).reshape(-1, 192))
+    data = torch.cat(patches).double()
+    mean = data.mean(0)
+    values, vectors = torch.linalg.eigh(torch.cov((data - mean).T))
+    order = values.argsort(descending=True)[:LATENTS]
+    spread, rows = values[order].sqrt(), vectors[:, order].T
+    rows = rows / spread.sqrt()[:, None]
+    latents = (data - mean) @ rows.T
+    rows = rows / (latents.square().mean().sqrt() * SCALING_FACTOR)
+    print("spread of components:", [round(float(s), 3) for s in spread])
+    return rows.reshape(LATENTS, 3, 8, 8).float(), -(rows @ mean).float()
+
+
+def _silence(encoder: nn.Module) -> None:
+    """Leave every residual branch at zero, so that only what the convolutions select goes through."""
+    for name, module in encoder.named_modules():
+        if name.endswith(("conv2", "to_out.0")):
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
+        if name.endswith("conv_shortcut"):
+            nn.init.zeros_(module.bias)
+            nn.init.dirac_(module.weight)
+
+
+@torch.no_grad()
+def write_components(vae: AutoencoderKLTemporalDecoder, rows: Tensor, offsets: Tensor) -> None:
+    """Write the linear map into the encoder, exactly up to rounding.
+
+    Two strided convolutions gather 2x2 pixels each; the third, over 2x2 of these, applies the components.
+    Each component p then stands as (p, -p, K, -K) in one group of the last norm, whose mean is thereby zero
+    and whose spread is K / sqrt(2); and silu(p) - silu(-p) = p undoes the activation.
+    """
+    encoder = vae.encoder
+    _silence(encoder)
+    for conv in (
+        encoder.conv_in,
+        encoder.conv_out,
+        *(b.downsamplers[0].conv for b in encoder.down_blocks[:3]),
+    ):
+        nn.init.zeros_(conv.weight)
+        nn.init.zeros_(conv.bias)
+    for c in range(3):
+        encoder.conv_in.weight[c, c, 1, 1] = 1
+    width = 3
+    for block in encoder.down_blocks[:2]:
+        gather = block.downsamplers[0].conv.weight
+        for dy, dx in np.ndindex(2, 2):
+            for c in range(width):
+                gather[(dy * 2 + dx) * width + c, c, dy, dx] = 1
+        width *= 4
+    project = encoder.down_blocks[2].downsamplers[0].conv
+    for c, y, x in np.ndindex(3, 8, 8):
+        source = ((y // 2 % 2) * 2 + x // 2 % 2) * 12 + ((y % 2) * 2 + x % 2) * 3 + c
+        project.weight[:LATENTS, source, y // 4, x // 4] = rows[:, c, y, x]
+    project.bias[:LATENTS] = offsets
+    spread = encoder.down_blocks[3].resnets[0].conv_shortcut
+    nn.init.zeros_(spread.weight)
+    for k in range(LATENTS):
+        spread.weight[4 * k, k], spread.weight[4 * k + 1, k] = 1, -1
+        spread.bias[4 * k + 2], spread.bias[4 * k + 3] = PLATEAU, -PLATEAU
+        encoder.conv_out.weight[k, 4 * k, 1, 1], encoder.conv_out.weight[k, 4 * k + 1, 1, 1] = 1, -1
+    encoder.conv_norm_out.weight.fill_(PLATEAU / 2**0.5)
+    encoder.conv_out.bias[LATENTS:] = -20.0
+    nn.init.zeros_(vae.quant_conv.bias)
+    nn.init.dirac_(vae.quant_conv.weight)
+
+
+@torch.no_grad()
+def still_temporal_layers(decoder: nn.Module) -> None:
+    """Let temporal convolutions see their own frame only, so that training can begin on single frames."""
+    for module in decoder.modules():
+        if isinstance(module, nn.Conv3d) and module.kernel_size[0] == 3:
+            module.weight[:, :, [0, 2]] = 0
+
+
+def decoder_loss(vae: AutoencoderKLTemporalDecoder, latents: Tensor, images: Tensor, frames: int) -> Tensor:
+    """Mean absolute plus squared error of decoded (b*frames, 3, h, w) pictures."""
+    with torch.autocast("cpu", torch.bfloat16):
+        decoded = vae.decoder(latents, torch.zeros(len(latents) // frames, frames), frames)
+    error = decoded.float() - images
+    return error.abs().mean() + 2 * error.square().mean()
+
+
+def _images(frames: np.ndarray) -> Tensor:
+    """Pictures (n, 3, h, w) in [-1, 1] of uint8 frames (n, h, w, 3)."""
+    return torch.from_numpy(frames.astype(np.float32)).permute(0, 3, 1, 2) / 127.5 - 1
+
+
+def _crops(corpus: Corpus, rng: np.random.Generator, batch: int, frames: int, size: int = 96) -> Tensor:
+    """Square crops (batch*frames, 3, size, size) on the grid of the latents."""
+    cuts = []
+    for _ in range(batch):
+        row, first = rng.integers(len(corpus.frames)), rng.integers(corpus.frames.shape[1] - frames + 1)
+        y, x = 8 * rng.integers((192 - size) // 8 + 1), 8 * rng.integers((128 - size) // 8 + 1)
+        cuts.append(_images(corpus.frames[row, first : first + frames, y : y + size, x : x + size]))
+    return torch.cat(cuts)
+
+
+@torch.no_grad()
+def reconstruction_psnr(vae: AutoencoderKLTemporalDecoder, corpus: Corpus, dancers: int = 16) -> float:
+    """Mean PSNR in dB of coded and decoded frames of the first dancers, 4 frames each."""
+    values = []
+    for row in range(dancers):
+        images = _images(corpus.frames[row, :4])
+        decoded = vae.decode(vae.encode(images).latent_dist.mode(), num_frames=4).sample.clamp(-1, 1)
+        error = ((decoded - images) / 2).square().mean((1, 2, 3))
+        values += (-10 * error.log10()).tolist()
+    return float(np.mean(values))
+
+
+def train_decoder(vae: AutoencoderKLTemporalDecoder, corpus: Corpus, held_out: Corpus, steps: int) -> None:
+    """Train the decoder on crops: single frames at first, four in a row in the last third."""
+    rng, started = np.random.default_rng(0), time.time()
+    parameters = list(vae.decoder.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=1.5e-3, betas=(0.9, 0.98), weight_decay=1e-4)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 1.5e-3 * min(1, (step + 1) / 50) * 0.5 * (1.02 + np.cos(np.pi * step / steps))
+        frames, batch = (1, 8) if step < steps * 2 / 3 else (4, 2)
+        pictures = _crops(corpus, rng, batch, frames)
+        with torch.no_grad():
+            codes = vae.encode(pictures).latent_dist.mode()
+        loss = decoder_loss(vae, codes, pictures, frames)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        if step % 50 == 0 or step == steps - 1:
+            psnr = reconstruction_psnr(vae, held_out, 4) if step % 200 == 0 else float("nan")
+            seconds = time.time() - started
+            print(
+                f"step {step} loss {loss.item():.4f} held-out psnr {psnr:.2f} dB {seconds:.0f} s", flush=True
+            )
+
+
+def main() -> None:
+    """Build, train and save the VAE; prints its reconstruction PSNR on held-out dancers."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--start", type=Path, help="go on with the decoder of this VAE")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    corpus, held_out = open_corpus(options.corpus / "train"), open_corpus(options.corpus / "held_out")
+    if options.start:
+        vae = AutoencoderKLTemporalDecoder.from_pretrained(options.start).float()
+    else:
+        vae = build_vae()
+        write_components(vae, *principal_components(corpus, np.random.default_rng(0)))
+        still_temporal_layers(vae.decoder)
+        vae.save_pretrained(options.out)  # latents are final here; only pictures get better
+    vae.requires_grad_(False)
+    vae.decoder.requires_grad_(True)
+    train_decoder(vae, corpus, held_out, options.steps)
+    vae.half().save_pretrained(options.out)
+    psnr = reconstruction_psnr(vae.float(), held_out, len(held_out.frames))
+    print(
+        json.dumps(
+            {"reconstruction_psnr_db": round(psnr, 2), "parameters": sum(p.numel() for p in vae.parameters())}
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

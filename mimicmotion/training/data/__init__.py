@@ -1,0 +1,1 @@
+"""Training samples: which, in which order, and how they are made."""

@@ -1,0 +1,238 @@
+"""Training samples: slot 0 is the reference with its own pose, then the driving frames of one clip.
+
+Everything random about a sample comes from its place in the run, so any worker makes the same one.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float16, Float32, UInt8
+from safetensors import safe_open
+
+from mimicmotion.diffusion.edm import NOISE_PRESETS
+from mimicmotion.errors import DataError, StageError
+from mimicmotion.pose.drawing import GuidanceStyle, draw_pose
+from mimicmotion.pose.framing import framed_track
+from mimicmotion.pose.table import PoseTrack, read_track
+from mimicmotion.training.data.hand_map import CELL_PX, face_weight_map, hand_weight_map, reliable_hands
+from mimicmotion.training.data.order import Place
+from mimicmotion.video.framing import Framing, framing
+from mimicmotion.video.reader import VideoReader
+
+ReferenceNoise = Literal["none", "fixed", "lognormal"]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One training window; small, so that it can be sent to any worker.
+
+    Attributes:
+        clip_id: names the clip in every message.
+        video: the normalised video.
+        poses: Parquet file with the poses of that video.
+        latents: latents of that video, to be read instead of pixels; see ``read_latents``.
+        frames: driving frames, at an even step.
+        references: frames that may stand in slot 0.
+        video_frames: number of frames of the video.
+        size_px: (width, height) of the video.
+    """
+
+    clip_id: str
+    video: Path
+    poses: Path
+    latents: Path | None
+    frames: tuple[int, ...]
+    references: tuple[int, ...]
+    video_frames: int
+    size_px: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a sample is made of.
+
+    Attributes:
+        sizes_px: (width, height) of training pictures; a video takes the nearest aspect.
+        style: how poses are drawn.
+        noise: name of a noise preset.
+        reference_noise: how strongly the reference picture is noised before it is encoded: not at all, by
+            0.02 (as SVD samples), or by exp of N(-3, 0.5) (as SVD was trained).
+        dropout: probability that a sample loses image embedding, reference latents and pose together.
+        hand_weight: weight of the loss in the box of a reliable hand; 1 for none.
+        hand_threshold: what all confidences of a hand, or of a face, must exceed.
+        face_weight: weight of the loss in the box of a reliable face; 1 for none.
+        seed: of the whole run.
+    """
+
+    sizes_px: tuple[tuple[int, int], ...]
+    style: GuidanceStyle
+    noise: str
+    reference_noise: ReferenceNoise
+    dropout: float
+    hand_weight: float
+    hand_threshold: float
+    face_weight: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Everything random about one sample.
+
+    Attributes:
+        reference: the frame in slot 0.
+        sigma: noise level.
+        reference_noise: standard deviation of the noise on the reference picture, in units of [-1, 1].
+        dropped: whether the conditions are dropped.
+        noise_seed: seeds the noise on latents and on the reference picture.
+    """
+
+    reference: int
+    sigma: float
+    reference_noise: float
+    dropped: bool
+    noise_seed: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample, on the CPU, in the smallest types that hold it.
+
+    Attributes:
+        clip_id: the clip it was made of.
+        draw: what was drawn for it.
+        frames: pictures, slot 0 the reference; None when latents are given.
+        latents: unscaled latents of the same; None when pictures are given.
+        image_embedding: of the reference, with latents.
+        poses: drawn guidance.
+        hand_boxes: boxes of reliable hands in pixels of the training picture, NaN elsewhere.
+        hand_cells: latent cells in the box of a reliable hand, whatever they weigh.
+        hand_weights: loss weight of each latent cell for hands.
+        face_weights: the same for the face.
+    """
+
+    clip_id: str
+    draw: Draw
+    frames: UInt8[np.ndarray, "f height width 3"] | None
+    latents: Float16[np.ndarray, "f c h w"] | None
+    image_embedding: Float16[np.ndarray, "1 d"] | None
+    poses: UInt8[np.ndarray, "f 3 height width"]
+    hand_boxes: Float32[np.ndarray, "f 2 4"]
+    hand_cells: Bool[np.ndarray, "f h w"]
+    hand_weights: Float32[np.ndarray, "f h w"]
+    face_weights: Float32[np.ndarray, "f h w"]
+
+
+def draw(clip: Clip, place: Place, recipe: Recipe) -> Draw:
+    """Return what is random about the sample at this place."""
+    rng = place.rng(recipe.seed)
+    quantile = torch.tensor([rng.random()], dtype=torch.float64)
+    log_noise = rng.normal(-3.0, 0.5)
+    return Draw(
+        reference=clip.references[rng.integers(len(clip.references))],
+        sigma=float(NOISE_PRESETS[recipe.noise].sigmas(quantile)),
+        reference_noise={"none": 0.0, "fixed": 0.02, "lognormal": float(np.exp(log_noise))}[
+            recipe.reference_noise
+        ],
+        dropped=bool(rng.random() < recipe.dropout),
+        noise_seed=int(rng.integers(2**63)),
+    )
+
+
+def make_sample(clip: Clip, drawn: Draw, recipe: Recipe) -> Sample:
+    """Return the sample of a clip.
+
+    Raises:
+        StageError: a file of the clip is missing or does not fit; names the clip. An earlier stage vouched
+            for it, so it is neither skipped nor replaced.
+    """
+    try:
+        return _make_sample(clip, drawn, recipe)
+    except Exception as error:
+        raise StageError(
+            f"clip {clip.clip_id} ({clip.video}) cannot be read, although the clips stage kept it: {error}"
+        ) from error
+
+
+def _make_sample(clip: Clip, drawn: Draw, recipe: Recipe) -> Sample:
+    slots = [drawn.reference, *clip.frames]
+    fit = framing(clip.size_px, recipe.sizes_px)
+    width, height = fit.target
+    cells = (height // CELL_PX, width // CELL_PX)
+    track = framed_track(read_track(clip.poses, clip.video_frames, 0, *clip.size_px).select(slots), fit)
+    hands = reliable_hands(track.hand_boxes, track.hand_confidences, recipe.hand_threshold)
+    sample = Sample(
+        clip_id=clip.clip_id,
+        draw=drawn,
+        frames=None,
+        latents=None,
+        image_embedding=None,
+        poses=_drawn(track, recipe.style),
+        hand_boxes=hands.astype(np.float32),
+        hand_cells=hand_weight_map(hands, cells, 2.0) > 1,
+        hand_weights=hand_weight_map(hands, cells, recipe.hand_weight),
+        face_weights=face_weight_map(
+            track.keypoints, track.confidences, recipe.hand_threshold, cells, recipe.face_weight
+        ),
+    )
+    if clip.latents is None:
+        return replace(sample, frames=fit.frames(VideoReader(clip.video).read(slots)))
+    latents, embedding = read_latents(clip.latents, slots, fit)
+    return replace(sample, latents=latents, image_embedding=embedding)
+
+
+def _drawn(track: PoseTrack, style: GuidanceStyle) -> UInt8[np.ndarray, "f 3 h w"]:
+    size = (track.height_px, track.width_px)
+    pairs = zip(track.keypoints, track.confidences, strict=True)
+    return np.stack([draw_pose(points[None], scores[None], size, style) for points, scores in pairs])
+
+
+def read_latents(
+    path: Path, slots: list[int], fit: Framing
+) -> tuple[Float16[np.ndarray, "f c h w"], Float16[np.ndarray, "1 d"]]:
+    """Return the latents of these frames and the image embedding of the first.
+
+    Args:
+        path: file of the latents stage.
+        slots: the reference, which may lie far from the rest, and the frames of the window.
+        fit: framing that training needs.
+
+    Raises:
+        DataError: the file was made for another framing, or lacks a frame.
+    """
+    with safe_open(path, "numpy") as file:
+        stored = (file.metadata() or {}).get("framing")
+        if stored != framing_text(fit):
+            raise DataError(
+                f"{path} holds latents of framing {stored}, training needs {framing_text(fit)}: "
+                "give the latents stage the same sizes as train and run it again"
+            )
+        frames, embedded = file.get_tensor("frames"), file.get_tensor("embedded_frames")
+        places = _places(path, frames, np.array(slots))
+        embedding = int(_places(path, embedded, np.array(slots[:1]))[0])
+        latents = file.get_slice("latents")
+        reference, window = int(places[0]), places[1:]
+        first, last = int(window.min()), int(window.max())
+        parts = (latents[reference : reference + 1], latents[first : last + 1][window - first])
+        return np.concatenate(parts), file.get_slice("embeddings")[embedding : embedding + 1][0]
+
+
+def _places(
+    path: Path, stored: Float[np.ndarray, " n"], wanted: Float[np.ndarray, " m"]
+) -> Float[np.ndarray, " m"]:
+    places = np.searchsorted(stored, wanted)
+    found = stored[np.minimum(places, len(stored) - 1)] == wanted
+    if not found.all():
+        raise DataError(f"{path} lacks the frames {wanted[~found].tolist()}: run the latents stage again")
+    return places
+
+
+def framing_text(fit: Framing) -> str:
+    """Return the framing as one line of JSON, to be stored with latents and compared."""
+    return json.dumps(
+        {"source": fit.source, "scaled": fit.scaled, "offset": fit.offset, "target": fit.target}
+    )

@@ -1,0 +1,125 @@
+"""What of the network trains, with which memory, and how it is shared between workers."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Literal
+
+import torch
+from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
+from diffusers.models.resnet import SpatioTemporalResBlock
+from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
+from torch import nn
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
+
+from mimicmotion.training.distributed.group import World
+from mimicmotion.training.network import PosedDenoiser
+
+TrainedPart = Literal["all", "attention", "temporal", "pose_net"]
+Recompute = Literal["off", "layers", "blocks"]
+Sharing = Literal["replicate", "shard"]
+
+RECOMPUTED: Mapping[Recompute, tuple[type[nn.Module], ...]] = MappingProxyType(
+    {
+        "off": (),
+        "layers": (SpatioTemporalResBlock, BasicTransformerBlock, TemporalBasicTransformerBlock),
+        "blocks": (SpatioTemporalResBlock, TransformerSpatioTemporalModel),
+    }
+)
+"""Kinds of layers whose activations are forgotten, by level."""
+
+_TEMPORAL = (
+    "temporal_transformer_blocks.",
+    "temporal_res_block.",
+    "time_pos_embed.",
+    "time_mixer.",
+)
+
+
+def choose_trained(network: PosedDenoiser, part: TrainedPart) -> None:
+    """Let a part of the network require gradients, and freeze the rest.
+
+    Args:
+        network: UNet and PoseNet; PoseNet always trains.
+        part: ``all``; ``attention``: the UNet's transformers, spatial and temporal; ``temporal``: what
+            joins frames; ``pose_net``: PoseNet alone.
+    """
+    for name, parameter in network.unet.named_parameters():
+        trains = {
+            "all": True,
+            "attention": ".attentions." in name,
+            "temporal": any(part in name for part in _TEMPORAL),
+            "pose_net": False,
+        }[part]
+        parameter.requires_grad_(trains)
+    network.pose_net.requires_grad_(True)
+
+
+def recompute(network: nn.Module, level: Recompute) -> None:
+    """Let layers forget their activations and compute them again in the backward pass.
+
+    diffusers' own switch leaves out the temporal transformer blocks, which are the largest part in long
+    clips; this does not.
+
+    Args:
+        network: changed in place; parameter names stay.
+        level: ``off``; ``layers``: each residual and transformer block forgets; ``blocks``: each residual
+            block and each whole spatio-temporal transformer, which keeps less between and needs more at once.
+    """
+    for module in network.modules():
+        if isinstance(module, RECOMPUTED[level]):
+            module.forward = partial(_recomputed, module.forward)
+
+
+def _recomputed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+
+
+def shard(network: PosedDenoiser, half: bool) -> None:
+    """Spread parameters, gradients and optimiser over all workers (FSDP2), block by block.
+
+    UNet and PoseNet are each whole for themselves, since sampling calls them one by one.
+
+    Args:
+        network: changed in place; parameter names stay.
+        half: gather parameters in bfloat16. Autocast chooses the precision of each operation, as without
+            shards; inputs are left alone, since half precision would blur the noise level.
+    """
+    policy = MixedPrecisionPolicy()
+    if half:
+        policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
+    # Torch warns where a block gives out a view, lest it be changed in place; nothing here does that.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module", category=UserWarning)
+    for block in (*_unet_blocks(network.unet), network.unet, network.pose_net):
+        fully_shard(block, mp_policy=policy)
+
+
+def _unet_blocks(unet: Any) -> Iterator[nn.Module]:
+    yield from unet.down_blocks
+    yield unet.mid_block
+    yield from unet.up_blocks
+
+
+def replicate(network: PosedDenoiser, world: World) -> nn.Module:
+    """Return the network whose backward pass averages gradients over workers (DDP), in one copy of them."""
+    ids = [world.device.index] if world.device.type == "cuda" else None
+    return DistributedDataParallel(network, device_ids=ids, gradient_as_bucket_view=True)
+
+
+def set_sync(network: nn.Module, last: bool) -> None:
+    """Say whether the next backward pass is the last of a step, in which replicas share their gradients.
+
+    Shards share them in every pass: to wait would mean to hold the gradients of the whole network.
+    """
+    if isinstance(network, DistributedDataParallel):
+        network.require_backward_grad_sync = last
+
+
+def learning_rate(step: int, peak: float, warmup_steps: int) -> float:
+    """Return the learning rate of optimiser step ``step`` (from 0): a linear warm-up, then constant."""
+    return peak * min(1.0, (step + 1) / max(1, warmup_steps))

@@ -1,0 +1,83 @@
+"""Ending a run early without loss: SIGTERM, or a file, makes it write a checkpoint first."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from mimicmotion.training.distributed.group import World
+
+logger = logging.getLogger(__name__)
+
+
+class StopRequest:
+    """Whether the run has been asked to end.
+
+    Args:
+        file: its presence asks too; a launcher that catches the signal itself, or starts the run outside
+            a main thread, where no signal arrives, writes it.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._signalled = False
+
+    def seen(self, world: World) -> bool:
+        """Return whether any worker was asked; every worker calls this and gets the same answer."""
+        asked = self._signalled or self._file.exists()
+        votes = world.sum(torch.tensor(float(asked), device=world.device))
+        return bool(votes.item())
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signalled = True
+
+
+@contextmanager
+def stop_request(file: Path) -> Iterator[StopRequest]:
+    """Listen for SIGTERM and for the file within the block."""
+    request = StopRequest(file)
+    with _on_signals((signal.SIGTERM,), request._on_signal):
+        yield request
+
+
+@contextmanager
+def signals_write(file: Path) -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C write the file within the block, for a process that waits for workers elsewhere.
+
+    Raises:
+        KeyboardInterrupt: after the block if there was a Ctrl-C, and at once on the second one.
+    """
+    interrupted = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        if number == signal.SIGINT:
+            if interrupted:
+                raise KeyboardInterrupt
+            interrupted = True
+        logger.warning("%s: training will write a checkpoint and stop", signal.Signals(number).name)
+        file.touch()
+
+    with _on_signals((signal.SIGTERM, signal.SIGINT), ask):
+        yield
+    if interrupted:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _on_signals(numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Signals reach the main thread alone; elsewhere this does nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = [signal.signal(number, handler) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, old in zip(numbers, before, strict=True):
+            signal.signal(number, old)

@@ -1,0 +1,237 @@
+"""What a training run will need, found without weights and without memory: networks on the meta device.
+
+What the passes hold is counted, not guessed: every tensor of a forward and a backward pass from its making
+to its end, in the precisions that a GPU's autocast chooses.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from mimicmotion.model.pose_net import PoseNet
+from mimicmotion.model.unet import PoseUNet
+from mimicmotion.training.distributed.parts import (
+    RECOMPUTED,
+    Recompute,
+    Sharing,
+    TrainedPart,
+    choose_trained,
+    recompute,
+)
+from mimicmotion.training.estimate.live_memory import CudaAutocast, LiveBytes
+from mimicmotion.training.network import PosedDenoiser
+from mimicmotion.training.optimiser import Optimiser
+
+PEAK_TFLOPS = {"A100": 312.0, "H100": 989.0, "H200": 989.0, "L40S": 362.0, "RTX 4090": 165.0}
+"""Dense bfloat16 TFLOP/s as the makers state them."""
+
+_FLOAT32, _HALF, _EIGHT_BITS = 4, 2, 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What one worker computes at once.
+
+    Attributes:
+        unet: config of the UNet; empty for that of SVD.
+        size_px: (width, height) of the pictures.
+        num_frames: slots of a clip.
+        micro_batch: samples at once.
+        rounds: micro-batches of an optimiser step; from the second on, gradients are there already.
+        workers: number of workers.
+        sharing: how they share the network.
+        recompute: activations that are forgotten.
+        trained: part that trains.
+        optimiser: what keeps the moments.
+    """
+
+    unet: dict[str, Any]
+    size_px: tuple[int, int]
+    num_frames: int
+    micro_batch: int
+    rounds: int
+    workers: int
+    sharing: Sharing
+    recompute: Recompute
+    trained: TrainedPart
+    optimiser: Optimiser
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Needs of one worker, in bytes, and of one sample, in floating point operations.
+
+    Attributes:
+        parameters: of UNet and PoseNet.
+        trained_parameters: those that train.
+        weights: in float32, and the blocks that shards gather in half precision.
+        gradients: in float32, once all are there.
+        optimiser: two moments, in float32 or eight bits.
+        average: the moving average in float32.
+        passes: the most that a forward and a backward pass hold at once besides weights: activations, half
+            copies of weights, and the gradients that are there by then.
+        checkpoint: on disk, over all workers: network, average and moments in float32.
+        flops_per_sample: forward, backward, and the forward pass that is done again.
+    """
+
+    parameters: int
+    trained_parameters: int
+    weights: int
+    gradients: int
+    optimiser: int
+    average: int
+    passes: int
+    checkpoint: int
+    flops_per_sample: int
+
+    @property
+    def total(self) -> int:
+        """The most at once; kernels, fragmentation and the frozen encoders take some more."""
+        return self.weights + self.optimiser + self.average + max(self.passes, self.gradients)
+
+
+def estimate(shape: Shape) -> Estimate:
+    """Return what a worker needs; takes seconds and next to no memory at any size."""
+    shards = shape.workers if shape.sharing == "shard" else 1
+    network = _on_meta(shape, torch.bfloat16 if shards > 1 else torch.float32)
+    choose_trained(network, shape.trained)
+    parameters = sum(value.numel() for value in network.parameters())
+    trained = sum(value.numel() for value in network.parameters() if value.requires_grad)
+    # One block in half precision and the next ahead of it.
+    gathered = _HALF * 2 * _largest_block(network) if shards > 1 else 0
+    moment = _FLOAT32 if shape.optimiser == "adamw" else _EIGHT_BITS
+    return Estimate(
+        parameters=parameters,
+        trained_parameters=trained,
+        weights=_FLOAT32 * parameters // shards + gathered,
+        gradients=_FLOAT32 * trained // shards,
+        optimiser=2 * moment * trained // shards,
+        average=_FLOAT32 * trained // shards,
+        passes=_held_by_passes(network, shape, shards),
+        checkpoint=_FLOAT32 * (parameters + 3 * trained),
+        flops_per_sample=(3 if shape.recompute == "off" else 4) * _forward_flops(shape) // shape.micro_batch,
+    )
+
+
+def peak_tflops(device: torch.device) -> float | None:
+    """Return what ``PEAK_TFLOPS`` says of a GPU; None for others and for processors."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak for known, peak in PEAK_TFLOPS.items() if known in name), None)
+
+
+def training_flops(unet: Mapping[str, Any], size_px: tuple[int, int], num_slots: int) -> int:
+    """Return the operations of one sample's forward and backward pass, without what is computed again.
+
+    A backward pass counts as two forward passes, as is usual for model FLOPs; where parts are frozen it
+    takes less.
+
+    Args:
+        unet: config of the UNet.
+        size_px: (width, height) of the pictures.
+        num_slots: of a clip.
+    """
+    shape = Shape(
+        unet=dict(unet),
+        size_px=size_px,
+        num_frames=num_slots,
+        micro_batch=1,
+        rounds=1,
+        workers=1,
+        sharing="replicate",
+        recompute="off",
+        trained="all",
+        optimiser="adamw",
+    )
+    return 3 * _forward_flops(shape)
+
+
+def _forward_flops(shape: Shape) -> int:
+    network = _on_meta(shape, torch.bfloat16)
+    with CudaAutocast(), FlopCounterMode(display=False) as flops:
+        _forward(network, shape)
+    return int(flops.get_total_flops())
+
+
+def _held_by_passes(network: PosedDenoiser, shape: Shape, shards: int) -> int:
+    """Return the most bytes that the passes of one optimiser step hold at once, parameters left out."""
+    autocast = CudaAutocast()
+    autocast.reach_into(network, RECOMPUTED[shape.recompute])
+    recompute(network, shape.recompute)
+    live = LiveBytes(network)
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
+                lambda value: live.weigh(value.grad, _FLOAT32 * value.numel() // shards)
+            )
+    with live:
+        for _ in range(min(2, shape.rounds)):
+            with autocast:
+                loss = _forward(network, shape)
+            torch.autograd.backward(loss)
+    return live.peak
+
+
+def _on_meta(shape: Shape, dtype: torch.dtype) -> PosedDenoiser:
+    with torch.device("meta"):
+        unet = PoseUNet.from_config(shape.unet) if shape.unet else PoseUNet()
+        network = PosedDenoiser(unet, PoseNet(out_channels=unet.config.block_out_channels[0]))
+    # Once more: upstream builds some parameters with a constructor that no device context reaches.
+    return network.to("meta", dtype)
+
+
+def _forward(network: PosedDenoiser, shape: Shape) -> Tensor:
+    """Return the loss of one micro-batch on the meta device."""
+    config: Any = network.unet.config
+    batch, frames, (width, height) = shape.micro_batch, shape.num_frames, shape.size_px
+    kind: dict[str, Any] = {"device": "meta", "dtype": torch.float32}
+    latents = torch.empty(batch, frames, config.out_channels, height // 8, width // 8, **kind)
+    output: Tensor = network(
+        torch.cat([latents, latents], dim=2),
+        torch.empty(batch, **kind),
+        torch.empty(batch, 1, config.cross_attention_dim, **kind),
+        torch.empty(batch, 3, **kind),
+        torch.empty(batch, frames, 3, height, width, **kind),
+        torch.empty(batch, device="meta", dtype=torch.bool),
+    )
+    # The loss compares in float32, with weights.
+    return ((output.float() - latents) ** 2 * latents).mean()
+
+
+def _largest_block(network: PosedDenoiser) -> int:
+    """Return the parameters of the largest block that is gathered at once; the next is gathered ahead."""
+    unet: Any = network.unet
+    blocks = [*unet.down_blocks, unet.mid_block, *unet.up_blocks]
+    return max(sum(value.numel() for value in block.parameters()) for block in blocks)
+
+
+def describe(needs: Estimate, shape: Shape, steps: int, batch: int, gpu: str, utilisation: float) -> str:
+    """Return the estimate in words.
+
+    Args:
+        needs: of one worker.
+        shape: what it was made for.
+        steps: optimiser steps of the run.
+        batch: samples per optimiser step, over all workers.
+        gpu: a name in ``PEAK_TFLOPS``.
+        utilisation: share of the peak that is reached.
+    """
+    seconds = steps * batch * needs.flops_per_sample / shape.workers / (PEAK_TFLOPS[gpu] * 1e12 * utilisation)
+    lines = {
+        "parameters": f"{needs.parameters / 1e6:,.1f} M, trained {needs.trained_parameters / 1e6:,.1f} M",
+        "clip": f"{shape.num_frames} frames of {shape.size_px[0]}x{shape.size_px[1]}",
+        "memory per worker": f"{needs.total / 1e9:.1f} GB: weights {needs.weights / 1e9:.1f}, optimiser "
+        f"{needs.optimiser / 1e9:.1f}, average {needs.average / 1e9:.1f}, activations with gradients "
+        f"{max(needs.passes, needs.gradients) / 1e9:.1f} (gradients alone {needs.gradients / 1e9:.1f})",
+        "work": f"{steps:,} steps of {batch} samples, {needs.flops_per_sample / 1e12:.1f} TFLOP a sample",
+        "time": f"{seconds / 86400:.2f} days on {shape.workers} x {gpu} at {utilisation:.0%} of its peak, "
+        f"{seconds * shape.workers / 3600:,.0f} GPU hours",
+        "disk": f"{needs.checkpoint / 1e9:.1f} GB a checkpoint",
+    }
+    width = max(map(len, lines))
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in lines.items())

@@ -1,0 +1,1 @@
+"""MLflow: what a stage shows, and the registry of models."""

@@ -1,0 +1,1 @@
+"""Ray: a connection, workers for items, groups of workers for training."""

@@ -1,0 +1,106 @@
+"""What Ray and its workers start with: quiet, shut off from the network, and leaving signals to us."""
+
+import logging
+import os
+import secrets
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+from mimicmotion.errors import MachineError
+from stages.engine.config import RaySettings
+
+log = logging.getLogger(__name__)
+
+_STARTS = 3
+
+QUIET_VARIABLES = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+}
+"""Bars and notices of loading weights would drown the lines that name items."""
+_WORKER_VARIABLES = {"OMP_WAIT_POLICY": "PASSIVE", **QUIET_VARIABLES}
+LOOPBACK_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""At 0, Ray gives this machine the address 127.0.0.1, so that all its parts listen there only."""
+_LOCAL_VARIABLES = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    LOOPBACK_VARIABLE: "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # 60 s is short on a busy machine
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a warning from every worker
+    # Ray Train's watchers need the dashboard, and a machine that is its own cluster has nothing to watch.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+}
+
+
+def cluster_address(settings: RaySettings) -> str | None:
+    """Address of the cluster to join: the config's, else Ray's variable; None for a Ray on this machine."""
+    return settings.address or os.environ.get("RAY_ADDRESS") or None
+
+
+def training_variables(cpus: float) -> dict[str, str]:
+    """Variables of a training worker with so many cores."""
+    return {**_WORKER_VARIABLES, "OMP_NUM_THREADS": str(max(1, int(cpus)))}
+
+
+def cluster_environment(settings: RaySettings) -> dict[str, Any]:
+    """Ray's runtime environment for the workers of a cluster: the config's, over our variables."""
+    variables = {**_WORKER_VARIABLES, **settings.runtime_env.get("env_vars", {})}
+    return {**settings.runtime_env, "env_vars": variables}
+
+
+def local_variables(settings: RaySettings) -> dict[str, str]:
+    """Variables of a Ray on this machine, which its workers inherit."""
+    return {**_LOCAL_VARIABLES, **cluster_environment(settings)["env_vars"]}
+
+
+def prepare_local(settings: RaySettings) -> None:
+    """Set what a Ray on this machine starts with, and hands down to its workers; what the user set stays."""
+    # Ray asks for a token; one of this process keeps others out and leaves no file in the home folder.
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    for name, value in local_variables(settings).items():
+        os.environ.setdefault(name, value)
+
+
+def start_patiently(start: Callable[[], object], stop: Callable[[], None]) -> None:
+    """Start Ray on this machine, again where it did not come up in time: 30 s are short on a busy machine.
+
+    Raises:
+        MachineError: it did not come up in any try.
+    """
+    for tries in range(1, _STARTS + 1):
+        try:
+            start()
+            return
+        except Exception as error:  # Ray has no class of its own for this
+            if "timed out" not in str(error).lower():
+                raise
+            stop()
+            if tries == _STARTS:
+                raise MachineError(
+                    f"Ray did not start on this machine in {tries} tries: {error} End other work or give it "
+                    "more memory, and run again; finished items are kept."
+                ) from error
+            log.warning("Ray did not start in time; trying again")
+
+
+@contextmanager
+def own_sigterm() -> Iterator[None]:
+    """Keep this process's answer to SIGTERM where Ray would put its own, which aborts.
+
+    A process that has no answer leaves as by ``sys.exit``, so that its blocks end workers and close runs.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread() and before != signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, before if callable(before) else _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)

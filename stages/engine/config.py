@@ -1,0 +1,316 @@
+"""A whole config: one section per stage plus where to work, read from YAML and checked in one go.
+
+``load_config("demo")`` reads ``configs/demo.yaml``; a second argument ``["train.steps=200"]`` overrides.
+"""
+
+import difflib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Self, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from mimicmotion.errors import ConfigError, InputError
+from stages.engine.contract import Location, Section, Stage
+from stages.engine.storage.workspace import is_remote, local_path
+from stages.engine.storage.workspace import redacted as redacted
+from stages.engine.yaml_tree import Place, Tree, find_config, override_tree, read_tree, shown
+
+STAGES: Mapping[str, str] = {
+    "decode": "stages.decode:Decode",
+    "pose": "stages.pose:Pose",
+    "clips": "stages.clips:Clips",
+    "latents": "stages.latents:Latents",
+    "train": "stages.train:Train",
+    "animate": "stages.animate:Animate",
+    "evaluate": "stages.evaluate:Evaluate",
+    "register": "stages.register:Register",
+}
+"""Where each stage is defined, in the order in which a rebuild runs them."""
+
+_Model = TypeVar("_Model", bound=Section)
+_SECRET = re.compile(r"(?i)token|secret|password|api_?key|access_?key")
+"""Names of fields, e.g. of variables in ``ray.runtime_env``, whose values are never stored."""
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+class RaySettings(Section):
+    """Where item stages and training run."""
+
+    address: str | None = Field(
+        None,
+        description="Address of a running cluster; else RAY_ADDRESS, else Ray starts on this machine.",
+    )
+    num_cpus: int | None = Field(None, ge=1, description="CPU cores that a local Ray may use; else all.")
+    object_store_mb: int = Field(
+        128, ge=80, description="Memory of a local Ray for objects in passing, MB; frames never pass."
+    )
+    dashboard: bool = Field(False, description="Whether a local Ray serves its page on 127.0.0.1.")
+    runtime_env: dict[str, Any] = Field(
+        default_factory=dict, description="Ray's runtime environment for the workers of a cluster."
+    )
+
+
+class MlflowSettings(Section):
+    """Where results are shown."""
+
+    tracking_uri: str | None = Field(
+        None,
+        description="MLflow's address; else MLFLOW_TRACKING_URI, else a SQLite file in the workspace.",
+    )
+    experiment: str = Field("mimicmotion", description="Experiment that the runs belong to.")
+
+
+class Arm(Section):
+    """One way of running the pipeline that an ablation compares."""
+
+    name: str = Field(min_length=1, description="What tables and pictures call it.")
+    set: tuple[str, ...] = Field(
+        (), description="section.field=value, as --set takes them; what arms before it set stays set."
+    )
+
+
+class Ablation(Section):
+    """Arms that differ in a few fields, each run with every seed."""
+
+    arms: tuple[Arm, ...] = Field(min_length=2, description="In the order in which they build on each other.")
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="Seeds that every arm runs with.")
+    seed_fields: tuple[str, ...] = Field(
+        ("train.seed", "animate.seed"), min_length=1, description="Fields that a seed goes into."
+    )
+    metrics: tuple[str, ...] = Field(
+        ("fid_vid", "fvd", "ssim", "psnr"), min_length=1, description="Columns of the table, in their order."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        from mimicmotion.metrics.scores import METRICS
+
+        unknown = [metric for metric in self.metrics if metric not in METRICS]
+        if unknown:
+            raise ValueError(f"metrics {unknown} are unknown; choose of {', '.join(METRICS)}")
+        names = [arm.name for arm in self.arms]
+        if len({*names}) < len(names) or len({*self.seeds}) < len(self.seeds):
+            raise ValueError("every arm needs a name of its own, and every seed may stand there once")
+        return self
+
+
+class Settings(Section):
+    """What a config says besides its stages."""
+
+    title: str = Field("", description="One sentence for people: what this config is for.")
+    workspace: Location = Field(description="Folder or URI (s3://bucket/prefix) where all datasets are kept.")
+    ray: RaySettings = RaySettings()
+    mlflow: MlflowSettings = MlflowSettings()
+    ablation: Ablation | None = Field(None, description="What `mimicmotion ablation` compares.")
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """A config that was read and checked.
+
+    Attributes:
+        name: name of its file without the ending, below the folder ``configs``.
+        source: path of its file, as a person wants to read it; commands take it.
+        settings: what it says besides its stages.
+        stages: its stages, in the order in which they run.
+    """
+
+    name: str
+    source: str
+    settings: Settings
+    stages: Mapping[str, Stage]
+
+    @property
+    def workspace(self) -> str:
+        """Folder or URI where all datasets are kept."""
+        return self.settings.workspace
+
+    def resolved(self) -> dict[str, Any]:
+        """Every field with its value as plain JSON, secrets in addresses left out."""
+        sections = {name: stage.model_dump(mode="json") for name, stage in self.stages.items()}
+        plain = {**self.settings.model_dump(mode="json"), **sections}
+        without_secrets = _without_secrets(plain)
+        assert isinstance(without_secrets, dict)
+        return without_secrets
+
+    def digest(self) -> str:
+        """Key of everything that can change a result, and of where the results lie."""
+        stages = self.stages.items()
+        sections = {name: stage.model_dump(mode="json", exclude={"runtime"}) for name, stage in stages}
+        text = json.dumps([self.workspace, sections], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_yaml(self) -> str:
+        """The resolved config as a YAML file."""
+        return yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)
+
+
+def load_config(
+    name: str | Path, overrides: Sequence[str] = (), classes: Mapping[str, type[Stage]] | None = None
+) -> PipelineConfig:
+    """The config of a name (``demo``) or path (``configs/demo.yaml``).
+
+    Args:
+        name: a bare name is looked up in ``configs/`` of the current folder, then of the checkout.
+        overrides: ``section.field=value``, each value in YAML; paths relative to the current folder.
+        classes: stage classes by name, in running order; the project's own by default.
+
+    Raises:
+        ConfigError: lists every problem with its file, line and field.
+    """
+    path = find_config(str(name), _config_folder())
+    tree = read_tree(path)
+    tree.merge(override_tree(overrides, Path.cwd()))
+    known = list(classes or STAGES)
+    models = {
+        stage: (classes[stage] if classes else _stage_class(stage)) for stage in known if stage in tree.values
+    }
+    problems = _unknown_sections(tree, known)
+    settings_values = {key: value for key, value in tree.values.items() if key in Settings.model_fields}
+    settings = _validate(Settings, settings_values, (), tree, problems)
+    stages = {
+        stage: section
+        for stage, model in models.items()
+        if (section := _validate(model, tree.values[stage] or {}, (stage,), tree, problems)) is not None
+    }
+    problems += [
+        f"{tree.mark((stage,)).text}: {stage}: reads {read}, but there is no section {read}. Add one."
+        for stage, model in models.items()
+        for read in model.reads
+        if read not in models
+    ]
+    if problems or settings is None:
+        raise ConfigError(problems)
+    return PipelineConfig(_name(path), shown(path), settings, stages)
+
+
+def tracking_uri(config: PipelineConfig) -> str:
+    """MLflow's address: the config's, else the environment's, else a SQLite file in a local workspace.
+
+    Raises:
+        InputError: the workspace is remote and no address is given.
+    """
+    given = config.settings.mlflow.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if given:
+        return given
+    if is_remote(config.workspace):
+        raise InputError(
+            f"workspace {redacted(config.workspace)} is not a local folder, so MLflow needs an address: set "
+            "mlflow.tracking_uri in the config, or the variable MLFLOW_TRACKING_URI."
+        )
+    return f"sqlite:///{config.workspace}/mlflow.db"
+
+
+def _name(path: Path) -> str:
+    folder, bare = _config_folder().resolve(), path.resolve().with_suffix("")
+    return bare.relative_to(folder).as_posix() if bare.is_relative_to(folder) else bare.name
+
+
+def _config_folder() -> Path:
+    here = Path("configs")
+    return here if here.is_dir() else Path(__file__).resolve().parents[2] / "configs"
+
+
+def _stage_class(name: str) -> type[Stage]:
+    module, _, attribute = STAGES[name].partition(":")
+    found = getattr(import_module(module), attribute)
+    assert isinstance(found, type)
+    assert issubclass(found, Stage)
+    return found
+
+
+def _unknown_sections(tree: Tree, known: Sequence[str]) -> list[str]:
+    allowed = [*Settings.model_fields, *known]
+    return [
+        f"{tree.mark((key,)).text}: {key}: unknown section{_did_you_mean(key, allowed)}"
+        for key in tree.values
+        if key not in allowed
+    ]
+
+
+def _validate(
+    model: type[_Model], values: Any, place: Place, tree: Tree, problems: list[str]
+) -> _Model | None:
+    try:
+        checked = model.model_validate(values)
+        sources = model.source_fields if issubclass(model, Stage) else ()
+        return model.model_validate(_located(values, checked.model_dump(), place, tree, sources))
+    except ValidationError as error:
+        problems += [_problem(model, details, place, tree) for details in error.errors(include_url=False)]
+        return None
+
+
+def _located(written: Any, checked: Any, place: Place, tree: Tree, sources: Sequence[str] = ()) -> Any:
+    """What was written, with every relative path made absolute; the checked values tell which are paths."""
+    if isinstance(written, dict) and isinstance(checked, dict):
+        return {
+            key: _absolute(str(value), place, key, tree)
+            if key in sources and isinstance(value, str)
+            else _located(value, checked.get(key), (*place, key), tree)
+            for key, value in written.items()
+        }
+    if isinstance(written, list) and isinstance(checked, (list, tuple)):
+        return [
+            _located(value, other, (*place, index), tree)
+            for index, (value, other) in enumerate(zip(written, checked, strict=True))
+        ]
+    if isinstance(written, str) and isinstance(checked, (Path, Location)):
+        return _absolute(written, place[:-1], place[-1], tree)
+    return written
+
+
+def _absolute(path: str, place: Place, key: str | int, tree: Tree) -> str:
+    path = local_path(path)
+    if _URI.match(path):
+        return path
+    folder = tree.mark((*place, key)).folder
+    return str((folder / Path(path).expanduser()).resolve())
+
+
+def _problem(model: type[Section], details: ErrorDetails, place: Place, tree: Tree) -> str:
+    loc = tuple(part for part in details["loc"] if not (isinstance(part, str) and "[" in part))
+    where = tree.mark((*place, *loc)).text
+    path = ".".join(map(str, (*place, *loc)))
+    kind = details["type"]
+    message = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if kind == "extra_forbidden":
+        return f"{where}: {path}: unknown field{_did_you_mean(str(loc[-1]), _field_names(model, loc[:-1]))}"
+    if kind == "missing":
+        return f"{where}: {path}: is required."
+    if kind == "value_error":
+        return f"{where}: {path}: {message}"
+    return f"{where}: {path}: got {details['input']!r}, allowed: {message}."
+
+
+def _field_names(model: type[BaseModel], loc: Place) -> list[str]:
+    """Names of the fields at a place in a model, through optional and nested sections."""
+    for part in loc:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        nested = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+        model = next((kind for kind in nested if issubclass(kind, BaseModel)), model)
+    return list(model.model_fields)
+
+
+def _did_you_mean(name: str, allowed: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, allowed, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; allowed: {', '.join(sorted(allowed))}."
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: "***" if isinstance(item, str) and _SECRET.search(str(key)) else _without_secrets(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in value]
+    return redacted(value) if isinstance(value, str) and "://" in value else value

@@ -1,0 +1,77 @@
+"""What becomes of a stage that sees its inputs at once: run, check its table, publish."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mimicmotion.errors import MachineError, MimicMotionError, StageError
+from stages.engine.contract import Context, Dataset, Item, WholeStage
+from stages.engine.faults import is_machine_fault
+from stages.engine.item_task import disk_full, is_disk_full, outcome_of
+from stages.engine.records import ItemState
+from stages.engine.storage.workspace import open_workspace, written_aside
+from stages.engine.store import StageStore, check_schema
+
+log = logging.getLogger(__name__)
+
+
+def no_group(loop: Any, arguments: Any, runtime: Any) -> None:
+    """The launcher of a stage of one process."""
+    raise StageError("a stage of one process starts no group of workers")
+
+
+@dataclass
+class WholeTask:
+    """The work of a whole stage, in the process that runs it or in a worker: its only item.
+
+    Attributes:
+        stage: what to do.
+        inputs: the datasets it reads.
+        workspace_uri: where to publish.
+        recipe_key: under which recipe.
+        context: what the stage may use.
+    """
+
+    stage: WholeStage
+    inputs: Mapping[str, Dataset]
+    workspace_uri: str
+    recipe_key: str
+    context: Context
+
+    def load(self) -> None:
+        """Do nothing: the stage loads what it needs."""
+
+    def run(self, item: Item, key: str) -> ItemState:
+        """Run the stage and publish its only item.
+
+        Raises:
+            StageError: the disk is full, the stage broke its own schema, or it met a bug.
+            MachineError: a disk or network failed.
+            MimicMotionError: what the stage raised on purpose.
+        """
+        start_s = time.monotonic()
+        name = self.stage.name
+        workspace = open_workspace(self.workspace_uri)
+        store = StageStore(workspace, name, self.recipe_key)
+        try:
+            with written_aside(workspace, store.top) as folder:
+                table = self.stage.run(self.inputs, folder, self.context)
+                check_schema(name, self.stage.schema, table)
+                record = store.keep(folder, item, key, table)
+        except MimicMotionError as error:
+            if isinstance(error, StageError) or not is_disk_full(error, workspace):
+                raise
+            raise disk_full(f"{name} stopped", workspace) from error
+        except Exception as error:
+            if is_disk_full(error, workspace):
+                raise disk_full(f"{name} stopped", workspace) from error
+            if isinstance(error, TimeoutError) and type(error) is not TimeoutError:
+                raise  # a flow's time limit, for the flow to show
+            log.exception("%s failed", name)
+            kind = MachineError if is_machine_fault(error) else StageError
+            raise kind(
+                f"{name} stopped: {type(error).__name__}: {error}. The log has the traceback."
+            ) from error
+        return outcome_of(record, time.monotonic() - start_s)

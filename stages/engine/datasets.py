@@ -1,0 +1,154 @@
+"""A published dataset, as stages read it."""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mimicmotion.errors import DataError
+from stages.engine.records import KEPT, ItemRecord, ItemState, Manifest
+from stages.engine.store import ITEM_TABLE, StageStore
+
+_READERS = 8
+_GROUP = 256
+
+
+class PublishedDataset:
+    """The kept items of a published dataset.
+
+    Args:
+        store: where its items lie.
+        manifest: what it is.
+        schema: schema of its rows.
+        fetches: whether ``path`` brings files here from a workspace that is not local; where it does not, it
+            gives the place where a worker will find the file once it has fetched it.
+    """
+
+    def __init__(
+        self, store: StageStore, manifest: Manifest, schema: pa.Schema, fetches: bool = True
+    ) -> None:
+        self.manifest = manifest
+        self._store = store
+        self._schema = schema
+        self._fetches = fetches
+        self._records: dict[str, ItemRecord] = {}
+
+    def without_fetching(self) -> "PublishedDataset":
+        """The same dataset for listing work: its paths are places, nothing is brought here."""
+        return PublishedDataset(self._store, self.manifest, self._schema, fetches=False)
+
+    @property
+    def key(self) -> str:
+        """Content key of the whole dataset."""
+        return self.manifest.dataset_key
+
+    @cached_property
+    def items(self) -> Mapping[str, ItemState]:
+        """What became of each item, kept or rejected, by id."""
+        return {item.id: item for item in self._store.item_list(self.manifest)}
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the kept items, sorted."""
+        return tuple(sorted(item.id for item in self.items.values() if item.state == KEPT))
+
+    def item_key(self, item_id: str) -> str:
+        """Content key of one kept item.
+
+        Raises:
+            DataError: there is no such kept item.
+        """
+        item = self.items.get(item_id)
+        if item is None or item.state != KEPT:
+            what = "was rejected" if item else "is not in it"
+            raise DataError(f"{self._store.stage} dataset {self.key}: item {item_id!r} {what}.")
+        return item.item_key
+
+    def path(self, item_id: str, name: str) -> Path:
+        """Local path of a file, or of a folder of files, of one kept item.
+
+        Raises:
+            DataError: the item has no such file, or the file is not as long as it was.
+        """
+        key = self.item_key(item_id)
+        record = self._record(key)
+        folder = self._store.version_name(record)
+        inside = [file for file in record.files if file == name or file.startswith(f"{name}/")]
+        if not inside:
+            raise DataError(
+                f"{self._store.workspace.shown}/{self._store.item_name(key)}: "
+                f"item {record.label or item_id} has no file {name}; "
+                f"it has {', '.join(sorted(record.files))}."
+            )
+        if not self._fetches:
+            return self._store.workspace.path(f"{folder}/{name}")
+        path = self._store.workspace.fetch(f"{folder}/{name}")
+        for file in inside:
+            found = path if file == name else path / file[len(name) + 1 :]
+            size = found.stat().st_size if found.is_file() else None
+            if size != record.files[file].size_bytes:
+                raise DataError(
+                    f"{found}: {'is missing' if size is None else f'has {size} bytes'}, its record says "
+                    f"{record.files[file].size_bytes} bytes. Delete its folder and run "
+                    f"`mimicmotion stage {self._store.stage} CONFIG` again."
+                )
+        return path
+
+    def item_table(self, item_id: str) -> pa.Table:
+        """The rows of one kept item, in the schema of its stage.
+
+        Raises:
+            DataError: the file is missing or not what was published.
+        """
+        record = self._record(self.item_key(item_id))
+        path = self._store.workspace.fetch(f"{self._store.version_name(record)}/{ITEM_TABLE}")
+        data = path.read_bytes() if path.is_file() else b""
+        facts = record.files.get(ITEM_TABLE)
+        if facts is None or hashlib.sha256(data).hexdigest() != facts.sha256:
+            raise DataError(
+                f"{path}: is not what was published. Delete its folder and run "
+                f"`mimicmotion stage {self._store.stage} CONFIG` again."
+            )
+        return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+
+    def table(self) -> pa.Table:
+        """The rows of all kept items, in the order of ``ids``.
+
+        Those of many items are remembered in one file of this machine. Its name is that of the list of items,
+        for the dataset's key stays what it was when an item is made again.
+        """
+        if len(self.ids) <= _GROUP:
+            return self._joined()
+        place = self._store.workspace.index(f"{self._store.stage}-{self.manifest.items_sha256}.parquet")
+        with contextlib.suppress(OSError, pa.ArrowException):
+            return pq.ParquetFile(place).read()
+        table = self._joined()
+        aside = place.with_name(f"{place.name}.{os.getpid()}")
+        try:
+            pq.write_table(table, aside)
+            aside.replace(place)
+        except OSError:
+            aside.unlink(missing_ok=True)
+        return table
+
+    def _joined(self) -> pa.Table:
+        parts = [self._schema.empty_table()]
+        with ThreadPoolExecutor(_READERS) as pool:
+            # Joined in groups: thousands of tables of a row each take far more memory than their rows.
+            for start in range(0, len(self.ids), _GROUP):
+                tables = pool.map(self.item_table, self.ids[start : start + _GROUP])
+                # Metadata is per item (which video, which size); only columns can be joined.
+                plain = [table.replace_schema_metadata(None) for table in tables]
+                parts.append(pa.concat_tables(plain).combine_chunks())
+        return pa.concat_tables(part.replace_schema_metadata(None) for part in parts)
+
+    def _record(self, key: str) -> ItemRecord:
+        if key not in self._records:
+            self._records[key] = self._store.record(key)
+        return self._records[key]

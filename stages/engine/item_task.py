@@ -1,0 +1,172 @@
+"""What a worker does with one item: process it, check its table, publish the outcome."""
+
+import errno
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from mimicmotion.errors import MimicMotionError, RejectedItem, StageError
+from mimicmotion.parent import end_with_parent
+from stages.engine.contract import Item, ItemStage
+from stages.engine.records import ItemRecord, ItemState
+from stages.engine.storage.workspace import DAY_S, Workspace, open_workspace, written_aside
+from stages.engine.store import StageStore, check_schema
+
+_FULL_BYTES = 1 << 20
+_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Task(Protocol):
+    """What runs in a worker; picklable."""
+
+    def load(self) -> None:
+        """Load what every item needs."""
+
+    def run(self, item: Item, key: str) -> ItemState:
+        """Work on one item and publish its outcome."""
+
+
+class Worker:
+    """A task in a process of its own, whose log lines name the item."""
+
+    def __init__(self, task: Task, stage: str) -> None:
+        # A signal to a flow's group ends Ray with it, and Ray's workers would only notice seconds later.
+        end_with_parent()
+        self._task = task
+        self._stage = stage
+        self._lines = logging.StreamHandler()
+        root = logging.getLogger()
+        root.handlers = [self._lines]
+        root.setLevel(logging.INFO)
+
+    def __repr__(self) -> str:
+        return self._stage
+
+    def load(self) -> None:
+        """Load what every item needs."""
+        self._name("loading")
+        self._task.load()
+
+    def run(self, item: Item, key: str) -> ItemState:
+        """Work on one item and publish its outcome."""
+        self._name(item.label or item.id)
+        return self._task.run(item, key)
+
+    def _name(self, what: str) -> None:
+        self._lines.setFormatter(logging.Formatter(f"{what.replace('%', '%%')}: %(levelname)s %(message)s"))
+
+
+@dataclass
+class ItemTask:
+    """The work of one item stage, sent to each worker once.
+
+    Attributes:
+        stage: what to do.
+        workspace_uri: where to publish.
+        recipe_key: under which recipe.
+        planned_top: where the workspace's files lie on the machine that listed the items, whose cache may be
+            another folder than this machine's; None where it is the same.
+    """
+
+    stage: ItemStage
+    workspace_uri: str
+    recipe_key: str
+    planned_top: Path | None = None
+    _loaded: Any = field(default=None, init=False)
+
+    def load(self) -> None:
+        """Load what every item needs, and make room where a killed worker of this machine left something."""
+        workspace = open_workspace(self.workspace_uri)
+        top = StageStore(workspace, self.stage.name, self.recipe_key).top
+        workspace.clear_asides(top, max(DAY_S, self.stage.runtime.item_timeout_s))
+        self._loaded = self.stage.load()
+
+    def run(self, item: Item, key: str) -> ItemState:
+        """Work on one item and publish its outcome, kept or rejected.
+
+        Raises:
+            StageError: the disk is full, or the stage broke its own schema; names the item.
+        """
+        start_s = time.monotonic()
+        workspace = open_workspace(self.workspace_uri)
+        store = StageStore(workspace, self.stage.name, self.recipe_key)
+        try:
+            record = self._publish(store, self._with_files_here(workspace, item), key)
+        except MimicMotionError as error:
+            if str(error).startswith(self._doing(item)):
+                raise
+            if is_disk_full(error, workspace):
+                raise disk_full(self._doing(item), workspace) from error
+            raise StageError(f"{self._doing(item)}: {error}") from error
+        except Exception as error:
+            if is_disk_full(error, workspace):
+                raise disk_full(self._doing(item), workspace) from error
+            raise
+        return outcome_of(record, time.monotonic() - start_s)
+
+    def _publish(self, store: StageStore, item: Item, key: str) -> ItemRecord:
+        with written_aside(store.workspace, store.top) as folder:
+            try:
+                table = self.stage.process(self._loaded, item, folder)
+            except RejectedItem as reason:
+                # A decoder that cannot write may well blame the video.
+                if is_disk_full(reason, store.workspace):
+                    raise disk_full(self._doing(item), store.workspace) from reason
+                return store.reject(item, key, reason)
+            check_schema(self.stage.name, self.stage.schema, table)
+            return store.keep(folder, item, key, table)
+
+    def _with_files_here(self, workspace: Workspace, item: Item) -> Item:
+        """The item with every file of its payload that lies in a remote workspace brought to this machine."""
+        top = self.planned_top or workspace.path("")
+
+        def here(value: Any) -> Any:
+            if isinstance(value, Path) and value.is_relative_to(top):
+                return workspace.fetch(value.relative_to(top).as_posix())
+            if isinstance(value, Mapping):
+                return {key: here(inner) for key, inner in value.items()}
+            if isinstance(value, (list, tuple)):
+                return type(value)(here(inner) for inner in value)
+            return value
+
+        payload = {name: here(value) for name, value in item.payload.items()}
+        return Item(item.id, item.inputs, payload, item.label)
+
+    def _doing(self, item: Item) -> str:
+        return f"{self.stage.name} stopped at item {item.label or item.id} ({item.id})"
+
+
+def outcome_of(record: ItemRecord, seconds: float | None) -> ItemState:
+    """An item's row for the item list, published just now."""
+    return ItemState(
+        id=record.id,
+        label=record.label,
+        item_key=record.item_key,
+        state=record.state,
+        reason=record.reason,
+        sentence=record.sentence,
+        rows=record.rows,
+        time_s=time.time(),
+        seconds=seconds,
+    )
+
+
+def is_disk_full(error: BaseException, workspace: Workspace) -> bool:
+    """Whether an error comes from a full disk, however the library that met it says so."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if getattr(seen, "errno", None) in _FULL_ERRORS or "No space left on device" in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return workspace.free_bytes() < _FULL_BYTES
+
+
+def disk_full(doing: str, workspace: Workspace) -> StageError:
+    """What to tell about a full disk."""
+    return StageError(
+        f"{doing}: {workspace.disk} is full (free: {workspace.free_bytes() / 1e6:.1f} MB). "
+        "Nothing half-written counts; make room and run it again, finished items are kept."
+    )

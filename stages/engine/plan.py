@@ -1,0 +1,197 @@
+"""What each stage of a config has to do: its inputs, its items, and which of them are done already."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from mimicmotion.errors import InputError, MimicMotionError, MissingSourceError, StageError
+from stages.engine.config import PipelineConfig
+from stages.engine.contract import WHOLE, Item, ItemStage, Stage
+from stages.engine.datasets import PublishedDataset
+from stages.engine.keys import FileHashes, item_key, key_fields, recipe_key, remembering
+from stages.engine.records import ItemState, Manifest
+from stages.engine.storage.workspace import Workspace, open_workspace
+from stages.engine.store import StageStore, check_ids, check_keys, key_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The work of one stage under one config.
+
+    Attributes:
+        fields: what the recipe key is made from.
+        work: every item with its key, in the order it is worked on.
+        states: what became of the items that are done, by item key.
+    """
+
+    stage: Stage
+    store: StageStore
+    inputs: Mapping[str, PublishedDataset]
+    fields: Mapping[str, Any]
+    work: Sequence[tuple[Item, str]]
+    states: Mapping[str, ItemState]
+
+    @cached_property
+    def todo(self) -> list[tuple[Item, str]]:
+        """Items to work on: those without an outcome, and those whose outcome may be the machine's fault."""
+        final = {key for key, state in self.states.items() if state.is_final}
+        return [(item, key) for item, key in self.work if key not in final]
+
+    @cached_property
+    def manifest(self) -> Manifest | None:
+        """The published dataset of exactly this work, if there is one."""
+        if len(self.states) < len(self.work):
+            return None
+        return self.store.manifest(key_of(list(self.states.values())))
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether there is nothing to do."""
+        return self.manifest is not None and not self.todo
+
+    @property
+    def input_keys(self) -> dict[str, str]:
+        """Keys of the datasets it reads, by stage."""
+        return {name: dataset.key for name, dataset in sorted(self.inputs.items())}
+
+
+class Pipeline:
+    """A config together with what its workspace holds now. Short-lived: it remembers what it saw."""
+
+    def __init__(self, config: PipelineConfig) -> None:
+        self.config = config
+        self.workspace: Workspace = open_workspace(config.workspace)
+        self._hashes = FileHashes(self.workspace.index("hashes.jsonl"))
+        self._datasets: dict[str, PublishedDataset] = {}
+
+    def stage(self, name: str) -> Stage:
+        """A stage by its name.
+
+        Raises:
+            InputError: the config has no section of that name.
+        """
+        try:
+            return self.config.stages[name]
+        except KeyError:
+            raise InputError(
+                f"config {self.config.name} has no stage {name!r}; it has {', '.join(self.config.stages)}."
+            ) from None
+
+    def store(self, name: str) -> StageStore:
+        """Where the outcomes of a stage lie under this config."""
+        with remembering(self._hashes):
+            return StageStore(self.workspace, name, recipe_key(self.stage(name)))
+
+    def fields(self, name: str) -> dict[str, Any]:
+        """What the recipe key of a stage is made from."""
+        with remembering(self._hashes):
+            return key_fields(self.stage(name))
+
+    def plan(self, name: str) -> Plan:
+        """The work of a stage.
+
+        Raises:
+            StageError: a dataset it reads is not published, or there is nothing to work on.
+        """
+        stage = self.stage(name)
+        inputs = {upstream: self.dataset(upstream) for upstream in self.reads(stage)}
+        return self._plan(stage, inputs)
+
+    def dataset(self, name: str) -> PublishedDataset:
+        """The published dataset of a stage, for exactly this config and what lies in its sources now.
+
+        Raises:
+            StageError: it is not published; says what to run.
+        """
+        if name not in self._datasets:
+            self._datasets[name] = self._find(name)
+        return self._datasets[name]
+
+    def reads(self, stage: Stage) -> list[str]:
+        """Names of the stages whose datasets a stage reads under this config."""
+        return [*stage.reads, *(name for name in stage.optional_reads if name in self.config.stages)]
+
+    def _find(self, name: str) -> PublishedDataset:
+        stage = self.stage(name)
+        try:
+            plan = self.plan(name)
+        except MissingSourceError as error:
+            # Where the sources are out of reach (another machine), what was made from them still serves.
+            manifest = self._made_from_same_sources(stage)
+            if manifest is None:
+                raise
+            log.warning("%s: using the dataset of %s: %s", name, manifest.timings.published, error)
+            return PublishedDataset(self.store(name), manifest, stage.schema)
+        if plan.manifest is None:
+            left = f"{len(plan.todo)} of {len(plan.work)} items to do" if plan.todo else "not published"
+            raise StageError(
+                f"{name} has no dataset for this config yet ({left}). "
+                f"Run it first: mimicmotion stage {name} {self.config.name}"
+            )
+        return PublishedDataset(plan.store, plan.manifest, stage.schema)
+
+    def _made_from_same_sources(self, stage: Stage) -> Manifest | None:
+        """The newest dataset of a stage that reads no other, made from the very sources this config names.
+
+        Its recipe does not tell: where sources lie is no part of it, and configs may share one.
+        """
+        ours = self.config.resolved()[stage.name]
+        for manifest in [] if self.reads(stage) else self.store(stage.name).manifests():
+            theirs = manifest.config.get(stage.name, {})
+            if all(field in theirs and theirs[field] == ours[field] for field in stage.source_fields):
+                return manifest
+        return None
+
+    def _plan(self, stage: Stage, inputs: Mapping[str, PublishedDataset]) -> Plan:
+        store = self.store(stage.name)
+        for name, dataset in inputs.items():
+            if not dataset.ids:
+                raise StageError(
+                    f"{stage.name} has nothing to work on: {name} kept none of its {len(dataset.items)} items"
+                    f" ({reasons(list(dataset.items.values()))})."
+                )
+        with remembering(self._hashes):
+            items = _items(stage, inputs)
+        work = [(item, item_key(store.recipe_key, item.inputs)) for item in items]
+        check_keys(stage.name, work)
+        manifests = store.manifests()
+        known = store.item_list(manifests[0]) if manifests else []
+        states = {state.item_key: state for state in store.states(work, known)}
+        return Plan(stage, store, inputs, self.fields(stage.name), work, states)
+
+
+def reasons(items: Sequence[ItemState]) -> str:
+    """Rejected items counted by reason, most frequent first, e.g. ``12 no_person, 3 unreadable``."""
+    counts = Counter(item.reason for item in items if item.reason)
+    return ", ".join(f"{count} {reason}" for reason, count in counts.most_common()) or "none rejected"
+
+
+def upstream_problem(pipeline: Pipeline, name: str) -> str | None:
+    """Why the datasets that a stage reads are not there, or None where all are."""
+    for upstream in pipeline.reads(pipeline.stage(name)):
+        try:
+            pipeline.dataset(upstream)
+        except MimicMotionError as error:
+            return str(error)
+    return None
+
+
+def _items(stage: Stage, inputs: Mapping[str, PublishedDataset]) -> list[Item]:
+    if not isinstance(stage, ItemStage):
+        return [Item(WHOLE, {name: dataset.key for name, dataset in inputs.items()}, label=stage.name)]
+    items = list(stage.items({name: dataset.without_fetching() for name, dataset in inputs.items()}))
+    check_ids(stage.name, items)
+    if not items and not inputs:
+        raise MissingSourceError(f"{stage.name}: its source holds nothing to work on.")
+    if not items:
+        found = ", ".join(
+            f"{name} kept {len(data.ids)} of {len(data.items)} ({reasons(list(data.items.values()))})"
+            for name, data in inputs.items()
+        )
+        raise StageError(f"{stage.name} has nothing to work on: its inputs gave no item. {found}.")
+    return items

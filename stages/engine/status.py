@@ -1,0 +1,134 @@
+"""What is fresh, stale, partial, missing or rejected, and why, without running anything."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mimicmotion.errors import MimicMotionError
+from stages.engine.config import PipelineConfig
+from stages.engine.contract import ItemStage
+from stages.engine.plan import Pipeline, Plan, reasons, upstream_problem
+from stages.engine.records import KEPT, Manifest
+from stages.engine.store import newest_manifest
+
+Freshness = Literal["fresh", "stale", "partial", "missing", "rejected"]
+"""fresh: published for exactly this config and these sources. stale: published for others only. partial:
+some items are done, some are not. missing: nothing is there. rejected: too many items were rejected."""
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """One line of ``mimicmotion status``.
+
+    Attributes:
+        kept, rejected: items of the current work that are done, or of the newest dataset where that is stale.
+        to_do: items to work on; None while what it reads is not there.
+        key: of the dataset, where it is fresh.
+        published: UTC time of the newest dataset, ISO form.
+        why: what made it not fresh.
+    """
+
+    name: str
+    state: Freshness
+    kept: int
+    rejected: int
+    to_do: int | None
+    key: str | None
+    published: str | None
+    why: str
+
+
+def status(config: PipelineConfig) -> list[StageStatus]:
+    """The state of every stage of a config, in running order.
+
+    Raises:
+        DataError: a record or manifest in the workspace is damaged.
+    """
+    pipeline = Pipeline(config)
+    return [_status(pipeline, name) for name in config.stages]
+
+
+def _status(pipeline: Pipeline, name: str) -> StageStatus:
+    newest = newest_manifest(pipeline.workspace, name)
+    problem = upstream_problem(pipeline, name)
+    if problem is not None:
+        upstream = _unready(pipeline, name)
+        return _behind(name, newest, None, f"waits for {upstream}" if upstream else problem)
+    try:
+        plan = pipeline.plan(name)
+    except MimicMotionError as error:
+        return _behind(name, newest, None, str(error))
+    manifest = plan.manifest
+    kept = sum(state.state == KEPT for state in plan.states.values())
+    rejected = len(plan.states) - kept
+
+    def line(state: Freshness, why: str, key: str | None = None) -> StageStatus:
+        published = newest.timings.published if newest else None
+        return StageStatus(name, state, kept, rejected, len(plan.todo), key, published, why)
+
+    if manifest and not plan.todo:
+        return line("fresh", "", manifest.dataset_key)
+    if not plan.todo and rejected > plan.stage.runtime.max_rejected_fraction * len(plan.work):
+        return line("rejected", reasons(list(plan.states.values())))
+    if plan.states:
+        return line("partial", _missing_items(plan))
+    return _behind(name, newest, len(plan.todo), _changes(plan, newest) if newest else "")
+
+
+def _behind(name: str, newest: Manifest | None, to_do: int | None, why: str) -> StageStatus:
+    if newest is None:
+        return StageStatus(name, "missing", 0, 0, to_do, None, None, why)
+    counts, published = newest.counts, newest.timings.published
+    return StageStatus(name, "stale", counts.kept, counts.rejected, to_do, None, published, why)
+
+
+def _unready(pipeline: Pipeline, name: str) -> str:
+    """Name of the first stage it reads that is not published itself."""
+    for upstream in pipeline.reads(pipeline.stage(name)):
+        try:
+            pipeline.dataset(upstream)
+        except MimicMotionError:
+            return upstream
+    return ""
+
+
+def _missing_items(plan: Plan) -> str:
+    again = [state for state in plan.states.values() if not state.is_final]
+    new = len(plan.work) - len(plan.states)
+    parts = [f"{new} items to do"] if new else []
+    parts += [f"{len(again)} to try again ({reasons(again)})"] if again else []
+    return ", ".join(parts) or "all items done, not published yet"
+
+
+def _changes(plan: Plan, newest: Manifest) -> str:
+    changed = _changed_fields(dict(newest.fields), dict(plan.fields))
+    if newest.stage_version != plan.stage.version:
+        changed.insert(0, f"version {newest.stage_version} -> {plan.stage.version}")
+    changed += [f"{name} is another dataset" for name in _changed_inputs(newest.inputs, plan.input_keys)]
+    if not changed and isinstance(plan.stage, ItemStage):
+        return "its source holds other items"
+    return "; ".join(changed)
+
+
+def _changed_inputs(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    return [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+
+
+def _changed_fields(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    changed = []
+    for name in sorted({*old, *new}):
+        before, after = old.get(name), new.get(name)
+        if before == after:
+            continue
+        if isinstance(before, Mapping) and isinstance(after, Mapping) and "sha256" not in {*before, *after}:
+            changed += _changed_fields(before, after, f"{prefix}{name}.")
+        else:
+            changed.append(f"{prefix}{name} {_short(before)} -> {_short(after)}")
+    return changed
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping) and "sha256" in value:
+        return f"sha256 {value['sha256'][:12]}"
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,1 @@
+"""Where datasets are kept: a folder, or an object store."""

@@ -1,0 +1,266 @@
+"""The place where datasets are kept: a local folder, or anything that pyarrow opens by its URI.
+
+What is published is there whole or not at all. A local folder is written aside and renamed;
+``object_workspace.py`` is the other kind.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from mimicmotion.errors import InputError
+from mimicmotion.errors import redacted as redacted
+from stages.engine.storage.locks import Check, file_lock
+
+CACHE_VARIABLE = "MIMICMOTION_CACHE"
+"""Environment variable: local folder for what is fetched from a workspace that is not local."""
+
+DAY_S = 24 * 3600.0
+_VERSION_LENGTH = 16
+_VERSION = re.compile(rf"(?<=[^/])@[0-9a-f]{{{_VERSION_LENGTH}}}(?=/|$)")
+
+
+class Workspace(ABC):
+    """Files by name (``stage/recipe/...``) in one place. A worker opens it again from its ``uri``.
+
+    ``path`` and ``fetch`` also take names with a folder's ``version`` in them, so that what was fetched
+    before the folder was published anew is not taken for what it holds now.
+    """
+
+    uri: str
+
+    @property
+    def shown(self) -> str:
+        """Its address for messages, without a password."""
+        return redacted(self.uri)
+
+    @abstractmethod
+    def read(self, name: str) -> bytes | None:
+        """Content of a file, or None where there is none."""
+
+    @abstractmethod
+    def write(self, name: str, data: bytes) -> None:
+        """Store a file, whole or not at all."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Delete a file or folder, if it is there."""
+
+    @abstractmethod
+    def folders(self, name: str) -> list[str]:
+        """Names of the folders in a folder, sorted; empty where there is none."""
+
+    @abstractmethod
+    def published(self, name: str, record: str) -> dict[str, float]:
+        """The folders in a folder that hold their record, with the time it was written (s since 1970)."""
+
+    @abstractmethod
+    def publish(self, aside: Path, name: str, record: str) -> None:
+        """Put a folder that was written aside in its place, the record last; replaces what is there."""
+
+    @abstractmethod
+    def path(self, name: str) -> Path:
+        """Where a file or folder lies, or will lie once fetched, on this machine."""
+
+    @abstractmethod
+    def fetch(self, name: str) -> Path:
+        """Local path of a file or folder that is there, brought here if need be."""
+
+    @abstractmethod
+    def aside(self, name: str) -> Path:
+        """A new empty local folder to write to before publishing in ``name``."""
+
+    @abstractmethod
+    def clear_asides(self, name: str, older_than_s: float = 0) -> None:
+        """Delete what killed runs left aside in ``name``, where nothing in it changed for so many seconds."""
+
+    @abstractmethod
+    def scratch(self, name: str) -> Path:
+        """A local folder that stays until it is removed, e.g. for the state of a long training."""
+
+    @property
+    @abstractmethod
+    def disk(self) -> str:
+        """What a message calls the disk of this machine that it writes to."""
+
+    @abstractmethod
+    def free_bytes(self) -> int:
+        """Free space of that disk."""
+
+    @abstractmethod
+    def lock(self, name: str, what: str) -> AbstractContextManager[Check]:
+        """Hold a lock while a block runs, which gets a check that it is still held.
+
+        Raises:
+            StageError: somebody else holds it; names the holder.
+        """
+
+    def index(self, name: str) -> Path:
+        """A local file for look-ups that may be lost without harm."""
+        return self.scratch("index") / name
+
+
+class LocalWorkspace(Workspace):
+    """A folder of this machine, or one that all machines of a cluster mount at the same path."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.uri = str(root)
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return (self._root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        target = self._root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            aside.write_bytes(data)
+            aside.replace(target)
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def remove(self, name: str) -> None:
+        target = self._root / name
+        if target.is_dir():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+
+    def folders(self, name: str) -> list[str]:
+        folder = self._root / name
+        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()) if folder.is_dir() else []
+
+    def published(self, name: str, record: str) -> dict[str, float]:
+        found = {}
+        for folder in self.folders(name):
+            try:
+                found[folder] = (self._root / name / folder / record).stat().st_mtime
+            except FileNotFoundError:
+                continue  # somebody deleted the record to have the item made again
+        return found
+
+    def publish(self, aside: Path, name: str, record: str) -> None:
+        target = self._root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            # A folder cannot be renamed over a full one. Killed in between, the item is only made again.
+            old = aside.with_name(aside.name + ".old")
+            target.rename(old)
+            aside.rename(target)
+            shutil.rmtree(old)
+        else:
+            aside.rename(target)
+
+    def path(self, name: str) -> Path:
+        return self._root / without_versions(name)
+
+    def fetch(self, name: str) -> Path:
+        return self.path(name)
+
+    def aside(self, name: str) -> Path:
+        folder = self._root / name / "aside" / secrets.token_hex(8)
+        folder.mkdir(parents=True)
+        return folder
+
+    def clear_asides(self, name: str, older_than_s: float = 0) -> None:
+        clear_old(self._root / name / "aside", older_than_s)
+
+    def scratch(self, name: str) -> Path:
+        folder = self._root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @property
+    def disk(self) -> str:
+        return f"the disk of workspace {self.shown}"
+
+    def free_bytes(self) -> int:
+        return free_bytes_at(self._root)
+
+    def lock(self, name: str, what: str) -> AbstractContextManager[Check]:
+        return file_lock(self._root / name, what)
+
+
+def clear_old(asides: Path, older_than_s: float) -> None:
+    """Delete the folders in a folder in which nothing changed for so many seconds."""
+    for aside in asides.glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # a neighbour is at work in it
+            changed_s = max(path.stat().st_mtime for path in (aside, *aside.rglob("*")))
+            if not older_than_s or time.time() - changed_s > older_than_s:
+                shutil.rmtree(aside, ignore_errors=True)
+
+
+def free_bytes_at(folder: Path) -> int:
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    return shutil.disk_usage(there).free
+
+
+def version(folder: str, record: bytes) -> str:
+    """Name of a folder as its record describes it: a place of its own among what was fetched."""
+    return f"{folder}@{hashlib.sha256(record).hexdigest()[:_VERSION_LENGTH]}"
+
+
+def without_versions(name: str) -> str:
+    return _VERSION.sub("", name)
+
+
+def is_remote(uri: str) -> bool:
+    """Whether a URI names something else than a local folder."""
+    return urlsplit(uri).scheme not in ("", "file")
+
+
+def local_path(uri: str) -> str:
+    """The path that a ``file:`` URI names; anything else as it is."""
+    return unquote(urlsplit(uri).path) if uri.startswith("file:/") else uri
+
+
+def open_workspace(uri: str) -> Workspace:
+    """The workspace at a local folder, or at a URI such as ``s3://bucket/prefix?endpoint_override=...``.
+
+    Raises:
+        InputError: the URI cannot be opened.
+    """
+    if not is_remote(uri):
+        return LocalWorkspace(Path(local_path(uri)).absolute())
+    from stages.engine.storage.object_workspace import ObjectWorkspace
+
+    try:
+        files, prefix = pafs.FileSystem.from_uri(_with_single_puts(uri))
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"workspace {redacted(uri)}: cannot be opened ({redacted(error)})") from error
+    default = Path.home() / ".cache" / "mimicmotion"
+    cache = Path(os.environ.get(CACHE_VARIABLE, default)) / hashlib.sha256(uri.encode()).hexdigest()[:16]
+    return ObjectWorkspace(uri, files, prefix, cache)
+
+
+def _with_single_puts(uri: str) -> str:
+    """The URI with Arrow's option to store a small file in one PUT instead of a multipart upload."""
+    if urlsplit(uri).scheme != "s3" or "allow_delayed_open=" in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"
+
+
+@contextmanager
+def written_aside(workspace: Workspace, name: str) -> Iterator[Path]:
+    """A folder to write to; whatever was not published from it is deleted afterwards."""
+    folder = workspace.aside(name)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,280 @@
+"""What one recipe of one stage has in a workspace: its items and its datasets.
+
+::
+
+    <workspace>/<stage>/<recipe_key>/items/<item_key>/      files, table.parquet, item.json (written last)
+    <workspace>/<stage>/<recipe_key>/datasets/<dataset_key>/  items.parquet, manifest.json (written last)
+    <workspace>/<stage>/<recipe_key>/state/<item_key>/      what a killed run of a whole stage resumes from
+
+An item or dataset without its last file is not there.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mimicmotion.errors import DataError, RejectedItem, StageError
+from stages.engine.contract import Item
+from stages.engine.keys import dataset_key
+from stages.engine.records import (
+    ITEMS_SCHEMA,
+    KEPT,
+    MANIFEST_VERSION,
+    RECORD_VERSION,
+    REJECTED,
+    FileFacts,
+    ItemRecord,
+    ItemState,
+    Manifest,
+    item_states,
+    items_table,
+)
+from stages.engine.storage.workspace import Workspace, version, written_aside
+
+ITEM_RECORD = "item.json"
+ITEM_TABLE = "table.parquet"
+MANIFEST = "manifest.json"
+ITEM_LIST = "items.parquet"
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+_READERS = 8
+
+
+def check_ids(stage: str, items: Sequence[Item]) -> None:
+    """Refuse ids that are not unique or cannot be a file name everywhere.
+
+    Raises:
+        StageError: names the first such id.
+    """
+    seen: dict[str, Item] = {}
+    for item in items:
+        if not _SAFE_ID.fullmatch(item.id):
+            raise StageError(
+                f"{stage}: {item.id!r} cannot be the id of an item ({item.label}). "
+                "Allowed are letters, digits, '-', '_' and '.', not first '.' or '-', at most 200 of them."
+            )
+        if item.id in seen:
+            raise StageError(
+                f"{stage}: two items have the id {item.id!r}: {seen[item.id].label!r} and {item.label!r}."
+            )
+        seen[item.id] = item
+
+
+def check_keys(stage: str, work: Sequence[tuple[Item, str]]) -> None:
+    """Refuse items that would be stored in one place because they name the same inputs.
+
+    Raises:
+        StageError: names the first two such items.
+    """
+    seen: dict[str, str] = {}
+    for item, key in work:
+        if key in seen:
+            raise StageError(
+                f"{stage}: items {seen[key]!r} and {item.id!r} name the same inputs, so they would be one "
+                "outcome. Item.inputs must hold everything that tells them apart."
+            )
+        seen[key] = item.id
+
+
+def check_schema(stage: str, expected: pa.Schema, table: pa.Table) -> None:
+    """Refuse a table whose columns differ from the schema of its stage in name, order or type.
+
+    Raises:
+        StageError: names each difference.
+    """
+    if table.schema.equals(expected, check_metadata=False):
+        return
+    found = {field.name: field for field in table.schema}
+    problems = [f"lacks {field.name} ({field.type})" for field in expected if field.name not in found]
+    problems += [f"has {name}, which the schema has not" for name in found if name not in expected.names]
+    problems += [
+        f"has {field.name} as {found[field.name]}, not {field}"
+        for field in expected
+        if field.name in found and not found[field.name].equals(field)
+    ]
+    raise StageError(
+        f"{stage}: its table breaks the stage's own schema: "
+        f"{'; '.join(problems) or 'columns in another order'}."
+    )
+
+
+class StageStore:
+    """Items and datasets of one recipe of one stage."""
+
+    def __init__(self, workspace: Workspace, stage: str, recipe_key: str) -> None:
+        self.workspace = workspace
+        self.stage = stage
+        self.recipe_key = recipe_key
+        self.top = f"{stage}/{recipe_key}"
+
+    def item_name(self, item_key: str) -> str:
+        """Name of an item's folder in the workspace."""
+        return f"{self.top}/items/{item_key}"
+
+    def version_name(self, record: ItemRecord) -> str:
+        """Name of an item's folder with the content that its record describes."""
+        return version(self.item_name(record.item_key), record.sealed())
+
+    def dataset_name(self, key: str) -> str:
+        """Name of a dataset's folder in the workspace."""
+        return f"{self.top}/datasets/{key}"
+
+    def state_folder(self, item_key: str) -> Path:
+        """Local folder for what a killed run of a whole stage resumes from."""
+        return self.workspace.scratch(f"{self.top}/state/{item_key}")
+
+    def published_items(self) -> dict[str, float]:
+        """Item keys that are published, with the time (s since 1970) of each."""
+        return self.workspace.published(f"{self.top}/items", ITEM_RECORD)
+
+    def aside(self) -> Path:
+        """A new folder to write one item to."""
+        return self.workspace.aside(self.top)
+
+    def clear_asides(self) -> None:
+        """Delete what killed runs left behind. Only the holder of the stage's lock may call this."""
+        self.workspace.clear_asides(self.top)
+
+    def record(self, item_key: str) -> ItemRecord:
+        """The record of a published item.
+
+        Raises:
+            DataError: it is missing, damaged or belongs elsewhere; names the file.
+        """
+        name = f"{self.item_name(item_key)}/{ITEM_RECORD}"
+        where = f"{self.workspace.shown}/{name}"
+        data = self.workspace.read(name)
+        if data is None:
+            raise DataError(f"{where}: is not there. Run again: mimicmotion stage {self.stage} CONFIG.")
+        record = ItemRecord.opened(data, where, RECORD_VERSION)
+        if (record.stage, record.recipe_key, record.item_key) != (self.stage, self.recipe_key, item_key):
+            raise DataError(f"{where}: is the record of {record.stage} item {record.item_key}.")
+        return record
+
+    def keep(self, folder: Path, item: Item, item_key: str, table: pa.Table) -> ItemRecord:
+        """Publish an item with the files in ``folder``, which is gone afterwards."""
+        pq.write_table(table, folder / ITEM_TABLE, compression="zstd")
+        kept = {"state": KEPT, "rows": table.num_rows}
+        record = self._record(folder, item, item_key).model_copy(update=kept)
+        return self._publish_item(folder, record)
+
+    def reject(self, item: Item, item_key: str, reason: RejectedItem) -> ItemRecord:
+        """Publish that an item cannot be used."""
+        with written_aside(self.workspace, self.top) as folder:
+            record = self._record(folder, item, item_key).model_copy(
+                update={"state": REJECTED, "reason": reason.code, "sentence": reason.sentence}
+            )
+            return self._publish_item(folder, record)
+
+    def states(self, items: Sequence[tuple[Item, str]], known: Sequence[ItemState] = ()) -> list[ItemState]:
+        """What became of those (item, item key) that are published; reads only records not in ``known``."""
+        published = self.published_items()
+        by_key = {state.item_key: state for state in known}
+
+        def state(item: Item, key: str) -> ItemState:
+            if (old := by_key.get(key)) and old.time_s == _milliseconds(published[key]):
+                return old
+            record = self.record(key)
+            return ItemState(
+                item.id, item.label, key, record.state, record.reason, record.sentence, record.rows,
+                _milliseconds(published[key]), None,
+            )  # fmt: skip
+
+        with ThreadPoolExecutor(_READERS) as pool:
+            return list(pool.map(lambda pair: state(*pair), [pair for pair in items if pair[1] in published]))
+
+    def manifest(self, key: str) -> Manifest | None:
+        """The manifest of a dataset, or None where it is not published.
+
+        Raises:
+            DataError: it is damaged or newer than this software; names the file.
+        """
+        name = f"{self.dataset_name(key)}/{MANIFEST}"
+        data = self.workspace.read(name)
+        if data is None:
+            return None
+        return Manifest.opened(data, f"{self.workspace.shown}/{name}", MANIFEST_VERSION)
+
+    def manifests(self) -> list[Manifest]:
+        """All published datasets of this recipe, newest first."""
+        names = self.workspace.folders(f"{self.top}/datasets")
+        found = [manifest for name in names if (manifest := self.manifest(name))]
+        return sorted(found, key=lambda manifest: manifest.timings.published, reverse=True)
+
+    def item_list(self, manifest: Manifest) -> list[ItemState]:
+        """What became of each item of a published dataset, sorted by id.
+
+        Raises:
+            DataError: the list is missing or damaged; names the file.
+        """
+        name = f"{self.dataset_name(manifest.dataset_key)}/{ITEM_LIST}"
+        data = self.workspace.read(name)
+        if data is None or hashlib.sha256(data).hexdigest() != manifest.items_sha256:
+            raise DataError(
+                f"{self.workspace.shown}/{name}: is "
+                f"{'missing' if data is None else 'not what was published'}. "
+                f"Delete the folder it lies in and run again: mimicmotion stage {self.stage} CONFIG."
+            )
+        table = pq.read_table(pa.BufferReader(data))
+        if not table.schema.equals(ITEMS_SCHEMA, check_metadata=False):
+            raise DataError(f"{self.workspace.shown}/{name}: its columns are not those of an item list.")
+        return item_states(table)
+
+    def publish_dataset(self, manifest: Manifest, items: Sequence[ItemState]) -> Manifest:
+        """Publish a dataset; gives the manifest with what is only known now."""
+        ordered = sorted(items, key=lambda item: item.id)
+        with written_aside(self.workspace, self.top) as folder:
+            pq.write_table(items_table(ordered), folder / ITEM_LIST, compression="zstd")
+            digest = hashlib.sha256((folder / ITEM_LIST).read_bytes()).hexdigest()
+            sealed = manifest.model_copy(update={"items_sha256": digest})
+            (folder / MANIFEST).write_bytes(sealed.sealed())
+            self.workspace.publish(folder, self.dataset_name(manifest.dataset_key), MANIFEST)
+        return sealed
+
+    def _record(self, folder: Path, item: Item, item_key: str) -> ItemRecord:
+        return ItemRecord(
+            stage=self.stage,
+            recipe_key=self.recipe_key,
+            item_key=item_key,
+            id=item.id,
+            label=item.label,
+            state=REJECTED,
+            files={
+                file.relative_to(folder).as_posix(): _facts(file)
+                for file in sorted(folder.rglob("*"))
+                if file.is_file()
+            },
+        )
+
+    def _publish_item(self, folder: Path, record: ItemRecord) -> ItemRecord:
+        (folder / ITEM_RECORD).write_bytes(record.sealed())
+        self.workspace.publish(folder, self.item_name(record.item_key), ITEM_RECORD)
+        return record
+
+
+def newest_manifest(workspace: Workspace, stage: str) -> Manifest | None:
+    """The dataset of a stage that was published last, whatever its recipe."""
+    recipes = [StageStore(workspace, stage, recipe) for recipe in workspace.folders(stage)]
+    found = [manifests[0] for store in recipes if (manifests := store.manifests())]
+    return max(found, key=lambda manifest: manifest.timings.published, default=None)
+
+
+def key_of(items: Sequence[ItemState]) -> str:
+    """Key of the dataset that these items make."""
+    return dataset_key((item.id, item.item_key, item.state) for item in items)
+
+
+def _facts(path: Path) -> FileFacts:
+    with path.open("rb") as file:
+        return FileFacts(
+            size_bytes=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest()
+        )
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000) / 1000

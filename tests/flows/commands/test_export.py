@@ -1,0 +1,41 @@
+"""``mimicmotion export`` on a checkpoint of the embedded world's network."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from flows import cli
+from mimicmotion.errors import DataError
+from mimicmotion.model.weights import load_pipeline
+from mimicmotion.training.distributed.checkpoints import Checkpoints
+from mimicmotion.training.distributed.group import World
+from mimicmotion.training.network import PosedDenoiser
+
+BASE = Path(__file__).parents[3] / "mimicmotion" / "synthetic" / "weights" / "base"
+
+
+def test_a_checkpoint_becomes_a_folder_and_a_file(tmp_path: Path) -> None:
+    pipeline = load_pipeline(BASE)
+    tensors = {
+        f"model.{name}": value
+        for name, value in PosedDenoiser(pipeline.unet, pipeline.pose_net).state_dict().items()
+    }
+    average = {"average.pose_net.scale": torch.full_like(tensors["model.pose_net.scale"], 3.0)}
+    checkpoints = Checkpoints(tmp_path / "checkpoints", 1, World(0, 1, torch.device("cpu")))
+    saved = checkpoints.save(7, {**tensors, **average}, {})
+    checkpoints.wait()
+
+    arguments = ["export", "demo", str(saved), "--out", str(tmp_path / "out")]
+    shown = CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "300"})
+    assert shown.exit_code == 0, shown.output
+    assert "step 7" in shown.stdout
+    assert (tmp_path / "out" / "released.safetensors").is_file()
+    exported = load_pipeline(tmp_path / "out" / "checkpoint")
+    assert exported.pose_net.scale.item() == 3.0
+    assert torch.equal(exported.unet.conv_in.weight, pipeline.unet.conv_in.weight)
+
+    wrong = CliRunner().invoke(cli.app, ["export", "demo", str(tmp_path), "--out", str(tmp_path / "no")])
+    with pytest.raises(DataError, match="is no checkpoint of training"):
+        raise wrong.exception

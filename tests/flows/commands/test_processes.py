@@ -1,0 +1,79 @@
+"""Servers that a command starts: they end with it, and one that fails is named with its log."""
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from operated import wait_for
+
+from flows.commands.processes import Processes, check_port
+from mimicmotion.errors import InputError, StageError
+
+PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+open(sys.argv[1] + ".new", "w").write(str(child.pid))
+import os; os.rename(sys.argv[1] + ".new", sys.argv[1])
+time.sleep(600)
+"""
+
+
+def test_what_was_started_ends_with_all_that_it_started(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    with Processes(tmp_path / "logs") as processes:
+        processes.start("parent", [sys.executable, "-c", PARENT, str(note)], {})
+        while not note.exists():
+            processes.check()
+        child = psutil.Process(int(note.read_text()))
+        assert child.is_running()
+    end_s = time.monotonic() + 20  # the signal is sent; the system takes a moment to act on it
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < end_s
+            time.sleep(0.05)
+
+
+def test_one_that_ends_is_named_with_its_log(tmp_path: Path) -> None:
+    with Processes(tmp_path) as processes:
+        processes.start("server", [sys.executable, "-c", "print('no'); raise SystemExit(3)"], {})
+        with pytest.raises(StageError, match=r"server has ended with 3; its log is .*server\.log"):
+            processes.watch()
+    assert (tmp_path / "server.log").read_text() == "no\n"
+
+
+def test_a_port_in_use_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"port {port} is in use: .* by --mlflow-port"):
+            check_port(port, "--mlflow-port")
+    check_port(port, "--mlflow-port")
+
+
+def test_a_second_ctrl_c_leaves_nothing_running(tmp_path: Path) -> None:
+    """A program in Processes' block that ends slowly; it is interrupted twice."""
+    note = tmp_path / "pid"
+    server = "import os, signal, sys, time; signal.signal(15, lambda *_: (time.sleep(2), sys.exit()));"
+    server += f"open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    program = f"""
+import sys
+from pathlib import Path
+from flows.commands.processes import Processes, stop_by_signals
+stop_by_signals()
+with Processes(Path({str(tmp_path)!r})) as processes:
+    processes.start("server", [sys.executable, "-c", {server!r}], {{}})
+    processes.watch()
+"""
+    running = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    wait_for("the server", lambda: note.exists() and note.read_text())
+    child = psutil.Process(int(note.read_text()))
+    running.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    running.send_signal(signal.SIGINT)
+    running.wait(30)
+    assert not child.is_running()

@@ -1,0 +1,160 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from mimicmotion.errors import StageError
+from mimicmotion.training.data import samples
+from mimicmotion.training.data.order import Place
+from mimicmotion.training.data.samples import draw, framing_text, make_sample
+from mimicmotion.video.framing import framing
+from mimicmotion.video.reader import VideoReader
+
+PLACE = Place(clip=0, epoch=2, slot=5)
+
+
+def test_slot_zero_is_the_reference_with_its_own_pose(clips, recipe):
+    drawn = replace(draw(clips[0], PLACE, recipe), reference=13)
+    sample = make_sample(clips[0], drawn, recipe)
+    fit = framing((80, 80), recipe.sizes_px)
+    video = VideoReader(clips[0].video)
+    np.testing.assert_array_equal(sample.frames, fit.frames(video.read([13, 2, 4, 6])))
+    assert sample.poses.shape == (4, 3, 64, 64)
+    other = make_sample(clips[0], replace(drawn, reference=0), recipe)
+    assert not np.array_equal(sample.poses[0], other.poses[0])
+    np.testing.assert_array_equal(sample.poses[1:], other.poses[1:])
+
+
+def test_poses_and_hand_boxes_follow_the_person(clips, recipe):
+    sample = make_sample(clips[0], draw(clips[0], PLACE, recipe), recipe)
+    # The person's left hand stands 20 pixels right of the square, before the resize from 80 to 64.
+    for slot, frame in ((1, 2), (3, 6)):
+        x, y = (80 // 3 + 2 * frame + 20) * 0.8, (40 + round(6 * np.sin(frame))) * 0.8
+        left, top, right, bottom = sample.hand_boxes[slot, 0]
+        assert left < x < right
+        assert top < y < bottom
+        assert right - left < 8
+        assert sample.hand_weights[slot, int(y // 8), int(x // 8)] == 10
+    assert np.isnan(sample.hand_boxes[:, 1]).all(), "the right hand is not reliable"
+    assert (sample.hand_weights > 1).sum(axis=(1, 2)).max() <= 6
+
+
+def test_a_wide_video_takes_the_wide_size(wide_clip, recipe):
+    recipe = replace(recipe, sizes_px=((64, 64), (64, 32)))
+    sample = make_sample(wide_clip, draw(wide_clip, PLACE, recipe), recipe)
+    assert sample.frames.shape == (4, 32, 64, 3)
+    assert sample.hand_weights.shape == (4, 4, 8)
+
+
+def test_draws_depend_on_the_place_and_follow_the_recipe(clips, recipe):
+    clip = clips[0]
+    assert draw(clip, PLACE, recipe) == draw(clip, PLACE, recipe)
+    draws = [draw(clip, Place(0, 0, slot), recipe) for slot in range(3000)]
+    assert {drawn.reference for drawn in draws} == {0, 9, 13}
+    assert np.mean([drawn.dropped for drawn in draws]) == pytest.approx(0.1, abs=0.02)
+    logs = np.log([drawn.sigma for drawn in draws])
+    assert (logs.mean(), logs.std()) == pytest.approx((0.7, 1.6), abs=0.1)
+    assert len({drawn.noise_seed for drawn in draws}) == 3000
+
+
+def test_reference_noise_is_as_named(clips, recipe):
+    def noises(kind):
+        named = replace(recipe, reference_noise=kind)
+        return np.array([draw(clips[0], Place(0, 0, slot), named).reference_noise for slot in range(500)])
+
+    assert not noises("none").any()
+    assert (noises("fixed") == 0.02).all()
+    logs = np.log(noises("lognormal"))
+    assert (logs.mean(), logs.std()) == pytest.approx((-3.0, 0.5), abs=0.1)
+
+
+def test_a_bad_clip_stops_with_its_name(clips, recipe, tmp_path):
+    broken = replace(clips[0], video=tmp_path / "gone.mp4")
+    with pytest.raises(StageError, match=r"video0-clip.*no video at .*gone\.mp4"):
+        make_sample(broken, draw(broken, PLACE, recipe), recipe)
+
+
+@pytest.fixture
+def latents_clip(clips, recipe, tmp_path):
+    fit = framing((80, 80), recipe.sizes_px)
+    frames = np.array([0, 2, 4, 6, 9], np.int32)
+    tensors = {
+        "frames": frames,
+        "latents": np.broadcast_to(frames[:, None, None, None], (5, 4, 8, 8)).astype(np.float16),
+        "embedded_frames": np.array([0, 9], np.int32),
+        "embeddings": np.array([0, 9], np.float16)[:, None, None].repeat(16, axis=2),
+    }
+    save_file(tensors, tmp_path / "latents.safetensors", {"framing": framing_text(fit)})
+    return replace(clips[0], latents=tmp_path / "latents.safetensors", references=(9,))
+
+
+def test_stored_latents_replace_pictures(latents_clip, recipe):
+    sample = make_sample(latents_clip, draw(latents_clip, PLACE, recipe), recipe)
+    assert sample.frames is None
+    assert sample.latents[:, 0, 0, 0].tolist() == [9, 2, 4, 6]
+    assert (sample.image_embedding == 9).all()
+    assert sample.image_embedding.shape == (1, 16)
+
+
+def test_of_stored_latents_only_the_reference_and_the_window_are_read(latents_clip, recipe, monkeypatch):
+    rows = []
+
+    class SpiedFile:
+        def __init__(self, *given):
+            self.file = safe_open(*given)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def get_slice(self, name):
+            return SpiedRows(self.file.get_slice(name)) if name == "latents" else self.file.get_slice(name)
+
+    class SpiedRows:
+        def __init__(self, stored):
+            self.stored = stored
+
+        def __getitem__(self, where):
+            rows.extend(range(where.start, where.stop))
+            return self.stored[where]
+
+    monkeypatch.setattr(samples, "safe_open", SpiedFile)
+    clip = replace(latents_clip, frames=(0, 2))
+    sample = make_sample(clip, draw(clip, PLACE, recipe), recipe)
+    assert sample.latents[:, 0, 0, 0].tolist() == [9, 0, 2]
+    assert rows == [4, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"references": (13,)}, r"lacks the frames \[13\]"),
+        ({"frames": (2, 5, 6)}, r"lacks the frames \[5\]"),
+        ({"references": (4,)}, r"lacks the frames \[4\]"),
+    ],
+)
+def test_latents_that_lack_a_frame_stop_the_run(latents_clip, recipe, changed, problem):
+    clip = replace(latents_clip, **changed)
+    with pytest.raises(StageError, match=problem):
+        make_sample(clip, draw(clip, PLACE, recipe), recipe)
+
+
+def test_latents_of_another_framing_stop_the_run(latents_clip, recipe):
+    other = replace(recipe, sizes_px=((48, 64),))
+    with pytest.raises(StageError, match="give the latents stage the same sizes"):
+        make_sample(latents_clip, draw(latents_clip, PLACE, other), other)
+
+
+def test_hands_are_measured_where_they_weigh_nothing_more(clips, recipe):
+    weighed = make_sample(clips[0], draw(clips[0], PLACE, recipe), recipe)
+    plain = make_sample(clips[0], draw(clips[0], PLACE, recipe), replace(recipe, hand_weight=1.0))
+    assert (plain.hand_weights == 1).all()
+    np.testing.assert_array_equal(plain.hand_cells, weighed.hand_weights == 10)
+    assert plain.hand_cells.any()

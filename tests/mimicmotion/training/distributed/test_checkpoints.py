@@ -1,0 +1,83 @@
+import pytest
+import torch
+from torch import nn
+
+from mimicmotion.errors import DataError
+from mimicmotion.training.distributed.checkpoints import Checkpoints, training_tensors
+from mimicmotion.training.distributed.group import World
+from mimicmotion.training.ema import MovingAverage
+from mimicmotion.training.optimiser import set_moments
+
+ALONE = World(0, 1, torch.device("cpu"))
+
+
+def run():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
+    module[0].requires_grad_(False)
+    trained = [value for value in module.parameters() if value.requires_grad]
+    return module, torch.optim.AdamW(trained, lr=0.1, fused=True), MovingAverage(module, 0.5)
+
+
+def advance(module, optimiser, average, steps):
+    for step in range(steps):
+        module(torch.full((2, 3), float(step + 1))).square().sum().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        average.update(module)
+
+
+def test_a_run_goes_on_exactly_where_it_was(tmp_path):
+    parts = run()
+    advance(*parts, 3)
+    checkpoints = Checkpoints(tmp_path, 1, ALONE)
+    saved = checkpoints.save(3, training_tensors(*parts), {"seed": 1})
+    advance(*parts, 2)  # while a thread writes what was there before
+    checkpoints.wait()
+
+    resumed = run()
+    tensors = training_tensors(*resumed)
+    facts = checkpoints.load(saved, tensors)
+    assert facts == {"step": 3, "seed": 1}
+    resumed[2].updates = facts["step"]
+    set_moments(*resumed[:2], tensors, facts["step"])
+    advance(*resumed, 2)
+    expected, got = training_tensors(*parts), training_tensors(*resumed)
+    assert expected.keys() == got.keys()
+    assert any("exp_avg_sq" in name for name in got)
+    for name, value in expected.items():
+        assert torch.equal(got[name], value), name
+
+
+def test_the_newest_are_kept_and_what_was_cut_short_is_not_there(tmp_path):
+    parts = run()
+    checkpoints = Checkpoints(tmp_path, 2, ALONE)
+    assert checkpoints.newest() is None
+    for step in (1, 2, 3):
+        checkpoints.save(step, training_tensors(*parts), {})
+    checkpoints.wait()
+    (tmp_path / "step-00000009.partial").mkdir()
+    (tmp_path / "step-00000008").mkdir()
+    assert checkpoints.newest() == tmp_path / "step-00000003"
+    checkpoints.save(4, training_tensors(*parts), {})
+    checkpoints.close()
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    assert kept == ["step-00000003", "step-00000004", "step-00000008"]
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    checkpoints = Checkpoints(tmp_path, 1, ALONE)
+    saved = checkpoints.save(1, {"model.a": torch.zeros(2)}, {})
+    checkpoints.wait()
+    with pytest.raises(DataError, match=r"another network: it differs in model\.a, model\.b of 1"):
+        checkpoints.load(saved, {"model.b": torch.zeros(2)})
+    with pytest.raises(DataError, match=r"differs in model\.a of 1"):
+        checkpoints.load(saved, {"model.a": torch.zeros(3)})
+
+
+def test_what_keeps_a_checkpoint_from_being_written_comes_out_where_it_is_waited_for(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "here", 1, ALONE)
+    checkpoints.save(1, {"a": torch.zeros(2)}, {"not": object()})
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        checkpoints.save(2, {"a": torch.zeros(2)}, {})
+    assert checkpoints.newest() is None

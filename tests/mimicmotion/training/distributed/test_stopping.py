@@ -1,0 +1,41 @@
+import os
+import signal
+
+import pytest
+
+from mimicmotion.training.distributed.stopping import signals_write
+
+
+def interrupt(file, times, seen):
+    """Send Ctrl-C to this process within the block, noting after each whether the file was there."""
+    with signals_write(file):
+        for _ in range(times):
+            os.kill(os.getpid(), signal.SIGINT)
+            seen.append(file.exists())
+
+
+def test_sigterm_writes_the_file_and_the_block_ends_as_it_would(tmp_path):
+    with signals_write(tmp_path / "stop"):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert (tmp_path / "stop").exists()
+
+
+def test_the_first_ctrl_c_lets_the_block_end_and_is_raised_after_it(tmp_path):
+    seen = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupt(tmp_path / "stop", 1, seen)
+    assert seen == [True]
+
+
+def test_the_second_ctrl_c_ends_the_block_at_once(tmp_path):
+    seen = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupt(tmp_path / "stop", 2, seen)
+    assert seen == [True]
+
+
+def test_the_handlers_of_before_are_back_afterwards(tmp_path):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(KeyboardInterrupt):
+        interrupt(tmp_path / "stop", 1, [])
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before

@@ -1,0 +1,81 @@
+import json
+from dataclasses import replace
+from math import prod
+
+import pytest
+import torch
+
+from mimicmotion.training.estimate.needs import (
+    PEAK_TFLOPS,
+    Shape,
+    describe,
+    estimate,
+    peak_tflops,
+    training_flops,
+)
+
+TINY = Shape(
+    unet={},
+    size_px=(64, 64),
+    num_frames=4,
+    micro_batch=2,
+    rounds=1,
+    workers=4,
+    sharing="replicate",
+    recompute="off",
+    trained="all",
+    optimiser="adamw",
+)
+
+
+@pytest.fixture
+def tiny(base):
+    return replace(TINY, unet=json.loads((base / "unet" / "config.json").read_text()))
+
+
+def test_the_full_network_has_the_parameters_of_released_checkpoints(golden):
+    keys = json.loads((golden / "checkpoint_keys.json").read_text())
+    shapes = keys.values() if isinstance(keys, dict) else [shape for _, shape in keys]
+    needs = estimate(replace(TINY, num_frames=2, micro_batch=1))
+    assert needs.parameters == sum(prod(shape) for shape in shapes)
+
+
+def test_each_way_to_save_memory_saves_it(tiny):
+    plain, layers, blocks = (
+        estimate(replace(tiny, recompute=level)) for level in ("off", "layers", "blocks")
+    )
+    assert max(layers.passes, blocks.passes) < plain.passes
+    assert layers.flops_per_sample * 3 == plain.flops_per_sample * 4
+    again = estimate(replace(tiny, rounds=2))
+    # Gradients are there from the second round on, and the first round's loss still is.
+    assert plain.passes < again.passes <= plain.passes + plain.gradients + 4
+    shared = estimate(replace(tiny, sharing="shard"))
+    assert shared.optimiser * 4 == plain.optimiser == 8 * plain.parameters
+    frozen = estimate(replace(tiny, trained="pose_net"))
+    assert frozen.trained_parameters < 0.3 * frozen.parameters
+    assert frozen.gradients == 4 * frozen.trained_parameters
+
+
+def test_work_grows_with_frames_and_not_with_the_micro_batch(tiny):
+    one, more = estimate(replace(tiny, micro_batch=1)), estimate(tiny)
+    assert one.flops_per_sample == pytest.approx(more.flops_per_sample, rel=0.01)
+    assert estimate(replace(tiny, num_frames=8)).flops_per_sample > 1.9 * more.flops_per_sample
+
+
+def test_the_text_names_memory_steps_and_days(tiny):
+    needs = replace(estimate(tiny), flops_per_sample=10**15)
+    text = describe(needs, tiny, steps=86400, batch=4, gpu="A100", utilisation=0.5)
+    assert "86,400 steps of 4 samples, 1000.0 TFLOP a sample" in text
+    assert "6.41 days on 4 x A100 at 50% of its peak" in text
+
+
+def test_training_counts_three_forward_passes_of_one_sample(tiny):
+    whole = estimate(replace(tiny, micro_batch=1))
+    assert training_flops(tiny.unet, tiny.size_px, tiny.num_frames) == whole.flops_per_sample
+
+
+def test_a_gpu_is_known_by_its_name(monkeypatch):
+    assert peak_tflops(torch.device("cpu")) is None
+    for name, known in (("NVIDIA A100-SXM4-40GB", "A100"), ("NVIDIA H200", "H200"), ("Tesla T4", None)):
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device, name=name: name)
+        assert peak_tflops(torch.device("cuda")) == (PEAK_TFLOPS[known] if known else None)

@@ -1,0 +1,35 @@
+"""What is known of weights, found by their names."""
+
+from pathlib import Path
+
+from mimicmotion.weights.known import KNOWN_WEIGHTS, known_weights, named_path
+
+SVD = "stable-video-diffusion-img2vid-xt-1-1"
+
+
+def test_weights_are_found_by_file_and_by_folder() -> None:
+    found = known_weights(Path("/weights/yolox_l.onnx"))
+    assert found is not None
+    assert (
+        found.url(found.files[0], "https://mirror") == "https://mirror/yzd-v/DWPose/resolve/main/yolox_l.onnx"
+    )
+    assert found.place(found.files[0], Path("/weights/yolox_l.onnx")) == Path("/weights/yolox_l.onnx")
+    part = Path("/weights") / SVD / "vae"
+    folder = known_weights(part)
+    assert folder is not None
+    assert folder.name == SVD
+    assert named_path(part, folder) == Path("/weights") / SVD
+    assert (
+        folder.place(folder.files[0], named_path(part, folder)) == Path("/weights") / SVD / "model_index.json"
+    )
+    assert known_weights(Path("/weights/mine.onnx")) is None
+
+
+def test_every_source_is_complete() -> None:
+    for weights in KNOWN_WEIGHTS:
+        assert weights.licence
+        assert weights.page.startswith("https://")
+        assert weights.files
+        assert weights.is_folder or weights.files[0].path == weights.name
+        assert all(file.sha256 is None or len(file.sha256) == 64 for file in weights.files)
+        assert weights.repository is None or "/resolve/" in weights.repository

@@ -1,0 +1,216 @@
+"""Workspaces in awkward places: a real S3 server, and a disk that is really full."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pytest
+from fake_people import FakeDetector, FakeWholeBody
+from fake_stages import Letters, Shouts, Total, make_config, write_texts
+
+from mimicmotion.errors import StageError
+from mimicmotion.video.files import write_preview
+from stages.decode import Decode
+from stages.engine import item_task
+from stages.engine.contract import Item
+from stages.engine.plan import Pipeline
+from stages.engine.status import status
+from stages.engine.storage.object_workspace import ObjectWorkspace
+from stages.engine.storage.workspace import CACHE_VARIABLE, DAY_S
+from stages.pose import Models, Pose
+from stages.runner import run_stage
+
+pytestmark = pytest.mark.usefixtures("alone")
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """URI of a prefix in an empty bucket of a local S3 server."""
+    command = shutil.which("moto_server")
+    if command is None:
+        pytest.skip("no local S3 server: install moto[server]")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [command, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    try:
+        if not _answers(server, port):
+            pytest.skip("the local S3 server does not start")
+        endpoint = {"endpoint_override": f"127.0.0.1:{port}", "scheme": "http", "region": "us-east-1"}
+        pafs.S3FileSystem(allow_bucket_creation=True, **endpoint).create_dir("bucket")
+        yield "s3://bucket/space?" + "&".join(f"{name}={value}" for name, value in endpoint.items())
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _answers(server: subprocess.Popen, port: int) -> bool:
+    end_s = time.monotonic() + 60
+    while server.poll() is None and time.monotonic() < end_s:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return True
+    return False
+
+
+def test_an_object_store_holds_the_same_as_a_folder(bucket: str, tmp_path: Path) -> None:
+    source = write_texts(tmp_path / "source", a="one", b="reject it", c="three")
+    stages = (Letters(source=source), Shouts(), Total())
+    remote, local = make_config(bucket, *stages), make_config(tmp_path / "local", *stages)
+    for name in remote.stages:
+        there, here = run_stage(remote, name), run_stage(local, name)
+        assert there.dataset_key == here.dataset_key
+    there, here = Pipeline(remote), Pipeline(local)
+    for name in remote.stages:
+        dataset = there.dataset(name)
+        assert dataset.table().equals(here.dataset(name).table())
+        for item_id in dataset.ids:
+            path, other = (data.path(item_id, "table.parquet") for data in (dataset, here.dataset(name)))
+            assert path.read_bytes() == other.read_bytes()
+    assert (there.dataset("total").path("all", "parts") / "note.txt").read_text() == "note"
+    assert {line.state for line in status(remote)} == {"fresh"}
+    assert run_stage(remote, "shouts").state == "fresh"
+    write_texts(source, d="new")
+    assert run_stage(remote, "letters").processed == 1
+
+
+@pytest.mark.usefixtures("object_store")
+def test_a_node_that_has_nothing_yet_fetches_the_videos_it_finds_poses_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    write_preview(tmp_path / "in/a.mp4", [np.full((96, 64, 3), 100 + k, np.uint8) for k in range(4)], 12)
+    for name in ("detector", "wholebody"):
+        (tmp_path / name).write_text(name)
+    models = Models(FakeDetector(), FakeWholeBody(), {"detector": "aa", "wholebody": "bb"})
+    monkeypatch.setattr(Pose, "load", lambda self: models)
+    pose = Pose(detector=tmp_path / "detector", wholebody=tmp_path / "wholebody")
+    config = make_config("s3://bucket/space", Decode(source=str(tmp_path / "in")), pose)
+    run_stage(config, "decode")
+    shutil.rmtree(tmp_path / "cache")
+    assert run_stage(config, "pose").kept == 1
+    assert Pipeline(config).dataset("pose").table().num_rows == 4
+
+
+@pytest.fixture
+def node(monkeypatch: pytest.MonkeyPatch, object_store: Callable[[str], ObjectWorkspace]) -> Callable:
+    """Moves the work on items to another node; stages are planned on the node ``cache``."""
+
+    def use(name: str) -> None:
+        monkeypatch.setattr(item_task, "open_workspace", lambda uri: object_store(name))
+
+    return use
+
+
+def test_every_node_reads_an_item_that_was_made_again(
+    letters: Letters, node: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config("s3://bucket/space", letters, Shouts())
+
+    def run(name: str, stage: str) -> list[str]:
+        node(name)
+        run_stage(config, stage, force=True)
+        return Pipeline(config).dataset("shouts").table()["shout"].to_pylist() if stage == "shouts" else []
+
+    def copies() -> list[str]:
+        dataset = Pipeline(config).dataset("letters")
+        return [dataset.path(item_id, "copy.txt").read_text() for item_id in dataset.ids]
+
+    run("one", "letters")
+    assert run("two", "shouts") == ["ONE!", "THREE!"]
+    assert copies() == ["one", "three"]
+    # Other bytes of the same length, under the same key.
+    real = Letters.process
+
+    def reversed_copy(self: Letters, loaded: str, item: Item, folder: Path) -> pa.Table:
+        table = real(self, loaded, item, folder)
+        (folder / "copy.txt").write_text((folder / "copy.txt").read_text()[::-1])
+        return table
+
+    monkeypatch.setattr(Letters, "process", reversed_copy)
+    run("one", "letters")
+    assert run("two", "shouts") == ["ENO!", "EERHT!"]
+    assert copies() == ["eno", "eerht"]
+
+
+def test_a_run_whose_lock_was_taken_over_publishes_no_dataset(
+    letters: Letters, object_store: Callable[[str], ObjectWorkspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Letters.process
+
+    def slept_too_long(self: Letters, loaded: str, item: Item, folder: Path) -> pa.Table:
+        other = b'{"host": "elsewhere", "pid": 1, "token": "another"}'
+        object_store("two").write("letters/lock.json", other)
+        return real(self, loaded, item, folder)
+
+    monkeypatch.setattr(Letters, "process", slept_too_long)
+    config = make_config("s3://bucket/space", letters)
+    with pytest.raises(
+        StageError, match=r"stage letters in .* stopped before it published: process 1 on else"
+    ):
+        run_stage(config, "letters")
+    (line,) = status(config)
+    assert (line.state, line.kept, line.why) == ("partial", 2, "all items done, not published yet")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = os.geteuid() == 0 and not subprocess.call(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], stderr=subprocess.DEVNULL
+    )
+    if not mounted:
+        pytest.skip("a small disk cannot be mounted here: needs root")
+    yield folder
+    subprocess.check_call(["umount", str(folder)])
+
+
+def test_a_full_disk_stops_with_one_message_and_loses_nothing(small_disk: Path, tmp_path: Path) -> None:
+    source = write_texts(tmp_path / "source", a="small", b="large " * 200_000, c="tiny")
+    config = make_config(small_disk / "space", Letters(source=source))
+    with pytest.raises(StageError, match=r"item b\.txt \(b\): the disk of workspace .* is full \(free: "):
+        run_stage(config, "letters")
+    assert not list((small_disk / "space").rglob("aside/*"))
+    write_texts(source, b="fits")
+    assert run_stage(config, "letters").processed == 2
+
+
+def test_a_full_cache_is_not_blamed_on_the_store(
+    small_disk: Path, letters: Letters, node: Callable, object_store: Callable[[str], ObjectWorkspace]
+) -> None:
+    write_texts(letters.source, b="large " * 200_000)
+    config = make_config("s3://bucket/space", letters, Shouts())
+    run_stage(config, "letters")
+    node(small_disk.name)
+    with pytest.raises(StageError, match=r"\(b\): the disk of .*/small, the cache of s3.* is full \(free: "):
+        run_stage(config, "shouts")
+    assert not list(small_disk.rglob("aside/fetched/*"))
+
+
+def test_a_worker_clears_what_killed_ones_left(
+    letters: Letters, node: Callable, object_store: Callable[[str], ObjectWorkspace]
+) -> None:
+    config = make_config("s3://bucket/space", letters)
+    node("one")
+    top = Pipeline(config).store("letters").top
+    old, new = object_store("one").aside(top), object_store("one").aside(top)
+    os.utime(old, (time.time() - 2 * DAY_S,) * 2)
+    run_stage(config, "letters")
+    assert (old.exists(), new.exists()) == (False, True)

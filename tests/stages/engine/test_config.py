@@ -1,0 +1,156 @@
+"""Configs: merged, typed, resolved, and wrong in every way at once."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from fake_stages import CLASSES
+
+from mimicmotion.errors import ConfigError
+from stages.engine.config import PipelineConfig, load_config, redacted, tracking_uri
+
+GOOD = """\
+workspace: ../space
+letters:
+  source: texts
+  factor: 2
+total:
+  offset: 1
+  runtime:
+    workers: 2
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    (configs / "base.yaml").write_text(GOOD)
+    return configs
+
+
+def load(name: str, *overrides: str) -> PipelineConfig:
+    return load_config(name, overrides, CLASSES)
+
+
+def problems(name: str, *overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(name, *overrides)
+    return list(caught.value.problems)
+
+
+def test_a_name_and_a_path_mean_the_same(folder: Path) -> None:
+    assert load("base") == load("configs/base.yaml")
+    assert load("base").source == "configs/base.yaml"
+
+
+def test_paths_are_relative_to_their_file_and_overrides_to_the_current_folder(folder: Path) -> None:
+    config = load("base")
+    assert config.workspace == str(folder.parent / "space")
+    assert config.stages["letters"].source == folder / "texts"
+    assert load("base", "letters.source=texts").stages["letters"].source == folder.parent / "texts"
+
+
+def test_a_uri_stays_as_it_is(folder: Path) -> None:
+    assert load("base", "workspace=s3://bucket/space?region=x").workspace == "s3://bucket/space?region=x"
+
+
+def test_a_file_uri_is_the_path_it_names(folder: Path) -> None:
+    config = load("base", "workspace=file:///some/a%20space")
+    assert config.workspace == "/some/a space"
+    assert tracking_uri(config) == "sqlite:////some/a space/mlflow.db"
+
+
+def test_a_variant_replaces_few_fields_and_paths_stay_with_the_file_that_wrote_them(folder: Path) -> None:
+    (folder / "sub").mkdir()
+    (folder / "sub" / "variant.yaml").write_text("extends: ../base.yaml\ntotal:\n  offset: 5\n")
+    config = load("configs/sub/variant.yaml")
+    assert config.stages["total"].offset == 5
+    assert config.stages["total"].runtime.workers == 2
+    assert config.stages["letters"].source == folder / "texts"
+
+
+def test_overrides_are_yaml_and_merge(folder: Path) -> None:
+    config = load("base", "total.runtime.workers=3", "total.trains=true", "letters.factor=7")
+    total = config.stages["total"]
+    assert (total.runtime.workers, total.trains, total.offset) == (3, True, 1)
+    assert config.stages["letters"].factor == 7
+
+
+def test_stages_run_in_their_order_not_in_that_of_the_file(folder: Path) -> None:
+    (folder / "turned.yaml").write_text("total: {}\nletters: {source: x}\nworkspace: w\n")
+    assert list(load("turned").stages) == ["letters", "total"]
+
+
+def test_all_problems_at_once_with_file_line_field_and_remedy(folder: Path) -> None:
+    (folder / "wrong.yaml").write_text(
+        "workspce: x\nletters:\n  sorce: texts\n  factor: 0\n"
+        "total:\n  offset: many\n  runtime:\n    wrkers: 2\n"
+    )
+    found = "\n".join(problems("wrong"))
+    assert "configs/wrong.yaml:1: workspce: unknown section; did you mean workspace?" in found
+    assert "configs/wrong.yaml:3: letters.sorce: unknown field; did you mean source?" in found
+    assert "configs/wrong.yaml:2: letters.source: is required." in found
+    assert "configs/wrong.yaml:4: letters.factor: got 0, allowed: greater than or equal to 1." in found
+    assert "configs/wrong.yaml:6: total.offset: got 'many', allowed: a valid integer" in found
+    assert "configs/wrong.yaml:8: total.runtime.wrkers: unknown field; did you mean workers?" in found
+    assert "workspace: is required." in found
+
+
+def test_a_problem_of_an_override_names_the_override(folder: Path) -> None:
+    assert problems("base", "total.ofset=1") == [
+        "--set total.ofset=1: total.ofset: unknown field; did you mean offset?"
+    ]
+    assert problems("base", "nonsense", "total.offset=[") == [
+        "--set nonsense: write it as section.field=value.",
+        "--set total.offset=[: the value is not YAML "
+        "(line 1: expected the node content, but found '<stream end>').",
+    ]
+
+
+def test_a_stage_without_what_it_reads(folder: Path) -> None:
+    (folder / "alone.yaml").write_text("workspace: w\ntotal: {}\n")
+    assert problems("alone") == [
+        "configs/alone.yaml:2: total: reads letters, but there is no section letters. Add one."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("workspace: a\nworkspace: b\n", "twice.yaml:2: workspace: stands twice in this section."),
+        ("- a\n", "twice.yaml:1: got a list, allowed: sections with fields."),
+        ("a: [1\n", "is not YAML"),
+        ("1: a\n", "field name 1 is not text"),
+        ("extends: twice\n", "extends itself"),
+        ("extends: [a]\n", "extends: got ['a'], allowed: one config name."),
+        ("workspace: .nan\n", "workspace: got nan"),
+    ],
+)
+def test_files_that_cannot_be_read(folder: Path, text: str, message: str) -> None:
+    (folder / "twice.yaml").write_text(text)
+    assert message in "\n".join(problems("twice"))
+
+
+def test_an_unknown_name_gets_the_nearest(folder: Path) -> None:
+    assert problems("bas") == ["config bas: there is no file configs/bas.yaml. Did you mean base?"]
+
+
+def test_not_a_number_is_refused(folder: Path) -> None:
+    assert "item_timeout_s: got nan" in problems("base", "total.runtime.item_timeout_s=.nan")[0]
+
+
+def test_the_resolved_config_reads_back_as_itself(folder: Path) -> None:
+    config = load("base")
+    (folder / "again.yaml").write_text(config.to_yaml())
+    again = load("again")
+    assert (again.settings, again.stages) == (config.settings, config.stages)
+
+
+def test_secrets_stay_out_of_the_resolved_config(folder: Path) -> None:
+    config = load("base", "mlflow.tracking_uri=postgresql://user:hunter2@host/db")
+    assert config.settings.mlflow.tracking_uri == "postgresql://user:hunter2@host/db"
+    assert "hunter2" not in config.to_yaml()
+    assert yaml.safe_load(config.to_yaml())["mlflow"]["tracking_uri"] == "postgresql://***@host/db"
+    assert redacted("http://host/x") == "http://host/x"

@@ -1,0 +1,98 @@
+"""Status: each state, and the reason for it."""
+
+from pathlib import Path
+
+import pytest
+from fake_stages import Letters, Shouts, Total, make_config, write_texts
+
+from mimicmotion.errors import DataError, StageError
+from stages.engine.status import StageStatus, status
+from stages.runner import run_stage
+
+pytestmark = pytest.mark.usefixtures("alone")
+
+
+def states(*stages, workspace: Path) -> dict[str, StageStatus]:
+    return {line.name: line for line in status(make_config(workspace, *stages))}
+
+
+def run_all(workspace: Path, *stages) -> None:
+    config = make_config(workspace, *stages)
+    for name in config.stages:
+        run_stage(config, name)
+
+
+def test_nothing_is_there_at_first(tmp_path: Path, letters: Letters) -> None:
+    found = states(letters, Shouts(), workspace=tmp_path / "space")
+    assert [(line.state, line.to_do) for line in found.values()] == [("missing", 2), ("missing", None)]
+    assert found["shouts"].why == "waits for letters"
+
+
+def test_all_is_fresh_after_a_run(tmp_path: Path, letters: Letters) -> None:
+    run_all(tmp_path / "space", letters, Shouts(), Total())
+    for line in states(letters, Shouts(), Total(), workspace=tmp_path / "space").values():
+        assert (line.state, line.to_do, line.why) == ("fresh", 0, "")
+        assert line.key
+        assert line.published
+
+
+def test_a_changed_field_makes_its_stage_and_what_follows_stale(tmp_path: Path, letters: Letters) -> None:
+    run_all(tmp_path / "space", letters, Shouts(), Total())
+    found = states(letters, Shouts(mark="?"), Total(), workspace=tmp_path / "space")
+    assert {name: line.state for name, line in found.items()} == {
+        "letters": "fresh",
+        "shouts": "stale",
+        "total": "stale",
+    }
+    assert found["shouts"].why == "mark ! -> ?"
+    assert found["total"].why == "waits for shouts"
+    run_stage(make_config(tmp_path / "space", letters, Shouts(mark="?")), "shouts")
+    found = states(letters, Shouts(mark="?"), Total(), workspace=tmp_path / "space")
+    assert found["total"].why == "shouts is another dataset"
+    found = states(letters, Shouts(), Total(), workspace=tmp_path / "space")
+    assert {line.state for line in found.values()} == {"fresh"}, "the old config is still served"
+
+
+def test_other_weights_and_another_version(tmp_path: Path, letters: Letters, monkeypatch) -> None:
+    weights = tmp_path / "weights.bin"
+    weights.write_text("old")
+    stage = Letters(source=letters.source, weights=weights)
+    run_all(tmp_path / "space", stage)
+    weights.write_text("new weights")
+    (line,) = states(stage, workspace=tmp_path / "space").values()
+    assert line.state == "stale"
+    assert line.why.startswith("weights sha256 ")
+    weights.unlink()
+    (line,) = states(stage, workspace=tmp_path / "space").values()
+    assert (line.state, line.kept) == ("stale", 2)
+    assert "there is no file or folder" in line.why
+    weights.write_text("old")
+    monkeypatch.setattr(Letters, "version", 2)
+    (line,) = states(stage, workspace=tmp_path / "space").values()
+    assert line.why == "version 1 -> 2"
+
+
+def test_new_items_make_it_partial(tmp_path: Path, letters: Letters) -> None:
+    run_all(tmp_path / "space", letters)
+    write_texts(letters.source, c="new")
+    (line,) = states(letters, workspace=tmp_path / "space").values()
+    assert (line.state, line.kept, line.to_do, line.why) == ("partial", 2, 1, "1 items to do")
+    (letters.source / "c.txt").unlink()
+    write_texts(letters.source, a="changed", b="changed too")
+    (line,) = states(letters, workspace=tmp_path / "space").values()
+    assert (line.state, line.to_do, line.why) == ("stale", 2, "its source holds other items")
+
+
+def test_too_many_rejects(tmp_path: Path) -> None:
+    letters = Letters(source=write_texts(tmp_path / "source", a="reject", b="reject 2", c="x"))
+    with pytest.raises(StageError):
+        run_all(tmp_path / "space", letters)
+    (line,) = states(letters, workspace=tmp_path / "space").values()
+    assert (line.state, line.kept, line.rejected, line.why) == ("rejected", 1, 2, "2 bad_text")
+
+
+def test_a_damaged_manifest_is_named(tmp_path: Path, letters: Letters) -> None:
+    run_all(tmp_path / "space", letters)
+    next((tmp_path / "space").rglob("manifest.json")).write_text("{")
+    with pytest.raises(DataError, match=r"manifest\.json: damaged"):
+        states(letters, workspace=tmp_path / "space")

@@ -25,7 +25,8 @@ import pyarrow as pa
 import yaml
 
 from mimicmotion.video.files import write_preview
-from stages.decode import VIDEO_FILE, Decode
+from stages.clip_rows import VIDEO_FILE
+from stages.decode import Decode
 from stages.engine.config import load_config
 from stages.engine.contract import Item
 from stages.engine.status import status

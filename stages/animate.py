@@ -17,6 +17,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from mimicmotion.errors import RejectedItem
+from stages.clip_rows import GENERATED_FILE, POSES_FILE, PREVIEW_FILE, VIDEO_FILE, kept_clips, video_rows
 from stages.engine.contract import WHOLE, Dataset, Item, ItemStage, Report, Runtime
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ ANIMATIONS_SCHEMA = pa.schema(
 )
 """One row per generated clip; ``frames`` names the true frame of each generated one."""
 
-GENERATED_FILE, PREVIEW_FILE = "generated.mkv", "preview.mp4"
 _NUM_PICTURED = 6
 
 
@@ -134,40 +134,34 @@ class Animate(ItemStage):
     def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:
         """One item per kept test clip."""
         checkpoint = inputs["train"].path(WHOLE, "checkpoint")
-        videos = {row["video_id"]: row for row in inputs["decode"].table().to_pylist()}
-        for clip in inputs["clips"].table().to_pylist():
-            if clip["kind"] != "test" or not clip["kept"]:
-                continue
-            video_id, video = clip["video_id"], videos[clip["video_id"]]
-            window = {name: clip[name] for name in ("first_frame", "num_frames", "step", "reference_frames")}
+        videos = video_rows(inputs["decode"])
+        for clip in kept_clips(inputs["clips"], "test"):
+            video = videos[clip.video_id]
+            window = {
+                "first_frame": clip.first_frame,
+                "num_frames": clip.num_frames,
+                "step": clip.step,
+                "reference_frames": clip.reference_frames,
+            }
             yield Item(
-                id=clip["clip_id"],
+                id=clip.clip_id,
                 inputs={
                     "checkpoint": inputs["train"].item_key(WHOLE),
-                    "video": inputs["decode"].item_key(video_id),
-                    "poses": inputs["pose"].item_key(video_id),
+                    "video": inputs["decode"].item_key(clip.video_id),
+                    "poses": inputs["pose"].item_key(clip.video_id),
                     # Its own window only: another test video leaves this item as it is.
                     "window": json.dumps(window, sort_keys=True),
                 },
                 payload={
-                    "video_id": video_id,
+                    "video_row": video,
                     "checkpoint": checkpoint,
-                    "video": inputs["decode"].path(video_id, "video.mp4"),
-                    "poses": inputs["pose"].path(video_id, "table.parquet"),
-                    "video_frames": video["num_frames"],
-                    "video_size": (video["width_px"], video["height_px"]),
-                    "video_fps": video["fps"],
-                    "fps": video["fps"] / clip["step"],
-                    "reference_frame": clip["reference_frames"][0],
-                    "frames": list(
-                        range(
-                            clip["first_frame"],
-                            clip["first_frame"] + clip["num_frames"] * clip["step"],
-                            clip["step"],
-                        )
-                    ),
+                    "video": inputs["decode"].path(clip.video_id, VIDEO_FILE),
+                    "poses": inputs["pose"].path(clip.video_id, POSES_FILE),
+                    "fps": video.fps / clip.step,
+                    "reference_frame": clip.reference_frames[0],
+                    "frames": [*clip.frames],
                 },
-                label=f"{Path(video['source']).name} {clip['clip_id']}",
+                label=f"{video.name} {clip.clip_id}",
             )
 
     def load(self) -> Pipelines:
@@ -193,7 +187,7 @@ class Animate(ItemStage):
         height, width = performance.size
         row = {
             "clip_id": item.id,
-            "video_id": item.payload["video_id"],
+            "video_id": item.payload["video_row"].video_id,
             "num_frames": num_frames,
             "fps": fps,
             "width_px": width,
@@ -247,15 +241,14 @@ def _performance(
     from mimicmotion.animation.generate import Performance
     from mimicmotion.pose.framing import framed_track, released_size
     from mimicmotion.pose.smoothing import smoothed
-    from mimicmotion.pose.table import read_track
     from mimicmotion.video.framing import framing
     from mimicmotion.video.reader import VideoReader
 
     payload: Mapping[str, Any] = item.payload
-    width, height = payload["video_size"]
-    fit = framing((width, height), facts.sizes_px or [released_size(width, height)])
+    video = payload["video_row"]
+    fit = framing(video.size_px, facts.sizes_px or [released_size(*video.size_px)])
     slots = [payload["reference_frame"], *payload["frames"]]
-    found = read_track(Path(payload["poses"]), payload["video_frames"], 0, width, height)
+    found = video.track(Path(payload["poses"]))
     track = found.select(slots)
     if not track.present[0]:
         raise RejectedItem(
@@ -265,7 +258,7 @@ def _performance(
         raise RejectedItem("no_driving_pose", f"nobody is in any of the driving frames of {item.label}")
     pictures = fit.frames(VideoReader(Path(payload["video"])).read(slots))
     # Averaged at the rate of the video, before frames are left out; the picture's own pose stays as found.
-    dance = smoothed(found, smoothing_s, payload["video_fps"]).select(payload["frames"])
+    dance = smoothed(found, smoothing_s, video.fps).select(payload["frames"])
     own_pose, driving = framed_track(track.select([0]), fit), framed_track(dance, fit)
     if alignment != "none":
         driving = aligned(alignment, driving, own_pose)

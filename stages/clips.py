@@ -18,6 +18,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from mimicmotion.errors import StageError
+from stages.clip_rows import VIDEO_FILE, VideoRow, video_rows
 from stages.engine.contract import Context, Dataset, Report, WholeStage
 
 if TYPE_CHECKING:
@@ -27,13 +28,11 @@ if TYPE_CHECKING:
     from mimicmotion.clips.quality import FrameQuality
     from mimicmotion.clips.windows import Limits, Measures
 
-VIDEO_FILE = "video.mp4"
 CLIPS_SCHEMA = pa.schema(
     [
         ("clip_id", pa.string()),
         ("video_id", pa.string()),
         ("source", pa.string()),
-        ("kind", pa.string()),
         ("split", pa.string()),
         ("first_frame", pa.int32()),
         ("num_frames", pa.int32()),
@@ -243,9 +242,9 @@ class Clips(WholeStage):
             {
                 "windows": float(len(rows)),
                 "kept_fraction": len(kept) / max(1, len(rows)),
-                "train_clips": float(sum(row["kind"] == "train" for row in kept)),
-                "test_clips": float(sum(row["kind"] == "test" for row in kept)),
-                "train_videos": float(len({row["video_id"] for row in kept if row["kind"] == "train"})),
+                "train_clips": float(sum(row["split"] == "train" for row in kept)),
+                "test_clips": float(sum(row["split"] == "test" for row in kept)),
+                "train_videos": float(len({row["video_id"] for row in kept if row["split"] == "train"})),
                 "hand_reliability": float(np.mean([row["hand_reliability"] for row in kept])),
                 **{f"windows_{reason}": float(count) for reason, count in counts.items()},
             }
@@ -261,24 +260,23 @@ class Clips(WholeStage):
         if measured:
             values = {title: [row[name] for row in measured] for title, name in names.items()}
             report.image("histograms", histograms_picture(values))
-        videos = {row["video_id"]: row for row in inputs["decode"].table().to_pylist()}
+        videos = video_rows(inputs["decode"])
         for name, some in (("kept", kept), ("rejected", rejected)):
             if some:
                 report.image(name, _sheet(_spread(some), videos, inputs))
 
 
-def _rows(video: Mapping[str, Any], kind: str, candidates: "Sequence[Candidate]") -> pa.Table:
+def _rows(video: Mapping[str, Any], split: str, candidates: "Sequence[Candidate]") -> pa.Table:
     video_id = video["video_id"]
     rows = []
     for found in candidates:
         window, measures = found.window, found.measures
         rows.append(
             {
-                "clip_id": f"{video_id}-test" if kind == "test" else f"{video_id}-{window.first:06d}",
+                "clip_id": f"{video_id}-test" if split == "test" else f"{video_id}-{window.first:06d}",
                 "video_id": video_id,
                 "source": video["source"],
-                "kind": kind,
-                "split": kind,
+                "split": split,
                 "first_frame": window.first,
                 "num_frames": window.num_frames,
                 "step": window.step,
@@ -313,12 +311,12 @@ def _spread(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _sheet(
-    rows: list[dict[str, Any]], videos: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, Dataset]
+    rows: list[dict[str, Any]], videos: Mapping[str, VideoRow], inputs: Mapping[str, Dataset]
 ) -> np.ndarray:
     """The clips with their poses drawn over them, one per line."""
     from mimicmotion.pictures.clips import clip_row
     from mimicmotion.pictures.panels import grid
-    from mimicmotion.pose.table import POSES_SCHEMA, read_track
+    from mimicmotion.pose.table import POSES_SCHEMA
     from mimicmotion.video.reader import VideoReader
 
     lines = []
@@ -326,7 +324,7 @@ def _sheet(
         video, video_id = videos[row["video_id"]], row["video_id"]
         seen = row["reason"] != _NOT_SEEN
         poses = inputs["pose"].item_table(video_id) if seen else POSES_SCHEMA.empty_table()
-        track = read_track(poses, video["num_frames"], 0, video["width_px"], video["height_px"])
+        track = video.track(poses)
         places = np.linspace(0, row["num_frames"] - 1, min(_NUM_SHEET_FRAMES, row["num_frames"]))
         frames = [row["first_frame"] + int(place) * row["step"] for place in places.round()]
         reader = VideoReader(inputs["decode"].path(video_id, VIDEO_FILE))

@@ -20,6 +20,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from mimicmotion.errors import InputError, MissingSourceError, RejectedItem, redacted
+from stages.clip_rows import VIDEO_FILE
 from stages.engine.contract import Dataset, Item, ItemStage, Location, Report
 from stages.engine.keys import file_sha256, remembered_sha256
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-VIDEO_FILE = "video.mp4"
 VIDEOS_SCHEMA = pa.schema(
     [
         ("video_id", pa.string()),

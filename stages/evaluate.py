@@ -18,8 +18,8 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from mimicmotion.errors import StageError
+from stages.clip_rows import GeneratedClip, generated_clips, read_generated, read_truth
 from stages.engine.contract import WHOLE, Context, Dataset, Report, Runtime, WholeStage
-from stages.generated_clips import GeneratedClip, generated_clips, read_generated, read_truth
 
 if TYPE_CHECKING:
     import torch
@@ -154,7 +154,6 @@ class Evaluate(WholeStage):
         """Log the score table, its numbers, and the best and worst clips."""
         from mimicmotion.metrics.scores import headline, summary_markdown
         from mimicmotion.video.picture_files import read_picture
-        from stages.gallery import write_gallery
 
         table = dataset.table()
         scores = scores_of(table)
@@ -168,7 +167,7 @@ class Evaluate(WholeStage):
         first = headline(summary, self.primary_metric)
         report.section("Scores", "\n\n".join(filter(None, (first, shown))), of_model)
         with TemporaryDirectory() as folder:
-            report.file(write_gallery(Path(folder) / GALLERY_FILE, dataset, inputs, most=_NUM_IN_GALLERY))
+            report.file(write_report(Path(folder) / GALLERY_FILE, dataset, inputs, most=_NUM_IN_GALLERY))
             for video in sorted(Path(folder, "videos").glob("*")):
                 report.file(video, "videos")
 
@@ -256,6 +255,40 @@ def scores_of(table: pa.Table) -> list["Score"]:
 
     names = Score.__dataclass_fields__
     return [Score(**{name: row[name] for name in names}) for row in table.to_pylist()]
+
+
+def write_report(
+    path: Path,
+    scores: Dataset,
+    inputs: Mapping[str, Dataset],
+    links: Mapping[str, str] | None = None,
+    most: int | None = None,
+) -> Path:
+    """Write the gallery of this stage's dataset; see ``write_gallery``.
+
+    Args:
+        path: where the page goes.
+        scores: dataset of this stage.
+        inputs: what it read.
+        links: addresses by name, e.g. of runs.
+        most: videos to show at most; all by default.
+    """
+    from mimicmotion.pictures.gallery import GalleryClip, write_gallery
+
+    table = scores.table()
+    (primary,) = {row["metric"] for row in table.to_pylist() if row["is_primary"]}
+    about = {
+        "protocol": table["protocol"][0].as_py(),
+        "generated": inputs["animate"].key,
+        "checkpoint": inputs["train"].key,
+        "test clips": inputs["clips"].key,
+        "scores": scores.key,
+    }
+    clips = [
+        GalleryClip(clip.clip_id, f"{clip.source_name}, {clip.clip_id}", clip.preview)
+        for clip in generated_clips(inputs)
+    ]
+    return write_gallery(path, about, clips, scores_of(table), primary, links, most)
 
 
 def _load_vae(checkpoint: Path, device: "torch.device") -> Any:

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
+from stages.clip_rows import LATENTS_FILE, VIDEO_FILE, ClipRow, VideoRow, kept_clips, video_rows
 from stages.engine.contract import Dataset, Item, ItemStage, Report, Runtime
-from stages.training_clips import LATENTS_FILE, VIDEO_FILE, driving_frames
 
 if TYPE_CHECKING:
     import torch
@@ -86,14 +86,13 @@ class Latents(ItemStage):
 
     def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:
         """One item per video with windows to train on."""
-        videos = {row["video_id"]: row for row in inputs["decode"].table().to_pylist()}
-        windows: dict[str, list[dict[str, Any]]] = {}
-        for row in inputs["clips"].table().to_pylist():
-            if row["kept"] and row["kind"] == "train":
-                windows.setdefault(row["video_id"], []).append(row)
+        videos = video_rows(inputs["decode"])
+        windows: dict[str, list[ClipRow]] = {}
+        for row in kept_clips(inputs["clips"], "train"):
+            windows.setdefault(row.video_id, []).append(row)
         for video_id, rows in sorted(windows.items()):
-            references = sorted({frame for row in rows for frame in row["reference_frames"]})
-            frames = sorted({frame for row in rows for frame in driving_frames(row)} | set(references))
+            references = sorted({frame for row in rows for frame in row.reference_frames})
+            frames = sorted({frame for row in rows for frame in row.frames} | set(references))
             video = videos[video_id]
             yield Item(
                 id=video_id,
@@ -103,11 +102,11 @@ class Latents(ItemStage):
                 },
                 payload={
                     "video": inputs["decode"].path(video_id, VIDEO_FILE),
-                    "size": (video["width_px"], video["height_px"]),
+                    "size": video.size_px,
                     "frames": frames,
                     "references": references,
                 },
-                label=Path(video["source"]).name,
+                label=video.name,
             )
 
     def load(self) -> Loaded:
@@ -185,7 +184,7 @@ class Latents(ItemStage):
             }
         )
         loaded = self.model_copy(update={"runtime": LatentsRuntime()}).load()
-        videos = {row["video_id"]: row for row in inputs["decode"].table().to_pylist()}
+        videos = video_rows(inputs["decode"])
         rows = [
             _round_trip(
                 loaded,
@@ -201,7 +200,7 @@ class Latents(ItemStage):
 
 
 def _round_trip(
-    loaded: Loaded, file: Path, video: Mapping[str, Any], decode: Dataset, sizes: tuple[tuple[int, int], ...]
+    loaded: Loaded, file: Path, video: VideoRow, decode: Dataset, sizes: tuple[tuple[int, int], ...]
 ) -> np.ndarray:
     """The first stored frame of a video beside what its latents decode to."""
     from safetensors.torch import load_file
@@ -213,8 +212,8 @@ def _round_trip(
 
     tensors = load_file(file)
     frame = int(tensors["frames"][0])
-    fit = framing((video["width_px"], video["height_px"]), sizes)
-    true = fit.frames(VideoReader(decode.path(video["video_id"], VIDEO_FILE)).read([frame]))[0]
+    fit = framing(video.size_px, sizes)
+    true = fit.frames(VideoReader(decode.path(video.video_id, VIDEO_FILE)).read([frame]))[0]
     latents = tensors["latents"][:1].float() * loaded.vae.config.scaling_factor
     (decoded,) = decode_frames(loaded.vae, latents)
     return labelled_row({f"frame {frame}": true, "decoded": decoded})

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from mimicmotion.errors import DataError, InputError, RejectedItem
 from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, poses_table
+from stages.clip_rows import VIDEO_FILE
 from stages.engine.contract import Dataset, Item, ItemStage, Report, Runtime
 from stages.engine.keys import content_sha256, file_sha256
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from mimicmotion.pose.people import Person
     from mimicmotion.pose.simcc import WholeBodyModel
 
-VIDEO_FILE = "video.mp4"
 _VIDEO_COLUMNS = (
     "video_id",
     "source",

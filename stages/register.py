@@ -18,6 +18,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from mimicmotion.errors import StageError
+from stages.clip_rows import kept_clips
 from stages.engine.contract import WHOLE, Context, Dataset, Report, WholeStage
 from stages.engine.keys import content_sha256
 
@@ -191,9 +192,10 @@ def _standing(inputs: Mapping[str, Dataset]) -> Standing:
 
 def _data_key(clips: Dataset) -> str:
     """Key of the test clips alone: training clips do not decide what scores mean."""
-    test = [row for row in clips.table().to_pylist() if row["kind"] == "test" and row["kept"]]
-    names = ("video_id", "first_frame", "num_frames", "step", "reference_frames")
-    windows = sorted([row[name] for name in names] for row in test)
+    windows = sorted(
+        [row.video_id, row.first_frame, row.num_frames, row.step, [*row.reference_frames]]
+        for row in kept_clips(clips, "test")
+    )
     return hashlib.sha256(json.dumps(windows).encode()).hexdigest()[:16]
 
 

@@ -16,8 +16,8 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from mimicmotion.errors import InputError, StageError
+from stages.clip_rows import training_clips
 from stages.engine.contract import Context, Dataset, Report, Runtime, Section, WholeStage
-from stages.training_clips import training_clips
 
 if TYPE_CHECKING:
     from mimicmotion.pose.drawing import GuidanceStyle

@@ -4,10 +4,10 @@ mimicmotion stage train configs/paper.yaml --dry-run --clips 50000
 """
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from mimicmotion.errors import InputError
+from stages.clip_rows import kept_clips
 from stages.clips import Clips
 from stages.engine.config import PipelineConfig
 from stages.engine.plan import Pipeline
@@ -68,5 +68,4 @@ def _unet_config(train: Train) -> dict[str, Any]:
 
 
 def _published_windows(config: PipelineConfig) -> int:
-    rows: list[Mapping[str, Any]] = Pipeline(config).dataset("clips").table().to_pylist()
-    return sum(row["kept"] and row["kind"] == "train" for row in rows)
+    return len(kept_clips(Pipeline(config).dataset("clips"), "train"))

@@ -12,8 +12,7 @@ from stages.adapters.mlflow.tracking import run_page
 from stages.engine.config import load_config
 from stages.engine.plan import Pipeline
 from stages.engine.storage.workspace import is_remote
-from stages.evaluate import GALLERY_FILE
-from stages.gallery import write_gallery
+from stages.evaluate import GALLERY_FILE, write_report
 
 
 def report(
@@ -37,7 +36,7 @@ def report(
         if is_remote(settings.workspace):
             raise InputError(f"workspace {settings.workspace} is not a local folder: give --out FILE.")
         out = Path(settings.workspace) / "reports" / scores.key / GALLERY_FILE
-    write_gallery(out, scores, inputs, links)
+    write_report(out, scores, inputs, links)
     typer.echo(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
     if show:
         webbrowser.open(out.resolve().as_uri())

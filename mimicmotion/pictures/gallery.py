@@ -4,6 +4,7 @@ Videos are inside the file and nothing is fetched, so it plays from a mail, a sh
 """
 
 import base64
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -14,6 +15,8 @@ from string import Template
 from mimicmotion.metrics.scores import METRICS, SUMMARY, Score, cell_text, headline, title_of
 
 MODEL = "model"
+MAX_EMBEDDED_BYTES = 200_000_000
+"""More than this does not go into one page: videos are put into a folder beside it."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,55 @@ def gallery_html(
         metrics="".join(_option(metric, metric == first) for metric in metrics),
         clips="\n".join(_card(clip, metrics, per_video, embed) for clip in clips),
     )
+
+
+def write_gallery(
+    path: Path,
+    about: Mapping[str, str],
+    clips: Sequence[GalleryClip],
+    scores: Sequence[Score],
+    primary: str,
+    links: Mapping[str, str] | None = None,
+    most: int | None = None,
+) -> Path:
+    """Write the page and give its path; videos are inside, or where they are many in ``videos`` beside it.
+
+    Args:
+        path: where the page goes; its folder is made.
+        about: what a reader must know, by name.
+        clips: the test videos.
+        scores: rows of single videos and the summary.
+        primary: metric that decides.
+        links: addresses by name, e.g. of runs.
+        most: videos to show at most, the best and the worst by the primary metric; all by default.
+    """
+    shown = clips if most is None or len(clips) <= most else _extremes(clips, scores, primary, most)
+    which = ", the best and the worst" if len(shown) < len(clips) else ""
+    about = {**about, "videos": f"{len(shown)} of {len(clips)}{which}"}
+    embed = sum(clip.video.stat().st_size for clip in shown) <= MAX_EMBEDDED_BYTES
+    page = gallery_html("Generated test videos", about, shown, scores, primary, links, embed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not embed:
+        for clip in shown:
+            target = path.parent / beside(clip)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(clip.video, target)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _extremes(
+    clips: Sequence[GalleryClip], scores: Sequence[Score], primary: str, most: int
+) -> list[GalleryClip]:
+    """The best and the worst half; a distance between sets of videos gives none a number, so PSNR decides."""
+    by_clip = {
+        metric: {s.clip_id: s.value for s in scores if s.method == MODEL and s.metric == metric}
+        for metric in (primary, "psnr")
+    }
+    metric = primary if by_clip[primary].keys() & {clip.clip_id for clip in clips} else "psnr"
+    sign = 1 if METRICS[metric].higher_is_better else -1
+    ranked = sorted(clips, key=lambda clip: sign * (by_clip[metric].get(clip.clip_id) or 0.0))
+    return [*ranked[: most // 2], *ranked[-(most - most // 2) :]]
 
 
 def _about(about: Mapping[str, str], links: Mapping[str, str]) -> str:

@@ -144,7 +144,8 @@ class PublishedDataset:
             for start in range(0, len(self.ids), _GROUP):
                 tables = pool.map(self.item_table, self.ids[start : start + _GROUP])
                 # Metadata is per item (which video, which size); only columns can be joined.
-                plain = [table.replace_schema_metadata(None) for table in tables]
+                # Those of an earlier version may hold columns that nobody reads any more.
+                plain = [table.select(self._schema.names).replace_schema_metadata(None) for table in tables]
                 parts.append(pa.concat_tables(plain).combine_chunks())
         return pa.concat_tables(part.replace_schema_metadata(None) for part in parts)
 

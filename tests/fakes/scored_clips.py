@@ -58,11 +58,12 @@ def make_inputs(
         true = VideoReader(folder / f"{name}.mp4").read(frames)
         write_lossless(folder / f"{name}.mkv", change(true).astype(np.uint8), 12)
         window = {"first_frame": 1, "num_frames": 12, "step": 1, "reference_frames": [0]}
-        clips.append({"clip_id": clip_id, "video_id": name, "kind": "test", "kept": True, **window})
+        clips.append({"clip_id": clip_id, "video_id": name, "split": "test", "kept": True, **window})
         row = {"clip_id": clip_id, "video_id": name, "width_px": WIDTH, "height_px": HEIGHT, "fps": 12.0}
         animate[clip_id] = [{**row, "frames": frames, "reference_frame": 0}]
         decode[name] = [
-            {"source": f"x/{name}.mp4", "width_px": WIDTH, "height_px": HEIGHT, "num_frames": NUM_FRAMES}
+            {"video_id": name, "source": f"x/{name}.mp4", "width_px": WIDTH, "height_px": HEIGHT}
+            | {"fps": 12.0, "num_frames": NUM_FRAMES}
         ]
         info = PosesInfo(
             video_id=name, width_px=WIDTH, height_px=HEIGHT, fps=12, num_frames=NUM_FRAMES, models={}

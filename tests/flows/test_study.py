@@ -119,7 +119,7 @@ def test_arms_are_shown_side_by_side(tmp_path: Path) -> None:
 
     from flows.study import write_looks
     from mimicmotion.video.files import iter_frames
-    from stages.generated_clips import generated_clips
+    from stages.clip_rows import generated_clips
 
     by_arm = {}
     for arm in ("base", "+ gain"):

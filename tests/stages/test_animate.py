@@ -81,9 +81,9 @@ def inputs(tmp_path):
     pq.write_table(poses_table(info, people), tmp_path / "table.parquet")
     window = {"first_frame": 1, "num_frames": 5, "step": 2, "reference_frames": [0]}
     clips = [
-        {"clip_id": "test-v", "video_id": "v", "kind": "test", "kept": True, **window},
-        {"clip_id": "train-v", "video_id": "v", "kind": "train", "kept": True, **window},
-        {"clip_id": "test-bad", "video_id": "v", "kind": "test", "kept": False, **window},
+        {"clip_id": "test-v", "video_id": "v", "split": "test", "kept": True, **window},
+        {"clip_id": "train-v", "video_id": "v", "split": "train", "kept": True, **window},
+        {"clip_id": "test-bad", "video_id": "v", "split": "test", "kept": False, **window},
     ]
     video = {"video_id": "v", "source": "a/dancer.mp4", "width_px": 32, "height_px": 48, "fps": 12.0}
     video["num_frames"] = NUM_FRAMES

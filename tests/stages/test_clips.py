@@ -112,7 +112,7 @@ def test_windows_references_and_numbers() -> None:
         ("a-000020", 20),
     ]
     first = rows[0]
-    assert (first["kind"], first["split"], first["num_frames"], first["step"]) == ("train", "train", 7, 2)
+    assert (first["split"], first["num_frames"], first["step"]) == ("train", 7, 2)
     assert first["fps"] == 6.0
     assert first["reference_frames"] == [15, 23, 31, 39]
     assert first["mean_confidence"] == pytest.approx(0.9)
@@ -170,14 +170,14 @@ def test_test_video_gives_its_longest_run_whose_first_frame_is_the_reference_and
     frames = [[dancer(k)] for k in range(40)]
     frames[38] = []
     rows = run(Clips(num_frames=8), videos, {"a": poses("a", frames), "b": solo("b")})
-    (clip,) = [row for row in rows if row["kind"] == "test"]
+    (clip,) = [row for row in rows if row["split"] == "test"]
     assert (clip["clip_id"], clip["first_frame"], clip["num_frames"]) == ("a-test", 13, 25)
     assert clip["reference_frames"] == [12]
     assert clip["split"] == "test"
     (short,) = [
         row
         for row in run(Clips(num_frames=8, max_test_frames=9), videos, {"a": solo("a"), "b": solo("b")})
-        if row["kind"] == "test"
+        if row["split"] == "test"
     ]
     assert (short["first_frame"], short["num_frames"]) == (1, 9)
 

@@ -13,7 +13,8 @@ import pytest
 from mimicmotion.errors import InputError, RejectedItem
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.reader import VideoReader
-from stages.decode import VIDEO_FILE, VIDEOS_SCHEMA, Decode
+from stages.clip_rows import VIDEO_FILE
+from stages.decode import VIDEOS_SCHEMA, Decode
 from stages.engine.contract import Item
 from stages.engine.keys import FileHashes, recipe_key, remembering
 

@@ -69,12 +69,19 @@ def make_inputs(
     score = {"clip_id": "summary", "method": "model", "metric": metric, "is_primary": True, "value": value}
     score |= {"low": low, "high": high, "protocol": protocol, "note": None, "backbone_sha256": backbone}
     floor = {**score, "method": "copy_reference", "value": 1.0}
-    clip = {"kind": "test", "kept": True, "video_id": "v", "first_frame": first_frame, "num_frames": 4}
+    clip = {
+        "clip_id": "v-test",
+        "split": "test",
+        "kept": True,
+        "video_id": "v",
+        "first_frame": first_frame,
+        "num_frames": 4,
+    }
     clip |= {"step": 1, "reference_frames": [0]}
     return {
         "train": FakeDataset([{}], checkpoint, {"checkpoint": weights}),
         "evaluate": FakeDataset([floor, score], "scores"),
-        "clips": FakeDataset([clip, {**clip, "kind": "train"}]),
+        "clips": FakeDataset([clip, {**clip, "split": "train"}]),
     }
 
 

@@ -78,7 +78,7 @@ def inputs(tmp_path_factory):
 
     def row(name, kind, **changed):
         plain = {"first_frame": 2, "num_frames": 3, "step": 2, "reference_frames": [0, 9], "kept": True}
-        return {"clip_id": f"{name}-{kind}", "video_id": name, "kind": kind, **plain, **changed}
+        return {"clip_id": f"{name}-{kind}", "video_id": name, "split": kind, **plain, **changed}
 
     rows = [
         row("a", "train"),

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from flows.commands import report as report_command
 from mimicmotion.errors import StageError
 from mimicmotion.metrics.scores import Score
-from stages import gallery
+from mimicmotion.pictures import gallery
 
 
 class FakePipeline:

@@ -7,7 +7,7 @@ from prefect import flow
 from flows.tasks import log_into_run, run_as_task
 from stages.engine.config import PipelineConfig, load_config, redacted
 from stages.engine.storage.locks import Check
-from stages.engine.storage.workspace import open_workspace
+from stages.engine.storage.opening import open_workspace
 from stages.runner import StageResult, check_stages
 
 
@@ -23,22 +23,8 @@ def rebuild(config: str, overrides: list[str] | None = None, force: bool = False
     log_into_run()
     settings = load_config(config, overrides or [])
     check_stages(settings, list(settings.stages))
-    results: list[StageResult] = []
-
-    def run(name: str) -> None:
-        if name in settings.stages:
-            results.append(run_as_task(name, config, overrides or [], force))
-
     with one_rebuild(settings):
-        run("decode")
-        run("pose")
-        run("clips")
-        run("latents")
-        run("train")
-        run("animate")
-        run("evaluate")
-        run("register")
-    return results
+        return [run_as_task(name, config, overrides or [], force) for name in settings.stages]
 
 
 def one_rebuild(settings: PipelineConfig) -> AbstractContextManager[Check]:

@@ -1,13 +1,10 @@
 """The flow that runs one stage by name: ``prefect deployment run stage/paper -p name=pose``."""
 
-from typing import Literal
-
 from prefect import flow
 
 from flows.tasks import log_into_run, run_as_task
+from stages.catalogue import StageName
 from stages.runner import StageResult
-
-StageName = Literal["decode", "pose", "clips", "latents", "train", "animate", "evaluate", "register"]
 
 
 @flow(name="stage", flow_run_name="{name} of {config}")

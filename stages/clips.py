@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 
 from mimicmotion.errors import StageError
 from stages.clip_rows import VIDEO_FILE, VideoRow, video_rows
-from stages.engine.contract import Context, Dataset, Report, WholeStage
+from stages.engine.contract import Context, Dataset, DatasetStage, Report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,7 +82,7 @@ class Choice:
         return all(any(table["kept"].to_pylist()) for table in (self.train, self.test))
 
 
-class Clips(WholeStage):
+class Clips(DatasetStage):
     """Chooses training windows and test clips from poses and facts of the videos."""
 
     name: ClassVar[str] = "clips"

@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 
 from mimicmotion.errors import StageError
 from stages.clip_rows import GeneratedClip, generated_clips, read_generated, read_truth
-from stages.engine.contract import WHOLE, Context, Dataset, Report, Runtime, WholeStage
+from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report, Runtime
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +70,7 @@ class EvaluateRuntime(Runtime):
     allow_cpu: bool = Field(False, description="Go on with the CPU where ONNX Runtime cannot use the GPU.")
 
 
-class Evaluate(WholeStage):
+class Evaluate(DatasetStage):
     """Measures generated test videos against the true ones under a named protocol."""
 
     name: ClassVar[str] = "evaluate"

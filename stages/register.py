@@ -19,7 +19,7 @@ from pydantic import Field
 
 from mimicmotion.errors import StageError
 from stages.clip_rows import kept_clips
-from stages.engine.contract import WHOLE, Context, Dataset, Report, WholeStage
+from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report
 from stages.engine.keys import content_sha256
 
 _LOG = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class Standing:
         return f"{self.value:.4g}{interval}"
 
 
-class Register(WholeStage):
+class Register(DatasetStage):
     """Keeps the trained checkpoint as a version of a named model."""
 
     name: ClassVar[str] = "register"

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from mimicmotion.errors import ConfigError, MachineError, RejectedItem, StageError
 from stages.adapters.ray.environment import cluster_address
 from stages.engine.config import PipelineConfig
-from stages.engine.contract import Context, Item, ItemStage, Launcher, Runtime, WholeStage
-from stages.engine.dataset_task import WholeTask, no_group
+from stages.engine.contract import Context, DatasetStage, Item, ItemStage, Launcher, Runtime
+from stages.engine.dataset_task import DatasetTask, no_group
 from stages.engine.datasets import PublishedDataset
 from stages.engine.item_task import ItemTask, outcome_of
 from stages.engine.plan import Pipeline, Plan, reasons
@@ -94,7 +94,7 @@ def check_stages(config: PipelineConfig, names: list[str]) -> None:
     for name in names:
         stage = config.stages[name]
         problems += [f"{config.source}: {name}: {problem}" for problem in stage.check()]
-        if isinstance(stage, WholeStage) and stage.one_process and stage.runtime.workers > 1:
+        if isinstance(stage, DatasetStage) and stage.one_process and stage.runtime.workers > 1:
             problems.append(
                 f"{config.source}: {name}.runtime.workers: got {stage.runtime.workers}, allowed is 1: "
                 f"{name} works in one process."
@@ -122,7 +122,7 @@ def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float, check:
         if isinstance(plan.stage, ItemStage):
             seconds = _run_items(config, plan, plan.stage, force)
         else:
-            assert isinstance(plan.stage, WholeStage)
+            assert isinstance(plan.stage, DatasetStage)
             seconds = _run_whole(config, plan, plan.stage, run, force) if todo else {}
         known = list(plan.states.values())
         states = [
@@ -168,15 +168,15 @@ def _run_items(config: PipelineConfig, plan: Plan, stage: ItemStage, force: bool
 
 
 def _run_whole(
-    config: PipelineConfig, plan: Plan, stage: WholeStage, run: "StageRun", force: bool
+    config: PipelineConfig, plan: Plan, stage: DatasetStage, run: "StageRun", force: bool
 ) -> dict[str, float]:
-    """Run a whole stage; gives the seconds of its one item by its key."""
+    """Run a dataset stage; gives the seconds of its one item by its key."""
     ((item, key),) = plan.work
     if force:
         _clear_state(plan)
     state = plan.store.state_folder(key)
     context = Context(run.report, _launcher(config, stage.name, state), state, run.registry)
-    task = WholeTask(stage, plan.inputs, plan.store.workspace.uri, plan.store.recipe_key, context)
+    task = DatasetTask(stage, plan.inputs, plan.store.workspace.uri, plan.store.recipe_key, context)
     if stage.one_process and stage.runtime.gpus_per_worker and cluster_address(config.settings.ray):
         there = replace(task, context=replace(context, launch=no_group, registry=None))
         outcome = _in_a_worker(config, there, item, key)
@@ -185,8 +185,8 @@ def _run_whole(
     return {key: outcome.seconds or 0.0}
 
 
-def _in_a_worker(config: PipelineConfig, task: WholeTask, item: Item, key: str) -> ItemState:
-    """Run a whole stage on a machine of the cluster that has the GPUs it asks for: this one may have none."""
+def _in_a_worker(config: PipelineConfig, task: DatasetTask, item: Item, key: str) -> ItemState:
+    """Run a dataset stage where the cluster has the GPUs that it asks for: this machine may have none."""
     from stages.adapters.ray.workers import connect, map_items
 
     name, runtime = task.stage.name, task.stage.runtime.without_time_limit()
@@ -209,7 +209,7 @@ def _launcher(config: PipelineConfig, name: str, state: Any) -> Launcher:
 
 
 def _clear_state(plan: Plan) -> None:
-    if isinstance(plan.stage, WholeStage):
+    if isinstance(plan.stage, DatasetStage):
         for _, key in plan.work:
             shutil.rmtree(plan.store.state_folder(key), ignore_errors=True)
 

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from mimicmotion.errors import InputError, StageError
 from stages.clip_rows import training_clips
-from stages.engine.contract import Context, Dataset, Report, Runtime, Section, WholeStage
+from stages.engine.contract import Context, Dataset, DatasetStage, Report, Runtime, Section
 
 if TYPE_CHECKING:
     from mimicmotion.pose.drawing import GuidanceStyle
@@ -81,7 +81,7 @@ class TrainRuntime(Runtime):
     )
 
 
-class Train(WholeStage):
+class Train(DatasetStage):
     """Trains on the kept windows and exports the moving average in diffusers layout."""
 
     name: ClassVar[str] = "train"

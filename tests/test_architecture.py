@@ -141,11 +141,7 @@ def test_the_library_is_a_ladder() -> None:
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
-    # Both open in the next commits of the new house.
-    known = {
-        frozenset({"stages.engine.storage.object_workspace", "stages.engine.storage.workspace"}),
-    }
-    assert circles(IMPORTS) <= known
+    assert circles(IMPORTS) == set()
 
 
 def test_no_packages_import_each_other() -> None:

@@ -15,7 +15,7 @@ from stages.adapters.mlflow import tracking
 from stages.adapters.mlflow.outbox import kept
 from stages.adapters.mlflow.tracking import stage_run
 from stages.engine.config import MlflowSettings, PipelineConfig, RaySettings, Settings
-from stages.engine.storage.workspace import open_workspace
+from stages.engine.storage.opening import open_workspace
 from stages.runner import run_stage
 
 ROOT = Path(__file__).resolve().parents[1]

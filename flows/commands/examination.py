@@ -17,7 +17,7 @@ from mimicmotion.weights.fetching import file_digest
 from mimicmotion.weights.known import known_weights
 from stages.adapters.ray.environment import cluster_address
 from stages.engine.config import PipelineConfig, redacted
-from stages.engine.storage.workspace import open_workspace
+from stages.engine.storage.opening import open_workspace
 
 _IDENTITY_GRAPH = b64decode(
     "CAgSADo3ChAKAXgSAXkiCElkZW50aXR5EgFnWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQDQ=="

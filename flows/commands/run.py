@@ -11,6 +11,7 @@ from rich.table import Table
 from flows.commands.summary import print_summary
 from flows.settings import start_prefect
 from mimicmotion.errors import InputError
+from stages.catalogue import STAGES
 from stages.engine.config import load_config, redacted
 from stages.engine.status import StageStatus
 from stages.engine.status import status as statuses_of
@@ -41,7 +42,7 @@ def rebuild(config: Config, overrides: Overrides = None, force: Force = False) -
 
 
 def stage(
-    name: Annotated[str, typer.Argument(help="decode, pose, clips, latents, train, animate, ...")],
+    name: Annotated[str, typer.Argument(help=", ".join(STAGES))],
     config: Config,
     overrides: Overrides = None,
     force: Force = False,

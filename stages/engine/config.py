@@ -19,22 +19,11 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from mimicmotion.errors import ConfigError, InputError
+from stages.catalogue import STAGES
 from stages.engine.contract import Location, Section, Stage
 from stages.engine.storage.workspace import is_remote, local_path
 from stages.engine.storage.workspace import redacted as redacted
 from stages.engine.yaml_tree import Place, Tree, find_config, override_tree, read_tree, shown
-
-STAGES: Mapping[str, str] = {
-    "decode": "stages.decode:Decode",
-    "pose": "stages.pose:Pose",
-    "clips": "stages.clips:Clips",
-    "latents": "stages.latents:Latents",
-    "train": "stages.train:Train",
-    "animate": "stages.animate:Animate",
-    "evaluate": "stages.evaluate:Evaluate",
-    "register": "stages.register:Register",
-}
-"""Where each stage is defined, in the order in which a rebuild runs them."""
 
 _Model = TypeVar("_Model", bound=Section)
 _SECRET = re.compile(r"(?i)token|secret|password|api_?key|access_?key")

@@ -1,6 +1,6 @@
 """What a stage is: its section of the config, the datasets it reads, the Arrow schema it writes.
 
-An item stage turns one item into one outcome, in any order and on any machine. A whole stage sees its
+An item stage turns one item into one outcome, in any order and on any machine. A dataset stage sees its
 inputs at once. Both are plain functions to a test: a fake ``loaded`` or a fake ``Context`` goes straight
 in, and a local folder takes what they write.
 """
@@ -22,7 +22,7 @@ _YEAR_S = 365 * 24 * 3600
 """The longest time limit; what waits longer overflows timers."""
 
 WHOLE = "all"
-"""Id of the single item of a whole stage."""
+"""Id of the single item of a dataset stage."""
 
 
 class Location(str):
@@ -161,7 +161,7 @@ class Registry(Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """What a whole stage may use besides its inputs.
+    """What a dataset stage may use besides its inputs.
 
     Attributes:
         report: where to show curves and pictures.
@@ -177,7 +177,7 @@ class Context:
 
 
 class Stage(Section, ABC):
-    """What item stages and whole stages share. The fields of a subclass are its section of the config."""
+    """What item stages and dataset stages share. The fields of a subclass are its section of the config."""
 
     name: ClassVar[str]
     version: ClassVar[int]
@@ -235,7 +235,7 @@ class ItemStage(Stage):
         """
 
 
-class WholeStage(Stage):
+class DatasetStage(Stage):
     """A stage that sees its inputs at once."""
 
     one_process: ClassVar[bool] = True

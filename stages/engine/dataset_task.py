@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mimicmotion.errors import MachineError, MimicMotionError, StageError
-from stages.engine.contract import Context, Dataset, Item, WholeStage
+from stages.engine.contract import Context, Dataset, DatasetStage, Item
 from stages.engine.faults import is_machine_fault
 from stages.engine.item_task import disk_full, is_disk_full, outcome_of
 from stages.engine.records import ItemState
-from stages.engine.storage.workspace import open_workspace, written_aside
+from stages.engine.storage.opening import open_workspace
+from stages.engine.storage.workspace import written_aside
 from stages.engine.store import StageStore, check_schema
 
 log = logging.getLogger(__name__)
@@ -23,8 +24,8 @@ def no_group(loop: Any, arguments: Any, runtime: Any) -> None:
 
 
 @dataclass
-class WholeTask:
-    """The work of a whole stage, in the process that runs it or in a worker: its only item.
+class DatasetTask:
+    """The work of a dataset stage, in the process that runs it or in a worker: its only item.
 
     Attributes:
         stage: what to do.
@@ -34,7 +35,7 @@ class WholeTask:
         context: what the stage may use.
     """
 
-    stage: WholeStage
+    stage: DatasetStage
     inputs: Mapping[str, Dataset]
     workspace_uri: str
     recipe_key: str

@@ -12,7 +12,8 @@ from mimicmotion.errors import MimicMotionError, RejectedItem, StageError
 from mimicmotion.parent import end_with_parent
 from stages.engine.contract import Item, ItemStage
 from stages.engine.records import ItemRecord, ItemState
-from stages.engine.storage.workspace import DAY_S, Workspace, open_workspace, written_aside
+from stages.engine.storage.opening import open_workspace
+from stages.engine.storage.workspace import DAY_S, Workspace, written_aside
 from stages.engine.store import StageStore, check_schema
 
 _FULL_BYTES = 1 << 20

@@ -13,7 +13,8 @@ from stages.engine.contract import WHOLE, Item, ItemStage, Stage
 from stages.engine.datasets import PublishedDataset
 from stages.engine.keys import FileHashes, item_key, key_fields, recipe_key, remembering
 from stages.engine.records import ItemState, Manifest
-from stages.engine.storage.workspace import Workspace, open_workspace
+from stages.engine.storage.opening import open_workspace
+from stages.engine.storage.workspace import Workspace
 from stages.engine.store import StageStore, check_ids, check_keys, key_of
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@
 
     <workspace>/<stage>/<recipe_key>/items/<item_key>/      files, table.parquet, item.json (written last)
     <workspace>/<stage>/<recipe_key>/datasets/<dataset_key>/  items.parquet, manifest.json (written last)
-    <workspace>/<stage>/<recipe_key>/state/<item_key>/      what a killed run of a whole stage resumes from
+    <workspace>/<stage>/<recipe_key>/state/<item_key>/      what a killed run of a dataset stage resumes from
 
 An item or dataset without its last file is not there.
 """
@@ -125,7 +125,7 @@ class StageStore:
         return f"{self.top}/datasets/{key}"
 
     def state_folder(self, item_key: str) -> Path:
-        """Local folder for what a killed run of a whole stage resumes from."""
+        """Local folder for what a killed run of a dataset stage resumes from."""
         return self.workspace.scratch(f"{self.top}/state/{item_key}")
 
     def published_items(self) -> dict[str, float]:

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from mimicmotion.errors import RejectedItem, WeightsError
 from stages.engine.config import MlflowSettings, PipelineConfig, RaySettings, Settings
-from stages.engine.contract import Context, Dataset, Item, ItemStage, Report, Stage, WholeStage
+from stages.engine.contract import Context, Dataset, DatasetStage, Item, ItemStage, Report, Stage
 from stages.engine.keys import file_sha256
 
 LETTERS_SCHEMA = pa.schema([("letter", pa.string()), ("length", pa.int64())])
@@ -103,7 +103,7 @@ class Shouts(ItemStage):
         return pa.table({"shout": [item.payload["path"].read_text().upper() + self.mark]}, schema=self.schema)
 
 
-class Total(WholeStage):
+class Total(DatasetStage):
     """How many letters there are, with a training loop that only counts its workers."""
 
     name: ClassVar[str] = "total"
@@ -133,7 +133,7 @@ class Total(WholeStage):
         report.file(dataset.path("all", "parts/note.txt"), "notes")
 
 
-class Alone(WholeStage):
+class Alone(DatasetStage):
     """Which process it runs in, and which GPUs that was given."""
 
     name: ClassVar[str] = "alone"

@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from stages.engine.contract import Context, Dataset, WholeStage
+from stages.engine.contract import Context, Dataset, DatasetStage
 from stages.evaluate import SCORES_SCHEMA
 
 HARDNESS = {"clip-a": 18.0, "clip-b": 22.0, "clip-c": 30.0}
 """What each clip scores without any gain."""
 
 
-class Train(WholeStage):
+class Train(DatasetStage):
     """Learns as much as its field says, with a little luck."""
 
     name: ClassVar[str] = "train"
@@ -30,7 +30,7 @@ class Train(WholeStage):
         return pa.table({"gain": [self.gain + luck]}, schema=self.schema)
 
 
-class Evaluate(WholeStage):
+class Evaluate(DatasetStage):
     """Scores of three clips, which differ far more than the arms do."""
 
     name: ClassVar[str] = "evaluate"

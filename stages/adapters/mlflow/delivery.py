@@ -27,7 +27,7 @@ from stages.adapters.mlflow.runs import (
     parent_of,
 )
 from stages.engine.config import PipelineConfig, redacted
-from stages.engine.storage.workspace import open_workspace
+from stages.engine.storage.opening import open_workspace
 
 log = logging.getLogger(__name__)
 

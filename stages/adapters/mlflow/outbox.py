@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.engine.storage.workspace import open_workspace, written_aside
+from stages.engine.storage.opening import open_workspace
+from stages.engine.storage.workspace import written_aside
 
 NEW = "new-"
 """What the name of a run starts with that MLflow has yet to make."""

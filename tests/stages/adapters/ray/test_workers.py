@@ -24,7 +24,7 @@ from stages.engine.item_task import ItemTask, outcome_of
 from stages.engine.keys import item_key, recipe_key
 from stages.engine.plan import Pipeline
 from stages.engine.records import ItemState
-from stages.engine.storage.workspace import open_workspace
+from stages.engine.storage.opening import open_workspace
 from stages.engine.store import StageStore
 from stages.runner import run_stage
 

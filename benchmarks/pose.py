@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pose_graphs import build_detector, build_wholebody
 
 from mimicmotion.pose.detector import PersonDetector, letterbox_into, letterbox_scale, people
-from mimicmotion.pose.estimation import estimate_video
+from mimicmotion.pose.estimator import TopDownEstimator, estimate_video
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.simcc import WholeBodyModel, crop, decode, to_frame
 from mimicmotion.pose.table import PosesInfo, poses_table
@@ -127,7 +127,7 @@ def throughput(folder: Path, path: Path, options: argparse.Namespace) -> None:
         read = staticmethod(reader.read)
 
     def ours() -> None:
-        found = estimate_video(detector, wholebody, Part(), options.batch)
+        found = estimate_video(TopDownEstimator(detector, wholebody), Part(), options.batch)
         assert [len(people) for people in found] == [1] * Part.num_frames
 
     bare_runs(detector, wholebody, options.batch, options.batch)["bare, in turn"]()  # warm up

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 from mimicmotion.errors import InputError
 from mimicmotion.metrics.comparison import Compared, compare, comparison_markdown
-from mimicmotion.metrics.scores import Score
+from mimicmotion.metrics.scores import FLOORS, Score
 from stages.clip_rows import GeneratedClip, generated_clips, read_generated, read_truth
 from stages.engine.config import Ablation, Arm, PipelineConfig, load_config
 from stages.engine.plan import Pipeline
 from stages.engine.storage.workspace import written_aside
-from stages.evaluate import FLOORS, scores_of
+from stages.evaluate import scores_of
 
 if TYPE_CHECKING:
     from stages.adapters.mlflow.tracking import MlflowReport

@@ -11,24 +11,21 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from mimicmotion.errors import StageError
+from mimicmotion.metrics.settings import JudgeSettings
 from stages.clip_rows import GeneratedClip, generated_clips, read_generated, read_truth
 from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report, Runtime
 
 if TYPE_CHECKING:
     import torch
 
-    from mimicmotion.metrics.identity import FaceModel
-    from mimicmotion.metrics.scoreboard import Backbone, Scoreboard
     from mimicmotion.metrics.scores import Score
-    from mimicmotion.pose.detector import PersonDetector
-    from mimicmotion.pose.simcc import WholeBodyModel
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,14 +50,9 @@ SCORES_SCHEMA = pa.schema(
 ``value`` is null where a metric is absent; ``note`` says why.
 """
 
-MODEL = "model"
-FLOORS = ("copy_reference", "vae_round_trip", "truth_one_frame_late")
-"""Methods that need no model, in every table: what it must beat, and what it cannot beat."""
 PICTURE_FILE, GALLERY_FILE = "best_and_worst.png", "report.html"
 _NUM_PICTURED = 5
 _NUM_IN_GALLERY = 40
-_BACKBONE_FIELDS = ("fvd", "fid_vid", "fvd_small", "fid", "lpips")
-_FILE_FIELDS = (*_BACKBONE_FIELDS, "identity")
 
 
 class EvaluateRuntime(Runtime):
@@ -70,7 +62,7 @@ class EvaluateRuntime(Runtime):
     allow_cpu: bool = Field(False, description="Go on with the CPU where ONNX Runtime cannot use the GPU.")
 
 
-class Evaluate(DatasetStage):
+class Evaluate(JudgeSettings, DatasetStage):
     """Measures generated test videos against the true ones under a named protocol."""
 
     name: ClassVar[str] = "evaluate"
@@ -79,70 +71,39 @@ class Evaluate(DatasetStage):
     schema: ClassVar[pa.Schema] = SCORES_SCHEMA
 
     runtime: EvaluateRuntime = EvaluateRuntime()
-    protocol: str = Field(
-        "native", description="Protocol id: tiktok-335-340-256, tiktok-disco10-256 or native."
-    )
-    window: int | None = Field(
-        None, ge=2, description="Frames of a window for video metrics; null takes the protocol's 16."
-    )
-    primary_metric: str = Field("psnr", description="Metric that decides about the champion.")
-    fvd: Path | None = Field(None, description="I3D weights for FVD.")
-    fid_vid: Path | None = Field(None, description="3D ResNet-50 Kinetics weights for FID-VID.")
-    fvd_small: Path | None = Field(None, description="The embedded world's video network.")
-    fid: Path | None = Field(None, description="Inception as TorchScript (inception-2015-12-05.pt) for FID.")
-    lpips: Path | None = Field(None, description="VGG as TorchScript (StyleGAN2-ADA's vgg16.pt) for LPIPS.")
-    identity: Path | None = Field(None, description="Face embedding of ArcFace's form in ONNX.")
-    detector: Path | None = Field(None, description="YOLOX graph for pose fidelity.")
-    wholebody: Path | None = Field(None, description="SimCC graph for pose fidelity.")
-    keypoint_threshold: float = Field(
-        0.3, ge=0, le=1, description="Points above this confidence in both poses are compared."
-    )
-    hand_threshold: float = Field(
-        0.3, ge=0, le=1, description="Hands whose smallest confidence exceeds this are cut out and compared."
-    )
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        from mimicmotion.metrics.protocols import PROTOCOLS
-        from mimicmotion.metrics.scores import METRICS, PER_VIDEO
-
-        if self.protocol not in PROTOCOLS:
-            raise ValueError(f"protocol {self.protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
-        if self.primary_metric not in METRICS:
-            raise ValueError(
-                f"primary_metric {self.primary_metric!r} is unknown; choose one of {', '.join(METRICS)}"
-            )
-        if (self.detector is None) != (self.wholebody is None):
-            raise ValueError("detector and wholebody go together: give both for pose fidelity, or none")
-        needs = self.primary_metric.removesuffix(PER_VIDEO)
-        if needs in _FILE_FIELDS and getattr(self, needs) is None:
-            raise ValueError(f"primary_metric {self.primary_metric!r} needs the weights in the field {needs}")
-        return self
-
-    def weight_files(self) -> dict[str, Path]:
-        """The backbones and pose models that are given."""
-        fields = (*_FILE_FIELDS, "detector", "wholebody")
-        return {name: path for name in fields if (path := getattr(self, name)) is not None}
 
     def run(self, inputs: Mapping[str, Dataset], folder: Path, context: Context) -> pa.Table:
         """Score every generated clip; writes a picture of the best and worst."""
-        from mimicmotion.metrics.protocols import protocol_by_id
-        from mimicmotion.metrics.scoreboard import Scoreboard
+        from mimicmotion.metrics.judging import open_judge
+        from mimicmotion.metrics.scores import COPY, LATE, MODEL, ROUND_TRIP
 
-        protocol = protocol_by_id(self.protocol)
-        protocol = protocol if self.window is None else protocol.with_window(self.window)
         clips = list(generated_clips(inputs))
         if not clips:
             raise StageError("there is no generated clip to evaluate: the animate stage kept none")
+        protocol = self.chosen_protocol
         protocol.check_videos(clip.source_name for clip in clips)
-        device = self._device()
-        board = Scoreboard(protocol, self._backbones(device))
+        runtime, device = self.runtime, self._device()
+        judge = open_judge(
+            self,
+            device,
+            # As in the pose stage: without a reserved GPU and with leave to use the CPU, the GPU is not ours.
+            cuda=runtime.gpus_per_worker > 0 or not runtime.allow_cpu,
+            allow_cpu=runtime.allow_cpu,
+            batch_size=runtime.batch_size,
+            called=lambda field: f"evaluate.{field}",
+        )
         vae = _load_vae(inputs["train"].path(WHOLE, "checkpoint"), device)
-        models, face = self._pose_models(), self._face_model()
         for number, clip in enumerate(clips, start=1):
             _LOG.info("clip %s (%d of %d)", clip.clip_id, number, len(clips))
-            self._score(board, clip, vae, models, face)
-        scores = board.scores()
+            true, late, reference, track = read_truth(clip)
+            made = {
+                MODEL: read_generated(clip),
+                COPY: np.repeat(reference[None], len(true), axis=0),
+                ROUND_TRIP: _round_trip(vae, true),
+                LATE: late,
+            }
+            judge.add(clip.clip_id, true, made, (track.keypoints, track.confidences))
+        scores = judge.scores()
         _save_picture(folder / PICTURE_FILE, clips, scores, self.primary_metric)
         rows = [
             {**asdict(score), "is_primary": score.metric == self.primary_metric, "protocol": protocol.id}
@@ -152,7 +113,7 @@ class Evaluate(DatasetStage):
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log the score table, its numbers, and the best and worst clips."""
-        from mimicmotion.metrics.scores import headline, summary_markdown
+        from mimicmotion.metrics.scores import MODEL, headline, summary_markdown
         from mimicmotion.video.picture_files import read_picture
 
         table = dataset.table()
@@ -176,77 +137,6 @@ class Evaluate(DatasetStage):
 
         wants_gpu = self.runtime.gpus_per_worker > 0
         return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
-
-    def _backbones(self, device: "torch.device") -> dict[str, "Backbone | str"]:
-        from mimicmotion.metrics.features import load_backbone
-        from mimicmotion.metrics.perceptual import load_perceptual
-
-        backbones: dict[str, Backbone | str] = {}
-        for metric in _FILE_FIELDS:
-            path: Path | None = getattr(self, metric)
-            if path is None:
-                backbones[metric] = f"absent: no weights in evaluate.{metric}"
-            elif metric == "lpips":
-                backbones[metric] = load_perceptual(path, device, self.runtime.batch_size)
-            elif metric in _BACKBONE_FIELDS:
-                backbones[metric] = load_backbone(metric, path, device, self.runtime.batch_size)
-        if self.detector is None:
-            for metric in ("pose_error_body", "pose_error_hands"):
-                backbones[metric] = "absent: no graphs in evaluate.detector and evaluate.wholebody"
-        return backbones
-
-    def _pose_models(self) -> "tuple[PersonDetector, WholeBodyModel] | None":
-        from mimicmotion.pose.detector import PersonDetector
-        from mimicmotion.pose.simcc import WholeBodyModel
-
-        if self.detector is None or self.wholebody is None:
-            return None
-        allow_cpu = self.runtime.allow_cpu
-        # As in the pose stage: without a reserved GPU and with leave to use the CPU, it belongs to others.
-        cuda = self.runtime.gpus_per_worker > 0 or not allow_cpu
-        return (
-            PersonDetector.open(self.detector, cuda=cuda, allow_cpu=allow_cpu),
-            WholeBodyModel.open(self.wholebody, cuda=cuda, allow_cpu=allow_cpu),
-        )
-
-    def _face_model(self) -> "FaceModel | None":
-        from mimicmotion.metrics.identity import FaceModel
-
-        if self.identity is None:
-            return None
-        allow_cpu = self.runtime.allow_cpu
-        cuda = self.runtime.gpus_per_worker > 0 or not allow_cpu
-        return FaceModel.open(self.identity, cuda=cuda, allow_cpu=allow_cpu)
-
-    def _score(
-        self,
-        board: "Scoreboard",
-        clip: GeneratedClip,
-        vae: Any,
-        models: "tuple[PersonDetector, WholeBodyModel] | None",
-        face: "FaceModel | None",
-    ) -> None:
-        from mimicmotion.metrics.body_scores import add_hands, add_identity, add_pose
-        from mimicmotion.metrics.redetection import find_poses
-
-        true, late, reference, track = read_truth(clip)
-        made = {
-            MODEL: read_generated(clip),
-            "copy_reference": np.repeat(reference[None], len(true), axis=0),
-            "vae_round_trip": _round_trip(vae, true),
-            "truth_one_frame_late": late,
-        }
-        name, pose = clip.clip_id, (track.keypoints, track.confidences)
-        usable = track.hand_confidences > self.hand_threshold
-        board.add_video(name, true, made)
-        for method, frames in made.items():
-            add_hands(board, name, method, true, frames, track.hand_boxes, usable)
-            if face is not None:
-                add_identity(board, name, method, true, frames, pose, face, self.keypoint_threshold)
-        if models is not None:
-            for method, frames in {**made, "truth": true}.items():
-                found = find_poses(list(frames), *models)
-                add_pose(board, name, method, pose, found, self.keypoint_threshold)
 
 
 def scores_of(table: pa.Table) -> list["Score"]:
@@ -317,7 +207,7 @@ def _round_trip(vae: Any, true: np.ndarray) -> np.ndarray:
 
 def _save_picture(path: Path, clips: list[GeneratedClip], scores: list["Score"], primary: str) -> None:
     """A picture of the best and the worst clips by the primary metric, the middle frame of each."""
-    from mimicmotion.metrics.scores import METRICS
+    from mimicmotion.metrics.scores import METRICS, MODEL
     from mimicmotion.pictures.panels import grid, labelled_row
     from mimicmotion.video.picture_files import write_picture
 

@@ -7,7 +7,6 @@ that a user already has. Raw values are stored; thresholds and drawing come late
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
@@ -21,9 +20,8 @@ from stages.engine.contract import Dataset, Item, ItemStage, Report, Runtime
 from stages.engine.keys import content_sha256, file_sha256
 
 if TYPE_CHECKING:
-    from mimicmotion.pose.detector import PersonDetector
+    from mimicmotion.pose.estimator import PoseEstimator
     from mimicmotion.pose.people import Person
-    from mimicmotion.pose.simcc import WholeBodyModel
 
 _VIDEO_COLUMNS = (
     "video_id",
@@ -47,21 +45,6 @@ class PoseRuntime(Runtime):
     threads: int = Field(1, ge=1, description="CPU threads of each of the two models.")
     frames_per_batch: int = Field(8, ge=1, description="Frames read and searched for people together.")
     people_per_batch: int = Field(32, ge=1, description="People whose keypoints are placed together.")
-
-
-@dataclass(frozen=True)
-class Models:
-    """Both models, and their sha256 by role.
-
-    Attributes:
-        detector: finds people.
-        wholebody: places their keypoints.
-        sha256: of both files, by role.
-    """
-
-    detector: "PersonDetector"
-    wholebody: "WholeBodyModel"
-    sha256: dict[str, str]
 
 
 class Pose(ItemStage):
@@ -128,8 +111,8 @@ class Pose(ItemStage):
                 payload["poses"] = str(found) if found else None
             yield Item(id=video_id, inputs=keys, payload=payload, label=source)
 
-    def load(self) -> Models | None:
-        """Open both models; nothing to open where poses are imported.
+    def load(self) -> "PoseEstimator | None":
+        """Open the models; nothing to open where poses are imported.
 
         Raises:
             WeightsError: a file is missing or of another form.
@@ -137,33 +120,23 @@ class Pose(ItemStage):
         """
         if self.detector is None or self.wholebody is None:
             return None
-        from mimicmotion.pose.detector import PersonDetector
-        from mimicmotion.pose.simcc import WholeBodyModel
+        from mimicmotion.pose.estimator import open_estimator
 
         runtime = self.runtime
-        # Without a reserved GPU and with leave to use the CPU, the GPU belongs to others.
-        cuda = runtime.gpus_per_worker > 0 or not runtime.allow_cpu
-        return Models(
-            detector=PersonDetector.open(
-                self.detector,
-                cuda=cuda,
-                allow_cpu=runtime.allow_cpu,
-                threads=runtime.threads,
-                score_threshold=self.score_threshold,
-                nms_threshold=self.nms_threshold,
-                max_batch=runtime.frames_per_batch,
-            ),
-            wholebody=WholeBodyModel.open(
-                self.wholebody,
-                cuda=cuda,
-                allow_cpu=runtime.allow_cpu,
-                threads=runtime.threads,
-                max_batch=runtime.people_per_batch,
-            ),
-            sha256={"detector": file_sha256(self.detector), "wholebody": file_sha256(self.wholebody)},
+        return open_estimator(
+            self.detector,
+            self.wholebody,
+            # Without a reserved GPU and with leave to use the CPU, the GPU belongs to others.
+            cuda=runtime.gpus_per_worker > 0 or not runtime.allow_cpu,
+            allow_cpu=runtime.allow_cpu,
+            threads=runtime.threads,
+            score_threshold=self.score_threshold,
+            nms_threshold=self.nms_threshold,
+            frames_per_batch=runtime.frames_per_batch,
+            people_per_batch=runtime.people_per_batch,
         )
 
-    def process(self, loaded: Models | None, item: Item, folder: Path) -> pa.Table:
+    def process(self, loaded: "PoseEstimator | None", item: Item, folder: Path) -> pa.Table:
         """Return the poses of one video; an empty table where nobody is in it.
 
         Raises:
@@ -173,7 +146,8 @@ class Pose(ItemStage):
         if loaded is None:
             frames, models = self._import(item)
         else:
-            frames, models = self._detect(loaded, item), loaded.sha256
+            frames = self._detect(loaded, item)
+            models = {role: file_sha256(path) for role, path in loaded.files.items()}
         info = PosesInfo(
             video_id=item.id,
             width_px=item.payload["width_px"],
@@ -184,8 +158,8 @@ class Pose(ItemStage):
         )
         return poses_table(info, frames)
 
-    def _detect(self, models: Models, item: Item) -> "list[list[tuple[int, Person]]]":
-        from mimicmotion.pose.estimation import estimate_video
+    def _detect(self, estimator: "PoseEstimator", item: Item) -> "list[list[tuple[int, Person]]]":
+        from mimicmotion.pose.estimator import estimate_video
         from mimicmotion.pose.tracks import link
         from mimicmotion.video.reader import VideoReader
 
@@ -195,7 +169,7 @@ class Pose(ItemStage):
             raise DataError(
                 f"{reader.path} has {reader.num_frames} frames, its row says {facts['num_frames']}"
             )
-        people = estimate_video(models.detector, models.wholebody, reader, self.runtime.frames_per_batch)
+        people = estimate_video(estimator, reader, self.runtime.frames_per_batch)
         return link(people, facts["fps"], (facts["height_px"], facts["width_px"]))
 
     def _import(self, item: Item) -> "tuple[list[list[tuple[int, Person]]], dict[str, str]]":

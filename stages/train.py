@@ -16,8 +16,9 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from mimicmotion.errors import InputError, StageError
+from mimicmotion.settings import Section
 from stages.clip_rows import training_clips
-from stages.engine.contract import Context, Dataset, DatasetStage, Report, Runtime, Section
+from stages.engine.contract import Context, Dataset, DatasetStage, Report, Runtime
 
 if TYPE_CHECKING:
     from mimicmotion.pose.drawing import GuidanceStyle

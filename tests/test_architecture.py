@@ -24,7 +24,7 @@ HEAVY = {"torch", "onnxruntime", "decord", "diffusers", "transformers", *ENGINES
 """What costs seconds to import, so that ``status`` must not."""
 
 LADDER = (
-    ("errors", "parent", "devices"),
+    ("errors", "parent", "devices", "settings"),
     ("video", "diffusion", "weights"),
     ("pose",),
     ("clips", "model"),

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from mimicmotion.settings import Section
 from stages.engine.config import load_config
-from stages.engine.contract import Runtime, Section
+from stages.engine.contract import Runtime
 from stages.train import Guidance, Train, TrainRuntime
 
 RECIPE = (Path(__file__).parents[1] / "docs" / "recipe.md").read_text(encoding="utf-8")

@@ -15,10 +15,10 @@ from mimicmotion.errors import InputError, MimicMotionError
 
 if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
-    from mimicmotion.animation.driving import PoseModels
     from mimicmotion.animation.request import AnimationRequest
     from mimicmotion.diffusion.sampler import SamplerSettings
     from mimicmotion.pose.drawing import GuidanceStyle
+    from mimicmotion.pose.estimator import PoseEstimator
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -82,7 +82,7 @@ class Animator:
         self.console = Console()
 
     @cached_property
-    def pose_models(self) -> "PoseModels | None":
+    def pose_models(self) -> "PoseEstimator | None":
         """Find poses; None where all poses must be stored."""
         return _pose_models(self.sources, self.work.cuda)
 
@@ -145,12 +145,12 @@ def run_pairs(animator: Animator, requests: "list[AnimationRequest]") -> None:
         )
 
 
-def _pose_models(sources: Sources, cuda: bool) -> "PoseModels | None":
-    from mimicmotion.animation.driving import PoseModels
+def _pose_models(sources: Sources, cuda: bool) -> "PoseEstimator | None":
+    from mimicmotion.pose.estimator import open_estimator
 
     if sources.detector is None or sources.wholebody is None:
         return None
-    return PoseModels.open(sources.detector, sources.wholebody, cuda=cuda)
+    return open_estimator(sources.detector, sources.wholebody, cuda=cuda, allow_cpu=True)
 
 
 def _load(sources: Sources, work: Work) -> Any:

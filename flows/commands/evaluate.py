@@ -8,19 +8,13 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
 from mimicmotion.errors import InputError
-
-if TYPE_CHECKING:
-    from mimicmotion.pose.detector import PersonDetector
-    from mimicmotion.pose.simcc import WholeBodyModel
-
-_BATCH_SIZE = 4
 
 
 def evaluate(
@@ -35,53 +29,42 @@ def evaluate(
     fvd_small: Annotated[Path | None, typer.Option(help="The embedded world's video network.")] = None,
     fid: Annotated[Path | None, typer.Option(help="Inception as TorchScript for FID.")] = None,
     lpips: Annotated[Path | None, typer.Option(help="VGG as TorchScript for LPIPS.")] = None,
+    identity: Annotated[Path | None, typer.Option(help="Face embedding in ONNX, for identity.")] = None,
     detector: Annotated[Path | None, typer.Option(help="YOLOX graph, for hands and pose.")] = None,
     wholebody: Annotated[Path | None, typer.Option(help="SimCC graph, for hands and pose.")] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file for all scores.")] = None,
 ) -> None:
     """Score results against the truth under a named protocol."""
     from mimicmotion.devices import device_and_dtype, has_cuda
-    from mimicmotion.metrics.features import load_backbone
     from mimicmotion.metrics.folders import score_folders
-    from mimicmotion.metrics.perceptual import load_perceptual
+    from mimicmotion.metrics.judging import open_judge
     from mimicmotion.metrics.protocols import protocol_by_id
-    from mimicmotion.metrics.scoreboard import Backbone
     from mimicmotion.metrics.scores import summary_markdown
+    from mimicmotion.metrics.settings import JudgeSettings
 
-    chosen = protocol_by_id(protocol)
-    chosen = chosen if window is None else chosen.with_window(window)
+    if (detector is None) != (wholebody is None):
+        raise InputError("--detector and --wholebody go together: give both for hands and pose, or none")
+    settings = JudgeSettings(
+        protocol=protocol_by_id(protocol).id,
+        window=window,
+        fvd=fvd,
+        fid_vid=fid_vid,
+        fvd_small=fvd_small,
+        fid=fid,
+        lpips=lpips,
+        identity=identity,
+        detector=detector,
+        wholebody=wholebody,
+    )
+    chosen = settings.chosen_protocol
     device, _ = device_and_dtype(has_cuda(), "float32")
-    files = {"fvd": fvd, "fid_vid": fid_vid, "fvd_small": fvd_small, "fid": fid}
-    backbones: dict[str, Backbone | str] = {}
-    for metric, path in files.items():
-        absent = f"absent: no weights in --{metric.replace('_', '-')}"
-        backbones[metric] = absent if path is None else load_backbone(metric, path, device, _BATCH_SIZE)
-    lpips_absent = "absent: no weights in --lpips"
-    backbones["lpips"] = lpips_absent if lpips is None else load_perceptual(lpips, device, _BATCH_SIZE)
-    models = _pose_models(detector, wholebody)
-    if models is None:
-        for metric in ("hand_psnr", "hand_ssim", "pose_error_body", "pose_error_hands"):
-            backbones[metric] = "absent: no graphs in --detector and --wholebody"
-    scores = score_folders(generated, truth, chosen, backbones, models)
+    judge = open_judge(settings, device, cuda=has_cuda(), allow_cpu=True, called=_option_of)
+    scores = score_folders(generated, truth, chosen, judge)
     Console().print(Markdown(summary_markdown(scores, chosen.id)))
     if out is not None:
         rows = [{**asdict(score), "protocol": chosen.id} for score in scores]
         out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
-def _pose_models(
-    detector: Path | None, wholebody: Path | None
-) -> "tuple[PersonDetector, WholeBodyModel] | None":
-    from mimicmotion.devices import has_cuda
-    from mimicmotion.pose.detector import PersonDetector
-    from mimicmotion.pose.simcc import WholeBodyModel
-
-    if detector is None and wholebody is None:
-        return None
-    if detector is None or wholebody is None:
-        raise InputError("--detector and --wholebody go together: give both for hands and pose, or none")
-    cuda = has_cuda()
-    return (
-        PersonDetector.open(detector, cuda=cuda, allow_cpu=True),
-        WholeBodyModel.open(wholebody, cuda=cuda, allow_cpu=True),
-    )
+def _option_of(field: str) -> str:
+    return f"--{field.replace('_', '-')}"

@@ -3,19 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pyarrow as pa
 
 from mimicmotion.errors import InputError, RejectedItem
 from mimicmotion.pose.alignment import AlignmentMode, align
-from mimicmotion.pose.detector import PersonDetector
-from mimicmotion.pose.estimation import estimate_image, estimate_video
+from mimicmotion.pose.estimator import PoseEstimator, estimate_image, estimate_video
 from mimicmotion.pose.importing import VideoShape, import_poses, read_parquet
 from mimicmotion.pose.layout import BODY
 from mimicmotion.pose.people import Person
-from mimicmotion.pose.simcc import WholeBodyModel
 from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, PoseTrack, poses_table, read_track
 from mimicmotion.pose.tracks import link
 from mimicmotion.video.isolated import normalise_isolated
@@ -34,22 +31,6 @@ _FRAMES_PER_BATCH = 8
 
 
 @dataclass(frozen=True)
-class PoseModels:
-    """The two models that find poses."""
-
-    detector: PersonDetector
-    wholebody: WholeBodyModel
-
-    @classmethod
-    def open(cls, detector: Path, wholebody: Path, *, cuda: bool) -> Self:
-        """The models of these ONNX files; on the CPU, with a warning, where only torch can use the GPU."""
-        return cls(
-            PersonDetector.open(detector, cuda=cuda, allow_cpu=True),
-            WholeBodyModel.open(wholebody, cuda=cuda, allow_cpu=True),
-        )
-
-
-@dataclass(frozen=True)
 class Driving:
     """Poses of one person over time.
 
@@ -64,13 +45,13 @@ class Driving:
     source_fps: float
 
 
-def reference_pose(picture: np.ndarray, models: PoseModels) -> PoseTrack:
+def reference_pose(picture: np.ndarray, estimator: PoseEstimator) -> PoseTrack:
     """The pose of the main person in a picture, a track of one frame.
 
     Raises:
         InputError: nobody is found, or too little of the body.
     """
-    people = estimate_image(models.detector, models.wholebody, picture)
+    people = estimate_image(estimator, picture)
     return _checked(
         _track_of([list(enumerate(people))], picture.shape[1], picture.shape[0], 0), "reference picture"
     )
@@ -94,7 +75,7 @@ def reference_pose_from(poses: Path, width_px: int, height_px: int) -> PoseTrack
 
 
 def driving_from_video(
-    video: Path, fps: float | None, models: PoseModels, folder: Path, person: int = 0
+    video: Path, fps: float | None, estimator: PoseEstimator, folder: Path, person: int = 0
 ) -> Driving:
     """Poses found in a video.
 
@@ -109,7 +90,7 @@ def driving_from_video(
         InputError: the video cannot be used, or the person is not in it.
     """
     reader, facts = _normalised(video, fps, folder)
-    people = estimate_video(models.detector, models.wholebody, reader, _FRAMES_PER_BATCH)
+    people = estimate_video(estimator, reader, _FRAMES_PER_BATCH)
     linked = link(people, facts.fps, (facts.height_px, facts.width_px))
     track = _track_of(linked, facts.width_px, facts.height_px, person)
     return Driving(_checked(track, f"driving video {video}", person), facts.fps, facts.source_fps)

@@ -11,7 +11,6 @@ from mimicmotion.animation.audio import add_audio
 from mimicmotion.animation.checkpoint import CheckpointFacts
 from mimicmotion.animation.driving import (
     Driving,
-    PoseModels,
     aligned,
     driving_from_poses,
     driving_from_video,
@@ -25,6 +24,7 @@ from mimicmotion.errors import InputError
 from mimicmotion.pictures.panels import alignment_preview, enlarged
 from mimicmotion.pose.alignment import AlignmentMode
 from mimicmotion.pose.drawing import GuidanceStyle
+from mimicmotion.pose.estimator import PoseEstimator
 from mimicmotion.pose.framing import framed_track, released_size
 from mimicmotion.pose.smoothing import smoothed
 from mimicmotion.pose.table import PoseTrack
@@ -145,7 +145,7 @@ class Prepared:
 
 
 def prepare(
-    request: AnimationRequest, facts: CheckpointFacts, style: GuidanceStyle, models: PoseModels | None
+    request: AnimationRequest, facts: CheckpointFacts, style: GuidanceStyle, estimator: PoseEstimator | None
 ) -> Prepared:
     """Everything before the long work.
 
@@ -153,19 +153,19 @@ def prepare(
         request: what is asked for.
         facts: of the checkpoint.
         style: how poses are drawn, usually the checkpoint's.
-        models: find poses; None where all poses are stored.
+        estimator: find poses; None where all poses are stored.
 
     Raises:
-        InputError: a file cannot be used, nobody is in it, or models are missing.
+        InputError: a file cannot be used, nobody is in it, or estimator are missing.
     """
     request.check()
     picture = read_reference(request.image)
     target = request.target_size(picture, facts)
     fit = framing((picture.shape[1], picture.shape[0]), [target])
     reference = fit.frames(picture[None])[0]
-    own_pose = _reference_pose(request, reference, fit, models)
+    own_pose = _reference_pose(request, reference, fit, estimator)
     with TemporaryDirectory() as folder:
-        driving = _driving(request, models, Path(folder))
+        driving = _driving(request, estimator, Path(folder))
     track = smoothed(driving.track, request.smoothing_s, driving.fps)
     poses = aligned(request.alignment, track, own_pose)
     performance = Performance(reference=reference, reference_pose=own_pose, driving=poses, style=style)
@@ -225,26 +225,26 @@ def _sounds(request: AnimationRequest, silent: Path, sounding: Path) -> bool:
 
 
 def _reference_pose(
-    request: AnimationRequest, reference: np.ndarray, fit: Framing, models: PoseModels | None
+    request: AnimationRequest, reference: np.ndarray, fit: Framing, estimator: PoseEstimator | None
 ) -> PoseTrack:
     if request.reference_poses is not None:
         # Relative to the whole picture, as it is on disk.
         return framed_track(reference_pose_from(request.reference_poses, *fit.source), fit)
-    if models is None:
+    if estimator is None:
         raise InputError(
             "finding the pose of the reference needs --detector and --wholebody, or --reference-poses"
         )
-    return reference_pose(reference, models)
+    return reference_pose(reference, estimator)
 
 
-def _driving(request: AnimationRequest, models: PoseModels | None, folder: Path) -> Driving:
+def _driving(request: AnimationRequest, estimator: PoseEstimator | None, folder: Path) -> Driving:
     if request.poses is not None:
         return driving_from_poses(request.poses, request.video, request.fps, folder, request.person)
-    if models is None or request.video is None:
+    if estimator is None or request.video is None:
         raise InputError(
             "finding the driving poses needs --detector and --wholebody, or stored poses (--poses)"
         )
-    return driving_from_video(request.video, request.fps, models, folder, request.person)
+    return driving_from_video(request.video, request.fps, estimator, folder, request.person)
 
 
 def _preview(performance: Performance) -> np.ndarray:

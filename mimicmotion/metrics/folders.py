@@ -12,20 +12,13 @@ import numpy as np
 from PIL import UnidentifiedImageError
 
 from mimicmotion.errors import InputError
-from mimicmotion.metrics.body_scores import add_hands, add_pose
+from mimicmotion.metrics.judging import Judge
 from mimicmotion.metrics.protocols import EvaluationProtocol, resize_frames
-from mimicmotion.metrics.redetection import find_poses
-from mimicmotion.metrics.scoreboard import Backbone, Scoreboard
-from mimicmotion.metrics.scores import SUMMARY, Score
-from mimicmotion.pose.detector import PersonDetector
-from mimicmotion.pose.hands import hand_boxes, hand_confidences
-from mimicmotion.pose.simcc import WholeBodyModel
+from mimicmotion.metrics.scores import COPY, LATE, MODEL, SUMMARY, Score
 from mimicmotion.video.files import codec_of, iter_frames
 from mimicmotion.video.picture_files import read_picture
 
 VIDEO_SUFFIXES = (".mkv", ".mp4", ".avi", ".mov", ".webm")
-THRESHOLD = 0.3
-"""Points and hands of more confidence are sure."""
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp")
 LOSSLESS_CODECS = ("ffv1", "huffyuv", "ffvhuff", "utvideo", "png", "rawvideo")
@@ -35,8 +28,7 @@ def score_folders(
     generated: Path,
     truth: Path,
     protocol: EvaluationProtocol,
-    backbones: Mapping[str, Backbone | str],
-    pose_models: tuple[PersonDetector, WholeBodyModel] | None = None,
+    judge: Judge,
 ) -> list[Score]:
     """Scores of every pair and their summary; the method is called ``model``.
 
@@ -49,9 +41,7 @@ def score_folders(
         generated: folder with one video, or one folder of frames, for each true one, of the same name.
         truth: the true ones.
         protocol: says size, windows, and which videos there must be.
-        backbones: metric -> loaded network, or the reason why there is none.
-        pose_models: find poses in true and generated frames, for scores of hands and pose; None leaves those
-            out.
+        judge: measures every pair; nothing was added to it yet.
 
     Raises:
         InputError: names or numbers of frames do not pair, or the protocol wants other videos.
@@ -64,7 +54,6 @@ def score_folders(
             f"{', '.join(foreign[:5]) or 'nothing'} besides; give each result the name of its truth"
         )
     protocol.check_videos(true)
-    board = Scoreboard(protocol, backbones)
     for name in sorted(true):
         true_frames, frames = read_frames(true[name]), read_frames(made[name])
         if len(frames) != len(true_frames):
@@ -74,21 +63,19 @@ def score_folders(
             )
         height, width = true_frames.shape[1:3]
         methods = {
-            "model": resize_frames(frames, (height, width)),
-            "copy_reference": np.repeat(true_frames[:1], len(true_frames), axis=0),
-            "truth_one_frame_late": np.concatenate([true_frames[:1], true_frames[:-1]]),
+            MODEL: resize_frames(frames, (height, width)),
+            COPY: np.repeat(true_frames[:1], len(true_frames), axis=0),
+            LATE: np.concatenate([true_frames[:1], true_frames[:-1]]),
         }
-        board.add_video(name, true_frames, methods)
-        if pose_models is not None:
-            _add_body(board, name, true_frames, methods, pose_models)
-    return _with_note(board.scores(), _loss_note({"results": made, "true ones": true}))
+        judge.add(name, true_frames, methods)
+    return _with_note(judge.scores(), _loss_note({"results": made, "true ones": true}))
 
 
 def _with_note(scores: list[Score], note: str | None) -> list[Score]:
     """The scores, with a note beside the first metric of the summary."""
     return [
         replace(score, note="; ".join(filter(None, (score.note, note))) or None)
-        if (score.clip_id, score.method, score.metric) == (SUMMARY, "model", "psnr")
+        if (score.clip_id, score.method, score.metric) == (SUMMARY, MODEL, "psnr")
         else score
         for score in scores
     ]
@@ -114,26 +101,6 @@ def lossy_form(path: Path) -> str | None:
         return next((suffix for suffix in suffixes if suffix in LOSSY_SUFFIXES), None)
     codec = codec_of(path)
     return None if codec in LOSSLESS_CODECS else codec
-
-
-def _add_body(
-    board: Scoreboard,
-    name: str,
-    true: np.ndarray,
-    methods: Mapping[str, np.ndarray],
-    models: tuple[PersonDetector, WholeBodyModel],
-) -> None:
-    keypoints, confidences = find_poses(list(true), *models)
-    if not ((confidences > THRESHOLD).sum(axis=1) >= 2).any():
-        for method in methods:
-            board.add(name, method, "pose_error_body", np.nan, 0, f"nobody is found in the true video {name}")
-        return
-    boxes = hand_boxes(keypoints, confidences)
-    usable = hand_confidences(confidences) > THRESHOLD
-    for method, frames in methods.items():
-        add_hands(board, name, method, true, frames, boxes, usable)
-        found = find_poses(list(frames), *models)
-        add_pose(board, name, method, (keypoints, confidences), found, THRESHOLD)
 
 
 def entries(folder: Path) -> dict[str, Path]:

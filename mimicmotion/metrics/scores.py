@@ -8,6 +8,11 @@ from mimicmotion.errors import InputError
 SUMMARY = "summary"
 """In place of a clip's id: over all clips."""
 
+MODEL, TRUTH = "model", "truth"
+COPY, ROUND_TRIP, LATE = "copy_reference", "vae_round_trip", "truth_one_frame_late"
+FLOORS = (COPY, ROUND_TRIP, LATE)
+"""Methods that need no model: what a model must beat, and what it cannot beat."""
+
 PER_VIDEO = "_per_video"
 """Ending of video metrics with one vector a video; without it, one a window of frames."""
 

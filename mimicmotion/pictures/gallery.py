@@ -12,9 +12,8 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from mimicmotion.metrics.scores import METRICS, SUMMARY, Score, cell_text, headline, title_of
+from mimicmotion.metrics.scores import METRICS, MODEL, SUMMARY, Score, cell_text, headline, title_of
 
-MODEL = "model"
 MAX_EMBEDDED_BYTES = 200_000_000
 """More than this does not go into one page: videos are put into a folder beside it."""
 

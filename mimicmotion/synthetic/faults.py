@@ -11,16 +11,13 @@ import cv2
 import numpy as np
 import torch
 
-from mimicmotion.metrics.body_scores import add_hands, add_pose
 from mimicmotion.metrics.features import load_backbone
 from mimicmotion.metrics.hand_crops import crop_bounds
+from mimicmotion.metrics.judging import Judge
 from mimicmotion.metrics.protocols import PROTOCOLS
-from mimicmotion.metrics.redetection import find_poses
-from mimicmotion.metrics.scoreboard import Scoreboard
 from mimicmotion.metrics.scores import SUMMARY, Score, summary_markdown
-from mimicmotion.pose.detector import PersonDetector
+from mimicmotion.pose.estimator import open_estimator
 from mimicmotion.pose.hands import hand_boxes
-from mimicmotion.pose.simcc import WholeBodyModel
 from mimicmotion.synthetic.render import Visibility
 from mimicmotion.synthetic.world import Film, film
 
@@ -84,19 +81,14 @@ def score_faults(seeds: range, num_frames: int, weights: Path = WEIGHTS) -> list
     """Scores of every fault over some dancers; the name of a fault stands for the method."""
     device = torch.device("cpu")
     backbone = load_backbone("fvd_small", weights / "fvd_small.safetensors", device, 16)
-    board = Scoreboard(PROTOCOLS["native"].with_window(WINDOW), {"fvd_small": backbone})
-    detector = PersonDetector.open(weights / "detector.onnx", cuda=False, allow_cpu=True)
-    whole_body = WholeBodyModel.open(weights / "wholebody.onnx", cuda=False, allow_cpu=True)
+    estimator = open_estimator(
+        weights / "detector.onnx", weights / "wholebody.onnx", cuda=False, allow_cpu=True
+    )
+    judge = Judge(PROTOCOLS["native"].with_window(WINDOW), {"fvd_small": backbone}, estimator)
     for seed in seeds:
         one = film(seed, num_frames, occluded=0, blurred=0)
-        made, boxes = faulty(one, seed), _hand_boxes(one)
-        clip_id = f"dancer-{seed}"
-        board.add_video(clip_id, one.frames, made)
-        for fault, frames in made.items():
-            add_hands(board, clip_id, fault, one.frames, frames, boxes, np.isfinite(boxes).all(axis=-1))
-            found = find_poses(list(frames), detector, whole_body)
-            add_pose(board, clip_id, fault, (one.keypoints, _confidences(one)), found, 0.3)
-    return board.scores()
+        judge.add(f"dancer-{seed}", one.frames, faulty(one, seed), (one.keypoints, _confidences(one)))
+    return judge.scores()
 
 
 def _hand_boxes(one: Film) -> np.ndarray:

@@ -19,8 +19,9 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from mimicmotion.errors import ConfigError, InputError
+from mimicmotion.settings import Section
 from stages.catalogue import STAGES
-from stages.engine.contract import Location, Section, Stage
+from stages.engine.contract import Location, Stage
 from stages.engine.storage.workspace import is_remote, local_path
 from stages.engine.storage.workspace import redacted as redacted
 from stages.engine.yaml_tree import Place, Tree, find_config, override_tree, read_tree, shown

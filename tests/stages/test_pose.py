@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,11 +12,12 @@ from fake_people import FakeDetector, FakeWholeBody
 from pydantic import ValidationError
 
 from mimicmotion.errors import DataError, InputError, RejectedItem
+from mimicmotion.pose.estimator import TopDownEstimator
 from mimicmotion.pose.sessions import missing_for_cuda
 from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, poses_table, read_track
 from mimicmotion.video.files import iter_frames, write_preview
 from stages.engine.contract import Item
-from stages.pose import Models, Pose
+from stages.pose import Pose
 
 NUM_FRAMES, HEIGHT, WIDTH = 10, 96, 64
 
@@ -72,7 +74,7 @@ def detecting(tmp_path):
     return Pose(detector=tmp_path / "detector.onnx", wholebody=tmp_path / "wholebody.onnx")
 
 
-MODELS = Models(FakeDetector(), FakeWholeBody(), {"detector": "aa", "wholebody": "bb"})
+MODELS = TopDownEstimator(FakeDetector(), FakeWholeBody(), {"detector": Path(__file__)})
 
 
 def test_items_are_the_videos(detecting, decoded):
@@ -93,7 +95,7 @@ def test_detects_a_person_in_every_frame(detecting, decoded, tmp_path):
     np.testing.assert_array_equal(track.keypoints[4, 0], [WIDTH / 2, HEIGHT / 2])
     info = PosesInfo.of(table)
     assert (info.video_id, info.fps, info.num_frames) == ("v0", 12.0, NUM_FRAMES)
-    assert info.models == {"detector": "aa", "wholebody": "bb"}
+    assert info.models == {"detector": hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}
 
 
 def test_the_same_item_gives_the_same_bytes(detecting, decoded, tmp_path):

@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 from flows.commands import animator
 from flows.commands.animate import animate, find_sources, sampler_settings, shown_style
 from mimicmotion.animation.checkpoint import CheckpointFacts
-from mimicmotion.animation.driving import PoseModels
 from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.errors import InputError, MimicMotionError
 from mimicmotion.pose.detector import Detections
 from mimicmotion.pose.drawing import GuidanceStyle
+from mimicmotion.pose.estimator import TopDownEstimator
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.video.files import iter_frames
@@ -138,7 +138,7 @@ def world(tmp_path, monkeypatch):
     (checkpoint / "training.json").write_text(json.dumps(training))
     pipeline = FakePipeline()
     monkeypatch.setattr(animator, "_load", lambda sources, work: pipeline)
-    models = PoseModels(FakeDetector(), FakeWholeBody())
+    models = TopDownEstimator(FakeDetector(), FakeWholeBody())
     monkeypatch.setattr(animator, "_pose_models", lambda sources, cuda: models)
     return tmp_path, pipeline
 

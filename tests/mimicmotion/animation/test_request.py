@@ -11,22 +11,18 @@ import pytest
 import torch
 
 from mimicmotion.animation.checkpoint import CheckpointFacts
-from mimicmotion.animation.driving import PoseModels, frames_by_time
+from mimicmotion.animation.driving import frames_by_time
 from mimicmotion.animation.request import AnimationRequest, perform, prepare
 from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.errors import InputError
-from mimicmotion.pictures.panels import (
-    LABEL_HEIGHT_PX,
-    enlarged,
-    pose_over,
-    read_picture,
-    write_picture,
-)
+from mimicmotion.pictures.panels import LABEL_HEIGHT_PX, enlarged, pose_over
 from mimicmotion.pose.detector import Detections
 from mimicmotion.pose.drawing import GuidanceStyle
+from mimicmotion.pose.estimator import TopDownEstimator
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.video.files import write_preview
+from mimicmotion.video.picture_files import read_picture, write_picture
 
 FACTS = CheckpointFacts(sizes_px=((32, 48), (48, 32)), num_frames=8, fps=12.0)
 STYLE = GuidanceStyle(canvas_short_side_px=64)
@@ -66,7 +62,7 @@ class FakeWholeBody:
         return (keypoints, confidences) if len(boxes) else (np.zeros((0, 133, 2)), confidences)
 
 
-MODELS = PoseModels(FakeDetector(), FakeWholeBody())
+MODELS = TopDownEstimator(FakeDetector(), FakeWholeBody())
 
 
 class FakePipeline:
@@ -266,7 +262,7 @@ def test_nobody_in_the_reference(files):
 
 
 def test_too_little_of_a_body(files):
-    few = PoseModels(FakeDetector(), FakeWholeBody(num_sure=3))
+    few = TopDownEstimator(FakeDetector(), FakeWholeBody(num_sure=3))
     with pytest.raises(InputError, match="at most 3 of 17 body points are visible in the reference"):
         prepare(request(files), FACTS, STYLE, few)
 

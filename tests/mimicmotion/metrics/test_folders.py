@@ -6,6 +6,7 @@ import pytest
 from mimicmotion.errors import InputError
 from mimicmotion.metrics.folders import entries, read_frames, score_folders
 from mimicmotion.metrics.image import psnr
+from mimicmotion.metrics.judging import Judge
 from mimicmotion.metrics.protocols import PROTOCOLS
 from mimicmotion.metrics.scores import SUMMARY
 from mimicmotion.video.files import write_lossless, write_preview
@@ -34,7 +35,7 @@ def folders(tmp_path):
 
 
 def test_pairs_are_scored_under_the_protocol(folders):
-    every = score_folders(*folders, NATIVE, {"fvd": "no file"})
+    every = score_folders(*folders, NATIVE, Judge(NATIVE, {"fvd": "no file"}))
     scores = {(s.clip_id, s.metric): s for s in every if s.method == "model"}
     assert scores[SUMMARY, "psnr"].value == pytest.approx(psnr(video(), video() + np.uint8(10)).mean())
     assert scores["a", "psnr"].count == 12
@@ -51,7 +52,11 @@ def test_pairs_are_scored_under_the_protocol(folders):
 
 def test_lossy_files_are_scored_with_a_note(folders):
     def note():
-        rows = [s for s in score_folders(*folders, NATIVE, {}) if s.clip_id == SUMMARY and s.metric == "psnr"]
+        rows = [
+            s
+            for s in score_folders(*folders, NATIVE, Judge(NATIVE, {}))
+            if s.clip_id == SUMMARY and s.metric == "psnr"
+        ]
         return next(row.note for row in rows if row.method == "model")
 
     assert note() is None
@@ -75,19 +80,19 @@ def test_frames_in_folders_are_ordered_by_number(tmp_path):
 def test_results_of_another_size_are_resized_to_the_truth(folders):
     generated, truth = folders
     write_lossless(generated / "a.mkv", video(0, size=(64, 48)), 12)
-    assert score_folders(generated, truth, NATIVE, {})[-1].value is not None
+    assert score_folders(generated, truth, NATIVE, Judge(NATIVE, {}))[-1].value is not None
 
 
 def test_what_does_not_pair_is_refused(folders):
     generated, truth = folders
     write_lossless(generated / "b.mkv", video(1)[:-1], 12)
     with pytest.raises(InputError, match="has 11 frames"):
-        score_folders(generated, truth, NATIVE, {})
+        score_folders(generated, truth, NATIVE, Judge(NATIVE, {}))
     (generated / "b.mkv").rename(generated / "c.mkv")
     with pytest.raises(InputError, match="lacks b and has c besides"):
-        score_folders(generated, truth, NATIVE, {})
+        score_folders(generated, truth, NATIVE, Judge(NATIVE, {}))
     with pytest.raises(InputError, match="missing: 00335"):
-        score_folders(truth, truth, PROTOCOLS["tiktok-335-340-256"], {})
+        score_folders(truth, truth, PROTOCOLS["tiktok-335-340-256"], Judge(NATIVE, {}))
 
 
 def test_folders_that_hold_nothing_usable(tmp_path):
@@ -108,8 +113,7 @@ def test_folders_that_hold_nothing_usable(tmp_path):
 
 
 def test_hands_and_pose_of_results_that_others_made(tmp_path):
-    from mimicmotion.pose.detector import PersonDetector
-    from mimicmotion.pose.simcc import WholeBodyModel
+    from mimicmotion.pose.estimator import open_estimator
     from mimicmotion.synthetic.faults import WEIGHTS, faulty
     from mimicmotion.synthetic.world import film
 
@@ -118,11 +122,10 @@ def test_hands_and_pose_of_results_that_others_made(tmp_path):
         (tmp_path / side).mkdir()
         write_lossless(tmp_path / side / "dancer.mkv", frames, 12)
         write_lossless(tmp_path / side / "nobody.mkv", np.full((4, 192, 128, 3), 90, np.uint8), 12)
-    models = (
-        PersonDetector.open(WEIGHTS / "detector.onnx", cuda=False, allow_cpu=True),
-        WholeBodyModel.open(WEIGHTS / "wholebody.onnx", cuda=False, allow_cpu=True),
+    estimator = open_estimator(
+        WEIGHTS / "detector.onnx", WEIGHTS / "wholebody.onnx", cuda=False, allow_cpu=True
     )
-    scores = score_folders(tmp_path / "generated", tmp_path / "truth", NATIVE, {}, models)
+    scores = score_folders(tmp_path / "generated", tmp_path / "truth", NATIVE, Judge(NATIVE, {}, estimator))
     found = {(s.clip_id, s.metric): s for s in scores if s.method == "model"}
     assert found["dancer", "pose_found_hands"].value < 0.95 < found["dancer", "pose_found_body"].value
     assert found["dancer", "hand_ssim"].value < 0.6 < found["dancer", "ssim"].value
@@ -143,7 +146,7 @@ def test_a_missing_frame_is_refused_though_the_counts_agree(tmp_path, numbers, m
     for number, frame in zip(numbers, video(num_frames=5), strict=True):
         write_picture(folder / f"{number}.png", frame)
     with pytest.raises(InputError, match=message):
-        score_folders(tmp_path / "generated", tmp_path / "truth", NATIVE, {})
+        score_folders(tmp_path / "generated", tmp_path / "truth", NATIVE, Judge(NATIVE, {}))
 
 
 def test_one_number_twice_is_refused_and_one_step_is_no_gap(tmp_path):
@@ -163,7 +166,7 @@ def test_swapped_frames_score_worse(tmp_path):
     swapped[[3, 8]] = frames[[8, 3]]
     write_frames(tmp_path / "truth" / "a", frames)
     write_frames(tmp_path / "generated" / "a", swapped)
-    scores = score_folders(tmp_path / "generated", tmp_path / "truth", NATIVE, {})
+    scores = score_folders(tmp_path / "generated", tmp_path / "truth", NATIVE, Judge(NATIVE, {}))
     model = {s.metric: s.value for s in scores if (s.clip_id, s.method) == ("a", "model")}
     between = psnr(frames[3:4], frames[8:9])[0]
     assert model["psnr"] == pytest.approx((10 * 100 + 2 * between) / 12)
@@ -183,7 +186,7 @@ def test_hidden_files_are_no_frames_and_no_videos(folders):
 def test_odd_sizes_and_single_frames_have_defined_scores(tmp_path, size):
     for side, change in (("truth", 0), ("generated", 10)):
         write_frames(tmp_path / side / "a", video(0, 1, size) + np.uint8(change))
-    scores = score_folders(tmp_path / "generated", tmp_path / "truth", NATIVE, {})
+    scores = score_folders(tmp_path / "generated", tmp_path / "truth", NATIVE, Judge(NATIVE, {}))
     model = {s.metric: s for s in scores if (s.clip_id, s.method) == (SUMMARY, "model")}
     assert model["psnr"].value == pytest.approx(20 * np.log10(255 / 10))
     assert model["flicker"].value is None

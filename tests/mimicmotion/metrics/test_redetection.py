@@ -4,6 +4,7 @@ import numpy as np
 
 from mimicmotion.metrics.redetection import find_poses
 from mimicmotion.pose.detector import Detections
+from mimicmotion.pose.estimator import TopDownEstimator
 
 
 class FakeDetector:
@@ -37,7 +38,7 @@ class FakeWholeBody:
 def test_the_best_person_is_taken_and_nobody_has_no_confidence():
     detector = FakeDetector()
     frames = [np.full((10, 10, 3), level, np.uint8) for level in (200, 200, 10, 150)]
-    keypoints, confidences = find_poses(frames, detector, FakeWholeBody())
+    keypoints, confidences = find_poses(frames, TopDownEstimator(detector, FakeWholeBody()))
     assert keypoints[:, 0, 0].tolist() == [200, 200, 0, 150]
     np.testing.assert_allclose(confidences[:, 5], [0.9, 0.9, 0, 0.9])
     assert detector.seen == 3  # the repeated frame is not looked at again
@@ -45,5 +46,5 @@ def test_the_best_person_is_taken_and_nobody_has_no_confidence():
 
 def test_long_videos_go_through_in_parts():
     frames = [np.full((10, 10, 3), 101 + i, np.uint8) for i in range(70)]
-    keypoints, _ = find_poses(frames, FakeDetector(), FakeWholeBody())
+    keypoints, _ = find_poses(frames, TopDownEstimator(FakeDetector(), FakeWholeBody()))
     assert keypoints[:, 0, 0].tolist() == list(range(101, 171))

@@ -16,6 +16,7 @@ from fake_people import FakeDetector, FakeWholeBody
 from fake_stages import Letters, Shouts, Total, make_config, write_texts
 
 from mimicmotion.errors import StageError
+from mimicmotion.pose.estimator import TopDownEstimator
 from mimicmotion.video.files import write_preview
 from stages.decode import Decode
 from stages.engine import item_task
@@ -24,7 +25,7 @@ from stages.engine.plan import Pipeline
 from stages.engine.status import status
 from stages.engine.storage.object_workspace import ObjectWorkspace
 from stages.engine.storage.workspace import CACHE_VARIABLE, DAY_S
-from stages.pose import Models, Pose
+from stages.pose import Pose
 from stages.runner import run_stage
 
 pytestmark = pytest.mark.usefixtures("alone")
@@ -97,7 +98,7 @@ def test_a_node_that_has_nothing_yet_fetches_the_videos_it_finds_poses_in(
     write_preview(tmp_path / "in/a.mp4", [np.full((96, 64, 3), 100 + k, np.uint8) for k in range(4)], 12)
     for name in ("detector", "wholebody"):
         (tmp_path / name).write_text(name)
-    models = Models(FakeDetector(), FakeWholeBody(), {"detector": "aa", "wholebody": "bb"})
+    models = TopDownEstimator(FakeDetector(), FakeWholeBody())
     monkeypatch.setattr(Pose, "load", lambda self: models)
     pose = Pose(detector=tmp_path / "detector", wholebody=tmp_path / "wholebody")
     config = make_config("s3://bucket/space", Decode(source=str(tmp_path / "in")), pose)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mimicmotion.pose.detector import PersonDetector
-from mimicmotion.pose.estimation import estimate_image, estimate_video
+from mimicmotion.pose.estimator import TopDownEstimator, estimate_image, estimate_video
 from mimicmotion.pose.simcc import WholeBodyModel
 
 
@@ -32,8 +32,8 @@ def frames():
 
 
 def test_batches_do_not_change_the_people(models, frames):
-    alone = estimate_video(*models, Video(frames), frames_per_batch=1)
-    together = estimate_video(*models, Video(frames), frames_per_batch=4)
+    alone = estimate_video(TopDownEstimator(*models), Video(frames), frames_per_batch=1)
+    together = estimate_video(TopDownEstimator(*models), Video(frames), frames_per_batch=4)
     assert [len(people) for people in alone] == [len(people) for people in together]
     assert len(alone) == 11
     assert sum(len(people) for people in alone) > 11
@@ -44,8 +44,8 @@ def test_batches_do_not_change_the_people(models, frames):
 
 
 def test_a_picture_gives_the_people_of_a_frame_main_person_first(models, frames):
-    people = estimate_image(*models, frames[0])
-    wanted = estimate_video(*models, Video(frames[:1]), frames_per_batch=1)[0]
+    people = estimate_image(TopDownEstimator(*models), frames[0])
+    wanted = estimate_video(TopDownEstimator(*models), Video(frames[:1]), frames_per_batch=1)[0]
     assert len(people) == len(wanted) > 1
     assert sorted(p.box.tolist() for p in people) == sorted(p.box.tolist() for p in wanted)
     width = frames.shape[2]
@@ -57,5 +57,9 @@ def test_a_video_with_nobody_gives_empty_frames(models):
     detector, wholebody = models
     strict = PersonDetector(detector.graph, score_threshold=100.0)
     frames = np.zeros((3, 32, 32, 3), np.uint8)
-    assert estimate_video(strict, wholebody, Video(frames), frames_per_batch=2) == [[], [], []]
-    assert estimate_image(strict, wholebody, frames[0]) == []
+    assert estimate_video(TopDownEstimator(strict, wholebody), Video(frames), frames_per_batch=2) == [
+        [],
+        [],
+        [],
+    ]
+    assert estimate_image(TopDownEstimator(strict, wholebody), frames[0]) == []

@@ -1,0 +1,71 @@
+"""How generated videos are judged: protocol, backbones, pose models and thresholds."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from pydantic import Field, model_validator
+
+from mimicmotion.metrics.scores import METRICS, PER_VIDEO
+from mimicmotion.settings import Section
+
+if TYPE_CHECKING:
+    from mimicmotion.metrics.protocols import EvaluationProtocol
+
+BACKBONE_FIELDS = ("fvd", "fid_vid", "fvd_small", "fid", "lpips", "identity")
+"""Metrics that need a file; each is named as the field that holds it."""
+
+
+class JudgeSettings(Section):
+    """What a judge needs; a metric without its file is absent with the reason."""
+
+    protocol: str = Field(
+        "native", description="Protocol id: tiktok-335-340-256, tiktok-disco10-256 or native."
+    )
+    window: int | None = Field(
+        None, ge=2, description="Frames of a window for video metrics; null takes the protocol's 16."
+    )
+    primary_metric: str = Field("psnr", description="Metric that decides about the champion.")
+    fvd: Path | None = Field(None, description="I3D weights for FVD.")
+    fid_vid: Path | None = Field(None, description="3D ResNet-50 Kinetics weights for FID-VID.")
+    fvd_small: Path | None = Field(None, description="The embedded world's video network.")
+    fid: Path | None = Field(None, description="Inception as TorchScript (inception-2015-12-05.pt) for FID.")
+    lpips: Path | None = Field(None, description="VGG as TorchScript (StyleGAN2-ADA's vgg16.pt) for LPIPS.")
+    identity: Path | None = Field(None, description="Face embedding of ArcFace's form in ONNX.")
+    detector: Path | None = Field(None, description="YOLOX graph for pose fidelity.")
+    wholebody: Path | None = Field(None, description="SimCC graph for pose fidelity.")
+    keypoint_threshold: float = Field(
+        0.3, ge=0, le=1, description="Points above this confidence in both poses are compared."
+    )
+    hand_threshold: float = Field(
+        0.3, ge=0, le=1, description="Hands whose smallest confidence exceeds this are cut out and compared."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        from mimicmotion.metrics.protocols import PROTOCOLS
+
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"protocol {self.protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
+        if self.primary_metric not in METRICS:
+            raise ValueError(
+                f"primary_metric {self.primary_metric!r} is unknown; choose one of {', '.join(METRICS)}"
+            )
+        if (self.detector is None) != (self.wholebody is None):
+            raise ValueError("detector and wholebody go together: give both for pose fidelity, or none")
+        needs = self.primary_metric.removesuffix(PER_VIDEO)
+        if needs in BACKBONE_FIELDS and getattr(self, needs) is None:
+            raise ValueError(f"primary_metric {self.primary_metric!r} needs the weights in the field {needs}")
+        return self
+
+    def weight_files(self) -> dict[str, Path]:
+        """The backbones and pose models that are given, by field."""
+        fields = (*BACKBONE_FIELDS, "detector", "wholebody")
+        return {name: path for name in fields if (path := getattr(self, name)) is not None}
+
+    @property
+    def chosen_protocol(self) -> "EvaluationProtocol":
+        """The protocol, with the window that is asked for."""
+        from mimicmotion.metrics.protocols import protocol_by_id
+
+        protocol = protocol_by_id(self.protocol)
+        return protocol if self.window is None else protocol.with_window(self.window)

@@ -1,5 +1,6 @@
 """The README's tree of folders is the tree of folders."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -46,3 +47,13 @@ def test_the_tree_shows_everything_and_nothing_else() -> None:
     there, written = tracked(), shown()
     assert sorted(there - written) == [], "missing in the README's tree"
     assert sorted(written - there) == [], "in the README's tree, but not there"
+
+
+def test_the_order_of_reading_names_files_that_are_there() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    _, heading, rest = text.partition("\n## Reading the method in an afternoon\n")
+    files = re.findall(r"`([a-z0-9_/]+\.py)`", rest.partition("\nThen ")[0])
+    assert heading
+    assert len(files) > 20
+    lines = sum(len((ROOT / "mimicmotion" / name).read_text(encoding="utf-8").splitlines()) for name in files)
+    assert 3500 < lines < 4500

@@ -12,7 +12,6 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from mimicmotion.errors import MachineError
-from mimicmotion.foreign import says_slow_start
 from stages.engine.config import RaySettings
 
 log = logging.getLogger(__name__)
@@ -80,7 +79,7 @@ def start_patiently(start: Callable[[], object], stop: Callable[[], None]) -> No
             start()
             return
         except Exception as error:  # Ray has no class of its own for this
-            if not says_slow_start(error):
+            if "timed out" not in str(error).lower():
                 raise
             stop()
             if tries == _STARTS:

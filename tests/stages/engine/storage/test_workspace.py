@@ -11,11 +11,11 @@ import pytest
 
 from mimicmotion.errors import InputError
 from stages.engine.storage.object_workspace import ObjectWorkspace
+from stages.engine.storage.opening import open_workspace
 from stages.engine.storage.workspace import (
     DAY_S,
     LocalWorkspace,
     Workspace,
-    open_workspace,
     version,
     written_aside,
 )

@@ -9,7 +9,8 @@
     ├── WeightsError     a weight file that is missing, altered or of another shape
     ├── DataError        a dataset that breaks its contract: schema, key, manifest
     ├── StageError       a stage that had to stop; names the item it stopped at
-    │   └── MachineError by a fault of a machine, disk or network, so that trying again may help
+    │   ├── MachineError by a fault of a machine, disk or network, so that trying again may help
+    │   └── DiskFullError    by a full disk: somebody has to make room first
     └── RejectedItem     one item that cannot be used; the stage records it and goes on
 
 A message says which thing, what it got, what is allowed, and what to do.
@@ -70,6 +71,10 @@ class StageError(MimicMotionError):
 
 class MachineError(StageError):
     """A stage that had to stop by a fault of a machine, disk or network: trying again may help."""
+
+
+class DiskFullError(StageError):
+    """A stage that had to stop because a disk is full: somebody has to make room before it can go on."""
 
 
 class RejectedItem(MimicMotionError):  # noqa: N818 - it is an outcome, not a fault

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
 from mimicmotion.errors import InputError, StageError
@@ -173,7 +174,7 @@ class Train(DatasetStage):
         ]
 
     def run(self, inputs: Mapping[str, Dataset], folder: Path, context: Context) -> pa.Table:
-        """Train and write the weights in both forms; give their row.
+        """Train and write the weights in both forms, the curves and the pictures; give the weights' row.
 
         Raises:
             StageError: training stopped; says at which step, with which clips, and whether it can go on.
@@ -253,6 +254,7 @@ class Train(DatasetStage):
 
     def _exported(self, plan: "Plan", folder: Path, inputs: Mapping[str, Dataset]) -> pa.Table:
         """Write the result of the run as a pipeline folder and a released file; give its row."""
+        from mimicmotion.training.curves import publish_curves
         from mimicmotion.training.export import RELEASED_FILE, export, read_result
         from mimicmotion.training.plan import read_clips
 
@@ -261,6 +263,7 @@ class Train(DatasetStage):
         keys = {name: dataset.key for name, dataset in sorted(inputs.items())}
         training = {**self.training_facts(1 + len(clips[0].frames)), "inputs": keys}
         export(network, plan.base, plan.recipe.style, folder, training)
+        publish_curves(plan.recorded, folder)
         row = {
             "checkpoint": CHECKPOINT_FOLDER,
             "released": RELEASED_FILE,
@@ -304,9 +307,12 @@ class Train(DatasetStage):
         return int(facts["step"])
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
-        """Log the row and what the checkpoint says of itself; curves and pictures came while training."""
+        """Log the row, the curves, and what the checkpoint says of itself; pictures came while training."""
+        from mimicmotion.training.curves import CURVES_FILE
+
         report.table("checkpoints", dataset.table())
         (item,) = dataset.ids
+        report.table("curves", pq.read_table(dataset.path(item, CURVES_FILE)))
         training = dataset.path(item, f"{CHECKPOINT_FOLDER}/{TRAINING_FILE}")
         report.text(TRAINING_FILE, training.read_text())
 

@@ -24,7 +24,7 @@ HEAVY = {"torch", "onnxruntime", "decord", "diffusers", "transformers", *ENGINES
 """What costs seconds to import, so that ``status`` must not."""
 
 LADDER = (
-    ("errors", "parent", "devices", "settings"),
+    ("errors", "foreign", "parent", "devices", "settings"),
     ("video", "diffusion", "weights"),
     ("pose",),
     ("clips", "model"),
@@ -163,6 +163,16 @@ def test_stages_are_few_to_look_at() -> None:
 def test_the_adapters_are_there() -> None:
     for place, engine in ADAPTERS.items():
         assert any(engine in imported(tree_of(path)) for path in SOURCES if name_of(path).startswith(place))
+
+
+def test_one_file_reaches_into_ray() -> None:
+    wrong = [
+        name_of(path)
+        for path in SOURCES
+        if name_of(path) != "stages/adapters/ray/internals.py"
+        and ("ray._private" in (text := path.read_text(encoding="utf-8")) or "v2._internal" in text)
+    ]
+    assert wrong == []
 
 
 def test_stages_and_commands_import_nothing_heavy_at_first() -> None:

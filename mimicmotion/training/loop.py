@@ -14,15 +14,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 from safetensors.torch import save_file
 from torch import Tensor
 
 from mimicmotion.errors import DataError, StageError
 from mimicmotion.training.building import autocast, build
+from mimicmotion.training.curves import Curves, Report
 from mimicmotion.training.data.batch import Batch, collate, pinned
 from mimicmotion.training.data.order import Order, Place, share
 from mimicmotion.training.data.prefetch import prefetched
@@ -45,22 +44,6 @@ logger = logging.getLogger(__name__)
 
 _BATCHES_AHEAD = 2
 _PREVIEW_FPS = 8
-
-
-class Report(Protocol):
-    """Where the run shows what it does; but for the load of machines, the first worker alone calls it."""
-
-    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Show numbers."""
-
-    def image(self, name: str, image: np.ndarray, step: int | None = None) -> None:
-        """Show a picture, uint8 (h, w, 3)."""
-
-    def file(self, path: Path, folder: str = "") -> None:
-        """Show a file."""
-
-    def watched(self, machine: str = "") -> AbstractContextManager[None]:
-        """Show the load of this machine within the block; one worker of each machine calls it."""
 
 
 def train(arguments: dict[str, Any]) -> None:
@@ -99,7 +82,7 @@ class Training:
     """
 
     def __init__(self, plan: Plan, report: Report, world: World) -> None:
-        self.plan, self.report, self.world = plan, report, world
+        self.plan, self.report, self.world = plan, Curves(report, plan.recorded), world
         plan.state.mkdir(parents=True, exist_ok=True)
         self.clips = read_clips(plan.clips)
         sizes = [framing(clip.size_px, plan.recipe.sizes_px).target for clip in self.clips]
@@ -128,6 +111,8 @@ class Training:
 
     def _run(self) -> None:
         done = self._resume()
+        if self.world.is_first:
+            self.report.begin(done)
         if done == 0:
             self._look(0)
         with stop_request(self.plan.stop_request) as stop:

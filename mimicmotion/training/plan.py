@@ -108,6 +108,11 @@ class Plan:
         return self.state / "result"
 
     @property
+    def recorded(self) -> Path:
+        """Folder of the curves and pictures that the run has recorded."""
+        return self.state / "recorded"
+
+    @property
     def stop_request(self) -> Path:
         """A file whose presence makes the run write a checkpoint and end."""
         return self.state / "stop"

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from mimicmotion.errors import MimicMotionError, RejectedItem, StageError
+from mimicmotion.errors import DiskFullError, MimicMotionError, RejectedItem, StageError
+from mimicmotion.foreign import says_disk_full
 from mimicmotion.parent import end_with_parent
 from stages.engine.contract import Item, ItemStage
 from stages.engine.records import ItemRecord, ItemState
@@ -96,9 +97,9 @@ class ItemTask:
         store = StageStore(workspace, self.stage.name, self.recipe_key)
         try:
             record = self._publish(store, self._with_files_here(workspace, item), key)
+        except DiskFullError:
+            raise
         except MimicMotionError as error:
-            if str(error).startswith(self._doing(item)):
-                raise
             if is_disk_full(error, workspace):
                 raise disk_full(self._doing(item), workspace) from error
             raise StageError(f"{self._doing(item)}: {error}") from error
@@ -159,15 +160,15 @@ def is_disk_full(error: BaseException, workspace: Workspace) -> bool:
     """Whether an error comes from a full disk, however the library that met it says so."""
     seen: BaseException | None = error
     while seen is not None:
-        if getattr(seen, "errno", None) in _FULL_ERRORS or "No space left on device" in str(seen):
+        if getattr(seen, "errno", None) in _FULL_ERRORS or says_disk_full(seen):
             return True
         seen = seen.__cause__ or seen.__context__
     return workspace.free_bytes() < _FULL_BYTES
 
 
-def disk_full(doing: str, workspace: Workspace) -> StageError:
+def disk_full(doing: str, workspace: Workspace) -> DiskFullError:
     """What to tell about a full disk."""
-    return StageError(
+    return DiskFullError(
         f"{doing}: {workspace.disk} is full (free: {workspace.free_bytes() / 1e6:.1f} MB). "
         "Nothing half-written counts; make room and run it again, finished items are kept."
     )

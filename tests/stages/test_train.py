@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from pydantic import ValidationError
@@ -23,6 +24,7 @@ from mimicmotion.animation.checkpoint import read_checkpoint_facts
 from mimicmotion.errors import InputError, StageError
 from mimicmotion.model.weights import load_encoders, load_pipeline
 from mimicmotion.training.building import encoders_of
+from mimicmotion.training.curves import publish_curves
 from mimicmotion.training.data.batch import collate, loss_inputs
 from mimicmotion.training.data.order import Place
 from mimicmotion.training.data.samples import draw, make_sample
@@ -166,6 +168,28 @@ def test_the_same_run_leaves_the_same_bytes(stage, inputs, context, tmp_path):
     assert [name for name in first if first[name] != second[name]] == []
 
 
+def test_curves_and_pictures_are_published(stage, inputs, context, tmp_path):
+    """What was shown while training, but for speed and memory, which are no results."""
+    stage.model_copy(update={"validation_clips": 1}).run(inputs, tmp_path / "out", context)
+    rows = pq.read_table(tmp_path / "out" / "curves.parquet").to_pylist()
+    shown = {
+        (step, name): value
+        for name, values in context.report.values.items()
+        if not name.startswith(("speed/", "memory/"))
+        for step, value in values
+    }
+    assert {(row["step"], row["name"]): row["value"] for row in rows} == shown
+    assert {"loss/total", "loss/validation", "optimiser/learning_rate"} <= {name for _, name in shown}
+    pictures = tmp_path / "out" / "pictures"
+    images = {f"{name}/step-{step:08d}.png" for name, _, step in context.report.images}
+    files = {f"{folder}/{name}" for name, folder, _ in context.report.files}
+    assert images
+    assert files
+    assert {
+        str(path.relative_to(pictures)) for path in pictures.rglob("*") if path.is_file()
+    } == images | files
+
+
 def test_a_test_clip_is_cut_to_a_window_and_read_as_pictures(stage, inputs, context):
     plan = stage._plan(inputs, context.state)
     (test,) = read_clips(plan.test_clips)
@@ -294,10 +318,14 @@ def test_the_stages_show_their_datasets(stage, base, inputs, latents, tmp_path):
     assert report.values["frames"] == [(0, 10.0)]
 
     (tmp_path / "training.json").write_text('{"fps": 6}')
-    files = {("all", "checkpoint/training.json"): tmp_path / "training.json"}
+    publish_curves(tmp_path / "nothing recorded", tmp_path)
+    files = {
+        ("all", name): tmp_path / Path(name).name for name in ("checkpoint/training.json", "curves.parquet")
+    }
     row = {"checkpoint": "checkpoint", "steps": 2, "validation_loss": None}
     stage.show(FakeDataset({"all": [row]}, files), inputs, report)
     assert report.texts == {"training.json": '{"fps": 6}'}
+    assert report.tables["curves"] == 0
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mimicmotion.foreign import says_lost_peer
+
 Value = TypeVar("Value")
 
 
@@ -73,7 +75,6 @@ def lost_workers_are_connection_errors(world: World) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        # gloo has no type of its own for this; its messages name its source files.
-        if world.size > 1 and (isinstance(error, dist.DistError) or "/gloo/" in str(error)):
+        if world.size > 1 and (isinstance(error, dist.DistError) or says_lost_peer(error)):
             raise ConnectionError(f"worker {world.rank} lost the others: {error}") from error
         raise

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from mimicmotion.errors import MachineError
+from mimicmotion.foreign import says_slow_start
 from stages.engine.config import RaySettings
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def start_patiently(start: Callable[[], object], stop: Callable[[], None]) -> No
             start()
             return
         except Exception as error:  # Ray has no class of its own for this
-            if "timed out" not in str(error).lower():
+            if not says_slow_start(error):
                 raise
             stop()
             if tries == _STARTS:

@@ -2,24 +2,21 @@
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayTaskError
 
 from mimicmotion.errors import MachineError
 from stages.adapters.ray.environment import cluster_address, training_variables
-from stages.adapters.ray.workers import check_resources, connect, first_ready
+from stages.adapters.ray.internals import trainer_class
+from stages.adapters.ray.workers import check_resources, connect
 from stages.engine.config import RaySettings
 from stages.engine.contract import Runtime
 from stages.engine.faults import raised
 
 log = logging.getLogger(__name__)
-
-_WAIT_S = 1.0
-_ABORT_S = 10.0
 
 
 class RayLauncher:
@@ -67,7 +64,7 @@ class RayLauncher:
         from ray.train.v2.api.exceptions import TrainingFailedError
 
         resources = {"CPU": runtime.cpus_per_worker, "GPU": runtime.gpus_per_worker}
-        trainer = _trainer_class(bool(cluster_address(self._settings)) or self._settings.dashboard)(
+        trainer = trainer_class(bool(cluster_address(self._settings)) or self._settings.dashboard)(
             loop,
             train_loop_config=arguments,
             scaling_config=ScalingConfig(
@@ -110,49 +107,3 @@ def _free_groups(names: set[str]) -> None:
 
     for name in names:
         remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(name)))
-
-
-def _trainer_class(has_dashboard: bool) -> Any:
-    from ray.train.torch import TorchTrainer
-    from ray.train.v2._internal.constants import get_env_vars_to_propagate
-    from ray.train.v2._internal.execution.controller import TrainController
-
-    class Interruptible(TorchTrainer):
-        """Waits so that a signal's exception ends the training at once, and its workers with it.
-
-        Ray itself waits without a look at signals but Ctrl-C, at which it would end the process without a
-        word. Its controller and workers are actors of their own: after a flow's time limit they would train
-        on beside the next try, in the same folder.
-        """
-
-        def _initialize_and_run_controller(self, **arguments: Any) -> Any:
-            here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
-            variables = {
-                "env_vars": {"RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0", **get_env_vars_to_propagate()}
-            }
-            make = ray.remote(num_cpus=0, label_selector=here, runtime_env=variables)(TrainController)
-            controller = make.remote(**arguments)
-            try:
-                done = controller.run.remote()
-                while not first_ready([done], _WAIT_S):
-                    pass
-                ray.get(done)
-                return ray.get(controller.get_result.remote())
-            except RayError:
-                raise
-            except BaseException:
-                with suppress(RayError):  # it ends itself, so that no answer comes
-                    ray.get(controller.abort.remote(), timeout=_ABORT_S)
-                raise
-
-    class WithoutCleaner(Interruptible):
-        """Leaves out the actor that asks the dashboard every second whether training is alive.
-
-        Without a dashboard it would only warn every second; a local Ray ends with this process anyway.
-        """
-
-        def _create_default_callbacks(self) -> list[Any]:
-            callbacks = super()._create_default_callbacks()
-            return [call for call in callbacks if type(call).__name__ != "PlacementGroupCleanerCallback"]
-
-    return Interruptible if has_dashboard else WithoutCleaner

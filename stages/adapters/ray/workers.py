@@ -1,6 +1,6 @@
 """What the project asks of Ray: a connection, and workers for items.
 
-Only this file and ``ray_training.py`` import Ray. Frames never pass through here: a worker publishes what it
+Frames never pass through here: a worker publishes what it
 made and sends back a few numbers.
 """
 
@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray._private import ray_constants
-from ray._private.ray_logging import global_worker_stdstream_dispatcher as printed_by_workers
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
 
 from mimicmotion.errors import MachineError, RejectedItem, StageError
+from stages.adapters.ray import internals
 from stages.adapters.ray.environment import (
     cluster_address,
     cluster_environment,
@@ -49,8 +48,7 @@ def connect(settings: RaySettings) -> None:
     Raises:
         MachineError: the cluster cannot be reached.
     """
-    printed_by_workers.remove_handler(LINES)
-    printed_by_workers.add_handler(LINES, forwarding())
+    internals.forward_lines(LINES, forwarding())
     if ray.is_initialized():
         if _is_alive():
             return
@@ -62,7 +60,7 @@ def connect(settings: RaySettings) -> None:
             _join(address, settings, quiet)
         else:
             prepare_local(settings)
-            ray_constants.ENABLE_RAY_CLUSTER = False  # Ray read LOOPBACK_VARIABLE when it was imported
+            internals.stay_on_this_machine()
             local: dict[str, Any] = {
                 "num_cpus": settings.num_cpus,
                 "include_dashboard": settings.dashboard,
@@ -179,7 +177,7 @@ class _Pool:
         while self._queue or any(slot.item for slot in self._slots):
             self._tell_of_waiting()
             busy = [slot for slot in self._slots if slot.ref is not None]
-            ready = first_ready([slot.ref for slot in busy], self._patience_s(busy))
+            ready = internals.first_ready([slot.ref for slot in busy], self._patience_s(busy))
             for slot in busy:
                 outcome = self._taken(slot) if slot.ref in ready else self._overdue(slot)
                 if outcome is not None:
@@ -305,24 +303,6 @@ def check_resources(stage: str, runtime: Runtime, num_workers: int) -> None:
     if not lacking:
         return
     message = f"{stage}: Ray has too little for {num_workers} worker(s): {'; '.join(lacking)}."
-    if _started_here():
+    if internals.started_here():
         raise StageError(f"{message} Lower {stage}.runtime or use a larger machine.")
     log.warning("%s Waiting for the cluster to grow.", message)
-
-
-def _started_here() -> bool:
-    """Whether the connected Ray is this process's own, so that nobody adds machines to it."""
-    node = ray._private.worker._global_node
-    return node is not None and node.is_head()
-
-
-def first_ready(refs: Sequence[Any], timeout_s: float) -> list[Any]:
-    """The first of some results that is there, or nothing in that time.
-
-    Ray gives what a signal raised meanwhile (a flow's time limit) as the cause of a SystemError.
-    """
-    try:
-        ready: list[Any] = ray.wait(list(refs), timeout=timeout_s)[0]
-    except SystemError as error:
-        raise error.__cause__ or error from None
-    return ready

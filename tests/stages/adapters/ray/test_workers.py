@@ -191,7 +191,7 @@ def test_what_no_machine_has_is_told_and_a_cluster_is_waited_for(
     monkeypatch.setattr(ray_adapter.ray, "nodes", lambda: two_of_two)
     with pytest.raises(StageError, match="4 CPU asked for a worker, its largest machine has 2"):
         ray_adapter.check_resources("letters", Runtime(cpus_per_worker=4), 1)
-    monkeypatch.setattr(ray_adapter, "_started_here", lambda: False)
+    monkeypatch.setattr(ray_adapter.internals, "started_here", lambda: False)
     ray_adapter.check_resources("letters", Runtime(cpus_per_worker=4), 1)
     assert "its largest machine has 2. Waiting for the cluster to grow." in caplog.text
     # A worker that finds no place is told of, and waited for.

@@ -13,7 +13,7 @@ from pathlib import Path
 from mimicmotion.errors import RejectedItem
 from mimicmotion.video.isolated import normalise_isolated
 from mimicmotion.video.listing import list_videos
-from mimicmotion.video.normalise import NormaliseSettings
+from mimicmotion.video.settings import NormaliseSettings
 
 TIMEOUT_S = 600
 

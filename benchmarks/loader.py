@@ -22,8 +22,8 @@ from mimicmotion.pose.table import PosesInfo, poses_table, read_track
 from mimicmotion.training.data.order import Place
 from mimicmotion.training.data.samples import Clip, Recipe, draw, framing_text, make_sample
 from mimicmotion.video.framing import framing
-from mimicmotion.video.normalise import NormaliseSettings
 from mimicmotion.video.reader import VideoReader
+from mimicmotion.video.settings import NormaliseSettings
 from mimicmotion.video.writer import VideoWriter
 
 SOURCE, TARGET, NUM_FRAMES, NUM_SLOTS, STEP = (1080, 1920), (576, 1024), 200, 16, 3
@@ -35,9 +35,7 @@ def make_clip(folder: Path) -> Clip:
     width, height = SOURCE
     texture = cv2.resize(rng.integers(0, 256, (60, 34, 3), dtype=np.uint8), (width + NUM_FRAMES, height))
     usual = NormaliseSettings()
-    writer = VideoWriter(
-        folder / "video.mp4", Fraction(30), usual.crf, usual.key_frame_interval, usual.preset
-    )
+    writer = VideoWriter(folder / "video.mp4", Fraction(30), usual.crf, usual.key_frame_interval)
     with writer:
         for t in range(NUM_FRAMES):
             writer.write(np.ascontiguousarray(texture[:, t : t + width]), times=1)

@@ -13,13 +13,14 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
 from mimicmotion.errors import InputError, MissingSourceError, RejectedItem, redacted
+from mimicmotion.video.settings import NormaliseSettings
 from stages.clip_rows import VIDEO_FILE
 from stages.engine.contract import Dataset, Item, ItemStage, Location, Report
 from stages.engine.keys import file_sha256, remembered_sha256
@@ -67,7 +68,7 @@ _COLUMNS_SHOWN = 6
 _THUMBNAIL_HEIGHT_PX = 384
 
 
-class Decode(ItemStage):
+class Decode(NormaliseSettings, ItemStage):
     """Normalises source videos; one video is one item, named by its content."""
 
     name: ClassVar[str] = "decode"
@@ -78,25 +79,6 @@ class Decode(ItemStage):
     source: Location = Field(
         description="Folder or s3:// prefix (with train/ and test/ in it, or not), or list (.csv, .parquet, "
         ".jsonl) with columns path, split, id."
-    )
-    short_side_px: int | None = Field(
-        576,
-        ge=16,
-        description="Most pixels of the shorter side, never enlarged; null keeps the size.",
-    )
-    fps: float | None = Field(
-        None, gt=0, le=240, description="Frames per second by time stamps; null keeps the source's average."
-    )
-    on_broken_tail: Literal["reject", "trim"] = Field(
-        "reject", description="Reject a video whose end does not decode, or trim it to the part that does."
-    )
-    min_num_frames: int = Field(2, ge=1, description="Fewer normalised frames reject a video as too_short.")
-    min_short_side_px: int = Field(
-        16, ge=16, description="A shorter side of the normalised picture rejects a video as too_small."
-    )
-    crf: int = Field(12, ge=0, le=51, description="H.264 quality; smaller is better and larger on disk.")
-    key_frame_interval: int = Field(
-        10, ge=1, description="Frames between key frames: what a random read decodes at most."
     )
 
     def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:
@@ -133,7 +115,6 @@ class Decode(ItemStage):
             StageError: decoding failed for a reason that is not the video's.
         """
         from mimicmotion.video.isolated import normalise_isolated
-        from mimicmotion.video.normalise import NormaliseSettings
 
         payload = item.payload
         if "unreadable" in payload:
@@ -142,19 +123,10 @@ class Decode(ItemStage):
             raise RejectedItem(
                 "duplicate", f"{payload['source']} has the same content as {payload['duplicate_of']}"
             )
-        settings = NormaliseSettings(
-            short_side_px=self.short_side_px,
-            fps=self.fps,
-            on_broken_tail=self.on_broken_tail,
-            min_num_frames=self.min_num_frames,
-            min_short_side_px=self.min_short_side_px,
-            crf=self.crf,
-            key_frame_interval=self.key_frame_interval,
-        )
         with tempfile.TemporaryDirectory(prefix="decode-") as scratch:
             path = _fetched(payload["location"], payload["source"], Path(scratch))
             timeout_s = _CHILD_SHARE * self.runtime.item_timeout_s
-            facts = normalise_isolated(path, folder / VIDEO_FILE, settings, timeout_s)
+            facts = normalise_isolated(path, folder / VIDEO_FILE, self, timeout_s)
         row = {**payload, "video_id": item.id, **asdict(facts)}
         return pa.Table.from_pylist([{name: row[name] for name in VIDEOS_SCHEMA.names}], schema=VIDEOS_SCHEMA)
 

@@ -16,8 +16,9 @@ from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, PoseTrack, poses_table, read_track
 from mimicmotion.pose.tracks import link
 from mimicmotion.video.isolated import normalise_isolated
-from mimicmotion.video.normalise import NormaliseSettings, VideoFacts
+from mimicmotion.video.normalise import VideoFacts
 from mimicmotion.video.reader import VideoReader
+from mimicmotion.video.settings import NormaliseSettings
 from mimicmotion.video.sources import read_outline
 
 MAX_DEFAULT_FPS = 15.0

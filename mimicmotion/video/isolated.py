@@ -10,12 +10,12 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import mimicmotion
 from mimicmotion.errors import RejectedItem, StageError
-from mimicmotion.video.normalise import NormaliseSettings, VideoFacts, aside_of
+from mimicmotion.video.normalise import VideoFacts, aside_of
+from mimicmotion.video.settings import NormaliseSettings
 
 _OUTSIDE_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """What ends a child from outside, e.g. when memory runs out: no fault of the video."""
@@ -37,8 +37,9 @@ def normalise_isolated(
         StageError: the child failed for a reason that is not the video's, e.g. a full disk.
     """
     command = [sys.executable, "-m", "mimicmotion.video.normalise", str(source), str(target)]
+    chosen = settings.model_dump_json(include=set(NormaliseSettings.model_fields))  # it may be a whole stage
     try:
-        return run_child([*command, json.dumps(asdict(settings))], source.name, timeout_s)
+        return run_child([*command, chosen], source.name, timeout_s)
     finally:
         # What a killed child leaves behind.
         aside_of(target).unlink(missing_ok=True)

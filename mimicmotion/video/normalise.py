@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import av
 import numpy as np
@@ -31,6 +31,7 @@ from mimicmotion.video.geometry import (
 )
 from mimicmotion.video.resample import hold
 from mimicmotion.video.scenes import SceneCutFinder
+from mimicmotion.video.settings import NormaliseSettings
 from mimicmotion.video.sources import GoodFrames, Outline, read_outline
 from mimicmotion.video.writer import VideoWriter
 
@@ -38,31 +39,6 @@ _TAIL_TOLERANCE_FRAMES = 2.5
 """Frames that may lack at the end before a tail counts as broken: recorders often cut the last ones."""
 _HEADER_TOLERANCE_S = 0.5
 """How far a length in the header may be off."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NormaliseSettings:
-    """What the normalised video shall be.
-
-    Attributes:
-        short_side_px: most pixels of the shorter side; never enlarged. None keeps the size.
-        fps: frames per second, None for the source's own average.
-        on_broken_tail: what to do when the end does not decode.
-        min_num_frames: fewer normalised frames are rejected as ``too_short``.
-        min_short_side_px: a smaller upright picture is rejected as ``too_small``.
-        crf: H.264 quality, smaller is better; 12 cannot be told from the source.
-        key_frame_interval: frames between key frames, which a random read decodes at most.
-        preset: x264's speed.
-    """
-
-    short_side_px: int | None = None
-    fps: float | None = None
-    on_broken_tail: Literal["reject", "trim"] = "reject"
-    min_num_frames: int = 2
-    min_short_side_px: int = 16
-    crf: int = 12
-    key_frame_interval: int = 10
-    preset: str = "veryfast"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +106,7 @@ def _transcode(source: Path, aside: Path, outline: Outline, settings: NormaliseS
     frames = GoodFrames(source, outline)
     scenes, upright, bad_frames = SceneCutFinder(), Upright(source, outline, settings), list[int]()
     good_s = 0.0
-    with VideoWriter(aside, fps, settings.crf, settings.key_frame_interval, settings.preset) as writer:
+    with VideoWriter(aside, fps, settings.crf, settings.key_frame_interval) as writer:
         for held in hold(frames, fps, outline.tick_s):
             good_s = held.end_s
             if held.num_slots == 0:
@@ -236,7 +212,7 @@ def main(arguments: list[str]) -> int:
     end_with_parent()  # a worker that is killed cannot kill its child
     source, target, settings = arguments
     try:
-        facts = normalise_video(Path(source), Path(target), NormaliseSettings(**json.loads(settings)))
+        facts = normalise_video(Path(source), Path(target), NormaliseSettings.model_validate_json(settings))
         answer: dict[str, Any] = {"facts": dataclasses.asdict(facts)}
     except RejectedItem as reject:
         answer = {"rejected": [reject.code, reject.sentence]}

@@ -22,14 +22,13 @@ class VideoWriter:
         fps: frames per second.
         crf: quality, smaller is better.
         key_frame_interval: frames between key frames.
-        preset: x264's speed.
     """
 
-    def __init__(self, path: Path, fps: Fraction, crf: int, key_frame_interval: int, preset: str) -> None:
+    def __init__(self, path: Path, fps: Fraction, crf: int, key_frame_interval: int) -> None:
         self._container = av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"})
         options = {
             "crf": str(crf),
-            "preset": preset,
+            "preset": "veryfast",
             "x264-params": f"keyint={key_frame_interval}:scenecut=0:bframes=0:threads=1",
         }
         self._stream = self._container.add_stream("libx264", rate=fps, options=options)

@@ -11,7 +11,8 @@ import pytest
 from mimicmotion.errors import RejectedItem, StageError
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.isolated import normalise_isolated, run_child
-from mimicmotion.video.normalise import NormaliseSettings, normalise_video
+from mimicmotion.video.normalise import normalise_video
+from mimicmotion.video.settings import NormaliseSettings
 
 
 def child(code: str) -> list[str]:

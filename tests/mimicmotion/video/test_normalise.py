@@ -9,8 +9,9 @@ import pytest
 
 from mimicmotion.errors import RejectedItem
 from mimicmotion.video.files import iter_frames
-from mimicmotion.video.normalise import NormaliseSettings, VideoFacts, normalise_video
+from mimicmotion.video.normalise import VideoFacts, normalise_video
 from mimicmotion.video.reader import VideoReader
+from mimicmotion.video.settings import NormaliseSettings
 
 SETTINGS = NormaliseSettings(crf=4)
 

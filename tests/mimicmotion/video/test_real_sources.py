@@ -10,8 +10,9 @@ import pytest
 from mimicmotion.errors import RejectedItem
 from mimicmotion.video.files import iter_frames
 from mimicmotion.video.isolated import normalise_isolated
-from mimicmotion.video.normalise import NormaliseSettings, VideoFacts
+from mimicmotion.video.normalise import VideoFacts
 from mimicmotion.video.reader import VideoReader
+from mimicmotion.video.settings import NormaliseSettings
 
 # File -> reason of its reject, or (width, height, frames, frames per second, rotation, scene cuts).
 EXPECTED = {

@@ -10,7 +10,8 @@ from mimicmotion.errors import RejectedItem
 from mimicmotion.video.files import iter_frames
 from mimicmotion.video.isolated import normalise_isolated
 from mimicmotion.video.listing import list_videos
-from mimicmotion.video.normalise import NormaliseSettings, VideoFacts, normalise_video
+from mimicmotion.video.normalise import VideoFacts, normalise_video
+from mimicmotion.video.settings import NormaliseSettings
 
 SETTINGS = NormaliseSettings(crf=4)
 NO_B_FRAMES = {"crf": "4", "bf": "0", "g": "5"}

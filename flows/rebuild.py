@@ -6,7 +6,6 @@ from prefect import flow
 
 from flows.tasks import log_into_run, run_as_task
 from stages.engine.config import PipelineConfig, load_config, redacted
-from stages.engine.storage.locks import Check
 from stages.engine.storage.opening import open_workspace
 from stages.runner import StageResult, check_stages
 
@@ -27,7 +26,7 @@ def rebuild(config: str, overrides: list[str] | None = None, force: bool = False
         return [run_as_task(name, config, overrides or [], force) for name in settings.stages]
 
 
-def one_rebuild(settings: PipelineConfig) -> AbstractContextManager[Check]:
+def one_rebuild(settings: PipelineConfig) -> AbstractContextManager[None]:
     """Hold the workspace, so that no other rebuild works in it."""
     return open_workspace(settings.workspace).lock(
         "rebuild.lock", f"a rebuild of {redacted(settings.workspace)}"

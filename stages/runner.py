@@ -23,7 +23,6 @@ from stages.engine.plan import Pipeline, Plan, reasons
 from stages.engine.progress import watched
 from stages.engine.provenance import git_revision, library_versions
 from stages.engine.records import KEPT, Counts, ItemState, Manifest, Timings
-from stages.engine.storage.locks import Check
 from stages.engine.store import key_of
 
 if TYPE_CHECKING:
@@ -74,11 +73,11 @@ def run_stage(config: PipelineConfig, name: str, force: bool = False) -> StageRe
         check_stages(config, [name])
         with pipeline.workspace.lock(
             f"{name}/lock.json", f"stage {name} in workspace {pipeline.workspace.shown}"
-        ) as check:
+        ):
             # Planned again: another process may have worked on it until now.
             plan = Pipeline(config).plan(name)
             if force or not plan.is_fresh:
-                return _run(config, plan, force, start_s, check)
+                return _run(config, plan, force, start_s)
     assert plan.manifest is not None
     log.info("%s: fresh, nothing to do", name)
     return _result(plan.manifest, "fresh", 0, start_s)
@@ -109,7 +108,7 @@ def check_stages(config: PipelineConfig, names: list[str]) -> None:
         raise ConfigError(problems)
 
 
-def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float, check: Check) -> StageResult:
+def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float) -> StageResult:
     from stages.adapters.mlflow.tracking import stage_run
 
     started = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -133,7 +132,6 @@ def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float, check:
         manifest = _manifest(
             config, plan, states, started, time.monotonic() - start_s, len(seconds), run.run_id
         )
-        check()
         manifest = plan.store.publish_dataset(manifest, states)
         dataset = PublishedDataset(plan.store, manifest, plan.stage.schema)
         run.published(dataset)

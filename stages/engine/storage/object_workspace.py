@@ -6,6 +6,7 @@ fetched stays in a local folder, the cache::
     <cache>/files/<name>      what was fetched, a folder that was made again in another version
     <cache>/whole/<name>      marks of folders that were fetched whole
     <cache>/aside/<name>      what is being fetched or written; killed workers leave it
+    <cache>/locks/<name>      locks of the processes of this machine
     <cache>/scratch/<name>    what stays until it is removed, e.g. checkpoints of a training
 """
 
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from mimicmotion.errors import InputError
-from stages.engine.storage.locks import Check, record_lock
+from stages.engine.storage.locks import record_lock
 from stages.engine.storage.workspace import (
     CACHE_VARIABLE,
     DAY_S,
@@ -155,8 +156,8 @@ class ObjectWorkspace(Workspace):
     def free_bytes(self) -> int:
         return free_bytes_at(self._cache)
 
-    def lock(self, name: str, what: str) -> AbstractContextManager[Check]:
-        return record_lock(self, name, what)
+    def lock(self, name: str, what: str) -> AbstractContextManager[None]:
+        return record_lock(self, name, what, self._cache / "locks" / name.replace("/", "-"))
 
     def _output(self, target: str) -> pa.NativeFile:
         try:

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from mimicmotion.errors import redacted as redacted
-from stages.engine.storage.locks import Check, file_lock
+from stages.engine.storage.locks import file_lock
 
 CACHE_VARIABLE = "MIMICMOTION_CACHE"
 """Environment variable: local folder for what is fetched from a workspace that is not local."""
@@ -96,8 +96,8 @@ class Workspace(ABC):
         """Free space of that disk."""
 
     @abstractmethod
-    def lock(self, name: str, what: str) -> AbstractContextManager[Check]:
-        """Hold a lock while a block runs, which gets a check that it is still held.
+    def lock(self, name: str, what: str) -> AbstractContextManager[None]:
+        """Hold a lock while a block runs.
 
         Raises:
             StageError: somebody else holds it; names the holder.
@@ -189,7 +189,7 @@ class LocalWorkspace(Workspace):
     def free_bytes(self) -> int:
         return free_bytes_at(self._root)
 
-    def lock(self, name: str, what: str) -> AbstractContextManager[Check]:
+    def lock(self, name: str, what: str) -> AbstractContextManager[None]:
         return file_lock(self._root / name, what)
 
 

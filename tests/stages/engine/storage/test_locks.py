@@ -3,16 +3,15 @@
 import json
 import subprocess
 import sys
-import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psutil
 import pytest
 
 from mimicmotion.errors import StageError
-from stages.engine.storage.locks import file_lock, record_lock
-from stages.engine.storage.workspace import LocalWorkspace
+from stages.engine.storage.locks import FORGOTTEN_S, file_lock, record_lock
 
 HOLDER = """
 import sys, time
@@ -49,38 +48,13 @@ def test_a_killed_holder_does_not_block(tmp_path: Path) -> None:
         pass
 
 
-def test_a_record_lock_is_taken_over_from_the_dead_of_this_host_only(tmp_path: Path) -> None:
-    workspace = LocalWorkspace(tmp_path)
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
     with (
-        record_lock(workspace, "lock.json", "stage pose"),
-        pytest.raises(StageError, match="already running"),
-        record_lock(workspace, "lock.json", "stage pose"),
+        pytest.raises(StageError, match=r"stage pose cannot start: .*/pose/lock cannot be written \(Not a"),
+        file_lock(tmp_path / "file" / "pose" / "lock", "stage pose"),
     ):
         pass
-    assert workspace.read("lock.json") is None
-    with record_lock(workspace, "lock.json", "stage pose"):
-        held = json.loads(workspace.read("lock.json") or b"")
-    workspace.write("lock.json", json.dumps({**held, "started": "earlier"}).encode())
-    with record_lock(workspace, "lock.json", "stage pose"):
-        pass
-    workspace.write("lock.json", json.dumps({**held, "host": "elsewhere", "pid": 1}).encode())
-    with pytest.raises(StageError, match="process 1 on elsewhere"), record_lock(workspace, "lock.json", "it"):
-        pass
-
-
-def test_a_clock_that_is_set_does_not_make_a_holder_dead(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A process's time of start counts from the machine's, which moves with the clock."""
-    workspace = LocalWorkspace(tmp_path)
-    with record_lock(workspace, "lock.json", "stage pose"):
-        real = psutil.Process.create_time
-        monkeypatch.setattr(psutil.Process, "create_time", lambda self: real(self) - 86_400)
-        with (
-            pytest.raises(StageError, match="already running"),
-            record_lock(workspace, "lock.json", "stage pose"),
-        ):
-            pass
 
 
 class Records(dict):
@@ -96,66 +70,58 @@ class Records(dict):
         self.pop(name, None)
 
 
-def record_of_elsewhere(renewed: datetime) -> bytes:
-    content = {
-        "host": "elsewhere",
-        "pid": 1,
-        "since": "earlier",
-        "token": "t",
-        "renewed": renewed.isoformat(),
-    }
-    return json.dumps(content).encode()
+Lock = Callable[..., AbstractContextManager[None]]
 
 
-LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
+@pytest.fixture
+def lock(tmp_path: Path) -> Lock:
+    """Locks ``records`` on the machine whose cache has a name."""
+    return lambda records, cache="cache": record_lock(records, "lock.json", "it", tmp_path / cache / "lock")
 
 
-def test_a_holder_renews_its_record_and_leaves_none() -> None:
+def test_a_store_is_held_once_and_left_without_a_record(lock: Lock) -> None:
     records = Records()
-    with record_lock(records, "lock.json", "stage pose", renew_s=0.01) as check:
-        first = records["lock.json"]
-        for _ in range(500):
-            if records["lock.json"] != first:
-                break
-            time.sleep(0.01)
-        assert json.loads(records["lock.json"])["renewed"] > json.loads(first)["renewed"]
-        check()
-    assert not records
-
-
-def test_what_nobody_renews_is_taken_over_after_it_was_watched() -> None:
-    records = Records({"lock.json": record_of_elsewhere(LONG_AGO)})
-    with record_lock(records, "lock.json", "stage pose", renew_s=0.01):
-        assert json.loads(records["lock.json"])["host"] != "elsewhere"
-    records["lock.json"] = record_of_elsewhere(datetime.now(UTC))
-    said = r"process 1 on elsewhere .* showed life at 20.*Z and is taken over 600 s after it last did"
-    with pytest.raises(StageError, match=said), record_lock(records, "lock.json", "stage pose", renew_s=0.01):
-        pass
-
-
-def test_a_holder_whose_clock_is_wrong_is_seen_to_live() -> None:
-    class Renewed(Records):
-        """Renewed between any two reads."""
-
-        ages = iter(range(10))
-
-        def read(self, name: str) -> bytes:
-            return record_of_elsewhere(LONG_AGO + timedelta(seconds=next(self.ages)))
-
-    with (
-        pytest.raises(StageError, match="already running"),
-        record_lock(Renewed(), "lock.json", "stage pose", renew_s=0.01),
-    ):
-        pass
-
-
-def test_a_holder_that_was_replaced_stops_and_leaves_the_others_record() -> None:
-    records = Records()
-    taken = record_of_elsewhere(datetime.now(UTC))
-    with record_lock(records, "lock.json", "stage pose") as check:
-        records["lock.json"] = taken
-        with pytest.raises(
-            StageError, match=r"stage pose stopped before .* process 1 on elsewhere has taken"
+    for cache in ("cache", "other"):
+        with (
+            lock(records),
+            pytest.raises(StageError, match=r"it is already running: process \d+ on .* since 20"),
+            lock(records, cache),
         ):
-            check()
-    assert records == {"lock.json": taken}
+            pass
+        assert not records
+
+
+def test_what_a_dead_process_of_this_machine_left_is_taken_over_at_once(lock: Lock) -> None:
+    records = Records()
+    with lock(records):
+        left = json.loads(records["lock.json"]) | {"pid": 4_000_000}
+    records["lock.json"] = json.dumps(left).encode()
+    with lock(records):
+        assert json.loads(records["lock.json"])["pid"] != 4_000_000
+
+
+def test_nothing_that_a_record_says_of_host_and_process_lets_another_container_take_it(lock: Lock) -> None:
+    """Two containers may have one host name, and a process number of one means nothing in the other."""
+    records = Records()
+    with lock(records):
+        held = json.loads(records["lock.json"])
+    records["lock.json"] = json.dumps(held | {"pid": 4_000_000}).encode()
+    with pytest.raises(StageError, match="process 4000000 on"), lock(records, "other"):
+        pass
+    assert json.loads(records["lock.json"])["cache"] == held["cache"]
+
+
+@pytest.mark.parametrize("left", ["old", "garbage"])
+def test_what_nobody_can_have_held_for_so_long_is_taken_over(lock: Lock, left: str) -> None:
+    since = datetime.now(UTC) - timedelta(seconds=FORGOTTEN_S + 60)
+    old = json.dumps({"host": "elsewhere", "pid": 1, "since": since.isoformat()}).encode()
+    records = Records({"lock.json": old if left == "old" else b"[garbage"})
+    with lock(records):
+        assert json.loads(records["lock.json"])["host"] != "elsewhere"
+
+
+def test_the_record_of_whoever_took_it_over_is_left_alone(lock: Lock) -> None:
+    records = Records()
+    with lock(records):
+        records["lock.json"] = b"of another"
+    assert records == {"lock.json": b"of another"}

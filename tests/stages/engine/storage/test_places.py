@@ -149,26 +149,6 @@ def test_every_node_reads_an_item_that_was_made_again(
     assert copies() == ["eno", "eerht"]
 
 
-def test_a_run_whose_lock_was_taken_over_publishes_no_dataset(
-    letters: Letters, object_store: Callable[[str], ObjectWorkspace], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = Letters.process
-
-    def slept_too_long(self: Letters, loaded: str, item: Item, folder: Path) -> pa.Table:
-        other = b'{"host": "elsewhere", "pid": 1, "token": "another"}'
-        object_store("two").write("letters/lock.json", other)
-        return real(self, loaded, item, folder)
-
-    monkeypatch.setattr(Letters, "process", slept_too_long)
-    config = make_config("s3://bucket/space", letters)
-    with pytest.raises(
-        StageError, match=r"stage letters in .* stopped before it published: process 1 on else"
-    ):
-        run_stage(config, "letters")
-    (line,) = status(config)
-    assert (line.state, line.kept, line.why) == ("partial", 2, "all items done, not published yet")
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of one megabyte."""

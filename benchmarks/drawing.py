@@ -13,7 +13,7 @@ import numpy as np
 from mimicmotion.pose.drawing import (
     BODY_COLOURS,
     EDGE_COLOURS,
-    GuidanceStyle,
+    DrawingStyle,
     draw_openpose,
 )
 from mimicmotion.pose.layout import HAND_EDGES, LIMBS, OPENPOSE_FACE, OPENPOSE_LEFT_HAND, OPENPOSE_RIGHT_HAND
@@ -93,7 +93,7 @@ def main() -> None:
     poses = [dancer(random) for _ in range(frames)]
     print(f"{'picture':>12} {'canvas':>7} {'plain ms':>9} {'ours ms':>8} {'faster':>7}")
     for size, short in (((1024, 576), 2160), ((576, 1024), 2160), ((192, 128), 2160), ((192, 128), 480)):
-        style = GuidanceStyle(canvas_short_side_px=short)
+        style = DrawingStyle(canvas_short_side_px=short)
 
         def plain(
             points: np.ndarray, scores: np.ndarray, size: tuple = size, short: int = short
@@ -101,7 +101,7 @@ def main() -> None:
             return plain_drawing(points, scores, size, short)
 
         def ours(
-            points: np.ndarray, scores: np.ndarray, size: tuple = size, style: GuidanceStyle = style
+            points: np.ndarray, scores: np.ndarray, size: tuple = size, style: DrawingStyle = style
         ) -> np.ndarray:
             return draw_openpose(points, scores, size, style)
 

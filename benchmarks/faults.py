@@ -56,7 +56,7 @@ pose: {pause_s: 0.5}
 clips: {%s}
 """
 _TRAINING = "trains: true, pause_s: 2"
-_ITEM, _ASIDE = "*/items/*/item.json", "*/aside/*"
+_ITEM, _STAGING = "*/items/*/item.json", "*/staging/*"
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,12 @@ REAL = Project(
     {
         "decode": _ITEM,
         "pose": _ITEM,
-        "clips": _ASIDE,
+        "clips": _STAGING,
         "latents": _ITEM,
         "train": "*/state/*/checkpoints/step-*",
         "animate": _ITEM,
-        "evaluate": _ASIDE,
-        "register": _ASIDE,
+        "evaluate": _STAGING,
+        "register": _STAGING,
     },
     ("clips", "evaluate", "register"),
     _prepare_real,

@@ -31,10 +31,10 @@ from gpu_machine import (
 from gpu_networks import make_networks
 
 from mimicmotion.diffusion.memory import is_out_of_memory
-from mimicmotion.pose.drawing import GuidanceStyle, draw_pose
+from mimicmotion.pose.drawing import DrawingStyle, draw_pose
 from mimicmotion.training.building import assemble
 from mimicmotion.training.data.batch import Batch
-from mimicmotion.training.data.hand_map import CELL_PX, hand_weight_map, reliable_hands
+from mimicmotion.training.data.hand_map import CELL_PX, confident_hands, hand_weight_map
 from mimicmotion.training.data.samples import Recipe
 from mimicmotion.training.distributed.group import World
 from mimicmotion.training.distributed.parts import Recompute
@@ -43,7 +43,7 @@ from mimicmotion.training.plan import Plan, Preview
 from mimicmotion.training.step import accumulate, clip, update
 
 LEVELS: tuple[Recompute, ...] = ("off", "layers", "blocks")
-_STYLE = GuidanceStyle()
+_STYLE = DrawingStyle()
 _CARD_GB, _WORKERS = 40.0, 8
 
 
@@ -82,13 +82,13 @@ def draw_clip(frames: int, size: tuple[int, int]) -> np.ndarray:
 
 
 def make_batch(frames: int, size: tuple[int, int], embedding: int, from_pixels: bool) -> Batch:
-    """Return one sample as the loader gives it, with two reliable hands in every frame."""
+    """Return one sample as the loader gives it, with two confident hands in every frame."""
     width, height = size
     rng = np.random.default_rng(1)
     points, confidences = random_poses(frames, size)
     hands = points[:, 91:].reshape(frames, 2, 21, 2)
     boxes = np.concatenate([hands.min(2), hands.max(2)], -1)
-    reliable = reliable_hands(boxes, confidences[:, 91:].reshape(frames, 2, 21).min(2), 0.3)
+    reliable = confident_hands(boxes, confidences[:, 91:].reshape(frames, 2, 21).min(2), 0.3)
     cells = (height // CELL_PX, width // CELL_PX)
     weights = torch.from_numpy(hand_weight_map(reliable, cells, 10))[None]
     latents = torch.from_numpy(rng.standard_normal((1, frames, 4, *cells), np.float32)).half()
@@ -114,7 +114,7 @@ def needs(unet: Any, size: tuple[int, int], frames: int, recompute: Recompute, w
     """Return what ``--dry-run`` says of this step, on that many workers that share by shards."""
     return estimate(
         Shape(
-            unet=dict(unet.config), size_px=size, num_frames=frames, micro_batch=1, rounds=1,
+            unet=dict(unet.config), size_px=size, num_frames=frames, micro_batch=1, accumulation_steps=1,
             workers=workers, sharing="shard", recompute=recompute, trained="all", optimiser="adamw",
         )
     )  # fmt: skip

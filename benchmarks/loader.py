@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
-from mimicmotion.pose.drawing import GuidanceStyle, draw_pose
+from mimicmotion.pose.drawing import DrawingStyle, draw_pose
 from mimicmotion.pose.framing import framed_track
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table, read_track
-from mimicmotion.training.data.order import Place
+from mimicmotion.training.data.order import SampleIndex
 from mimicmotion.training.data.samples import Clip, Recipe, draw, framing_text, make_sample
 from mimicmotion.video.framing import framing
 from mimicmotion.video.reader import VideoReader
@@ -65,7 +65,7 @@ def make_clip(folder: Path) -> Clip:
     )
 
 
-def shares(clip: Clip, style: GuidanceStyle, repeats: int) -> dict[str, float]:
+def shares(clip: Clip, style: DrawingStyle, repeats: int) -> dict[str, float]:
     """Seconds of each part of one sample."""
     slots, fit = [5, *clip.frames], framing(SOURCE, [TARGET])
     spent = dict.fromkeys(("decode", "transform", "poses", "drawing"), 0.0)
@@ -93,7 +93,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     recipe = Recipe(
         sizes_px=(TARGET,),
-        style=GuidanceStyle(),
+        style=DrawingStyle(),
         noise="svd",
         reference_noise="none",
         dropout=0.1,
@@ -107,10 +107,10 @@ def main() -> None:
         latents = Path(name) / "latents.safetensors"
         for label, some in (("pictures", clip), ("latents", Clip(**{**vars(clip), "latents": latents}))):
             # The first one pays for imports and tables.
-            make_sample(some, draw(some, Place(0, 0, 0), recipe), recipe)
+            make_sample(some, draw(some, SampleIndex(0, 0, 0), recipe), recipe)
             start = time.process_time()
             for slot in range(samples):
-                make_sample(some, draw(some, Place(0, 0, slot), recipe), recipe)
+                make_sample(some, draw(some, SampleIndex(0, 0, slot), recipe), recipe)
             each_s = (time.process_time() - start) / samples
             print(f"from {label}: {1 / each_s:.2f} clips/s of one core, {1000 * each_s:.1f} ms a clip")
         spent = shares(clip, recipe.style, samples)

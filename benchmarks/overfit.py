@@ -20,7 +20,7 @@ import torch
 
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
-from mimicmotion.pose.drawing import GuidanceStyle
+from mimicmotion.pose.drawing import DrawingStyle
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.synthetic.world import FPS, HEIGHT, WIDTH, film, simulated_confidence
@@ -112,7 +112,7 @@ def make_plan(folder: Path, options: argparse.Namespace) -> Plan:
         state=folder / "state",
         recipe=Recipe(
             sizes_px=((WIDTH, HEIGHT),),
-            style=GuidanceStyle(canvas_short_side_px=480),
+            style=DrawingStyle(canvas_short_side_px=480),
             noise="svd",
             reference_noise="none",
             dropout=0.1,

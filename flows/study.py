@@ -20,7 +20,7 @@ from mimicmotion.metrics.scores import FLOORS, Score
 from stages.clip_rows import GeneratedClip, generated_clips, read_generated, read_truth
 from stages.engine.config import Ablation, Arm, PipelineConfig, load_config
 from stages.engine.plan import Pipeline
-from stages.engine.storage.workspace import written_aside
+from stages.engine.storage.workspace import staged
 from stages.evaluate import scores_of
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def publish_study(study: Study) -> StudyResult:
     workspace = Pipeline(study.config).workspace
     place = f"ablations/{study.key}"
     report = _parent_report(study, markdown)
-    with written_aside(workspace, "ablations") as folder:
+    with staged(workspace, "ablations") as folder:
         (folder / TABLE_FILE).write_text(f"# {study.config.settings.title}\n\n{markdown}", encoding="utf-8")
         text = json.dumps([asdict(row) for row in rows], indent=1)
         (folder / ROWS_FILE).write_text(text + "\n", encoding="utf-8")

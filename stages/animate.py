@@ -22,7 +22,7 @@ from stages.engine.contract import WHOLE, Dataset, Item, ItemStage, Report, Runt
 
 if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
-    from mimicmotion.animation.generate import Performance, Pipeline
+    from mimicmotion.animation.generate import AnimationInputs, Pipeline
     from mimicmotion.diffusion.sampler import SamplerSettings
     from mimicmotion.pose.alignment import AlignmentMode
 
@@ -178,13 +178,13 @@ class Animate(ItemStage):
         from mimicmotion.video.files import iter_frames, write_lossless, write_preview
 
         pipeline, facts = loaded.at(Path(item.payload["checkpoint"]))
-        performance, true = _performance(item, facts, self.alignment, self.smoothing_s)
+        animation, true = _animation_inputs(item, facts, self.alignment, self.smoothing_s)
         fps = item.payload["fps"]
-        frames = generate(pipeline, performance, self._settings(facts), self.seed, self.decode_chunk)
+        frames = generate(pipeline, animation, self._settings(facts), self.seed, self.decode_chunk)
         num_frames = write_lossless(folder / GENERATED_FILE, frames, fps)
         generated = iter_frames(folder / GENERATED_FILE)
-        write_preview(folder / PREVIEW_FILE, side_by_side(performance, generated, true), fps)
-        height, width = performance.size
+        write_preview(folder / PREVIEW_FILE, side_by_side(animation, generated, true), fps)
+        height, width = animation.size
         row = {
             "clip_id": item.id,
             "video_id": item.payload["video_row"].video_id,
@@ -233,12 +233,12 @@ class Animate(ItemStage):
         return settings.fast() if self.fast else settings
 
 
-def _performance(
+def _animation_inputs(
     item: Item, facts: "CheckpointFacts", alignment: "AlignmentMode", smoothing_s: float
-) -> "tuple[Performance, np.ndarray]":
+) -> "tuple[AnimationInputs, np.ndarray]":
     """What the model is to dance, and the true frames at the same size."""
     from mimicmotion.animation.driving import aligned
-    from mimicmotion.animation.generate import Performance
+    from mimicmotion.animation.generate import AnimationInputs
     from mimicmotion.pose.framing import framed_track, released_size
     from mimicmotion.pose.smoothing import smoothed
     from mimicmotion.video.framing import framing
@@ -262,7 +262,7 @@ def _performance(
     own_pose, driving = framed_track(track.select([0]), fit), framed_track(dance, fit)
     if alignment != "none":
         driving = aligned(alignment, driving, own_pose)
-    performance = Performance(
+    animation = AnimationInputs(
         reference=pictures[0], reference_pose=own_pose, driving=driving, style=facts.style
     )
-    return performance, pictures[1:]
+    return animation, pictures[1:]

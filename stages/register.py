@@ -44,7 +44,7 @@ CANDIDATE, CHAMPION = "candidate", "champion"
 
 
 @dataclass(frozen=True)
-class Standing:
+class ModelScore:
     """What a version scored, as its tags keep it.
 
     Attributes:
@@ -79,7 +79,7 @@ class Standing:
         }
 
     @classmethod
-    def of(cls, tags: Mapping[str, str]) -> "Standing | None":
+    def of(cls, tags: Mapping[str, str]) -> "ModelScore | None":
         """The standing that a version's tags keep; None where they lack it."""
         if not {"primary_metric", "primary_value", "protocol", "data_key"} <= tags.keys():
             return None
@@ -126,7 +126,7 @@ class Register(DatasetStage):
             "checkpoint_sha256": content_sha256(checkpoint),
         }
         tags = {**standing.tags(), **identity, "scores_key": inputs["evaluate"].item_key(WHOLE)}
-        wins, reason = _wins(standing, identity, registry.tags(self.model_name, CHAMPION))
+        wins, reason = _is_better(standing, identity, registry.tags(self.model_name, CHAMPION))
         description = (
             f"**{standing.metric} {standing}** under protocol `{standing.protocol}`, test clips "
             f"`{standing.data_key}`. {reason} "
@@ -166,7 +166,7 @@ class Register(DatasetStage):
         report.section("Model", "\n".join([f"**{row['name']} version {row['version']}**", *lines[1:]]) + "\n")
 
 
-def _standing(inputs: Mapping[str, Dataset]) -> Standing:
+def _standing(inputs: Mapping[str, Dataset]) -> ModelScore:
     scores = inputs["evaluate"].table().to_pylist()
     primary = [
         row
@@ -179,7 +179,7 @@ def _standing(inputs: Mapping[str, Dataset]) -> Standing:
             f"the primary metric of the evaluate stage has no value ({why}); choose another primary_metric"
         )
     row = primary[0]
-    return Standing(
+    return ModelScore(
         row["metric"],
         row["value"],
         row["low"],
@@ -199,8 +199,8 @@ def _data_key(clips: Dataset) -> str:
     return hashlib.sha256(json.dumps(windows).encode()).hexdigest()[:16]
 
 
-def _wins(
-    standing: Standing, identity: Mapping[str, str], champion: Mapping[str, str] | None
+def _is_better(
+    standing: ModelScore, identity: Mapping[str, str], champion: Mapping[str, str] | None
 ) -> tuple[bool, str]:
     """Whether a version becomes champion, and a sentence that says why."""
     from mimicmotion.metrics.scores import beats
@@ -209,7 +209,7 @@ def _wins(
         return True, "There was no champion."
     if identity.items() <= champion.items():
         return True, "It is the champion already."
-    best = Standing.of(champion)
+    best = ModelScore.of(champion)
     if best is None:
         return False, "The champion's tags do not say what it scored, so nothing can be compared with it."
     for name in ("metric", "protocol", "data_key", "backbone"):

@@ -115,7 +115,7 @@ def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float) -> Sta
     name = plan.stage.name
     todo = plan.work if force else plan.todo
     log.info("%s: %d of %d items to do", name, len(todo), len(plan.work))
-    plan.store.clear_asides()
+    plan.store.clear_staging()
     with stage_run(config, plan.stage) as run:
         run.reads(plan.inputs)
         if isinstance(plan.stage, ItemStage):

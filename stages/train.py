@@ -22,7 +22,7 @@ from stages.clip_rows import training_clips
 from stages.engine.contract import Context, Dataset, DatasetStage, Report, Runtime
 
 if TYPE_CHECKING:
-    from mimicmotion.pose.drawing import GuidanceStyle
+    from mimicmotion.pose.drawing import DrawingStyle
     from mimicmotion.training.data.samples import Clip, Recipe
     from mimicmotion.training.plan import Plan
 
@@ -121,7 +121,7 @@ class Train(DatasetStage):
     dropout: float = Field(
         0.1, ge=0, le=1, description="Share of samples without embedding, reference latents and pose."
     )
-    hand_weight: float = Field(10.0, ge=1, le=1000, description="Loss weight in the box of a reliable hand.")
+    hand_weight: float = Field(10.0, ge=1, le=1000, description="Loss weight in the box of a confident hand.")
     hand_threshold: float = Field(
         0.3, ge=0, description="A hand is reliable when all its 21 confidences exceed this."
     )
@@ -224,10 +224,10 @@ class Train(DatasetStage):
             **{name: getattr(runtime, name) for name in _PLANNED_RUNTIME},
         )
 
-    def _style(self) -> "GuidanceStyle":
-        from mimicmotion.pose.drawing import GuidanceStyle
+    def _style(self) -> "DrawingStyle":
+        from mimicmotion.pose.drawing import DrawingStyle
 
-        return GuidanceStyle(**self.guidance.model_dump())
+        return DrawingStyle(**self.guidance.model_dump())
 
     def _recipe(self) -> "Recipe":
         from mimicmotion.training.data.samples import Recipe

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
     from mimicmotion.animation.request import AnimationRequest
     from mimicmotion.diffusion.sampler import SamplerSettings
-    from mimicmotion.pose.drawing import GuidanceStyle
+    from mimicmotion.pose.drawing import DrawingStyle
 
 
 Align = Literal["none", "release", "robust", "limbs"]
@@ -301,7 +301,7 @@ def sampler_settings(
     return settings.fast() if chosen.get("fast") else settings
 
 
-def shown_style(style: "GuidanceStyle", hidden: list[str], confidence: bool) -> "GuidanceStyle":
+def shown_style(style: "DrawingStyle", hidden: list[str], confidence: bool) -> "DrawingStyle":
     """The checkpoint's style with parts left out.
 
     Raises:

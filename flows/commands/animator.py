@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
     from mimicmotion.animation.request import AnimationRequest
     from mimicmotion.diffusion.sampler import SamplerSettings
-    from mimicmotion.pose.drawing import GuidanceStyle
+    from mimicmotion.pose.drawing import DrawingStyle
     from mimicmotion.pose.estimator import PoseEstimator
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -74,7 +74,7 @@ class Animator:
 
     sources: Sources
     facts: "CheckpointFacts"
-    style: "GuidanceStyle"
+    style: "DrawingStyle"
     settings: "SamplerSettings"
     work: Work
 
@@ -95,7 +95,7 @@ class Animator:
     def run(self, request: "AnimationRequest") -> None:
         """Find poses, show them, then sample; says on the console what it does."""
         from mimicmotion.animation.request import perform, prepare
-        from mimicmotion.animation.workers import Crew, perform_together
+        from mimicmotion.animation.workers import WorkerGroup, perform_together
         from mimicmotion.video.picture_files import write_picture
 
         console = self.console
@@ -103,7 +103,7 @@ class Animator:
             prepared = prepare(request, self.facts, self.style, self.pose_models)
         preview = request.out.with_name(f"{request.out.stem}.poses.png")
         write_picture(preview, prepared.preview)
-        driving, (height, width) = prepared.driving, prepared.performance.size
+        driving, (height, width) = prepared.driving, prepared.inputs.size
         console.print(f"aligned poses over the reference: {preview}")
         console.print(
             f"{len(driving.track)} frames of {width}x{height} at {driving.fps:g} per second by time "
@@ -112,9 +112,9 @@ class Animator:
         )
         if self.work.workers > 1:
             load = partial(_load, self.sources, self.work)
-            crew = Crew(self.work.workers, self.work.cuda)
+            group = WorkerGroup(self.work.workers, self.work.cuda)
             with _progress_bar(console) as progress:
-                perform_together(crew, load, request, prepared, self.settings, progress)
+                perform_together(group, load, request, prepared, self.settings, progress)
         else:
             pipeline = self.pipeline
             with _progress_bar(console) as progress:

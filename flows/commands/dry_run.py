@@ -43,7 +43,7 @@ def training_needs(config: PipelineConfig, num_clips: int | None, gpu: str) -> s
         size_px=max(train.sizes_px, key=lambda size: size[0] * size[1]),
         num_frames=clips.num_frames,
         micro_batch=micro_batch,
-        rounds=train.batch // (runtime.workers * micro_batch),
+        accumulation_steps=train.batch // (runtime.workers * micro_batch),
         workers=runtime.workers,
         sharing=runtime.sharing,
         recompute=runtime.recompute,

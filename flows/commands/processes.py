@@ -46,7 +46,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 @contextlib.contextmanager
-def _deaf() -> Iterator[None]:
+def _ignore_signals() -> Iterator[None]:
     """A block that Ctrl-C does not leave: a second one would cut short what the first was pressed for."""
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
@@ -86,7 +86,7 @@ class Processes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         newest_first = [process for _, process in reversed(self._running)]
-        with _deaf():
+        with _ignore_signals():
             # The newest lives on the others; they need not wait for each other.
             for group in (newest_first[:1], newest_first[1:]):
                 _end(group)

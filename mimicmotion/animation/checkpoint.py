@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mimicmotion.errors import WeightsError
-from mimicmotion.pose.drawing import GuidanceStyle
+from mimicmotion.pose.drawing import DrawingStyle
 
 GUIDANCE_FILE = "guidance.json"
 TRAINING_FILE = "training.json"
@@ -24,7 +24,7 @@ class CheckpointFacts:
         motion_bucket: amount of motion that the network is told.
     """
 
-    style: GuidanceStyle = field(default_factory=GuidanceStyle)
+    style: DrawingStyle = field(default_factory=DrawingStyle)
     sizes_px: tuple[tuple[int, int], ...] = ()
     num_frames: int = 16
     fps: float = 7.0
@@ -41,7 +41,7 @@ def read_checkpoint_facts(checkpoint: Path) -> CheckpointFacts:
     given: dict[str, Any] = {}
     # Released weights that were written as a folder say nothing of drawing: an empty object.
     if guidance.is_file() and (style := _read_json(guidance)):
-        given["style"] = GuidanceStyle.from_dict(style)
+        given["style"] = DrawingStyle.from_dict(style)
     if training.is_file():
         facts = _read_json(training)
         lacking = {"sizes_px", "num_frames", "fps", "motion_bucket"} - facts.keys()

@@ -9,7 +9,7 @@ import torch
 
 from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.pictures.panels import labelled_row
-from mimicmotion.pose.drawing import GuidanceStyle, draw_pose
+from mimicmotion.pose.drawing import DrawingStyle, draw_pose
 from mimicmotion.pose.table import PoseTrack
 
 Progress = Callable[[int, int], None]
@@ -34,7 +34,7 @@ class Pipeline(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Performance:
+class AnimationInputs:
     """What shall be danced, by whom: all in pixels of the result.
 
     Attributes:
@@ -47,7 +47,7 @@ class Performance:
     reference: np.ndarray
     reference_pose: PoseTrack
     driving: PoseTrack
-    style: GuidanceStyle
+    style: DrawingStyle
 
     @property
     def size(self) -> tuple[int, int]:
@@ -61,13 +61,13 @@ class Performance:
 
 
 class PosePictures(Sequence[np.ndarray]):
-    """The poses of a performance, each drawn when it is asked for."""
+    """The poses of an animation, each drawn when it is asked for."""
 
-    def __init__(self, performance: Performance) -> None:
-        self.performance = performance
+    def __init__(self, inputs: AnimationInputs) -> None:
+        self.inputs = inputs
 
     def __len__(self) -> int:
-        return 1 + len(self.performance.driving)
+        return 1 + len(self.inputs.driving)
 
     @overload
     def __getitem__(self, slot: int) -> np.ndarray: ...
@@ -80,7 +80,7 @@ class PosePictures(Sequence[np.ndarray]):
         if isinstance(slot, slice):
             return [self[one] for one in range(len(self))[slot]]
         place = range(len(self))[slot]
-        shown = self.performance
+        shown = self.inputs
         track, frame = (shown.driving, place - 1) if place else (shown.reference_pose, 0)
         if not track.present[frame]:
             return np.zeros((3, *shown.size), np.uint8)
@@ -90,7 +90,7 @@ class PosePictures(Sequence[np.ndarray]):
 
 def generate(
     pipeline: Pipeline,
-    performance: Performance,
+    inputs: AnimationInputs,
     settings: SamplerSettings,
     seed: int,
     decode_chunk: int = 8,
@@ -100,15 +100,15 @@ def generate(
 
     Args:
         pipeline: a loaded ``MimicMotionPipeline``.
-        performance: the reference and the poses.
+        inputs: the reference and the poses.
         settings: how to sample.
         seed: of all randomness; the same seed gives the same video.
         decode_chunk: frames that the temporal decoder sees together.
         progress: called with (tiles done, tiles of the whole run).
     """
     latents = pipeline.sample(
-        performance.reference,
-        performance.pose_pictures(),
+        inputs.reference,
+        inputs.pose_pictures(),
         settings=settings,
         generator=torch.Generator().manual_seed(seed),
         progress=progress,
@@ -117,15 +117,15 @@ def generate(
 
 
 def side_by_side(
-    performance: Performance, generated: Iterable[np.ndarray], true: Iterable[np.ndarray] | None = None
+    inputs: AnimationInputs, generated: Iterable[np.ndarray], true: Iterable[np.ndarray] | None = None
 ) -> Iterator[np.ndarray]:
     """Frames of a comparison: reference, driving pose, generated and, where given, true, each labelled."""
-    poses = iter(performance.pose_pictures())
+    poses = iter(inputs.pose_pictures())
     next(poses)  # the reference's own
     truths = iter(true) if true is not None else None
     for pose, frame in zip(poses, generated, strict=True):
         panels = {
-            "reference": performance.reference,
+            "reference": inputs.reference,
             "driving pose": pose.transpose(1, 2, 0),
             "generated": frame,
         }

@@ -17,13 +17,13 @@ from mimicmotion.animation.driving import (
     reference_pose,
     reference_pose_from,
 )
-from mimicmotion.animation.generate import Performance, Pipeline, Progress, generate
+from mimicmotion.animation.generate import AnimationInputs, Pipeline, Progress, generate
 from mimicmotion.animation.reference import read_reference
 from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.errors import InputError
 from mimicmotion.pictures.panels import alignment_preview, enlarged
 from mimicmotion.pose.alignment import AlignmentMode
-from mimicmotion.pose.drawing import GuidanceStyle
+from mimicmotion.pose.drawing import DrawingStyle
 from mimicmotion.pose.estimator import PoseEstimator
 from mimicmotion.pose.framing import framed_track, released_size
 from mimicmotion.pose.smoothing import smoothed
@@ -130,23 +130,23 @@ class AnimationRequest:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedRequest:
     """A request ready for the network.
 
     Attributes:
-        performance: reference and poses at the size of the result.
+        inputs: reference and poses at the size of the result.
         driving: the poses before alignment.
         preview: picture of the aligned poses over the reference.
     """
 
-    performance: Performance
+    inputs: AnimationInputs
     driving: Driving
     preview: np.ndarray
 
 
 def prepare(
-    request: AnimationRequest, facts: CheckpointFacts, style: GuidanceStyle, estimator: PoseEstimator | None
-) -> Prepared:
+    request: AnimationRequest, facts: CheckpointFacts, style: DrawingStyle, estimator: PoseEstimator | None
+) -> PreparedRequest:
     """Everything before the long work.
 
     Args:
@@ -168,13 +168,13 @@ def prepare(
         driving = _driving(request, estimator, Path(folder))
     track = smoothed(driving.track, request.smoothing_s, driving.fps)
     poses = aligned(request.alignment, track, own_pose)
-    performance = Performance(reference=reference, reference_pose=own_pose, driving=poses, style=style)
-    return Prepared(performance, driving, _preview(performance))
+    inputs = AnimationInputs(reference=reference, reference_pose=own_pose, driving=poses, style=style)
+    return PreparedRequest(inputs, driving, _preview(inputs))
 
 
 def perform(
     request: AnimationRequest,
-    prepared: Prepared,
+    prepared: PreparedRequest,
     pipeline: Pipeline,
     settings: SamplerSettings,
     progress: Progress | None = None,
@@ -200,13 +200,13 @@ def result_folder(request: AnimationRequest) -> "TemporaryDirectory[str]":
 def perform_in(
     folder: Path,
     request: AnimationRequest,
-    prepared: Prepared,
+    prepared: PreparedRequest,
     pipeline: Pipeline,
     settings: SamplerSettings,
     progress: Progress | None = None,
 ) -> int:
     """``perform`` with unfinished files in this folder, which is the caller's to delete."""
-    frames = generate(pipeline, prepared.performance, settings, request.seed, request.decode_chunk, progress)
+    frames = generate(pipeline, prepared.inputs, settings, request.seed, request.decode_chunk, progress)
     silent, sounding = folder / "silent.mp4", folder / "sounding.mp4"
     num_frames = write_preview(silent, frames, prepared.driving.fps)
     (sounding if _sounds(request, silent, sounding) else silent).replace(request.out)
@@ -247,20 +247,20 @@ def _driving(request: AnimationRequest, estimator: PoseEstimator | None, folder:
     return driving_from_video(request.video, request.fps, estimator, folder, request.person)
 
 
-def _preview(performance: Performance) -> np.ndarray:
+def _preview(inputs: AnimationInputs) -> np.ndarray:
     """Only the poses that are shown are drawn, at a size at which a person can judge them."""
-    num_driving = len(performance.driving)
+    num_driving = len(inputs.driving)
     chosen = np.unique(np.linspace(0, num_driving - 1, min(_NUM_PREVIEWED, num_driving)).round().astype(int))
-    reference = enlarged(performance.reference)
+    reference = enlarged(inputs.reference)
     height, width = reference.shape[:2]
-    style = performance.style
+    style = inputs.style
     canvas = min(style.canvas_short_side_px, _PREVIEW_CANVAS * min(height, width))
     shown = replace(
-        performance,
+        inputs,
         reference=reference,
         style=replace(style, canvas_short_side_px=canvas),
-        reference_pose=performance.reference_pose.resized(width, height),
-        driving=performance.driving.select(chosen).resized(width, height),
+        reference_pose=inputs.reference_pose.resized(width, height),
+        driving=inputs.driving.select(chosen).resized(width, height),
     )
     labels = [f"frame {frame}" for frame in chosen]
     return alignment_preview(reference, list(shown.pose_pictures()), labels)

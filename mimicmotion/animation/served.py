@@ -16,7 +16,7 @@ from jaxtyping import Float32, UInt8
 
 from mimicmotion.animation.checkpoint import read_checkpoint_facts
 from mimicmotion.animation.driving import aligned
-from mimicmotion.animation.generate import Performance, generate
+from mimicmotion.animation.generate import AnimationInputs, generate
 from mimicmotion.animation.reference import read_reference
 from mimicmotion.devices import device_and_dtype, has_cuda
 from mimicmotion.diffusion.sampler import SamplerSettings
@@ -57,7 +57,7 @@ class ServedModel:
             InputError: something is missing, unknown or of another shape.
         """
         request = _checked(model_input)
-        performance = self._performance(request)
+        inputs = self._animation_inputs(request)
         guidance = float(request.get("guidance", 2.0))
         settings = SamplerSettings(
             num_steps=int(request.get("num_steps", 25)),
@@ -68,10 +68,10 @@ class ServedModel:
             fps=self._facts.fps,
             motion_bucket_id=self._facts.motion_bucket,
         )
-        frames = generate(self._pipeline, performance, settings, int(request.get("seed", 0)))
+        frames = generate(self._pipeline, inputs, settings, int(request.get("seed", 0)))
         return np.stack(list(frames))
 
-    def _performance(self, request: Mapping[str, Any]) -> Performance:
+    def _animation_inputs(self, request: Mapping[str, Any]) -> AnimationInputs:
         picture = _picture(request["image"])
         height, width = picture.shape[:2]
         sizes = self._facts.sizes_px or (released_size(width, height),)
@@ -81,7 +81,7 @@ class ServedModel:
         driving = _track(_points(request, "poses"), size)
         if size == (width, height):
             driving = framed_track(driving, fit)
-        return Performance(
+        return AnimationInputs(
             reference=fit.frames(picture[None])[0],
             reference_pose=own,
             driving=aligned(request.get("alignment", "robust"), driving, own),

@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 
 from mimicmotion.animation.generate import Progress, generate
-from mimicmotion.animation.request import AnimationRequest, Prepared, perform_in, result_folder
+from mimicmotion.animation.request import AnimationRequest, PreparedRequest, perform_in, result_folder
 from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.diffusion.spread import Share
 from mimicmotion.errors import MimicMotionError
@@ -33,7 +33,7 @@ Load = Callable[[], MimicMotionPipeline]
 
 
 @dataclass(frozen=True)
-class Crew:
+class WorkerGroup:
     """The workers.
 
     Attributes:
@@ -46,17 +46,17 @@ class Crew:
 
 
 def perform_together(
-    crew: Crew,
+    group: WorkerGroup,
     load: Load,
     request: AnimationRequest,
-    prepared: Prepared,
+    prepared: PreparedRequest,
     settings: SamplerSettings,
     progress: Progress,
 ) -> int:
     """Number of frames written to the request's result: what ``perform`` writes, made by several workers.
 
     Args:
-        crew: the workers.
+        group: the workers.
         load: called in each of them.
         request: what is asked for.
         prepared: by ``prepare``.
@@ -67,8 +67,8 @@ def perform_together(
         MimicMotionError: a worker failed or died; all are ended, and no result is written.
     """
     with result_folder(request) as folder:
-        task = (crew, load, Path(folder), request, prepared, settings)
-        with _running(crew.size, task) as workers:
+        task = (group, load, Path(folder), request, prepared, settings)
+        with _running(group.size, task) as workers:
             return _watch(workers, progress)
 
 
@@ -82,13 +82,13 @@ def _running(size: int, task: tuple[object, ...]) -> Iterator[Workers]:
     workers: Workers = {}
     try:
         for rank in range(size):
-            news, teller = context.Pipe(duplex=False)
-            process: BaseProcess = context.Process(target=_work, args=(rank, teller, *task), daemon=True)
+            receiver, sender = context.Pipe(duplex=False)
+            process: BaseProcess = context.Process(target=_work, args=(rank, sender, *task), daemon=True)
             with _without_interrupts():
                 process.start()
             # Only the worker holds this end from now on, so its death is the end of its news.
-            teller.close()
-            workers[news] = rank, process
+            sender.close()
+            workers[receiver] = rank, process
         yield workers
     finally:
         for _, worker in workers.values():
@@ -116,10 +116,10 @@ def _watch(workers: Workers, progress: Progress) -> int:
     waiting = list(workers)
     while waiting:
         ready = wait(waiting)
-        for news in [one for one in waiting if one in ready]:
-            rank, process = workers[news]
+        for receiver in [one for one in waiting if one in ready]:
+            rank, process = workers[receiver]
             try:
-                told = news.recv()
+                told = receiver.recv()
             except EOFError:
                 process.join(_END_S)
                 raise MimicMotionError(
@@ -131,7 +131,7 @@ def _watch(workers: Workers, progress: Progress) -> int:
                 progress(*told)
             elif isinstance(told, int):
                 num_frames = max(num_frames, told)
-                waiting.remove(news)
+                waiting.remove(receiver)
             else:
                 raise MimicMotionError(
                     f"worker {rank} of {size} failed; all workers were ended and no video was written: "
@@ -142,50 +142,50 @@ def _watch(workers: Workers, progress: Progress) -> int:
 
 def _work(
     rank: int,
-    teller: Connection,
-    crew: Crew,
+    sender: Connection,
+    group: WorkerGroup,
     load: Load,
     folder: Path,
     request: AnimationRequest,
-    prepared: Prepared,
+    prepared: PreparedRequest,
     settings: SamplerSettings,
 ) -> None:
     """One worker: sends progress as tuples, then a number of frames, or a text where it failed."""
     try:
-        _join(rank, crew, folder / "meeting")
+        _join(rank, group, folder / "meeting")
         pipeline = load()
-        pipeline.spread(Share(rank, crew.size))
+        pipeline.spread(Share(rank, group.size))
         num_frames = 0
         if rank == 0:
-            tell: Progress = lambda done, total: teller.send((done, total))  # noqa: E731
+            tell: Progress = lambda done, total: sender.send((done, total))  # noqa: E731
             num_frames = perform_in(folder, request, prepared, pipeline, settings, tell)
         else:
-            performance, chunk = prepared.performance, request.decode_chunk
-            for _ in generate(pipeline, performance, settings, request.seed, chunk):
+            inputs, chunk = prepared.inputs, request.decode_chunk
+            for _ in generate(pipeline, inputs, settings, request.seed, chunk):
                 raise RuntimeError("a worker other than 0 was given frames")
         dist.barrier()
         dist.destroy_process_group()
-        teller.send(num_frames)
+        sender.send(num_frames)
     except MimicMotionError as error:
-        teller.send(str(error))
+        sender.send(str(error))
     except Exception as error:
         # Whatever it is, it must reach the person who waits.
-        teller.send(f"{type(error).__name__}: {error}")
+        sender.send(f"{type(error).__name__}: {error}")
 
 
-def _join(rank: int, crew: Crew, meeting: Path) -> None:
+def _join(rank: int, group: WorkerGroup, meeting: Path) -> None:
     """Meet the others through a file; messages stay on this machine."""
     if Path("/sys/class/net/lo").exists():
         for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
             os.environ.setdefault(name, "lo")
-    if crew.cuda:
+    if group.cuda:
         torch.cuda.set_device(rank)
     else:
-        torch.set_num_threads(max(torch.get_num_threads() // crew.size, 1))
+        torch.set_num_threads(max(torch.get_num_threads() // group.size, 1))
     dist.init_process_group(
-        "nccl" if crew.cuda else "gloo",
+        "nccl" if group.cuda else "gloo",
         init_method=f"file://{meeting.absolute()}",
         rank=rank,
-        world_size=crew.size,
+        world_size=group.size,
         timeout=_PATIENCE,
     )

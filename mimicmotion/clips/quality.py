@@ -26,7 +26,7 @@ class FrameQuality:
             the jitter of a detector is as fast as a slow dance.
         speed: mean way of the sure body points since ``lag`` frames before, in heights of the person's box
             per second; nan where either frame lacks them.
-        hands_reliable: whether all 21 points of the left and the right hand are sure.
+        hands_confident: whether all 21 points of the left and the right hand are sure.
         bad: the frame stands in for one that did not decode.
     """
 
@@ -37,7 +37,7 @@ class FrameQuality:
     num_people: Int[np.ndarray, " n"]
     lag: int
     speed: Float64[np.ndarray, " n"]
-    hands_reliable: Bool[np.ndarray, "n 2"]
+    hands_confident: Bool[np.ndarray, "n 2"]
     bad: Bool[np.ndarray, " n"]
 
     def __len__(self) -> int:
@@ -77,7 +77,7 @@ def frame_quality(
         num_people=num_people,
         lag=lag,
         speed=_speed(track.keypoints[:, BODY].astype(np.float64), sure, heights, lag, fps),
-        hands_reliable=track.hand_confidences > hand_threshold,
+        hands_confident=track.hand_confidences > hand_threshold,
         bad=bad,
     )
 

@@ -103,7 +103,7 @@ def measure(quality: FrameQuality, window: Window) -> Measures:
     start = min(window.first + quality.lag, window.last)
     speed = quality.speed[start : window.last + 1]
     known = speed[~np.isnan(speed)]
-    hands = quality.hands_reliable[frames].mean(axis=0)
+    hands = quality.hands_confident[frames].mean(axis=0)
     return Measures(
         bad=float(quality.bad[frames].mean()),
         absent=float((~quality.present[frames]).mean()),

@@ -139,15 +139,15 @@ def save_released(tensors: Mapping[str, Tensor] | MimicMotionPipeline, path: Pat
         }
     flat = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
+    staging = path.with_name(f".{path.name}.part")
     try:
         if path.suffix == ".pth":
-            torch.save(flat, aside)
+            torch.save(flat, staging)
         else:
-            save_file(flat, aside, metadata={"format": "pt"})
-        aside.replace(path)
+            save_file(flat, staging, metadata={"format": "pt"})
+        staging.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        staging.unlink(missing_ok=True)
 
 
 def convert(source: Path, target: Path, base: Path | None = None) -> None:
@@ -175,12 +175,12 @@ def convert(source: Path, target: Path, base: Path | None = None) -> None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=".convert-") as folder:
-        aside = Path(folder, target.name)
-        load_pipeline(source, base).save_pretrained(aside)
+        staging = Path(folder, target.name)
+        load_pipeline(source, base).save_pretrained(staging)
         for told in source.glob("*.json"):
-            if not (aside / told.name).exists():
-                shutil.copy(told, aside)
-        aside.replace(target)
+            if not (staging / told.name).exists():
+                shutil.copy(told, staging)
+        staging.replace(target)
 
 
 def _split(tensors: Mapping[str, Tensor], path: Path) -> dict[str, dict[str, Tensor]]:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mimicmotion.pictures.panels import grid, labelled_row, pose_over
-from mimicmotion.pose.drawing import GuidanceStyle, draw_pose
+from mimicmotion.pose.drawing import DrawingStyle, draw_pose
 from mimicmotion.pose.table import PoseTrack
 from mimicmotion.video.reader import VideoReader
 
@@ -54,7 +54,7 @@ def clip_row(
     height_px = min(_PANEL_HEIGHT_PX, reader.height_px)
     size = (height_px, max(1, round(reader.width_px * height_px / reader.height_px)))
     small = track.select(wanted).resized(size[1], size[0])
-    style = GuidanceStyle(canvas_short_side_px=max(min(size), 480))
+    style = DrawingStyle(canvas_short_side_px=max(min(size), 480))
     panels = {}
     for place, (label, picture) in enumerate(zip(labels, reader.read(wanted), strict=True)):
         pose = draw_pose(

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32, UInt8
 
-from mimicmotion.pose.drawing import GuidanceStyle, draw_pose
+from mimicmotion.pose.drawing import DrawingStyle, draw_pose
 from mimicmotion.pose.layout import BODY, FACE, FEET, LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND
 from mimicmotion.pose.table import PosesInfo, column_array
 
@@ -88,5 +88,5 @@ def pose_on_frame(
     rows = table.filter(pa.array(table["frame"].to_numpy() == number))
     keypoints: Float32[np.ndarray, "p 133 2"] = column_array(rows, "keypoints", (NUM_KEYPOINTS, 2))
     confidences = column_array(rows, "confidences", (NUM_KEYPOINTS,))
-    drawn = draw_pose(keypoints, confidences, frame.shape[:2], GuidanceStyle()).transpose(1, 2, 0)
+    drawn = draw_pose(keypoints, confidences, frame.shape[:2], DrawingStyle()).transpose(1, 2, 0)
     return np.maximum(frame // 2, drawn)

@@ -64,7 +64,7 @@ _TURN: Final = math.sin(math.radians(1))
 
 
 @dataclass(frozen=True, kw_only=True)
-class GuidanceStyle:
+class DrawingStyle:
     """How poses are drawn. Stored with a checkpoint, since the network is trained on one style.
 
     Attributes:
@@ -93,7 +93,7 @@ class GuidanceStyle:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "GuidanceStyle":
+    def from_dict(cls, values: Mapping[str, Any]) -> "DrawingStyle":
         """Return the style that ``to_dict`` described.
 
         Raises:
@@ -111,7 +111,7 @@ def draw_pose(
     keypoints: Float[np.ndarray, "p 133 2"],
     confidences: Float[np.ndarray, "p 133"],
     size: tuple[int, int],
-    style: GuidanceStyle,
+    style: DrawingStyle,
 ) -> UInt8[np.ndarray, "3 h w"]:
     """Return the pose picture of all people of one frame, uint8 RGB (3, h, w).
 
@@ -137,7 +137,7 @@ def draw_openpose(
     points: Float[np.ndarray, "p 134 2"],
     scores: Float[np.ndarray, "p 134"],
     size: tuple[int, int],
-    style: GuidanceStyle,
+    style: DrawingStyle,
 ) -> UInt8[np.ndarray, "3 h w"]:
     """Return the pose picture of people in OpenPose order, in [0, 1] of the picture; see ``draw_pose``."""
     height, width = size
@@ -168,7 +168,7 @@ def draw_openpose(
 
 
 def _visible(
-    points: Float[np.ndarray, "p 134 2"], scores: Float[np.ndarray, "p 134"], style: GuidanceStyle
+    points: Float[np.ndarray, "p 134 2"], scores: Float[np.ndarray, "p 134"], style: DrawingStyle
 ) -> Bool[np.ndarray, "p 134"]:
     """Return which points are drawn: sure body points, and hands and faces inside the canvas."""
     sure = scores > style.keypoint_threshold

@@ -18,7 +18,7 @@ from mimicmotion.model.pipeline import MimicMotionPipeline
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
 from mimicmotion.model.weights import load_pipeline, save_released
-from mimicmotion.pose.drawing import GuidanceStyle
+from mimicmotion.pose.drawing import DrawingStyle
 from mimicmotion.training.network import PosedDenoiser
 from mimicmotion.training.plan import FACTS_FILE, NETWORK_FILE, Plan
 from mimicmotion.weights.tensors import read_tensors
@@ -67,7 +67,7 @@ def read_checkpoint(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]
 def export(
     network: Mapping[str, Tensor],
     base: Path,
-    style: GuidanceStyle,
+    style: DrawingStyle,
     folder: Path,
     training: Mapping[str, Any],
 ) -> None:

@@ -23,7 +23,7 @@ from mimicmotion.errors import DataError, StageError
 from mimicmotion.training.building import autocast, build
 from mimicmotion.training.curves import Curves, Report
 from mimicmotion.training.data.batch import Batch, collate, pinned
-from mimicmotion.training.data.order import Order, Place, share
+from mimicmotion.training.data.order import Order, SampleIndex, share
 from mimicmotion.training.data.prefetch import prefetched
 from mimicmotion.training.data.samples import Sample, draw, make_sample
 from mimicmotion.training.distributed.checkpoints import Checkpoints, training_tensors
@@ -62,7 +62,7 @@ def train(arguments: dict[str, Any]) -> None:
 
 
 def _machine_watched(report: Report) -> AbstractContextManager[None]:
-    """The first worker of each machine shows the machine's load; launchers tell places by these variables."""
+    """The first worker of each machine shows its load; launchers tell workers apart by these variables."""
     if int(os.environ.get("LOCAL_RANK", "0")):
         return nullcontext()
     number = int(os.environ.get("NODE_RANK", "0"))
@@ -88,7 +88,7 @@ class Training:
         sizes = [framing(clip.size_px, plan.recipe.sizes_px).target for clip in self.clips]
         slots = 1 + len(self.clips[0].frames)
         self.order = Order(sizes, plan.batch, plan.recipe.seed)
-        self.rounds = rounds(plan, world)
+        self.accumulation_steps = accumulation_steps(plan, world)
         self.built = build(plan, world, cached=all(clip.latents is not None for clip in self.clips))
         self.checkpoints = Checkpoints(plan.checkpoints, plan.keep, world)
         unet: Any = self.built.network.unet
@@ -114,14 +114,14 @@ class Training:
         if self.world.is_first:
             self.report.begin(done)
         if done == 0:
-            self._look(0)
+            self._validate(0)
         with stop_request(self.plan.stop_request) as stop:
             for step, batches in enumerate(self._batches(done), start=done + 1):
                 self._step(step, batches)
                 if step == self.plan.steps:
                     break
                 if step % self.plan.preview.every == 0:
-                    self._look(step)
+                    self._validate(step)
                 stopping = stop.seen(self.world)
                 if stopping or step % self.plan.checkpoint_every == 0:
                     self._save(step)
@@ -132,32 +132,38 @@ class Training:
         self._finish()
 
     def _batches(self, done: int) -> Iterator[list[Batch]]:
-        """Yield this worker's rounds of each step still to do."""
+        """Yield this worker's micro-batches of each step still to do."""
 
-        def sample(place: Place) -> Sample:
-            clip = self.clips[place.clip]
-            return make_sample(clip, draw(clip, place, self.plan.recipe), self.plan.recipe)
+        def sample(index: SampleIndex) -> Sample:
+            clip = self.clips[index.clip]
+            return make_sample(clip, draw(clip, index, self.plan.recipe), self.plan.recipe)
 
         own = self.plan.batch // self.world.size
-        ready = prefetched(sample, self._places(done), self.plan.loader_threads, _BATCHES_AHEAD * own)
+        ready = prefetched(sample, self._sample_indices(done), self.plan.loader_threads, _BATCHES_AHEAD * own)
 
         channels = self.built.encoders.channels
 
         def joined(_: int) -> Batch:
-            return pinned(collate(list(islice(ready, own // self.rounds)), channels), self.world.device)
+            return pinned(
+                collate(list(islice(ready, own // self.accumulation_steps)), channels), self.world.device
+            )
 
         # One thread joins the samples of the next step, and draws their noise, while this one trains.
-        ahead = prefetched(joined, range((self.plan.steps - done) * self.rounds), 1, self.rounds)
+        ahead = prefetched(
+            joined, range((self.plan.steps - done) * self.accumulation_steps), 1, self.accumulation_steps
+        )
         for _ in range(done, self.plan.steps):
             started_s = time.perf_counter()
-            batches = list(islice(ahead, self.rounds))
+            batches = list(islice(ahead, self.accumulation_steps))
             self.measures.waited(time.perf_counter() - started_s)
             yield batches
 
-    def _places(self, done: int) -> Iterator[Place]:
+    def _sample_indices(self, done: int) -> Iterator[SampleIndex]:
         for step in range(done, self.plan.steps):
-            for places in share(self.order.at(step), self.world.rank, self.world.size, self.rounds):
-                yield from places
+            for indices in share(
+                self.order.at(step), self.world.rank, self.world.size, self.accumulation_steps
+            ):
+                yield from indices
 
     def _step(self, step: int, batches: list[Batch]) -> None:
         """Do one optimiser step; ``step`` counts from 1."""
@@ -203,7 +209,7 @@ class Training:
             "learning_rate; a new run goes on from the checkpoint."
         )
 
-    def _look(self, step: int) -> float | None:
+    def _validate(self, step: int) -> float | None:
         """Validate and show pictures with the averaged weights; returns the loss, if there are test clips."""
         if not self.validation.samples:
             return None
@@ -226,12 +232,12 @@ class Training:
     def _tensors(self) -> dict[str, Tensor]:
         return training_tensors(self.built.network, self.built.optimiser, self.built.average)
 
-    def _promise(self) -> dict[str, Any]:
+    def _resume_contract(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to be gone on from."""
         return {"batch": self.plan.batch, "seed": self.plan.recipe.seed, "clips": len(self.clips)}
 
     def _save(self, step: int) -> None:
-        path = self.checkpoints.save(step, self._tensors(), self._promise())
+        path = self.checkpoints.save(step, self._tensors(), self._resume_contract())
         logger.info("writing checkpoint %s", path)
 
     def _resume(self) -> int:
@@ -241,7 +247,7 @@ class Training:
             return 0
         tensors = self._tensors()
         facts = self.checkpoints.load(newest, tensors)
-        for name, value in self._promise().items():
+        for name, value in self._resume_contract().items():
             if facts[name] != value:
                 raise DataError(
                     f"{newest} was made with {name} {facts[name]}, this run has {value}: remove the folder "
@@ -254,7 +260,7 @@ class Training:
 
     def _finish(self) -> None:
         """Write the averaged network, whole, and what the run came to; all workers gather, one writes."""
-        loss = self._look(self.plan.steps)
+        loss = self._validate(self.plan.steps)
         self._save(self.plan.steps)
         self.checkpoints.wait()
         average = self.built.average.state_dict()
@@ -265,24 +271,24 @@ class Training:
                 network[name] = gathered.cpu().contiguous()
         if not self.world.is_first:
             return
-        aside = self.plan.result.with_name(self.plan.result.name + ".partial")
-        for old in (aside, self.plan.result):
+        staging = self.plan.result.with_name(self.plan.result.name + ".partial")
+        for old in (staging, self.plan.result):
             if old.exists():
                 shutil.rmtree(old)
-        aside.mkdir(parents=True)
-        save_file(network, aside / NETWORK_FILE)
+        staging.mkdir(parents=True)
+        save_file(network, staging / NETWORK_FILE)
         facts = {
             "steps": self.plan.steps,
             "validation_loss": loss,
             "num_parameters": sum(value.numel() for value in network.values()),
             "num_trained_parameters": sum(value.numel() for value in self.built.trained),
-            **self._promise(),
+            **self._resume_contract(),
         }
-        (aside / FACTS_FILE).write_text(json.dumps(facts, indent=2))
-        aside.rename(self.plan.result)
+        (staging / FACTS_FILE).write_text(json.dumps(facts, indent=2))
+        staging.rename(self.plan.result)
 
 
-def rounds(plan: Plan, world: World) -> int:
+def accumulation_steps(plan: Plan, world: World) -> int:
     """Return how many micro-batches each worker sums up for one optimiser step.
 
     Raises:

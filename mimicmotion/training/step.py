@@ -1,4 +1,4 @@
-"""One optimiser step as each worker does it: gradients of its rounds, the clipped norm, the update."""
+"""One optimiser step as each worker does it: gradients of its micro-batches, the clipped norm, the update."""
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from mimicmotion.training.plan import Plan
 
 
 def accumulate(
-    built: Built, batch: Batch, plan: Plan, world: World, index: int, rounds: int
+    built: Built, batch: Batch, plan: Plan, world: World, index: int, accumulation_steps: int
 ) -> tuple[LossParts, Float[Tensor, " b"]]:
     """Add one round's share to the gradients; returns its loss and the noise levels it drew.
 
@@ -25,13 +25,13 @@ def accumulate(
         plan: the run.
         world: this worker and the others, who share gradients in the last round only.
         index: number of the round within the step, from 0.
-        rounds: rounds of the step.
+        accumulation_steps: micro-batches whose gradients are added up.
     """
     inputs = loss_inputs(batch, built.encoders, world.device, plan.fps, plan.motion_bucket)
-    set_sync(built.shared, last=index == rounds - 1)
+    set_sync(built.shared, last=index == accumulation_steps - 1)
     with autocast(plan, world.device):
         parts = denoising_loss(built.shared, **inputs)
-    torch.autograd.backward(parts.total / rounds)
+    torch.autograd.backward(parts.total / accumulation_steps)
     return parts, inputs["sigma"]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import mimicmotion
 from mimicmotion.errors import RejectedItem, StageError
-from mimicmotion.video.normalise import VideoFacts, aside_of
+from mimicmotion.video.normalise import VideoFacts, staging_of
 from mimicmotion.video.settings import NormaliseSettings
 
 _OUTSIDE_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -42,7 +42,7 @@ def normalise_isolated(
         return run_child([*command, chosen], source.name, timeout_s)
     finally:
         # What a killed child leaves behind.
-        aside_of(target).unlink(missing_ok=True)
+        staging_of(target).unlink(missing_ok=True)
 
 
 def run_child(command: list[str], name: str, timeout_s: float) -> VideoFacts:

@@ -87,26 +87,26 @@ def normalise_video(source: Path, target: Path, settings: NormaliseSettings) -> 
         OSError: the file system failed, e.g. is full.
     """
     outline = read_outline(source)
-    aside = aside_of(target)
+    staging = staging_of(target)
     try:
-        facts = _transcode(source, aside, outline, settings)
-        aside.replace(target)
+        facts = _transcode(source, staging, outline, settings)
+        staging.replace(target)
     finally:
-        aside.unlink(missing_ok=True)
+        staging.unlink(missing_ok=True)
     return facts
 
 
-def aside_of(target: Path) -> Path:
+def staging_of(target: Path) -> Path:
     """Where the target is written before it is renamed."""
     return target.with_name(f".{target.stem}.part{target.suffix}")
 
 
-def _transcode(source: Path, aside: Path, outline: Outline, settings: NormaliseSettings) -> VideoFacts:
+def _transcode(source: Path, staging: Path, outline: Outline, settings: NormaliseSettings) -> VideoFacts:
     fps = outline.rate.fps if settings.fps is None else Fraction(settings.fps).limit_denominator(1001)
     frames = GoodFrames(source, outline)
     scenes, upright, bad_frames = SceneCutFinder(), Upright(source, outline, settings), list[int]()
     good_s = 0.0
-    with VideoWriter(aside, fps, settings.crf, settings.key_frame_interval) as writer:
+    with VideoWriter(staging, fps, settings.crf, settings.key_frame_interval) as writer:
         for held in hold(frames, fps, outline.tick_s):
             good_s = held.end_s
             if held.num_slots == 0:

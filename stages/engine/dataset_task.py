@@ -12,7 +12,7 @@ from stages.engine.faults import is_machine_fault
 from stages.engine.item_task import disk_full, is_disk_full, outcome_of
 from stages.engine.records import ItemState
 from stages.engine.storage.opening import open_workspace
-from stages.engine.storage.workspace import written_aside
+from stages.engine.storage.workspace import staged
 from stages.engine.store import StageStore, check_schema
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class DatasetTask:
         workspace = open_workspace(self.workspace_uri)
         store = StageStore(workspace, name, self.recipe_key)
         try:
-            with written_aside(workspace, store.top) as folder:
+            with staged(workspace, store.top) as folder:
                 table = self.stage.run(self.inputs, folder, self.context)
                 check_schema(name, self.stage.schema, table)
                 record = store.keep(folder, item, key, table)

@@ -129,12 +129,12 @@ class PublishedDataset:
         with contextlib.suppress(OSError, pa.ArrowException):
             return pq.ParquetFile(place).read()
         table = self._joined()
-        aside = place.with_name(f"{place.name}.{os.getpid()}")
+        staging = place.with_name(f"{place.name}.{os.getpid()}")
         try:
-            pq.write_table(table, aside)
-            aside.replace(place)
+            pq.write_table(table, staging)
+            staging.replace(place)
         except OSError:
-            aside.unlink(missing_ok=True)
+            staging.unlink(missing_ok=True)
         return table
 
     def _joined(self) -> pa.Table:

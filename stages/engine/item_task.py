@@ -14,7 +14,7 @@ from mimicmotion.parent import end_with_parent
 from stages.engine.contract import Item, ItemStage
 from stages.engine.records import ItemRecord, ItemState
 from stages.engine.storage.opening import open_workspace
-from stages.engine.storage.workspace import DAY_S, Workspace, written_aside
+from stages.engine.storage.workspace import DAY_S, Workspace, staged
 from stages.engine.store import StageStore, check_schema
 
 _FULL_BYTES = 1 << 20
@@ -83,7 +83,7 @@ class ItemTask:
         """Load what every item needs, and make room where a killed worker of this machine left something."""
         workspace = open_workspace(self.workspace_uri)
         top = StageStore(workspace, self.stage.name, self.recipe_key).top
-        workspace.clear_asides(top, max(DAY_S, self.stage.runtime.item_timeout_s))
+        workspace.clear_staging(top, max(DAY_S, self.stage.runtime.item_timeout_s))
         self._loaded = self.stage.load()
 
     def run(self, item: Item, key: str) -> ItemState:
@@ -110,7 +110,7 @@ class ItemTask:
         return outcome_of(record, time.monotonic() - start_s)
 
     def _publish(self, store: StageStore, item: Item, key: str) -> ItemRecord:
-        with written_aside(store.workspace, store.top) as folder:
+        with staged(store.workspace, store.top) as folder:
             try:
                 table = self.stage.process(self._loaded, item, folder)
             except RejectedItem as reason:

@@ -34,7 +34,7 @@ from stages.engine.records import (
     item_states,
     items_table,
 )
-from stages.engine.storage.workspace import Workspace, version, written_aside
+from stages.engine.storage.workspace import Workspace, staged, version
 
 ITEM_RECORD = "item.json"
 ITEM_TABLE = "table.parquet"
@@ -132,13 +132,13 @@ class StageStore:
         """Item keys that are published, with the time (s since 1970) of each."""
         return self.workspace.published(f"{self.top}/items", ITEM_RECORD)
 
-    def aside(self) -> Path:
+    def staging(self) -> Path:
         """A new folder to write one item to."""
-        return self.workspace.aside(self.top)
+        return self.workspace.staging(self.top)
 
-    def clear_asides(self) -> None:
+    def clear_staging(self) -> None:
         """Delete what killed runs left behind. Only the holder of the stage's lock may call this."""
-        self.workspace.clear_asides(self.top)
+        self.workspace.clear_staging(self.top)
 
     def record(self, item_key: str) -> ItemRecord:
         """The record of a published item.
@@ -165,7 +165,7 @@ class StageStore:
 
     def reject(self, item: Item, item_key: str, reason: RejectedItem) -> ItemRecord:
         """Publish that an item cannot be used."""
-        with written_aside(self.workspace, self.top) as folder:
+        with staged(self.workspace, self.top) as folder:
             record = self._record(folder, item, item_key).model_copy(
                 update={"state": REJECTED, "reason": reason.code, "sentence": reason.sentence}
             )
@@ -228,7 +228,7 @@ class StageStore:
     def publish_dataset(self, manifest: Manifest, items: Sequence[ItemState]) -> Manifest:
         """Publish a dataset; gives the manifest with what is only known now."""
         ordered = sorted(items, key=lambda item: item.id)
-        with written_aside(self.workspace, self.top) as folder:
+        with staged(self.workspace, self.top) as folder:
             pq.write_table(items_table(ordered), folder / ITEM_LIST, compression="zstd")
             digest = hashlib.sha256((folder / ITEM_LIST).read_bytes()).hexdigest()
             sealed = manifest.model_copy(update={"items_sha256": digest})

@@ -23,13 +23,13 @@ from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
-from mimicmotion.pose.drawing import GuidanceStyle, draw_pose
+from mimicmotion.pose.drawing import DrawingStyle, draw_pose
 from mimicmotion.synthetic.trainers.corpus import Corpus, open_corpus
 from mimicmotion.synthetic.trainers.detect import open_poses
 from mimicmotion.synthetic.trainers.encoder import EMBEDDING, pixels
 from mimicmotion.synthetic.trainers.vae import LATENTS, SCALING_FACTOR
 from mimicmotion.synthetic.world import FPS
-from mimicmotion.training.data.hand_map import hand_weight_map, reliable_hands
+from mimicmotion.training.data.hand_map import confident_hands, hand_weight_map
 from mimicmotion.training.ema import MovingAverage
 from mimicmotion.training.loss import added_time_ids, denoising_loss
 from mimicmotion.training.network import PosedDenoiser
@@ -37,7 +37,7 @@ from mimicmotion.training.network import PosedDenoiser
 WIDTHS = (64, 64, 128)
 NUM_SLOTS, BATCH = 8, 4
 DROPOUT, HAND_WEIGHT, HAND_THRESHOLD = 0.1, 3.0, 0.6
-STYLE = GuidanceStyle(canvas_short_side_px=480)
+STYLE = DrawingStyle(canvas_short_side_px=480)
 
 
 def build_network() -> PosedDenoiser:
@@ -111,7 +111,7 @@ class Batches:
         drawn = [
             draw_pose(k[None], c[None], size, STYLE) for k, c in zip(keypoints, confidences, strict=True)
         ]
-        boxes = reliable_hands(*hand_boxes(keypoints, confidences), HAND_THRESHOLD)
+        boxes = confident_hands(*hand_boxes(keypoints, confidences), HAND_THRESHOLD)
         weights = hand_weight_map(boxes, (latents.shape[-2], latents.shape[-1]), HAND_WEIGHT)
         return latents, torch.from_numpy(np.stack(drawn)).float() / 127.5 - 1, torch.from_numpy(weights)
 

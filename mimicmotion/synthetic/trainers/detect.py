@@ -33,15 +33,15 @@ def detected_poses(model: WholeBodyModel, frames: np.ndarray, truth: np.ndarray)
 
 
 def detect_corpus(model: WholeBodyModel, corpus: Corpus, folder: Path) -> None:
-    """Write the poses of all dancers, aside and then in place."""
-    aside = folder / "poses.partial.npy"
-    poses = np.lib.format.open_memmap(aside, "w+", np.float32, (*corpus.keypoints.shape[:3], 3))
+    """Write the poses of all dancers, to a staging file that is then renamed."""
+    staging = folder / "poses.partial.npy"
+    poses = np.lib.format.open_memmap(staging, "w+", np.float32, (*corpus.keypoints.shape[:3], 3))
     for row in range(len(poses)):
         poses[row] = detected_poses(model, corpus.frames[row], corpus.keypoints[row])
         if (row + 1) % 100 == 0:
             print(f"{row + 1}/{len(poses)} dancers", flush=True)
     poses.flush()
-    aside.replace(folder / POSES_FILE)
+    staging.replace(folder / POSES_FILE)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The loss maps: which cells of the latent grid lie in the box of a reliable hand or face and weigh more."""
+"""The loss maps: which cells of the latent grid lie in the box of a confident hand or face and weigh more."""
 
 import math
 
@@ -11,7 +11,7 @@ CELL_PX = 8
 """Pixels of the picture per cell of the latent grid, in each direction."""
 
 
-def reliable_hands(
+def confident_hands(
     boxes: Float[np.ndarray, "f hands 4"], confidences: Float[np.ndarray, "f hands"], threshold: float
 ) -> Float[np.ndarray, "f hands 4"]:
     """Return the boxes of the hands that may guide the loss; the others become NaN.
@@ -38,7 +38,7 @@ def hand_weight_map(
     counts once. The part of a box outside the picture is ignored.
 
     Args:
-        boxes: xyxy in pixels of the training picture, NaN where there is no reliable hand.
+        boxes: xyxy in pixels of the training picture, NaN where there is no confident hand.
         grid: height and width of the latent grid, in cells of ``CELL_PX`` pixels.
         weight: weight of a cell in a box; the paper uses 10.
     """
@@ -52,7 +52,7 @@ def face_weight_map(
     grid: tuple[int, int],
     weight: float,
 ) -> Float32[np.ndarray, "f h w"]:
-    """Return the loss weight of each cell of the latent grid: ``weight`` in the box of a reliable face.
+    """Return the loss weight of each cell of the latent grid: ``weight`` in the box of a confident face.
 
     The paper has no such part. A face is reliable by the rule of hands: all its 68 confidences exceed the
     threshold, so a face that is turned away does not count.

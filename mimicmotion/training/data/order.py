@@ -7,13 +7,13 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Place:
+class SampleIndex:
     """Where a sample stands in the run; seeds everything random about it.
 
     Attributes:
         clip: index of the clip.
         epoch: how often all clips were seen before.
-        slot: place in the epoch.
+        slot: position in the epoch.
     """
 
     clip: int
@@ -46,13 +46,13 @@ class Order:
         self._epoch = -1
         self._batches: list[list[int]] = []
 
-    def at(self, step: int) -> list[Place]:
+    def at(self, step: int) -> list[SampleIndex]:
         """Return the samples of optimiser step ``step``, counted from 0."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch, self._batches = epoch, self._shuffled(epoch)
         start = position * self._batch
-        return [Place(clip, epoch, start + n) for n, clip in enumerate(self._batches[position])]
+        return [SampleIndex(clip, epoch, start + n) for n, clip in enumerate(self._batches[position])]
 
     def _shuffled(self, epoch: int) -> list[list[int]]:
         rng = np.random.default_rng([self._seed, epoch])
@@ -64,14 +64,19 @@ class Order:
         return [batches[n] for n in rng.permutation(len(batches))]
 
 
-def share(places: Sequence[Place], rank: int, workers: int, rounds: int) -> list[list[Place]]:
+def share(
+    indices: Sequence[SampleIndex], rank: int, workers: int, accumulation_steps: int
+) -> list[list[SampleIndex]]:
     """Return this worker's samples of one optimiser step, one list per accumulation round.
 
     Raises:
         ValueError: the batch does not divide evenly.
     """
-    size, rest = divmod(len(places), workers * rounds)
+    size, rest = divmod(len(indices), workers * accumulation_steps)
     if rest or not size:
-        raise ValueError(f"a batch of {len(places)} does not divide over {workers} workers x {rounds} rounds")
-    starts = ((round_ * workers + rank) * size for round_ in range(rounds))
-    return [list(places[start : start + size]) for start in starts]
+        raise ValueError(
+            f"a batch of {len(indices)} does not divide over {workers} workers x {accumulation_steps} "
+            "accumulation steps"
+        )
+    starts = ((round_ * workers + rank) * size for round_ in range(accumulation_steps))
+    return [list(indices[start : start + size]) for start in starts]

@@ -15,11 +15,11 @@ from safetensors import safe_open
 
 from mimicmotion.diffusion.edm import NOISE_PRESETS
 from mimicmotion.errors import DataError, StageError
-from mimicmotion.pose.drawing import GuidanceStyle, draw_pose
+from mimicmotion.pose.drawing import DrawingStyle, draw_pose
 from mimicmotion.pose.framing import framed_track
 from mimicmotion.pose.table import PoseTrack, read_track
-from mimicmotion.training.data.hand_map import CELL_PX, face_weight_map, hand_weight_map, reliable_hands
-from mimicmotion.training.data.order import Place
+from mimicmotion.training.data.hand_map import CELL_PX, confident_hands, face_weight_map, hand_weight_map
+from mimicmotion.training.data.order import SampleIndex
 from mimicmotion.video.framing import Framing, framing
 from mimicmotion.video.reader import VideoReader
 
@@ -62,14 +62,14 @@ class Recipe:
         reference_noise: how strongly the reference picture is noised before it is encoded: not at all, by
             0.02 (as SVD samples), or by exp of N(-3, 0.5) (as SVD was trained).
         dropout: probability that a sample loses image embedding, reference latents and pose together.
-        hand_weight: weight of the loss in the box of a reliable hand; 1 for none.
+        hand_weight: weight of the loss in the box of a confident hand; 1 for none.
         hand_threshold: what all confidences of a hand, or of a face, must exceed.
-        face_weight: weight of the loss in the box of a reliable face; 1 for none.
+        face_weight: weight of the loss in the box of a confident face; 1 for none.
         seed: of the whole run.
     """
 
     sizes_px: tuple[tuple[int, int], ...]
-    style: GuidanceStyle
+    style: DrawingStyle
     noise: str
     reference_noise: ReferenceNoise
     dropout: float
@@ -109,8 +109,8 @@ class Sample:
         latents: unscaled latents of the same; None when pictures are given.
         image_embedding: of the reference, with latents.
         poses: drawn guidance.
-        hand_boxes: boxes of reliable hands in pixels of the training picture, NaN elsewhere.
-        hand_cells: latent cells in the box of a reliable hand, whatever they weigh.
+        hand_boxes: boxes of confident hands in pixels of the training picture, NaN elsewhere.
+        hand_cells: latent cells in the box of a confident hand, whatever they weigh.
         hand_weights: loss weight of each latent cell for hands.
         face_weights: the same for the face.
     """
@@ -127,9 +127,9 @@ class Sample:
     face_weights: Float32[np.ndarray, "f h w"]
 
 
-def draw(clip: Clip, place: Place, recipe: Recipe) -> Draw:
-    """Return what is random about the sample at this place."""
-    rng = place.rng(recipe.seed)
+def draw(clip: Clip, index: SampleIndex, recipe: Recipe) -> Draw:
+    """Return what is random about the sample at this index."""
+    rng = index.rng(recipe.seed)
     quantile = torch.tensor([rng.random()], dtype=torch.float64)
     log_noise = rng.normal(-3.0, 0.5)
     return Draw(
@@ -164,7 +164,7 @@ def _make_sample(clip: Clip, drawn: Draw, recipe: Recipe) -> Sample:
     width, height = fit.target
     cells = (height // CELL_PX, width // CELL_PX)
     track = framed_track(read_track(clip.poses, clip.video_frames, 0, *clip.size_px).select(slots), fit)
-    hands = reliable_hands(track.hand_boxes, track.hand_confidences, recipe.hand_threshold)
+    hands = confident_hands(track.hand_boxes, track.hand_confidences, recipe.hand_threshold)
     sample = Sample(
         clip_id=clip.clip_id,
         draw=drawn,
@@ -185,7 +185,7 @@ def _make_sample(clip: Clip, drawn: Draw, recipe: Recipe) -> Sample:
     return replace(sample, latents=latents, image_embedding=embedding)
 
 
-def _drawn(track: PoseTrack, style: GuidanceStyle) -> UInt8[np.ndarray, "f 3 h w"]:
+def _drawn(track: PoseTrack, style: DrawingStyle) -> UInt8[np.ndarray, "f 3 h w"]:
     size = (track.height_px, track.width_px)
     pairs = zip(track.keypoints, track.confidences, strict=True)
     return np.stack([draw_pose(points[None], scores[None], size, style) for points, scores in pairs])

@@ -67,7 +67,7 @@ class Checkpoints:
         """
         self.wait()
         final = self.folder / f"step-{step:08d}"
-        aside = final.with_name(final.name + _PARTIAL)
+        staging = final.with_name(final.name + _PARTIAL)
         if self._world.is_first:
             self.folder.mkdir(parents=True, exist_ok=True)
             for leftover in self.folder.glob("*" + _PARTIAL):
@@ -75,7 +75,7 @@ class Checkpoints:
         self._world.wait()
         written = async_save(
             dict(tensors),
-            storage_writer=FileSystemWriter(aside, sync_files=True),
+            storage_writer=FileSystemWriter(staging, sync_files=True),
             process_group=self._group,
             no_dist=self._world.size == 1,
         )
@@ -98,11 +98,11 @@ class Checkpoints:
         written.result()
         if not self._world.is_first:
             return
-        aside = final.with_name(final.name + _PARTIAL)
-        (aside / _FACTS).write_text(json.dumps(facts, indent=2))
+        staging = final.with_name(final.name + _PARTIAL)
+        (staging / _FACTS).write_text(json.dumps(facts, indent=2))
         if final.exists():
             shutil.rmtree(final)
-        aside.rename(final)
+        staging.rename(final)
         for old in self._published()[: -self._keep]:
             shutil.rmtree(old)
 

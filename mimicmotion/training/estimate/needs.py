@@ -41,7 +41,7 @@ class Shape:
         size_px: (width, height) of the pictures.
         num_frames: slots of a clip.
         micro_batch: samples at once.
-        rounds: micro-batches of an optimiser step; from the second on, gradients are there already.
+        accumulation_steps: micro-batches of an optimiser step; from the second on, gradients are held.
         workers: number of workers.
         sharing: how they share the network.
         recompute: activations that are forgotten.
@@ -53,7 +53,7 @@ class Shape:
     size_px: tuple[int, int]
     num_frames: int
     micro_batch: int
-    rounds: int
+    accumulation_steps: int
     workers: int
     sharing: Sharing
     recompute: Recompute
@@ -141,7 +141,7 @@ def training_flops(unet: Mapping[str, Any], size_px: tuple[int, int], num_slots:
         size_px=size_px,
         num_frames=num_slots,
         micro_batch=1,
-        rounds=1,
+        accumulation_steps=1,
         workers=1,
         sharing="replicate",
         recompute="off",
@@ -170,7 +170,7 @@ def _held_by_passes(network: PosedDenoiser, shape: Shape, shards: int) -> int:
                 lambda value: live.weigh(value.grad, _FLOAT32 * value.numel() // shards)
             )
     with live:
-        for _ in range(min(2, shape.rounds)):
+        for _ in range(min(2, shape.accumulation_steps)):
             with autocast:
                 loss = _forward(network, shape)
             torch.autograd.backward(loss)

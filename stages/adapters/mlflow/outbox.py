@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.engine.storage.opening import open_workspace
-from stages.engine.storage.workspace import written_aside
+from stages.engine.storage.workspace import staged
 
 NEW = "new-"
 """What the name of a run starts with that MLflow has yet to make."""
@@ -49,7 +49,7 @@ def keep(workspace_uri: str, run_id: str, note: Note) -> None:
     """Keep a note of a run, with a copy of its file."""
     workspace = open_workspace(workspace_uri)
     name = f"{_TOP}/{run_id}/{time.time_ns():020d}-{secrets.token_hex(4)}"
-    with written_aside(workspace, _TOP) as folder:
+    with staged(workspace, _TOP) as folder:
         content = {"kind": note.kind, "fields": dict(note.fields), "time_ms": note.time_ms}
         if note.file is not None:
             shutil.copyfile(note.file, folder / note.file.name)
@@ -61,7 +61,7 @@ def keep(workspace_uri: str, run_id: str, note: Note) -> None:
 def kept(workspace_uri: str) -> dict[str, list[str]]:
     """Names of what is kept, oldest first, by run."""
     workspace = open_workspace(workspace_uri)
-    runs = [name for name in workspace.folders(_TOP) if name != "aside"]
+    runs = [name for name in workspace.folders(_TOP) if name != "staging"]
     found = {run: sorted(workspace.published(f"{_TOP}/{run}", _NOTE)) for run in runs}
     return {run: names for run, names in found.items() if names}
 

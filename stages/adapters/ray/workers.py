@@ -72,7 +72,7 @@ def connect(settings: RaySettings) -> None:
 
 def _join(address: str, settings: RaySettings, quiet: dict[str, Any]) -> None:
     try:
-        _knock(address)
+        _check_reachable(address)
         ray.init(address=address, runtime_env=cluster_environment(settings), **quiet)
     except (OSError, RayError, RuntimeError, ValueError) as error:
         raise MachineError(
@@ -89,7 +89,7 @@ def _is_alive() -> bool:
         return False
 
 
-def _knock(address: str) -> None:
+def _check_reachable(address: str) -> None:
     """Raise ``OSError`` soon where nobody listens at host:port; Ray itself waits for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if port.isdigit():
@@ -175,7 +175,7 @@ class _Pool:
             self._start(slot)
         # A worker that is still loading, or waits for a place in the cluster, has nothing to hold up the end.
         while self._queue or any(slot.item for slot in self._slots):
-            self._tell_of_waiting()
+            self._warn_if_unplaced()
             busy = [slot for slot in self._slots if slot.ref is not None]
             ready = internals.first_ready([slot.ref for slot in busy], self._patience_s(busy))
             for slot in busy:
@@ -207,7 +207,7 @@ class _Pool:
         ends = [slot.since_s + self._runtime.item_timeout_s for slot in busy if slot.item]
         return min([_WAIT_S, *(max(0.01, end - time.monotonic()) for end in ends)])
 
-    def _tell_of_waiting(self) -> None:
+    def _warn_if_unplaced(self) -> None:
         """Say once that no worker has come up: a cluster may have no place for them."""
         if self._waits_since_s is None or time.monotonic() < self._waits_since_s + _PLACE_S:
             return

@@ -5,7 +5,7 @@ fetched stays in a local folder, the cache::
 
     <cache>/files/<name>      what was fetched, a folder that was made again in another version
     <cache>/whole/<name>      marks of folders that were fetched whole
-    <cache>/aside/<name>      what is being fetched or written; killed workers leave it
+    <cache>/staging/<name>      what is being fetched or written; killed workers leave it
     <cache>/locks/<name>      locks of the processes of this machine
     <cache>/scratch/<name>    what stays until it is removed, e.g. checkpoints of a training
 """
@@ -28,7 +28,7 @@ from stages.engine.storage.workspace import (
     clear_old,
     free_bytes_at,
     without_versions,
-    written_aside,
+    staged,
 )
 
 _BLOCK_BYTES = 1 << 22
@@ -85,15 +85,18 @@ class ObjectWorkspace(Workspace):
                 published[parts[0]] = info.mtime.timestamp() if info.mtime else 0.0
         return published
 
-    def publish(self, aside: Path, name: str, record: str) -> None:
+    def publish(self, staging: Path, name: str, record: str) -> None:
         # Without its record the old content no longer counts while the new one arrives.
         self.remove(f"{name}/{record}")
-        names = sorted(file.relative_to(aside).as_posix() for file in aside.rglob("*") if file.is_file())
+        names = sorted(file.relative_to(staging).as_posix() for file in staging.rglob("*") if file.is_file())
         for file in sorted(names, key=lambda file: file == record):
-            with (aside / file).open("rb") as source, self._output(self._object(f"{name}/{file}")) as target:
+            with (
+                (staging / file).open("rb") as source,
+                self._output(self._object(f"{name}/{file}")) as target,
+            ):
                 shutil.copyfileobj(source, target, _BLOCK_BYTES)
         self._forget(name)
-        shutil.rmtree(aside)
+        shutil.rmtree(staging)
 
     def _forget(self, name: str) -> None:
         """Delete what was fetched of a folder, in any version."""
@@ -109,11 +112,11 @@ class ObjectWorkspace(Workspace):
         # A folder is there as soon as one of its files was fetched alone; a mark says that it is there whole.
         whole = [self._cache / "whole" / folder / _WHOLE for folder in (asked, *asked.parents)]
         if not target.is_file() and not (target.is_dir() and any(mark.exists() for mark in whole)):
-            with written_aside(self, _FETCHED) as aside:
-                self._download(self._object(without_versions(name)), aside / "content")
-                for file in (aside / "content", *aside.rglob("content/**/*")):
+            with staged(self, _FETCHED) as staging:
+                self._download(self._object(without_versions(name)), staging / "content")
+                for file in (staging / "content", *staging.rglob("content/**/*")):
                     if file.is_file():
-                        place = target / file.relative_to(aside / "content")
+                        place = target / file.relative_to(staging / "content")
                         place.parent.mkdir(parents=True, exist_ok=True)
                         file.replace(place)  # another worker may have put the same there
             if target.is_dir():
@@ -132,15 +135,15 @@ class ObjectWorkspace(Workspace):
         for info in self._files.get_file_info(pafs.FileSelector(source)):
             self._download(info.path, target / info.base_name)
 
-    def aside(self, name: str) -> Path:
-        folder = self._cache / "aside" / name / secrets.token_hex(8)
+    def staging(self, name: str) -> Path:
+        folder = self._cache / "staging" / name / secrets.token_hex(8)
         folder.mkdir(parents=True)
         return folder
 
-    def clear_asides(self, name: str, older_than_s: float = 0) -> None:
-        clear_old(self._cache / "aside" / name, older_than_s)
+    def clear_staging(self, name: str, older_than_s: float = 0) -> None:
+        clear_old(self._cache / "staging" / name, older_than_s)
         # Every stage of this machine fetches there, also now.
-        clear_old(self._cache / "aside" / _FETCHED, max(older_than_s, DAY_S))
+        clear_old(self._cache / "staging" / _FETCHED, max(older_than_s, DAY_S))
 
     def scratch(self, name: str) -> Path:
         folder = self._cache / "scratch" / name

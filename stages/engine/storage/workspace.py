@@ -1,6 +1,6 @@
 """The place where datasets are kept: a local folder, or anything that pyarrow opens by its URI.
 
-What is published is there whole or not at all. A local folder is written aside and renamed;
+What is published is there whole or not at all. A local folder is written to a staging folder and renamed;
 ``object_workspace.py`` is the other kind.
 """
 
@@ -63,8 +63,8 @@ class Workspace(ABC):
         """The folders in a folder that hold their record, with the time it was written (s since 1970)."""
 
     @abstractmethod
-    def publish(self, aside: Path, name: str, record: str) -> None:
-        """Put a folder that was written aside in its place, the record last; replaces what is there."""
+    def publish(self, staging: Path, name: str, record: str) -> None:
+        """Put a staging folder in its place, the record last; replaces what is there."""
 
     @abstractmethod
     def path(self, name: str) -> Path:
@@ -75,12 +75,12 @@ class Workspace(ABC):
         """Local path of a file or folder that is there, brought here if need be."""
 
     @abstractmethod
-    def aside(self, name: str) -> Path:
+    def staging(self, name: str) -> Path:
         """A new empty local folder to write to before publishing in ``name``."""
 
     @abstractmethod
-    def clear_asides(self, name: str, older_than_s: float = 0) -> None:
-        """Delete what killed runs left aside in ``name``, where nothing in it changed for so many seconds."""
+    def clear_staging(self, name: str, older_than_s: float = 0) -> None:
+        """Delete staging folders that killed runs left in ``name``, unchanged for so many seconds."""
 
     @abstractmethod
     def scratch(self, name: str) -> Path:
@@ -124,12 +124,12 @@ class LocalWorkspace(Workspace):
     def write(self, name: str, data: bytes) -> None:
         target = self._root / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+        staging = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
         try:
-            aside.write_bytes(data)
-            aside.replace(target)
+            staging.write_bytes(data)
+            staging.replace(target)
         finally:
-            aside.unlink(missing_ok=True)
+            staging.unlink(missing_ok=True)
 
     def remove(self, name: str) -> None:
         target = self._root / name
@@ -151,17 +151,17 @@ class LocalWorkspace(Workspace):
                 continue  # somebody deleted the record to have the item made again
         return found
 
-    def publish(self, aside: Path, name: str, record: str) -> None:
+    def publish(self, staging: Path, name: str, record: str) -> None:
         target = self._root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
             # A folder cannot be renamed over a full one. Killed in between, the item is only made again.
-            old = aside.with_name(aside.name + ".old")
+            old = staging.with_name(staging.name + ".old")
             target.rename(old)
-            aside.rename(target)
+            staging.rename(target)
             shutil.rmtree(old)
         else:
-            aside.rename(target)
+            staging.rename(target)
 
     def path(self, name: str) -> Path:
         return self._root / without_versions(name)
@@ -169,13 +169,13 @@ class LocalWorkspace(Workspace):
     def fetch(self, name: str) -> Path:
         return self.path(name)
 
-    def aside(self, name: str) -> Path:
-        folder = self._root / name / "aside" / secrets.token_hex(8)
+    def staging(self, name: str) -> Path:
+        folder = self._root / name / "staging" / secrets.token_hex(8)
         folder.mkdir(parents=True)
         return folder
 
-    def clear_asides(self, name: str, older_than_s: float = 0) -> None:
-        clear_old(self._root / name / "aside", older_than_s)
+    def clear_staging(self, name: str, older_than_s: float = 0) -> None:
+        clear_old(self._root / name / "staging", older_than_s)
 
     def scratch(self, name: str) -> Path:
         folder = self._root / name
@@ -193,13 +193,13 @@ class LocalWorkspace(Workspace):
         return file_lock(self._root / name, what)
 
 
-def clear_old(asides: Path, older_than_s: float) -> None:
+def clear_old(folder: Path, older_than_s: float) -> None:
     """Delete the folders in a folder in which nothing changed for so many seconds."""
-    for aside in asides.glob("*"):
+    for staging in folder.glob("*"):
         with contextlib.suppress(FileNotFoundError):  # a neighbour is at work in it
-            changed_s = max(path.stat().st_mtime for path in (aside, *aside.rglob("*")))
+            changed_s = max(path.stat().st_mtime for path in (staging, *staging.rglob("*")))
             if not older_than_s or time.time() - changed_s > older_than_s:
-                shutil.rmtree(aside, ignore_errors=True)
+                shutil.rmtree(staging, ignore_errors=True)
 
 
 def free_bytes_at(folder: Path) -> int:
@@ -227,9 +227,9 @@ def local_path(uri: str) -> str:
 
 
 @contextmanager
-def written_aside(workspace: Workspace, name: str) -> Iterator[Path]:
+def staged(workspace: Workspace, name: str) -> Iterator[Path]:
     """A folder to write to; whatever was not published from it is deleted afterwards."""
-    folder = workspace.aside(name)
+    folder = workspace.staging(name)
     try:
         yield folder
     finally:

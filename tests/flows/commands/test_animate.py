@@ -19,7 +19,7 @@ from mimicmotion.animation.checkpoint import CheckpointFacts
 from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.errors import InputError, MimicMotionError
 from mimicmotion.pose.detector import Detections
-from mimicmotion.pose.drawing import GuidanceStyle
+from mimicmotion.pose.drawing import DrawingStyle
 from mimicmotion.pose.estimator import TopDownEstimator
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table
@@ -49,9 +49,9 @@ def test_what_is_given_wins_over_the_config_and_that_over_the_release():
 
 
 def test_parts_are_left_out_of_the_drawing():
-    style = GuidanceStyle(canvas_short_side_px=480)
+    style = DrawingStyle(canvas_short_side_px=480)
     assert shown_style(style, [], True) == style
-    assert shown_style(style, ["hands", "face"], False) == GuidanceStyle(
+    assert shown_style(style, ["hands", "face"], False) == DrawingStyle(
         canvas_short_side_px=480, draw_hands=False, draw_face=False, use_confidence=False
     )
     with pytest.raises(InputError, match="choose one of body, hands, face"):

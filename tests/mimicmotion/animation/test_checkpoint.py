@@ -6,11 +6,11 @@ import pytest
 
 from mimicmotion.animation.checkpoint import CheckpointFacts, read_checkpoint_facts
 from mimicmotion.errors import DataError, WeightsError
-from mimicmotion.pose.drawing import GuidanceStyle
+from mimicmotion.pose.drawing import DrawingStyle
 
 
 def test_a_trained_checkpoint_tells_style_sizes_and_clip(tmp_path):
-    style = GuidanceStyle(canvas_short_side_px=480, draw_face=False)
+    style = DrawingStyle(canvas_short_side_px=480, draw_face=False)
     (tmp_path / "guidance.json").write_text(json.dumps(style.to_dict()))
     training = {"sizes_px": [[128, 192]], "num_frames": 8, "fps": 12.0, "motion_bucket": 100, "steps": 3}
     (tmp_path / "training.json").write_text(json.dumps(training))
@@ -43,4 +43,4 @@ def test_files_that_cannot_be_understood_are_refused(tmp_path):
 
 def test_a_folder_that_says_nothing_of_drawing_draws_as_released(tmp_path):
     (tmp_path / "guidance.json").write_text("{}\n")
-    assert read_checkpoint_facts(tmp_path).style == GuidanceStyle()
+    assert read_checkpoint_facts(tmp_path).style == DrawingStyle()

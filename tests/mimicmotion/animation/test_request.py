@@ -17,7 +17,7 @@ from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.errors import InputError
 from mimicmotion.pictures.panels import LABEL_HEIGHT_PX, enlarged, pose_over
 from mimicmotion.pose.detector import Detections
-from mimicmotion.pose.drawing import GuidanceStyle
+from mimicmotion.pose.drawing import DrawingStyle
 from mimicmotion.pose.estimator import TopDownEstimator
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table
@@ -25,7 +25,7 @@ from mimicmotion.video.files import write_preview
 from mimicmotion.video.picture_files import read_picture, write_picture
 
 FACTS = CheckpointFacts(sizes_px=((32, 48), (48, 32)), num_frames=8, fps=12.0)
-STYLE = GuidanceStyle(canvas_short_side_px=64)
+STYLE = DrawingStyle(canvas_short_side_px=64)
 
 
 class FakeDetector:
@@ -153,7 +153,7 @@ def test_the_default_rate_is_the_videos_own_but_at_most_15(files):
 def test_alignment_brings_the_poses_onto_the_reference(files, mode):
     poses = stored_poses(files / "poses.parquet")
     prepared = prepare(request(files, poses=poses, video=None, alignment=mode), FACTS, STYLE, MODELS)
-    own, driving = prepared.performance.reference_pose, prepared.performance.driving
+    own, driving = prepared.inputs.reference_pose, prepared.inputs.driving
     assert (driving.width_px, driving.height_px) == (32, 48)
     ours, theirs = own.keypoints[0, :17], driving.keypoints[:, :17].mean(axis=0)
     assert abs(ours[:, 1].mean() - theirs[:, 1].mean()) < 3
@@ -164,7 +164,7 @@ def test_smoothing_is_off_unless_asked_for(files):
     poses = stored_poses(files / "poses.parquet")
     plain = request(files, poses=poses, video=None)
     default, off, on = (
-        prepare(asked, FACTS, STYLE, MODELS).performance.driving.keypoints
+        prepare(asked, FACTS, STYLE, MODELS).inputs.driving.keypoints
         for asked in (plain, replace(plain, smoothing_s=0.0), replace(plain, smoothing_s=0.1))
     )
     np.testing.assert_array_equal(default, off)
@@ -202,7 +202,7 @@ def test_damaged_sound_costs_the_sound_and_not_the_result(files, caplog):
 def test_the_asked_size(files, changes, size):
     poses = stored_poses(files / "poses.parquet")
     prepared = prepare(request(files, poses=poses, video=None, **changes), FACTS, STYLE, MODELS)
-    assert prepared.performance.size == size[::-1]
+    assert prepared.inputs.size == size[::-1]
 
 
 def test_the_preview_is_a_picture_with_a_panel_for_some_frames(files):
@@ -215,8 +215,8 @@ def test_the_preview_is_a_picture_with_a_panel_for_some_frames(files):
 
 def test_the_preview_shows_lines_that_the_released_canvas_would_thin_out(files):
     poses = stored_poses(files / "poses.parquet")
-    released = prepare(request(files, poses=poses, video=None), FACTS, GuidanceStyle(), MODELS)
-    plain = pose_over(enlarged(released.performance.reference), np.zeros((3, 384, 256), np.uint8))
+    released = prepare(request(files, poses=poses, video=None), FACTS, DrawingStyle(), MODELS)
+    plain = pose_over(enlarged(released.inputs.reference), np.zeros((3, 384, 256), np.uint8))
     marks = np.abs(released.preview[LABEL_HEIGHT_PX:, 260:516].astype(int) - plain).max(axis=2) > 100
     assert marks.mean() > 0.04
 

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from mimicmotion.animation.driving import Driving
-from mimicmotion.animation.generate import Performance
-from mimicmotion.animation.request import AnimationRequest, Prepared
-from mimicmotion.animation.workers import Crew, perform_together
+from mimicmotion.animation.generate import AnimationInputs
+from mimicmotion.animation.request import AnimationRequest, PreparedRequest
+from mimicmotion.animation.workers import WorkerGroup, perform_together
 from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.errors import MimicMotionError
-from mimicmotion.pose.drawing import GuidanceStyle
+from mimicmotion.pose.drawing import DrawingStyle
 from mimicmotion.pose.table import PoseTrack
 from mimicmotion.video.files import iter_frames
 
-CREW = Crew(2, cuda=False)
+WORKERS = WorkerGroup(2, cuda=False)
 
 
 class Pipeline:
@@ -61,13 +61,13 @@ def track(num: int) -> PoseTrack:
 
 def together(folder: Path, fault: str, progress) -> int:
     reference = np.zeros((48, 32, 3), np.uint8)
-    performance = Performance(
-        reference=reference, reference_pose=track(1), driving=track(5), style=GuidanceStyle()
+    inputs = AnimationInputs(
+        reference=reference, reference_pose=track(1), driving=track(5), style=DrawingStyle()
     )
     driving = Driving(track=track(5), fps=12.0, source_fps=12.0)
     request = AnimationRequest(image=folder / "ref.png", out=folder / "out.mp4", poses=folder / "p.parquet")
-    prepared = Prepared(performance, driving, reference)
-    return perform_together(CREW, partial(Pipeline, fault), request, prepared, SamplerSettings(), progress)
+    prepared = PreparedRequest(inputs, driving, reference)
+    return perform_together(WORKERS, partial(Pipeline, fault), request, prepared, SamplerSettings(), progress)
 
 
 def test_the_result_is_written_once(tmp_path):

@@ -38,7 +38,7 @@ def quality(n: int, **changes: object) -> FrameQuality:
         num_people=np.ones(n, int),
         lag=2,
         speed=np.full(n, 0.5),
-        hands_reliable=np.zeros((n, 2), bool),
+        hands_confident=np.zeros((n, 2), bool),
         bad=np.zeros(n, bool),
     )
     return replace(good, **changes)
@@ -93,7 +93,7 @@ def test_measures_are_of_the_windows_own_frames() -> None:
         quality(
             10,
             visibility=at(10, [0, 2, 4, 6], 0.5, 0.0),
-            hands_reliable=hands,
+            hands_confident=hands,
             speed=at(10, [0, 1, 7], 99.0, 0.2),
         ),
         Window(0, 4, 2),
@@ -187,11 +187,11 @@ def test_quality_of_a_track() -> None:
     np.testing.assert_allclose(found.height_share, 0.5)
     assert found.visibility.tolist() == [1.0] * 4
     assert found.bad.tolist() == [False, False, False, True]
-    assert found.hands_reliable.all()
+    assert found.hands_confident.all()
     unsure = frame_quality(track(points, 0.2), np.ones(4, int), 10.0, [], 0.3, 0.7)
     assert np.isnan(unsure.speed).all()
     assert not unsure.visibility.any()
-    assert not unsure.hands_reliable.any()
+    assert not unsure.hands_confident.any()
 
 
 VIDEOS = {f"video{k}": True for k in range(40)}

@@ -7,10 +7,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mimicmotion.errors import DataError, InputError
-from mimicmotion.pose.drawing import GuidanceStyle, draw_openpose, draw_pose
+from mimicmotion.pose.drawing import DrawingStyle, draw_openpose, draw_pose
 from mimicmotion.pose.layout import BODY, FACE, LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND, to_openpose
 
-SMALL = GuidanceStyle(canvas_short_side_px=480)
+SMALL = DrawingStyle(canvas_short_side_px=480)
 
 
 def golden_people(vectors, case):
@@ -31,7 +31,7 @@ def golden_people(vectors, case):
 def test_equals_the_released_drawing(golden, case):
     with np.load(golden / "drawing.npz") as vectors:
         points, scores = golden_people(vectors, case)
-        image = draw_openpose(points, scores, tuple(vectors[f"case{case}_size"].tolist()), GuidanceStyle())
+        image = draw_openpose(points, scores, tuple(vectors[f"case{case}_size"].tolist()), DrawingStyle())
         np.testing.assert_array_equal(image, vectors[f"case{case}_image"])
 
 
@@ -96,7 +96,7 @@ def test_equals_the_plain_form_at_any_size_and_place(h, w, short, people, spread
     random = np.random.default_rng(seed)
     points = random.uniform(-0.2, 1.2, (people, 1, 2)) + random.normal(0, spread, (people, 134, 2))
     scores = random.uniform(-0.1, 1.3, (people, 134))
-    style = GuidanceStyle(canvas_short_side_px=short)
+    style = DrawingStyle(canvas_short_side_px=short)
     np.testing.assert_array_equal(
         draw_openpose(points, scores, (h, w), style), plain_drawing(points, scores, (h, w), short)
     )
@@ -123,17 +123,17 @@ def test_pixels_are_those_of_relative_points(person):
 def test_a_switch_removes_its_part(person, switch, parts):
     keypoints, confidences = person
     without = draw_pose(
-        keypoints, confidences, (192, 128), GuidanceStyle(canvas_short_side_px=480, **{switch: False})
+        keypoints, confidences, (192, 128), DrawingStyle(canvas_short_side_px=480, **{switch: False})
     )
     others = {"draw_body", "draw_face", "draw_hands"} - {switch}
-    alone = GuidanceStyle(canvas_short_side_px=480, **dict.fromkeys(others, False))
+    alone = DrawingStyle(canvas_short_side_px=480, **dict.fromkeys(others, False))
     assert draw_pose(keypoints, confidences, (192, 128), alone).any()
     for part in parts:
         keypoints = keypoints.copy()
         keypoints[:, part] = 5.0
     np.testing.assert_array_equal(
         draw_pose(
-            keypoints, confidences, (192, 128), GuidanceStyle(canvas_short_side_px=480, **{switch: False})
+            keypoints, confidences, (192, 128), DrawingStyle(canvas_short_side_px=480, **{switch: False})
         ),
         without,
     )
@@ -152,7 +152,7 @@ def test_brightness_follows_confidence_and_saturates(person):
 
 def test_without_confidence_points_are_full_or_absent(person):
     keypoints, confidences = person
-    hard = GuidanceStyle(canvas_short_side_px=480, use_confidence=False)
+    hard = DrawingStyle(canvas_short_side_px=480, use_confidence=False)
     sure = np.random.default_rng(1).uniform(0.31, 0.9, confidences.shape)
     full = draw_pose(keypoints, np.ones_like(confidences), (192, 128), SMALL)
     np.testing.assert_array_equal(draw_pose(keypoints, sure, (192, 128), hard), full)
@@ -176,7 +176,7 @@ def test_refuses_numbers_that_are_not_finite(person):
 
 
 def test_style_survives_its_dict():
-    style = GuidanceStyle(canvas_short_side_px=480, draw_face=False)
-    assert GuidanceStyle.from_dict(style.to_dict()) == style
+    style = DrawingStyle(canvas_short_side_px=480, draw_face=False)
+    assert DrawingStyle.from_dict(style.to_dict()) == style
     with pytest.raises(DataError, match="line_width"):
-        GuidanceStyle.from_dict({**style.to_dict(), "line_width": 3})
+        DrawingStyle.from_dict({**style.to_dict(), "line_width": 3})

@@ -9,7 +9,7 @@ import pytest
 import torch
 from training_world import RecordedReport, make_clip, make_pipeline
 
-from mimicmotion.pose.drawing import GuidanceStyle
+from mimicmotion.pose.drawing import DrawingStyle
 from mimicmotion.training.data.samples import Clip, Recipe
 from mimicmotion.training.plan import Plan, Preview, write_clips
 
@@ -40,7 +40,7 @@ def wide_clip(tmp_path_factory) -> Clip:
 def recipe() -> Recipe:
     return Recipe(
         sizes_px=((64, 64),),
-        style=GuidanceStyle(canvas_short_side_px=480),
+        style=DrawingStyle(canvas_short_side_px=480),
         noise="svd",
         reference_noise="none",
         dropout=0.1,

@@ -15,7 +15,7 @@ from mimicmotion.training import loop
 from mimicmotion.training.data.batch import collate
 from mimicmotion.training.data.samples import draw
 from mimicmotion.training.distributed.group import World, lost_workers_are_connection_errors
-from mimicmotion.training.loop import Training, rounds, train
+from mimicmotion.training.loop import Training, accumulation_steps, train
 from mimicmotion.training.plan import read_clips, write_clips
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -51,9 +51,9 @@ def test_batches_are_joined_by_a_thread_and_in_order(plan, report, monkeypatch):
     training.run()
     assert threading.main_thread() not in {thread for thread, _ in seen}
     expected = [
-        [draw(training.clips[place.clip], place, plan.recipe)]
+        [draw(training.clips[index.clip], index, plan.recipe)]
         for step in range(plan.steps)
-        for place in training.order.at(step)
+        for index in training.order.at(step)
     ]
     assert [draws for _, draws in seen] == expected
 
@@ -217,12 +217,12 @@ def test_checkpoints_of_another_batch_or_list_are_refused(plan, report):
 
 def test_a_batch_must_divide_over_workers(plan):
     two = World(0, 2, torch.device("cpu"))
-    assert rounds(replace(plan, batch=8), two) == 1
-    assert rounds(replace(plan, batch=8, micro_batch=2), two) == 2
+    assert accumulation_steps(replace(plan, batch=8), two) == 1
+    assert accumulation_steps(replace(plan, batch=8, micro_batch=2), two) == 2
     with pytest.raises(DataError, match="batch of 3 samples does not divide over 2 workers"):
-        rounds(replace(plan, batch=3), two)
+        accumulation_steps(replace(plan, batch=3), two)
     with pytest.raises(DataError, match="1 samples does not divide"):
-        rounds(replace(plan, batch=1), two)
+        accumulation_steps(replace(plan, batch=1), two)
 
 
 @pytest.mark.parametrize(

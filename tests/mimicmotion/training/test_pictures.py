@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mimicmotion.training.data.order import Place
+from mimicmotion.training.data.order import SampleIndex
 from mimicmotion.training.data.samples import draw, make_sample
 from mimicmotion.training.pictures import _BOX, _CELL, _with_hands, sample_picture
 
@@ -28,7 +28,7 @@ def test_the_box_is_outlined_and_exactly_the_weighted_cells_are_tinted_each_with
 
 def test_reliable_hands_are_marked_on_frames_and_on_poses(clips, recipe):
     def shown(recipe):
-        return sample_picture(make_sample(clips[0], draw(clips[0], Place(0, 0, 0), recipe), recipe))
+        return sample_picture(make_sample(clips[0], draw(clips[0], SampleIndex(0, 0, 0), recipe), recipe))
 
     marked = (shown(recipe) != shown(replace(recipe, hand_threshold=0.95))).any(axis=(1, 2))
     half = len(marked) // 2

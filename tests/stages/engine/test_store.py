@@ -31,19 +31,19 @@ from stages.engine.storage.workspace import LocalWorkspace
 import pyarrow as pa
 
 class KilledBeforeRename(LocalWorkspace):
-    def publish(self, aside, name, record):
+    def publish(self, staging, name, record):
         os.kill(os.getpid(), 9)
 
 store = StageStore(KilledBeforeRename(Path(sys.argv[1])), "letters", "recipe")
 table = pa.table({"letter": ["a"], "length": [1]}, LETTERS_SCHEMA)
-folder = store.aside()
+folder = store.staging()
 (folder / "copy.txt").write_text("half")
 store.keep(folder, Item("a", {"text": "x"}), "key", table)
 """
 
 
 def keep(store: StageStore, key: str = "key", item: Item = ITEM) -> Path:
-    folder = store.aside()
+    folder = store.staging()
     (folder / "copy.txt").write_text("text")
     store.keep(folder, item, key, TABLE)
     return store.workspace.fetch(store.item_name(key))
@@ -87,7 +87,7 @@ def test_killed_between_writing_and_publishing_nothing_counts(store: StageStore,
     assert child.returncode == -signal.SIGKILL
     assert list((tmp_path / "space").rglob("copy.txt")), "the test must reach the write"
     assert store.published_items() == {}
-    store.clear_asides()
+    store.clear_staging()
     assert not list((tmp_path / "space").rglob("copy.txt"))
     keep(store)
     assert list(store.published_items()) == ["key"]

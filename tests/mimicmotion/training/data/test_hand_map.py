@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mimicmotion.training.data.hand_map import face_weight_map, hand_weight_map, reliable_hands
+from mimicmotion.training.data.hand_map import confident_hands, face_weight_map, hand_weight_map
 
 NONE = [np.nan] * 4
 
@@ -39,7 +39,7 @@ def test_a_box_without_width_still_weighs_its_cell():
 def test_each_hand_is_judged_by_its_own_confidence():
     boxes = np.array([[[0, 0, 8, 8], [8, 8, 16, 16]]] * 3, dtype=np.float32)
     boxes[2, 1] = np.nan
-    kept = reliable_hands(boxes, np.array([[0.9, 0.3], [0.5, 0.31], [np.nan, 1.0]]), threshold=0.3)
+    kept = confident_hands(boxes, np.array([[0.9, 0.3], [0.5, 0.31], [np.nan, 1.0]]), threshold=0.3)
     assert np.isfinite(kept).all(axis=-1).tolist() == [[True, False], [True, True], [False, False]]
 
 

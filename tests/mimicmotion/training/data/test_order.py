@@ -8,7 +8,7 @@ SIZES = [(8, 16)] * 5 + [(16, 8)] * 3
 
 
 def clips(order, steps):
-    return [[place.clip for place in order.at(step)] for step in steps]
+    return [[index.clip for index in order.at(step)] for step in steps]
 
 
 def test_every_clip_is_seen_each_epoch_and_batches_are_full_and_of_one_size():
@@ -30,18 +30,18 @@ def test_the_order_depends_on_seed_and_epoch_and_not_on_where_one_starts():
 
 
 def test_fewer_clips_than_a_batch_are_repeated_under_other_seeds():
-    places = Order([(8, 8)] * 2, batch=5, seed=0).at(0)
-    assert Counter(place.clip for place in places).total() == 5
-    draws = {place.rng(0).random() for place in places}
+    indices = Order([(8, 8)] * 2, batch=5, seed=0).at(0)
+    assert Counter(index.clip for index in indices).total() == 5
+    draws = {index.rng(0).random() for index in indices}
     assert len(draws) == 5
-    assert places[0].rng(0).random() != places[0].rng(1).random()
+    assert indices[0].rng(0).random() != indices[0].rng(1).random()
 
 
 def test_workers_and_rounds_split_the_same_batch():
-    places = Order([(8, 8)] * 8, batch=8, seed=3).at(0)
-    two = [share(places, rank, workers=2, rounds=2) for rank in range(2)]
-    one = share(places, 0, workers=1, rounds=4)
+    indices = Order([(8, 8)] * 8, batch=8, seed=3).at(0)
+    two = [share(indices, rank, workers=2, accumulation_steps=2) for rank in range(2)]
+    one = share(indices, 0, workers=1, accumulation_steps=4)
     assert [two[0][0], two[1][0], two[0][1], two[1][1]] == one
-    assert [place for round_ in one for place in round_] == places
+    assert [index for round_ in one for index in round_] == indices
     with pytest.raises(ValueError, match="8 does not divide over 3 workers"):
-        share(places, 0, 3, 1)
+        share(indices, 0, 3, 1)

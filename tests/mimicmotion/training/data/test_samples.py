@@ -7,16 +7,16 @@ from safetensors.numpy import save_file
 
 from mimicmotion.errors import StageError
 from mimicmotion.training.data import samples
-from mimicmotion.training.data.order import Place
+from mimicmotion.training.data.order import SampleIndex
 from mimicmotion.training.data.samples import draw, framing_text, make_sample
 from mimicmotion.video.framing import framing
 from mimicmotion.video.reader import VideoReader
 
-PLACE = Place(clip=0, epoch=2, slot=5)
+INDEX = SampleIndex(clip=0, epoch=2, slot=5)
 
 
 def test_slot_zero_is_the_reference_with_its_own_pose(clips, recipe):
-    drawn = replace(draw(clips[0], PLACE, recipe), reference=13)
+    drawn = replace(draw(clips[0], INDEX, recipe), reference=13)
     sample = make_sample(clips[0], drawn, recipe)
     fit = framing((80, 80), recipe.sizes_px)
     video = VideoReader(clips[0].video)
@@ -28,7 +28,7 @@ def test_slot_zero_is_the_reference_with_its_own_pose(clips, recipe):
 
 
 def test_poses_and_hand_boxes_follow_the_person(clips, recipe):
-    sample = make_sample(clips[0], draw(clips[0], PLACE, recipe), recipe)
+    sample = make_sample(clips[0], draw(clips[0], INDEX, recipe), recipe)
     # The person's left hand stands 20 pixels right of the square, before the resize from 80 to 64.
     for slot, frame in ((1, 2), (3, 6)):
         x, y = (80 // 3 + 2 * frame + 20) * 0.8, (40 + round(6 * np.sin(frame))) * 0.8
@@ -43,15 +43,15 @@ def test_poses_and_hand_boxes_follow_the_person(clips, recipe):
 
 def test_a_wide_video_takes_the_wide_size(wide_clip, recipe):
     recipe = replace(recipe, sizes_px=((64, 64), (64, 32)))
-    sample = make_sample(wide_clip, draw(wide_clip, PLACE, recipe), recipe)
+    sample = make_sample(wide_clip, draw(wide_clip, INDEX, recipe), recipe)
     assert sample.frames.shape == (4, 32, 64, 3)
     assert sample.hand_weights.shape == (4, 4, 8)
 
 
 def test_draws_depend_on_the_place_and_follow_the_recipe(clips, recipe):
     clip = clips[0]
-    assert draw(clip, PLACE, recipe) == draw(clip, PLACE, recipe)
-    draws = [draw(clip, Place(0, 0, slot), recipe) for slot in range(3000)]
+    assert draw(clip, INDEX, recipe) == draw(clip, INDEX, recipe)
+    draws = [draw(clip, SampleIndex(0, 0, slot), recipe) for slot in range(3000)]
     assert {drawn.reference for drawn in draws} == {0, 9, 13}
     assert np.mean([drawn.dropped for drawn in draws]) == pytest.approx(0.1, abs=0.02)
     logs = np.log([drawn.sigma for drawn in draws])
@@ -62,7 +62,9 @@ def test_draws_depend_on_the_place_and_follow_the_recipe(clips, recipe):
 def test_reference_noise_is_as_named(clips, recipe):
     def noises(kind):
         named = replace(recipe, reference_noise=kind)
-        return np.array([draw(clips[0], Place(0, 0, slot), named).reference_noise for slot in range(500)])
+        return np.array(
+            [draw(clips[0], SampleIndex(0, 0, slot), named).reference_noise for slot in range(500)]
+        )
 
     assert not noises("none").any()
     assert (noises("fixed") == 0.02).all()
@@ -73,7 +75,7 @@ def test_reference_noise_is_as_named(clips, recipe):
 def test_a_bad_clip_stops_with_its_name(clips, recipe, tmp_path):
     broken = replace(clips[0], video=tmp_path / "gone.mp4")
     with pytest.raises(StageError, match=r"video0-clip.*no video at .*gone\.mp4"):
-        make_sample(broken, draw(broken, PLACE, recipe), recipe)
+        make_sample(broken, draw(broken, INDEX, recipe), recipe)
 
 
 @pytest.fixture
@@ -91,7 +93,7 @@ def latents_clip(clips, recipe, tmp_path):
 
 
 def test_stored_latents_replace_pictures(latents_clip, recipe):
-    sample = make_sample(latents_clip, draw(latents_clip, PLACE, recipe), recipe)
+    sample = make_sample(latents_clip, draw(latents_clip, INDEX, recipe), recipe)
     assert sample.frames is None
     assert sample.latents[:, 0, 0, 0].tolist() == [9, 2, 4, 6]
     assert (sample.image_embedding == 9).all()
@@ -127,7 +129,7 @@ def test_of_stored_latents_only_the_reference_and_the_window_are_read(latents_cl
 
     monkeypatch.setattr(samples, "safe_open", SpiedFile)
     clip = replace(latents_clip, frames=(0, 2))
-    sample = make_sample(clip, draw(clip, PLACE, recipe), recipe)
+    sample = make_sample(clip, draw(clip, INDEX, recipe), recipe)
     assert sample.latents[:, 0, 0, 0].tolist() == [9, 0, 2]
     assert rows == [4, 0, 1]
 
@@ -143,18 +145,18 @@ def test_of_stored_latents_only_the_reference_and_the_window_are_read(latents_cl
 def test_latents_that_lack_a_frame_stop_the_run(latents_clip, recipe, changed, problem):
     clip = replace(latents_clip, **changed)
     with pytest.raises(StageError, match=problem):
-        make_sample(clip, draw(clip, PLACE, recipe), recipe)
+        make_sample(clip, draw(clip, INDEX, recipe), recipe)
 
 
 def test_latents_of_another_framing_stop_the_run(latents_clip, recipe):
     other = replace(recipe, sizes_px=((48, 64),))
     with pytest.raises(StageError, match="give the latents stage the same sizes"):
-        make_sample(latents_clip, draw(latents_clip, PLACE, other), other)
+        make_sample(latents_clip, draw(latents_clip, INDEX, other), other)
 
 
 def test_hands_are_measured_where_they_weigh_nothing_more(clips, recipe):
-    weighed = make_sample(clips[0], draw(clips[0], PLACE, recipe), recipe)
-    plain = make_sample(clips[0], draw(clips[0], PLACE, recipe), replace(recipe, hand_weight=1.0))
+    weighed = make_sample(clips[0], draw(clips[0], INDEX, recipe), recipe)
+    plain = make_sample(clips[0], draw(clips[0], INDEX, recipe), replace(recipe, hand_weight=1.0))
     assert (plain.hand_weights == 1).all()
     np.testing.assert_array_equal(plain.hand_cells, weighed.hand_weights == 10)
     assert plain.hand_cells.any()

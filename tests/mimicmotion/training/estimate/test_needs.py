@@ -19,7 +19,7 @@ TINY = Shape(
     size_px=(64, 64),
     num_frames=4,
     micro_batch=2,
-    rounds=1,
+    accumulation_steps=1,
     workers=4,
     sharing="replicate",
     recompute="off",
@@ -46,7 +46,7 @@ def test_each_way_to_save_memory_saves_it(tiny):
     )
     assert max(layers.passes, blocks.passes) < plain.passes
     assert layers.flops_per_sample * 3 == plain.flops_per_sample * 4
-    again = estimate(replace(tiny, rounds=2))
+    again = estimate(replace(tiny, accumulation_steps=2))
     # Gradients are there from the second round on, and the first round's loss still is.
     assert plain.passes < again.passes <= plain.passes + plain.gradients + 4
     shared = estimate(replace(tiny, sharing="shard"))

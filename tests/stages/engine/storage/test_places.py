@@ -168,7 +168,7 @@ def test_a_full_disk_stops_with_one_message_and_loses_nothing(small_disk: Path, 
     config = make_config(small_disk / "space", Letters(source=source))
     with pytest.raises(StageError, match=r"item b\.txt \(b\): the disk of workspace .* is full \(free: "):
         run_stage(config, "letters")
-    assert not list((small_disk / "space").rglob("aside/*"))
+    assert not list((small_disk / "space").rglob("staging/*"))
     write_texts(source, b="fits")
     assert run_stage(config, "letters").processed == 2
 
@@ -182,7 +182,7 @@ def test_a_full_cache_is_not_blamed_on_the_store(
     node(small_disk.name)
     with pytest.raises(StageError, match=r"\(b\): the disk of .*/small, the cache of s3.* is full \(free: "):
         run_stage(config, "shouts")
-    assert not list(small_disk.rglob("aside/fetched/*"))
+    assert not list(small_disk.rglob("staging/fetched/*"))
 
 
 def test_a_worker_clears_what_killed_ones_left(
@@ -191,7 +191,7 @@ def test_a_worker_clears_what_killed_ones_left(
     config = make_config("s3://bucket/space", letters)
     node("one")
     top = Pipeline(config).store("letters").top
-    old, new = object_store("one").aside(top), object_store("one").aside(top)
+    old, new = object_store("one").staging(top), object_store("one").staging(top)
     os.utime(old, (time.time() - 2 * DAY_S,) * 2)
     run_stage(config, "letters")
     assert (old.exists(), new.exists()) == (False, True)

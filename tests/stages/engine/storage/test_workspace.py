@@ -16,8 +16,8 @@ from stages.engine.storage.workspace import (
     DAY_S,
     LocalWorkspace,
     Workspace,
+    staged,
     version,
-    written_aside,
 )
 
 
@@ -31,7 +31,7 @@ def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Workspace:
 
 
 def publish(workspace: Workspace, name: str, text: str) -> None:
-    with written_aside(workspace, "stage") as folder:
+    with staged(workspace, "stage") as folder:
         (folder / "sub").mkdir()
         (folder / "sub" / "file.txt").write_text(text)
         (folder / "record.json").write_text("{}")
@@ -73,11 +73,11 @@ def test_a_folder_without_its_record_does_not_count(workspace: Workspace) -> Non
 
 
 def test_what_was_not_published_leaves_nothing(workspace: Workspace, tmp_path: Path) -> None:
-    with written_aside(workspace, "stage") as folder:
+    with staged(workspace, "stage") as folder:
         (folder / "half.txt").write_text("half")
     assert not list(tmp_path.rglob("half.txt"))
-    (workspace.aside("stage") / "left.txt").write_text("of a killed run")
-    workspace.clear_asides("stage")
+    (workspace.staging("stage") / "left.txt").write_text("of a killed run")
+    workspace.clear_staging("stage")
     assert not list(tmp_path.rglob("left.txt"))
 
 
@@ -158,20 +158,20 @@ def test_a_fetch_that_breaks_leaves_nothing_half_fetched(
     monkeypatch.setattr(pafs, "copy_files", full)
     with pytest.raises(OSError, match="No space left"):
         workspace.fetch("stage/items/one")
-    assert not list((tmp_path / "cache").rglob("aside/*/*"))
+    assert not list((tmp_path / "cache").rglob("staging/*/*"))
 
 
 def test_what_is_left_aside_is_cleared_when_nobody_can_be_at_work_in_it(workspace: Workspace) -> None:
-    left, busy = workspace.aside("stage"), workspace.aside("stage")
+    left, busy = workspace.staging("stage"), workspace.staging("stage")
     (busy / "file.txt").write_text("written just now")
-    fetched = workspace.aside("fetched")
+    fetched = workspace.staging("fetched")
     for folder in (left, busy, fetched):
         os.utime(folder, (time.time() - 2 * DAY_S,) * 2)
-    fetching = workspace.aside("fetched")
-    workspace.clear_asides("stage", DAY_S)
+    fetching = workspace.staging("fetched")
+    workspace.clear_staging("stage", DAY_S)
     assert [folder.is_dir() for folder in (left, busy, fetching)] == [False, True, True]
     assert fetched.is_dir() == isinstance(workspace, LocalWorkspace)  # which fetches nothing
-    workspace.clear_asides("stage")
+    workspace.clear_staging("stage")
     assert [folder.is_dir() for folder in (busy, fetching)] == [False, True]
 
 

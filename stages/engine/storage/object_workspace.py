@@ -27,8 +27,8 @@ from stages.engine.storage.workspace import (
     Workspace,
     clear_old,
     free_bytes_at,
-    without_versions,
     staged,
+    without_versions,
 )
 
 _BLOCK_BYTES = 1 << 22

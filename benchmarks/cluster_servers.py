@@ -19,7 +19,7 @@ from pathlib import Path
 import pyarrow.fs as pafs
 
 from flows.commands.processes import LOOPBACK, Processes, free_port
-from flows.commands.ui import NO_JOBS
+from flows.servers import NO_JOBS
 
 ROOT = Path(__file__).resolve().parents[1]
 _STORE = ROOT / ".cache" / "servers"

@@ -4,7 +4,6 @@ Only what the user has not set: an address, a profile or a variable of theirs wi
 """
 
 import os
-import signal
 from pathlib import Path
 
 from stages.adapters.ray.environment import QUIET_VARIABLES
@@ -25,9 +24,7 @@ _QUIET = {
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
 _TEMPORARY = {
-    "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
-    # A busy machine needs longer than Prefect's 20 s, and its last words on stopping are no news.
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600",
+    # Its last words on stopping are no news.
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     # A failure is told once, by the command itself.
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
@@ -47,26 +44,6 @@ def prepare_prefect(config: PipelineConfig) -> None:
         os.environ.setdefault("PREFECT_HOME", str(home))
     for name, value in _TEMPORARY.items():
         os.environ.setdefault(name, value)
-
-
-def start_prefect(config: PipelineConfig) -> None:
-    """Prepare Prefect for a flow in this process, and start its temporary server if it needs one.
-
-    The server never sees Ctrl-C, which a terminal sends to all processes of a command: it has to be told that
-    the flow was stopped, and ends with this process.
-    """
-    prepare_prefect(config)
-    # Imported late: Prefect takes seconds, and reads its settings on import.
-    from prefect.server.api.server import SubprocessASGIServer
-    from prefect.settings import get_current_settings
-
-    if get_current_settings().api.url:
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        SubprocessASGIServer().start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def quiet_environment() -> dict[str, str]:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from fake_stages import Letters, Total, write_texts
 
-from flows.commands.ui import mlflow_server
+from flows.servers import mlflow_server
 from mimicmotion.errors import InputError
 from stages.adapters.mlflow import tracking
 from stages.adapters.mlflow.outbox import kept

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from flows.commands.run import Config, Overrides
-from flows.settings import start_prefect
+from flows.servers import start_prefect
 from flows.study import CHART_FILE, FRAMES_FILE, load_study
 
 

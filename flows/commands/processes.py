@@ -1,11 +1,13 @@
 """Servers that a command starts, watches, and ends together with itself."""
 
 import contextlib
+import logging
 import os
 import random
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -14,11 +16,15 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
+from mimicmotion import parent
 from mimicmotion.errors import InputError, StageError
+
+log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 _CALM_PORTS = range(20_000, 32_000)
 _PATIENCE_S = 300.0
+_SILENCE_S = 10.0
 _STOP_S = 20.0
 _LEFT_S = 10.0
 _PAUSE_S = 0.5
@@ -96,11 +102,11 @@ class Processes:
         return self._folder / f"{name}.log"
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start a process; Ctrl-C in this one's terminal does not reach it."""
+        """Start a process that Ctrl-C in this one's terminal does not reach, and kill -9 of this one ends."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with self.log(name).open("ab") as output:
             process = subprocess.Popen(
-                command,
+                [sys.executable, "-I", parent.__file__, *command],
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -115,11 +121,15 @@ class Processes:
         Raises:
             StageError: a process ended, or the server never answered; names the log.
         """
-        end_s = time.monotonic() + _PATIENCE_S
-        while not _answers(address):
+        begin_s, told = time.monotonic(), False
+        while not answers(address):
             self.check()
-            if time.monotonic() > end_s:
+            waited_s = time.monotonic() - begin_s
+            if waited_s > _PATIENCE_S:
                 raise StageError(f"{name} does not answer at {address}; its log is {self.log(name)}")
+            if waited_s > _SILENCE_S and not told:
+                log.info("waiting for %s to answer at %s; its log is %s", name, address, self.log(name))
+                told = True
             time.sleep(_PAUSE_S)
 
     def watch(self) -> None:
@@ -143,7 +153,8 @@ class Processes:
                 raise StageError(f"{name} has ended with {process.returncode}; its log is {self.log(name)}")
 
 
-def _answers(address: str) -> bool:
+def answers(address: str) -> bool:
+    """Whether a server is at an address, whatever it says."""
     try:
         with urllib.request.urlopen(address, timeout=5):
             return True

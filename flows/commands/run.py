@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.commands.summary import print_summary
-from flows.settings import start_prefect
+from flows.servers import start_prefect
 from mimicmotion.errors import InputError
 from stages.catalogue import STAGES
 from stages.engine.config import load_config, redacted

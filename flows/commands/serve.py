@@ -17,7 +17,7 @@ from rich.console import Console
 
 from flows.commands.processes import LOOPBACK, Processes, check_port, free_port, stop_by_signals
 from flows.commands.run import Config, Overrides
-from flows.commands.ui import NO_JOBS, STORE_VARIABLE, mlflow_server
+from flows.servers import NO_JOBS, STORE_VARIABLE, mlflow_server, prefect_access, start_prefect_server
 from flows.settings import POOL, prefect_home, quiet_environment
 from mimicmotion.errors import InputError, StageError
 from stages.adapters.ray.environment import local_variables
@@ -70,7 +70,7 @@ def _environment(
     found.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     return found | {
         "PREFECT_HOME": str(prefect_home(settings)),
-        "PREFECT_API_URL": f"http://{LOOPBACK}:{prefect_port}/api",
+        **prefect_access(prefect_port),
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "RAY_AUTH_MODE": "token",
         "MLFLOW_TRACKING_URI": f"http://{LOOPBACK}:{mlflow_port}",
@@ -90,8 +90,7 @@ def _start(
     else:
         environment["MLFLOW_TRACKING_URI"] = store
     prefect = [sys.executable, "-m", "prefect"]
-    server = [*prefect, "server", "start", "--host", LOOPBACK, "--port", str(prefect_port)]
-    processes.start("prefect", server, environment)
+    start_prefect_server(processes, prefect_port, environment, environment)
     ray_environment = {name: value for name, value in environment.items() if name != "RAY_ADDRESS"}
     processes.start("ray", _ray_head(settings, ray_port, dashboard_port), ray_environment)
     processes.wait_for("prefect", f"{environment['PREFECT_API_URL']}/health")
@@ -122,12 +121,14 @@ def _run(command: list[str], environment: dict[str, str]) -> None:
 
 def _addresses(environment: dict[str, str], dashboard_port: int, settings: PipelineConfig) -> str:
     api = environment["PREFECT_API_URL"]
+    password = environment["PREFECT_API_AUTH_STRING"]
     lines = {
-        "Prefect": api.removesuffix("/api"),
+        "Prefect": f"{api.removesuffix('/api')}, password {password}",
         "MLflow": environment["MLFLOW_TRACKING_URI"],
         "Ray": f"http://{LOOPBACK}:{dashboard_port}, token {environment['RAY_AUTH_TOKEN']}",
         "logs": str(Path(settings.workspace) / "serve"),
-        "run": f"PREFECT_API_URL={api} prefect deployment run {deployment(settings)}",
+        "run": f"PREFECT_API_URL={api} PREFECT_API_AUTH_STRING={password} "
+        f"prefect deployment run {deployment(settings)}",
     }
     return "\n".join(f"{what:<8} {where}" for what, where in lines.items())
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fake_stages import write_texts
 
+from stages.engine.config import PipelineConfig, Settings
 from stages.engine.contract import Item, Runtime
 from stages.engine.item_task import ItemTask
 from stages.engine.records import ItemState
@@ -58,24 +59,12 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A temporary Prefect server; flows of this process use it."""
-    home = tmp_path_factory.mktemp("prefect")
-    before = dict(os.environ)
-    # Set before the first import of Prefect, which reads them.
-    os.environ.update(
-        {
-            "DO_NOT_TRACK": "1",
-            "PREFECT_HOME": str(home),
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
-            "PREFECT_LOGGING_LEVEL": "CRITICAL",
-            "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,mimicmotion,stages",
-            "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-        }
-    )
-    from prefect.testing.utilities import prefect_test_harness
+    """The temporary Prefect server of a rebuild; flows of this process use it."""
+    from flows.servers import start_prefect
 
-    with prefect_test_harness(server_startup_timeout=600):
-        yield
+    workspace = tmp_path_factory.mktemp("prefect")
+    before = dict(os.environ)
+    start_prefect(PipelineConfig("fake", "fake.yaml", Settings(workspace=str(workspace)), {}))
+    yield
     os.environ.clear()
     os.environ.update(before)

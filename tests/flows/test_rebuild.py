@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import httpx
 import pytest
 from fake_stages import write_texts
 
@@ -48,6 +49,22 @@ def test_a_rebuild_runs_what_is_not_fresh_and_shows_it(project: Path) -> None:
     artifact = Artifact.get("stage-clips")
     assert artifact is not None
     assert again[2].dataset_key in str(artifact.data)
+
+
+@pytest.mark.parametrize(
+    ("foreign", "status"),
+    [({}, 401), ({"Host": "evil.example"}, 403), ({"Origin": "https://evil.example"}, 403)],
+)
+def test_the_server_of_a_rebuild_refuses_foreign_pages(foreign: dict[str, str], status: int) -> None:
+    from prefect.settings import get_current_settings
+
+    api = get_current_settings().api
+    asked = f"{api.url}/deployments/filter"
+    assert httpx.post(asked, json={}, headers=foreign).status_code == status
+    user, _, password = api.auth_string.get_secret_value().partition(":")
+    own = httpx.post(asked, json={}, auth=(user, password), headers=foreign)
+    assert own.status_code == (403 if foreign else 200)
+    assert "access-control-allow-origin" not in own.headers
 
 
 def test_one_stage_by_name(project: Path) -> None:

@@ -39,6 +39,24 @@ def test_what_was_started_ends_with_all_that_it_started(tmp_path: Path) -> None:
             time.sleep(0.05)
 
 
+def test_kill_9_leaves_no_server(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    server = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    program = f"""
+import sys
+from pathlib import Path
+from flows.commands.processes import Processes
+with Processes(Path({str(tmp_path)!r})) as processes:
+    processes.start("server", [sys.executable, "-c", {server!r}], {{}})
+    processes.watch()
+"""
+    running = subprocess.Popen([sys.executable, "-c", program])
+    child = psutil.Process(int(wait_for("the server", lambda: note.exists() and note.read_text())))
+    running.kill()
+    running.wait()
+    wait_for("its end", lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 30)
+
+
 def test_one_that_ends_is_named_with_its_log(tmp_path: Path) -> None:
     with Processes(tmp_path) as processes:
         processes.start("server", [sys.executable, "-c", "print('no'); raise SystemExit(3)"], {})

@@ -42,10 +42,17 @@ def test_everything_listens_here_only_and_ends_with_ctrl_c(tmp_path: Path) -> No
         address = f"http://127.0.0.1:{ports['dashboard']}/api/version"
         assert httpx.get(address, timeout=60).status_code == 401
         assert httpx.get(address, headers={"Authorization": f"Bearer {token[0]}"}, timeout=60).is_success
+        (password,) = re.findall(r"password (\S+)", log.read_text())
         deployments = httpx.post(
-            f"http://127.0.0.1:{ports['prefect']}/api/deployments/filter", json={}, timeout=60
+            f"http://127.0.0.1:{ports['prefect']}/api/deployments/filter",
+            json={},
+            auth=tuple(password.split(":")),
+            timeout=60,
         )
         assert "demo" in {one["name"] for one in deployments.json()}
+        # Servers do what they are asked, so each must know who asks.
+        for name, refusals in _asked_by_a_foreign_page(ports).items():
+            assert set(refusals) <= {401, 403}, name
         assert _listening(started) >= set(ports.values())
     finally:
         serving.send_signal(signal.SIGINT)
@@ -53,6 +60,31 @@ def test_everything_listens_here_only_and_ends_with_ctrl_c(tmp_path: Path) -> No
     _, alive = psutil.wait_procs(started, 10)
     assert alive == []
     assert "Stopped." in log.read_text()
+    written = [path for path in (tmp_path / "space").rglob("*") if path.is_file()]
+    secrets = (password.rpartition(":")[2].encode(), token[0].encode())
+    assert [path for path in written if any(secret in path.read_bytes() for secret in secrets)] == []
+
+
+def _asked_by_a_foreign_page(ports: dict[str, int]) -> dict[str, list[int]]:
+    """What each server answers to requests that change something, from a page of a foreign origin or name."""
+    changes = [
+        ("prefect", "/api/deployments/"),
+        ("mlflow", "/api/2.0/mlflow/experiments/create"),
+        ("mlflow", "/graphql"),
+        ("mlflow", "/v1/traces"),
+        ("dashboard", "/api/jobs/"),
+    ]
+    answers = {}
+    for name, path in changes:
+        foreign = [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": "http://localhost:1"}]
+        foreign += [{"Host": f"evil.example:{ports[name]}"}]
+        answers[name + path] = [
+            httpx.post(
+                f"http://127.0.0.1:{ports[name]}{path}", json={"name": "mine"}, headers=headers, timeout=60
+            ).status_code
+            for headers in foreign
+        ]
+    return answers
 
 
 def _listening(processes: list[psutil.Process]) -> set[int]:

@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from mimicmotion.errors import DataError, WeightsError
@@ -19,6 +17,7 @@ from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
 from mimicmotion.model.weights import load_pipeline, save_released
 from mimicmotion.pose.drawing import DrawingStyle
+from mimicmotion.training.distributed.reading import TensorsReader
 from mimicmotion.training.network import PosedDenoiser
 from mimicmotion.training.plan import FACTS_FILE, NETWORK_FILE, Plan
 from mimicmotion.weights.tensors import read_tensors
@@ -46,14 +45,13 @@ def read_checkpoint(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]
             f"{checkpoint} is no checkpoint of training, or was not written to its end: name a folder "
             "step-NNNNNNNN that holds facts.json"
         )
-    reader = FileSystemReader(checkpoint)
-    stored = reader.read_metadata().state_dict_metadata
+    reader = TensorsReader(checkpoint)
+    stored = reader.tensors()
     averaged = {name.removeprefix("average.") for name in stored if name.startswith("average.")}
     wanted = {
         name: torch.empty(value.size, dtype=value.properties.dtype)
         for name, value in stored.items()
-        if isinstance(value, TensorStorageMetadata)
-        and (name.startswith("average.") or name.removeprefix("model.") not in averaged)
+        if (name.startswith("average.") or name.removeprefix("model.") not in averaged)
         and name.startswith(("average.", "model."))
     }
     with warnings.catch_warnings():

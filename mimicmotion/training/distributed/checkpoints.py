@@ -14,13 +14,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from mimicmotion.errors import DataError
 from mimicmotion.training.distributed.group import World
+from mimicmotion.training.distributed.reading import TensorsReader
 from mimicmotion.training.ema import MovingAverage
 from mimicmotion.training.optimiser import moments
 
@@ -113,13 +113,8 @@ class Checkpoints:
             DataError: the checkpoint lacks a tensor or holds another shape.
         """
         facts: dict[str, Any] = json.loads((checkpoint / _FACTS).read_text())
-        reader = FileSystemReader(checkpoint)
-        stored = reader.read_metadata().state_dict_metadata
-        shapes = {
-            name: tuple(value.size)
-            for name, value in stored.items()
-            if isinstance(value, TensorStorageMetadata)
-        }
+        reader = TensorsReader(checkpoint)
+        shapes = {name: tuple(value.size) for name, value in reader.tensors().items()}
         wanted = {name: tuple(value.shape) for name, value in tensors.items()}
         if shapes != wanted:
             differing = sorted({name for name, _ in shapes.items() ^ wanted.items()})

@@ -1,11 +1,20 @@
+import os
+import pickle
+import sys
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 
 from mimicmotion.errors import DataError
 from mimicmotion.training.distributed.checkpoints import Checkpoints, training_tensors
 from mimicmotion.training.distributed.group import World
+from mimicmotion.training.distributed.reading import ALLOWED, TensorsReader
 from mimicmotion.training.ema import MovingAverage
+from mimicmotion.training.export import read_checkpoint
 from mimicmotion.training.optimiser import set_moments
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -81,3 +90,81 @@ def test_what_keeps_a_checkpoint_from_being_written_comes_out_where_it_is_waited
     with pytest.raises(TypeError, match="not JSON serializable"):
         checkpoints.save(2, {"a": torch.zeros(2)}, {})
     assert checkpoints.newest() is None
+
+
+class Harm:
+    def __reduce__(self):
+        return os.system, ("touch harmed",)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda metadata: Harm(),
+        lambda metadata: replace(metadata, planner_data=Harm()),
+        # Torch reads such bytes as a pickle of its own.
+        lambda metadata: replace(metadata, state_dict_metadata={"model.a": BytesStorageMetadata()}),
+    ],
+)
+def test_a_checkpoint_that_would_run_something_is_refused(tmp_path, monkeypatch, harm):
+    monkeypatch.chdir(tmp_path)
+    checkpoints = Checkpoints(tmp_path, 1, ALONE)
+    saved = checkpoints.save(1, {"model.a": torch.zeros(2)}, {})
+    checkpoints.wait()
+    metadata = TensorsReader(saved).read_metadata()
+    (saved / ".metadata").write_bytes(pickle.dumps(harm(metadata)))
+    for read in (
+        lambda: checkpoints.load(saved, {"model.a": torch.zeros(2)}),
+        lambda: read_checkpoint(saved),
+    ):
+        with pytest.raises(DataError, match="which no checkpoint of training does"):
+            read()
+    assert not (tmp_path / "harmed").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", pickle.dumps({"model.a": 1}), pickle.dumps(None)])
+def test_damaged_metadata_is_told(tmp_path, content):
+    checkpoints = Checkpoints(tmp_path, 1, ALONE)
+    saved = checkpoints.save(1, {"model.a": torch.zeros(2)}, {})
+    checkpoints.wait()
+    (saved / ".metadata").write_bytes(content)
+    with pytest.raises(DataError, match="the checkpoint is damaged; remove its folder"):
+        checkpoints.load(saved, {"model.a": torch.zeros(2)})
+
+
+@pytest.mark.parametrize("name", ["../other.distcp", "/etc/passwd", "__0_0.distcp/../../x"])
+def test_metadata_names_no_file_elsewhere(tmp_path, name):
+    checkpoints = Checkpoints(tmp_path, 1, ALONE)
+    saved = checkpoints.save(1, {"model.a": torch.zeros(2)}, {})
+    checkpoints.wait()
+    metadata = TensorsReader(saved).read_metadata()
+    for place in metadata.storage_data.values():
+        place.relative_path = name
+    (saved / ".metadata").write_bytes(pickle.dumps(metadata))
+    with pytest.raises(DataError, match="names a file outside of the checkpoint"):
+        checkpoints.load(saved, {"model.a": torch.zeros(2)})
+
+
+def test_libraries_unpickle_only_what_a_checkpoint_needs(tmp_path):
+    """Asked of Python itself, which reports every class that an unpickler looks up, whoever calls it."""
+    parts = run()
+    checkpoints = Checkpoints(tmp_path, 1, ALONE)
+    saved = checkpoints.save(1, training_tensors(*parts), {})
+    checkpoints.wait()
+    looked_up, listens = set(), [True]
+
+    def hook(event, arguments):
+        if listens[0] and event == "pickle.find_class":
+            looked_up.add(arguments)
+
+    sys.addaudithook(hook)
+    checkpoints.load(saved, training_tensors(*parts))
+    read_checkpoint(saved)
+    pickle.loads(pickle.dumps(Path()))
+    listens[0] = False
+    assert ("pathlib", Path().__class__.__name__) in looked_up, "the hook sees unpicklers"
+    assert ("torch.distributed.checkpoint.metadata", "Metadata") in looked_up
+    dtypes = {
+        (module, name) for module, name in looked_up if isinstance(getattr(torch, name, None), torch.dtype)
+    }
+    assert looked_up - dtypes <= ALLOWED

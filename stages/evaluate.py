@@ -43,11 +43,13 @@ SCORES_SCHEMA = pa.schema(
         ("protocol", pa.string()),
         ("backbone_sha256", pa.string()),
         ("note", pa.string()),
+        ("without", pa.list_(pa.float64())),
     ]
 )
 """One row per clip, method and metric, and one with clip_id ``summary`` over all clips.
 
-``value`` is null where a metric is absent; ``note`` says why.
+``value`` is null where a metric is absent; ``note`` says why. ``without`` is, in rows of the summary, the
+value without each clip, or group of clips, in turn: from it come intervals of changes between models.
 """
 
 PICTURE_FILE, GALLERY_FILE = "best_and_worst.png", "report.html"
@@ -66,7 +68,7 @@ class Evaluate(JudgeSettings, DatasetStage):
     """Measures generated test videos against the true ones under a named protocol."""
 
     name: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: ClassVar[tuple[str, ...]] = ("animate", "clips", "decode", "pose", "train")
     schema: ClassVar[pa.Schema] = SCORES_SCHEMA
 
@@ -144,7 +146,8 @@ def scores_of(table: pa.Table) -> list["Score"]:
     from mimicmotion.metrics.scores import Score
 
     names = Score.__dataclass_fields__
-    return [Score(**{name: row[name] for name in names}) for row in table.to_pylist()]
+    rows = [{**row, "without": tuple(row["without"] or ())} for row in table.to_pylist()]
+    return [Score(**{name: row[name] for name in names}) for row in rows]
 
 
 def write_report(

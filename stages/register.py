@@ -2,8 +2,8 @@
 
 ``mimicmotion stage register configs/demo.yaml``
 
-Every version becomes ``candidate``. It becomes ``champion`` when there is none, or when its primary metric is
-better than the champion's by more than the champion's interval, under the same protocol and on the same data.
+Every version becomes ``candidate``. It becomes ``champion`` when there is none, or when its primary metric
+is better than the champion's on the same videos, under the same protocol, beyond the interval of that change.
 """
 
 import hashlib
@@ -54,6 +54,7 @@ class ModelScore:
         protocol: id of the protocol.
         data_key: content key of the test clips.
         backbone: sha256 of the network behind the metric; None where it has none.
+        without: the value without each video, or group of videos, in turn.
     """
 
     metric: str
@@ -63,6 +64,7 @@ class ModelScore:
     protocol: str
     data_key: str
     backbone: str | None = None
+    without: tuple[float | None, ...] = ()
 
     def tags(self) -> dict[str, str]:
         """As text, for a registry."""
@@ -75,6 +77,8 @@ class ModelScore:
             "primary_metric": self.metric,
             "protocol": self.protocol,
             "data_key": self.data_key,
+            # Rounded, for a registry's tag holds a few thousand characters.
+            "primary_without": json.dumps([None if v is None else float(f"{v:.10g}") for v in self.without]),
             **named,
         }
 
@@ -92,6 +96,7 @@ class ModelScore:
             tags["protocol"],
             tags["data_key"],
             tags.get("primary_backbone"),
+            tuple(json.loads(tags.get("primary_without", "[]"))),
         )
 
     def __str__(self) -> str:
@@ -103,7 +108,7 @@ class Register(DatasetStage):
     """Keeps the trained checkpoint as a version of a named model."""
 
     name: ClassVar[str] = "register"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("train", "evaluate", "clips")
     schema: ClassVar[pa.Schema] = MODELS_SCHEMA
 
@@ -187,6 +192,7 @@ def _standing(inputs: Mapping[str, Dataset]) -> ModelScore:
         row["protocol"],
         _data_key(inputs["clips"]),
         row["backbone_sha256"],
+        tuple(row["without"] or ()),
     )
 
 
@@ -203,7 +209,8 @@ def _is_better(
     standing: ModelScore, identity: Mapping[str, str], champion: Mapping[str, str] | None
 ) -> tuple[bool, str]:
     """Whether a version becomes champion, and a sentence that says why."""
-    from mimicmotion.metrics.scores import beats
+    from mimicmotion.metrics.intervals import paired_change
+    from mimicmotion.metrics.scores import is_better
 
     if champion is None:
         return True, "There was no champion."
@@ -216,6 +223,14 @@ def _is_better(
         ours, theirs = getattr(standing, name), getattr(best, name)
         if ours != theirs:
             return False, f"The champion was measured with {name} {theirs}, this version with {ours}."
-    if beats(standing.metric, standing.value, best.value, best.low, best.high):
-        return True, f"Its {standing.metric} of {standing.value:.4g} beats the champion's {best}."
-    return False, f"Its {standing.metric} of {standing.value:.4g} does not beat the champion's {best}."
+    change, half = paired_change(standing.value, standing.without, best.value, best.without)
+    measured = f"{standing.metric} of {standing.value:.4g} against the champion's {best.value:.4g}"
+    if half is None:
+        return False, (
+            f"{measured}: this change has no interval. It needs two test videos at least, and a metric whose "
+            "change can be told video by video; to choose this version yourself, set the alias in MLflow."
+        )
+    better = is_better(standing.metric, change, half)
+    said = f"{measured}, on the same videos {change:+.3g} [{change - half:+.3g}, {change + half:+.3g}]"
+    verdict = {True: "better", False: "worse", None: "no difference beyond the interval"}[better]
+    return better is True, f"{said}: {verdict}."

@@ -1,20 +1,22 @@
 """Arms of an ablation compared: each ran with several seeds on the same videos.
 
-Intervals are bootstrapped over seeds and videos together. The change from one arm to the next is measured
-on the same seeds and videos, so what makes a video hard cancels out and small gains become visible.
+The change from one arm to the next is measured on the same seeds and videos, so what makes a video hard
+cancels out and small gains become visible. Intervals: see ``intervals.half_width``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mimicmotion.errors import InputError
-from mimicmotion.metrics.intervals import seeds_and_videos_interval
-from mimicmotion.metrics.scores import METRICS, SUMMARY, Score
+from mimicmotion.metrics.intervals import half_width, means_without
+from mimicmotion.metrics.scores import METRICS, MODEL, SUMMARY, Score, is_better
 
-MODEL = "model"
-FROM_VIDEOS, FROM_SEEDS = "95 % over seeds and videos", "lowest and highest seed"
+FROM_BOTH, FROM_VIDEOS = "95 % over seeds and videos", "95 % over videos, these weights only"
+FROM_SEEDS = "lowest and highest seed"
+MIN_SEEDS = 5
+"""Where only the lowest and the highest seed are known, all of fewer seeds agree too often by chance."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Compared:
         metric: what was measured.
         value: mean over seeds; None where it could not be measured, ``note`` says why.
         low, high: of the value; None where there is one seed and one video.
-        interval: what low and high are, ``FROM_VIDEOS`` or ``FROM_SEEDS``.
+        interval: what low and high are: ``FROM_BOTH``, ``FROM_VIDEOS`` or ``FROM_SEEDS``.
         change: value less that of the arm before; None for the first one and for floors.
         change_low, change_high: of the change.
         num_seeds: seeds behind it.
@@ -49,33 +51,48 @@ class Compared:
 
     @property
     def is_gain(self) -> bool | None:
-        """Whether the change is for the better beyond its interval; None where that cannot be said."""
+        """Whether the change is for the better beyond its interval; None where that cannot be said.
+
+        One seed speaks of its weights only, which is nothing about an arm.
+        """
+        least = MIN_SEEDS if self.interval == FROM_SEEDS else 2
         if self.change is None or self.change_low is None or self.change_high is None:
             return None
-        if self.change_low <= 0 <= self.change_high:
+        if self.num_seeds < least or self.change_low <= 0 <= self.change_high:
             return None
-        return (self.change > 0) == METRICS[self.metric].higher_is_better
+        return is_better(self.metric, self.change, 0.0)
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """One metric of one arm: means of videos and what they went over, float64 (seeds, videos) each.
+    """One metric of one arm.
 
-    A distance between sets of videos has one column, which is no video.
+    Attributes:
+        values: float64 (seeds,), over all videos.
+        without: float64 (seeds, videos), the same without each video; None where that is not known.
+        num_videos: videos behind it.
+        note: what a reader must know.
     """
 
     values: np.ndarray
-    counts: np.ndarray
-    is_per_video: bool
+    without: np.ndarray | None
+    num_videos: int
     note: str | None
 
-    def mean(self, seeds: np.ndarray, videos: np.ndarray) -> float:
-        """Mean over some seeds of the mean over some videos; nan where there is nothing."""
-        counts = self.counts[np.ix_(seeds, videos)]
-        sums = (self.values[np.ix_(seeds, videos)] * counts).sum(axis=1)
-        totals = counts.sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return float((sums / totals).mean())
+    def less(self, other: "_Measured") -> "_Measured":
+        """The change from another one, seed by seed and video by video."""
+        ours, theirs = self.without, other.without
+        fits = ours is not None and theirs is not None and ours.shape == theirs.shape
+        without = ours - theirs if fits and ours is not None and theirs is not None else None
+        return _Measured(self.values - other.values, without, self.num_videos, None)
+
+    def interval(self) -> tuple[float | None, float | None]:
+        """Low and high around the mean over seeds."""
+        if self.without is None:
+            known = len(self.values) > 1
+            return (float(self.values.min()), float(self.values.max())) if known else (None, None)
+        half, mean = half_width(self.values, self.without), float(self.values.mean())
+        return (None, None) if half is None else (mean - float(half), mean + float(half))
 
 
 def compare(
@@ -118,61 +135,58 @@ def _videos(scores: Sequence[Score]) -> list[str]:
 def _measured(runs: Sequence[Sequence[Score]], method: str, metric: str) -> _Measured:
     rows = [[s for s in scores if s.method == method and s.metric == metric] for scores in runs]
     videos = sorted({score.clip_id for scores in rows for score in scores} - {SUMMARY})
-    columns = videos or [SUMMARY]
-    values, counts = np.zeros((len(runs), len(columns))), np.zeros((len(runs), len(columns)))
-    for place, scores in enumerate(rows):
-        for score in scores:
-            if score.clip_id in columns and score.value is not None:
-                column = columns.index(score.clip_id)
-                values[place, column], counts[place, column] = score.value, score.count
-    notes = dict.fromkeys(score.note for scores in rows for score in scores if score.note)
-    return _Measured(values, counts, bool(videos), "; ".join(notes) or None)
+    notes = "; ".join(dict.fromkeys(score.note for scores in rows for score in scores if score.note)) or None
+    whole = [_over_videos(scores, videos) if videos else _whole(scores) for scores in rows]
+    values = np.array([value for value, _ in whole], np.float64)
+    lengths = {len(without) for _, without in whole}
+    without = np.array([without for _, without in whole], np.float64) if len(lengths) == 1 else None
+    if without is not None and not without.size:
+        without = None
+    num_videos = len(videos) or max((s.num_videos for scores in rows for s in scores), default=0)
+    return _Measured(values, without, num_videos, notes)
+
+
+def _over_videos(scores: Sequence[Score], videos: Sequence[str]) -> tuple[float, tuple[float | None, ...]]:
+    """The mean of one run over all that was counted, and the same without each video."""
+    by_video = {score.clip_id: score for score in scores if score.value is not None}
+    found = [by_video.get(video) for video in videos]
+    values = [0.0 if score is None else float(score.value or 0.0) for score in found]
+    counts = [0 if score is None else score.count for score in found]
+    mean = float(np.average(values, weights=counts)) if sum(counts) else np.nan
+    return mean, means_without(values, counts)
+
+
+def _whole(scores: Sequence[Score]) -> tuple[float, tuple[float | None, ...]]:
+    """A distance between sets of videos, as the summary has it."""
+    score = next((score for score in scores if score.value is not None), None)
+    return (np.nan, ()) if score is None or score.value is None else (score.value, score.without)
 
 
 def _row(arm: str, metric: str, measured: _Measured, before: _Measured | None = None) -> Compared:
-    num_seeds, num_columns = measured.values.shape
-    num_videos = num_columns if measured.is_per_video else 0
-    value = measured.mean(np.arange(num_seeds), np.arange(num_columns))
+    num_seeds, num_videos = len(measured.values), measured.num_videos
+    value = float(measured.values.mean())
     if not np.isfinite(value):
         return Compared(arm, metric, None, num_seeds=num_seeds, note=measured.note or "not measured")
-    low, high = _interval(measured.mean, measured)
-    change = change_low = change_high = None
-    if before is not None and before.values.shape == measured.values.shape:
-
-        def difference(seeds: np.ndarray, videos: np.ndarray) -> float:
-            return measured.mean(seeds, videos) - before.mean(seeds, videos)
-
-        whole = difference(np.arange(num_seeds), np.arange(num_columns))
-        if np.isfinite(whole):
-            change = whole
-            change_low, change_high = _interval(difference, measured)
-    interval = FROM_VIDEOS if measured.is_per_video else FROM_SEEDS
-    return Compared(
+    low, high = measured.interval()
+    kind = FROM_SEEDS if measured.without is None else FROM_BOTH if num_seeds > 1 else FROM_VIDEOS
+    row = Compared(
         arm,
         metric,
         value,
         low,
         high,
-        None if low is None else interval,
-        change,
-        change_low,
-        change_high,
+        None if low is None else kind,
         num_seeds=num_seeds,
         num_videos=num_videos,
         note=measured.note,
     )
-
-
-def _interval(
-    statistic: Callable[[np.ndarray, np.ndarray], float], measured: _Measured
-) -> tuple[float | None, float | None]:
-    num_seeds, num_columns = measured.values.shape
-    if num_seeds * num_columns < 2:
-        return None, None
-    if measured.is_per_video:
-        return seeds_and_videos_interval(statistic, num_seeds, num_columns)
-    each = [statistic(np.array([seed]), np.arange(num_columns)) for seed in range(num_seeds)]
-    return min(each), max(each)
+    change = None if before is None else measured.less(before)
+    if change is None or not np.isfinite(change.values.mean()):
+        return row
+    # Without its videos on one side, a change has no interval of the kind that the row names.
+    same = (change.without is None) == (measured.without is None)
+    change_low, change_high = change.interval() if same else (None, None)
+    return replace(row, change=float(change.values.mean()), change_low=change_low, change_high=change_high)
 
 
 def comparison_markdown(rows: Sequence[Compared]) -> str:
@@ -192,9 +206,13 @@ def comparison_markdown(rows: Sequence[Compared]) -> str:
     )
     how = (
         f"Means over {max(row.num_seeds for row in rows)} seeds; in brackets the interval: "
-        f"{FROM_VIDEOS}, or {FROM_SEEDS} for distances between sets of videos."
+        f"{', or '.join(dict.fromkeys(row.interval for row in rows if row.interval)) or 'none'}."
     )
-    legend = "On the same seeds and videos; **bold** is better, *italic* worse, beyond the interval."
+    legend = (
+        "On the same seeds and videos; **bold** is better, *italic* worse, beyond the interval."
+        if any(row.num_seeds > 1 for row in rows)
+        else "On the same videos with one seed: these weights only, so nothing is marked."
+    )
     changed_part = ["", "Change from the arm before", "", legend, "", *head, *changes] if changes else []
     return "\n".join([how, "", *head, *values, *changed_part, "", *notes]) + "\n"
 

@@ -1,89 +1,100 @@
-"""Bootstrap intervals over videos: a test set has 6 or 10 of them, so a mean alone says little."""
+"""Intervals of 95 %: the jackknife over videos, the t interval over seeds, and the wider of the two.
 
-from collections.abc import Callable, Sequence
+A test set has 6 or 10 videos and an ablation a few seeds, so a mean alone says little. Every score is taken
+again without each video in turn (or without each of ``NUM_GROUPS`` groups of videos); what that changes says
+how far another choice of videos would move it (Quenouille 1956, Tukey 1958; Efron and Stein 1981). A
+bootstrap is of no use here: a distance between sets of videos grows when a video is drawn twice, so its
+percentiles lie above the value, and with few videos or seeds it leaves the truth out far too often.
+
+Coverage is in ``docs/metrics.md``: ``python benchmarks/interval_coverage.py``.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 
-from mimicmotion.errors import InputError
-
-NUM_RESAMPLES = 1000
 COVERAGE = 0.95
+NUM_GROUPS = 20
+"""Videos are dealt into this many groups; fewer videos are not grouped."""
 
 
-def bootstrap_interval(
-    statistic: Callable[[np.ndarray], float],
-    num_videos: int,
-    num_resamples: int = NUM_RESAMPLES,
-    coverage: float = COVERAGE,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile interval (low, high) of a statistic under resampling of whole videos.
-
-    Frames of one video hang together, so videos are drawn, never frames.
-
-    Args:
-        statistic: value for video indices int (num_videos,), drawn with replacement.
-        num_videos: at least 2.
-
-    Raises:
-        InputError: fewer than two videos.
-    """
-    if num_videos < 2:
-        raise InputError(f"an interval over videos needs at least 2 videos, got {num_videos}")
-    generator = np.random.default_rng(seed)
-    draws = generator.integers(0, num_videos, size=(num_resamples, num_videos))
-    values = np.array([statistic(draw) for draw in draws])
-    tail = (1 - coverage) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return float(low), float(high)
+def group_of(video: int) -> int:
+    """The group that a video is dealt into, by its place in the order of the set."""
+    return video % NUM_GROUPS
 
 
-def mean_interval(per_video: Sequence[tuple[float, int]]) -> tuple[float, float]:
-    """Interval of the mean over frames, from (mean of a video, number of its frames) for each video."""
-    means = np.array([mean for mean, _ in per_video], dtype=np.float64)
-    counts = np.array([count for _, count in per_video], dtype=np.float64)
-
-    def frame_mean(draw: np.ndarray) -> float:
-        return float(np.average(means[draw], weights=counts[draw]))
-
-    return bootstrap_interval(frame_mean, len(means))
-
-
-def seeds_and_videos_interval(
-    statistic: Callable[[np.ndarray, np.ndarray], float],
-    num_seeds: int,
-    num_videos: int,
-    num_resamples: int = NUM_RESAMPLES,
-    coverage: float = COVERAGE,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile interval (low, high) of a statistic under resampling of seeds and of videos.
-
-    Every seed saw the same videos, so both are drawn apart and each drawn seed is read on each drawn video.
+def means_without(values: Sequence[float], counts: Sequence[int]) -> tuple[float | None, ...]:
+    """The mean over all that was counted without each video, or group of videos, in turn.
 
     Args:
-        statistic: value for indices of seeds int (num_seeds,) and of videos int (num_videos,); nan where a
-            draw has nothing to measure, which is left out.
-        num_seeds: at least 1.
-        num_videos: at least 1.
+        values: mean of each video.
+        counts: what each went over; a video of 0 has no value.
 
-    Raises:
-        InputError: one seed and one video, which have no spread, or no draw that can be measured.
+    Returns:
+        One mean for each video or group, None for those that count nothing; empty where fewer than two do.
     """
-    if num_seeds * num_videos < 2:
-        raise InputError("an interval needs at least 2 seeds or 2 videos, got one of each")
-    generator = np.random.default_rng(seed)
-    values = np.array(
-        [
-            statistic(
-                generator.integers(0, num_seeds, num_seeds), generator.integers(0, num_videos, num_videos)
-            )
-            for _ in range(num_resamples)
-        ]
+    weights = np.array(counts, np.float64)
+    sums = np.where(weights > 0, np.array(values, np.float64), 0.0) * weights
+    groups = np.array([group_of(video) for video in range(len(weights))], int)
+    num = min(len(weights), NUM_GROUPS)
+    counted = [weights[groups == i].sum() > 0 for i in range(num)]
+    if sum(counted) < 2:
+        return ()
+    rest = [(sums[groups != i].sum(), weights[groups != i].sum()) for i in range(num)]
+    return tuple(
+        float(total / weight) if known else None for known, (total, weight) in zip(counted, rest, strict=True)
     )
-    known = values[np.isfinite(values)]
-    if not known.size:
-        raise InputError("no resample could be measured: no video has a value")
-    tail = (1 - coverage) / 2
-    low, high = np.quantile(known, [tail, 1 - tail])
-    return float(low), float(high)
+
+
+def half_width(
+    values: Float[np.ndarray, "*sets seeds"], without: Float[np.ndarray, "*sets seeds videos"] | None
+) -> Float[np.ndarray, "*sets"] | None:
+    """Half of the 95 % interval around the mean over seeds, so that the interval always holds its value.
+
+    It is the wider one of two: from the spread of seeds, and from what each video changes. With one seed it
+    speaks of those weights only. For a change give differences of both, taken on the same seeds and videos.
+
+    Args:
+        values: the score with each seed.
+        without: the same without each video; nan for a video that has no value. None where it is not known.
+
+    Returns:
+        None where there are fewer than two seeds and fewer than two videos.
+    """
+    widths = [_t_width(values)] if values.shape[-1] > 1 else []
+    if without is not None and without.shape[-1]:
+        without = without[..., np.isfinite(without).reshape(-1, without.shape[-1]).all(axis=0)]
+    if without is not None and (num_videos := without.shape[-1]) > 1:
+        pseudo_values = num_videos * values[..., None] - (num_videos - 1) * without
+        widths.append(_t_width(pseudo_values.mean(axis=-2)))
+    return np.max(widths, axis=0) if widths else None
+
+
+def interval_of(value: float, without: Sequence[float | None]) -> tuple[float | None, float | None]:
+    """(low, high) around one score over its videos; None twice where there are fewer than two."""
+    half = half_width(np.array([value]), np.array([without], np.float64))
+    return (None, None) if half is None else (value - float(half), value + float(half))
+
+
+def paired_change(
+    value: float, without: Sequence[float | None], other: float, other_without: Sequence[float | None]
+) -> tuple[float, float | None]:
+    """By how much a score differs from another on the same videos, and half of the interval of that.
+
+    None for the interval where fewer than two videos are behind both, or not the same number.
+    """
+    if len(without) != len(other_without):
+        return value - other, None
+    difference = np.array([without], np.float64) - np.array([other_without], np.float64)
+    half = half_width(np.array([value - other]), difference)
+    return value - other, None if half is None else float(half)
+
+
+def _t_width(numbers: Float[np.ndarray, "*sets n"]) -> Float[np.ndarray, "*sets"]:
+    """Half of the t interval of a mean over the last axis."""
+    from scipy.special import stdtrit  # half a second to import
+
+    count = numbers.shape[-1]
+    quantile = float(stdtrit(count - 1, (1 + COVERAGE) / 2))
+    return quantile * numbers.std(axis=-1, ddof=1) / np.sqrt(count)

@@ -6,6 +6,7 @@ statistics of at most ``NUM_GROUPS`` groups of videos.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 
 import numpy as np
 
@@ -14,22 +15,19 @@ from mimicmotion.metrics.features import VideoBackbone
 from mimicmotion.metrics.flicker import flicker
 from mimicmotion.metrics.frechet import FeatureStatistics, frechet_distance
 from mimicmotion.metrics.image import IDENTICAL_PSNR_DB, capped, check_pair, l1, psnr, psnr_legacy, ssim
-from mimicmotion.metrics.intervals import bootstrap_interval, mean_interval
+from mimicmotion.metrics.intervals import NUM_GROUPS, group_of, interval_of, means_without
 from mimicmotion.metrics.perceptual import PerceptualDistance
 from mimicmotion.metrics.protocols import EvaluationProtocol
 from mimicmotion.metrics.scores import PER_VIDEO, SUMMARY, Score
 
-NUM_GROUPS = 20
-"""Videos are dealt into this many groups for intervals of Frechet distances; fewer videos are not grouped."""
 WIDEST_INTERVAL = 512
-"""Features wider than this get no interval: a matrix root per resample would take hours."""
-NUM_FRECHET_RESAMPLES = 200
+"""Features wider than this get no interval: twenty more matrix roots would take minutes for every number."""
 
 Backbone = VideoBackbone | PerceptualDistance
 
 
 @dataclass
-class _FrechetGroups:
+class FrechetGroups:
     """Statistics of true and generated features, by group of videos."""
 
     width: int
@@ -37,27 +35,39 @@ class _FrechetGroups:
     true: list[FeatureStatistics] = field(default_factory=list)
     generated: list[FeatureStatistics] = field(default_factory=list)
 
-    def add(self, true: np.ndarray, generated: np.ndarray) -> None:
-        new = FeatureStatistics.of(true), FeatureStatistics.of(generated)
+    def add(self, true: FeatureStatistics, generated: FeatureStatistics) -> None:
+        """Add one video."""
         keep = NUM_GROUPS if self.width <= WIDEST_INTERVAL else 1
         if len(self.true) < keep:
-            self.true.append(new[0])
-            self.generated.append(new[1])
+            self.true.append(true)
+            self.generated.append(generated)
         else:
-            group = self.num_videos % keep
-            self.true[group] = self.true[group].merged(new[0])
-            self.generated[group] = self.generated[group].merged(new[1])
+            group = group_of(self.num_videos) if keep > 1 else 0
+            self.true[group] = self.true[group].merged(true)
+            self.generated[group] = self.generated[group].merged(generated)
         self.num_videos += 1
 
-    def distance(self, groups: np.ndarray) -> float:
-        return frechet_distance(_merged(self.true, groups), _merged(self.generated, groups))
+    def distance(self, left_out: int | None = None) -> float:
+        """The distance of both sides, all videos or without one group.
+
+        Raises:
+            InputError: fewer than two vectors on a side.
+        """
+        return frechet_distance(_merged(self.true, left_out), _merged(self.generated, left_out))
+
+    def distances_without(self) -> tuple[float | None, ...]:
+        """The distance without each group, None for one without features; none where too little is left."""
+        counts = [part.count for part in self.generated]
+        if sum(count > 0 for count in counts) < 2:
+            return ()
+        try:
+            return tuple(self.distance(i) if count else None for i, count in enumerate(counts))
+        except InputError:
+            return ()
 
 
-def _merged(parts: list[FeatureStatistics], chosen: np.ndarray) -> FeatureStatistics:
-    total = parts[chosen[0]]
-    for i in chosen[1:]:
-        total = total.merged(parts[i])
-    return total
+def _merged(parts: list[FeatureStatistics], left_out: int | None) -> FeatureStatistics:
+    return reduce(FeatureStatistics.merged, (part for i, part in enumerate(parts) if i != left_out))
 
 
 class Scoreboard:
@@ -72,7 +82,7 @@ class Scoreboard:
         self.protocol = protocol
         self._backbones = backbones
         self._scores: list[Score] = []
-        self._groups: dict[tuple[str, str], _FrechetGroups] = {}
+        self._groups: dict[tuple[str, str], FrechetGroups] = {}
 
     def add_video(self, clip_id: str, true: np.ndarray, made: Mapping[str, np.ndarray]) -> None:
         """Measure what each method made of one video.
@@ -171,42 +181,39 @@ class Scoreboard:
     def _collect(
         self, method: str, metric: str, backbone: VideoBackbone, true: np.ndarray, generated: np.ndarray
     ) -> None:
-        groups = self._groups.setdefault((method, metric), _FrechetGroups(backbone.form.width))
-        groups.add(true, generated)
+        groups = self._groups.setdefault((method, metric), FrechetGroups(backbone.form.width))
+        groups.add(FeatureStatistics.of(true), FeatureStatistics.of(generated))
 
-    def _frechet(self, method: str, metric: str, groups: _FrechetGroups) -> Score:
+    def _frechet(self, method: str, metric: str, groups: FrechetGroups) -> Score:
         backbone = self._backbones[metric.removesuffix(PER_VIDEO)]
         assert isinstance(backbone, VideoBackbone)
         what = "videos" if metric.endswith(PER_VIDEO) else "frames" if backbone.form.per_frame else "windows"
-        every = np.arange(len(groups.true))
         count = sum(part.count for part in groups.generated)
-        low: float | None = None
-        high: float | None = None
         try:
-            value = groups.distance(every)
+            value = groups.distance()
         except InputError as error:
             reason = f"{error} ({what} of videos with windows of {self.protocol.window} frames)"
             return Score(
                 SUMMARY, method, metric, None, num_videos=groups.num_videos, count=count, note=reason
             )
-        if len(every) > 1 and min(part.count for part in groups.true) > 1:
-            low, high = bootstrap_interval(groups.distance, len(every), NUM_FRECHET_RESAMPLES)
+        without = groups.distances_without()
+        low, high = interval_of(value, without)
         note = f"{count} {what} for {groups.width} features" if count <= groups.width else None
+        sha256 = backbone.sha256
         return Score(
-            SUMMARY, method, metric, value, low, high, count, groups.num_videos, backbone.sha256, note
+            SUMMARY, method, metric, value, low, high, count, groups.num_videos, sha256, note, without
         )
 
 
 def _summary(method: str, metric: str, rows: list[Score]) -> Score:
     """The mean over all that was counted, as the published protocols average over frames, not videos."""
-    known = [(row.value, row.count) for row in rows if row.value is not None]
-    notes = "; ".join(dict.fromkeys(row.note for row in rows if row.note))
+    known = [row.value for row in rows if row.value is not None]
+    notes = "; ".join(dict.fromkeys(row.note for row in rows if row.note)) or None
     if not known:
-        return Score(SUMMARY, method, metric, None, num_videos=0, note=notes or None)
-    values, counts = np.array([value for value, _ in known]), np.array([count for _, count in known])
-    low, high = mean_interval(known) if len(known) > 1 else (None, None)
-    mean = float(np.average(values, weights=counts))
-    sha256 = rows[0].backbone_sha256
-    return Score(
-        SUMMARY, method, metric, mean, low, high, int(counts.sum()), len(known), sha256, notes or None
-    )
+        return Score(SUMMARY, method, metric, None, num_videos=0, note=notes)
+    values = [row.value or 0.0 for row in rows]
+    counts = [0 if row.value is None else row.count for row in rows]
+    mean, without = float(np.average(values, weights=counts)), means_without(values, counts)
+    low, high = interval_of(mean, without)
+    sha256, num = rows[0].backbone_sha256, len(known)
+    return Score(SUMMARY, method, metric, mean, low, high, sum(counts), num, sha256, notes, without)

@@ -26,11 +26,13 @@ class Score:
         method: what made the frames: ``model`` or the name of a floor.
         metric: what was measured.
         value: None where it could not be measured; ``note`` says why.
-        low, high: 95 % bootstrap interval over videos; summary rows only.
+        low, high: 95 % interval over videos; summary rows only.
         count: what a mean went over: frames, pairs of frames, hands, points or windows.
         num_videos: videos behind it.
         backbone_sha256: of the network's file, where the metric has one.
         note: what a reader must know.
+        without: summary rows only: the value without each video, or group of videos, in turn; what pairs two
+            models on the same videos, see ``intervals``.
     """
 
     clip_id: str
@@ -43,6 +45,7 @@ class Score:
     num_videos: int = 1
     backbone_sha256: str | None = None
     note: str | None = None
+    without: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,14 +97,14 @@ def metric_name(metric: str) -> MetricName:
     return METRICS[metric]
 
 
-def beats(metric: str, value: float, best: float, low: float | None, high: float | None) -> bool:
-    """Whether a value is better than another whose interval is [low, high], beyond that interval.
+def is_better(metric: str, change: float, half: float | None) -> bool | None:
+    """Whether a change is for the better beyond its interval, ``half`` to each side.
 
-    Without an interval (one video only) being better is enough.
+    None where that cannot be said: there is no interval, or it holds zero.
     """
-    if metric_name(metric).higher_is_better:
-        return value > (best if high is None else high)
-    return value < (best if low is None else low)
+    if half is None or abs(change) <= half:
+        return None
+    return (change > 0) == metric_name(metric).higher_is_better
 
 
 def summary_markdown(scores: Sequence[Score], protocol_id: str) -> str:
@@ -113,7 +116,7 @@ def summary_markdown(scores: Sequence[Score], protocol_id: str) -> str:
     methods = list(dict.fromkeys(row.method for row in rows))
     cells = {(row.metric, row.method): row for row in rows}
     lines = [
-        f"Protocol `{protocol_id}`; in brackets the 95 % bootstrap interval over videos.",
+        f"Protocol `{protocol_id}`; in brackets the 95 % interval over videos.",
         "",
         f"| metric | {' | '.join(methods)} |",
         f"|---|{'---|' * len(methods)}",

@@ -140,10 +140,7 @@ def _summary(rows: Sequence[Score], primary: str) -> str:
         lines.append(f"<tr><td{shade}>{escape(title_of(metric))}</td>{values}</tr>")
     notes = dict.fromkeys(f"{METRICS[row.metric].title}: {row.note}" for row in rows if row.note)
     said = "".join(f'<div class="note">{escape(note)}</div>' for note in notes)
-    return (
-        f"<table>{''.join(lines)}</table>"
-        f"<small>In brackets the 95 % bootstrap interval over videos.</small>{said}"
-    )
+    return f"<table>{''.join(lines)}</table><small>In brackets the 95 % interval over videos.</small>{said}"
 
 
 def _card(

@@ -65,9 +65,12 @@ def make_inputs(
     first_frame=0,
     backbone=None,
     weights=CHECKPOINT,
+    videos=(0.0, 2.0, 10.0),
 ):
+    """Scores of as many videos as are given: how far the value moves without each."""
     score = {"clip_id": "summary", "method": "model", "metric": metric, "is_primary": True, "value": value}
     score |= {"low": low, "high": high, "protocol": protocol, "note": None, "backbone_sha256": backbone}
+    score["without"] = None if value is None else [value + x for x in videos]
     floor = {**score, "method": "copy_reference", "value": 1.0}
     clip = {
         "clip_id": "v-test",
@@ -106,25 +109,34 @@ def test_the_first_version_is_champion(registry):
     assert tags["scores_key"] == "scores"
 
 
-def test_better_within_the_interval_is_a_candidate_only(registry):
-    row = register(registry, "second", 20.9, 20.0, 22.0)
+def test_better_within_the_interval_of_the_change_is_a_candidate_only(registry):
+    row = register(registry, "second", 20.9, 20.0, 22.0, videos=(0.4, 1.6, 10.1))
     assert row["aliases"] == ["candidate"]
     assert registry.aliases == {"candidate": "2", "champion": "1"}
-    assert "does not beat" in row["reason"]
+    assert "no difference beyond the interval" in row["reason"]
 
 
-def test_better_beyond_the_interval_becomes_champion(registry):
-    row = register(registry, "second", 21.1, 20.0, 22.0)
+def test_better_on_the_same_videos_becomes_champion_though_the_intervals_overlap(registry):
+    row = register(registry, "second", 20.9, 10.0, 30.0, videos=(0.01, 1.98, 10.02))
     assert row["aliases"] == ["candidate", "champion"]
     assert registry.aliases == {"candidate": "2", "champion": "2"}
-    assert "beats" in row["reason"]
+    assert "on the same videos +0.9 [+0.797, +1]" in row["reason"]
+    assert row["reason"].endswith(": better.")
 
 
 def test_for_a_distance_smaller_is_better():
     registry = FakeRegistry()
-    register(registry, "first", 100.0, 90.0, 120.0, metric="fvd")
-    assert register(registry, "second", 95.0, metric="fvd")["aliases"] == ["candidate"]
-    assert register(registry, "third", 89.0, metric="fvd")["aliases"] == ["candidate", "champion"]
+    register(registry, "first", 18.1, 18.2, 22.9, metric="fvd")
+    worse = register(registry, "second", 18.15, metric="fvd")
+    assert (worse["aliases"], worse["reason"][-8:]) == (["candidate"], ": worse.")
+    assert register(registry, "third", 17.0, metric="fvd")["aliases"] == ["candidate", "champion"]
+
+
+@pytest.mark.parametrize("videos", [(), (0.5,), (0.1, 0.2)])
+def test_without_the_same_videos_there_is_no_new_champion(registry, videos):
+    row = register(registry, "second", 99.0, videos=videos)
+    assert row["aliases"] == ["candidate"]
+    assert "this change has no interval" in row["reason"]
 
 
 @pytest.mark.parametrize(
@@ -143,9 +155,9 @@ def test_scores_of_another_kind_are_not_compared(registry, change, said):
 
 
 def test_a_version_says_what_it_scored_and_why_it_is_no_champion(registry):
-    register(registry, "second", 20.9, 20.0, 22.0)
+    register(registry, "second", 20.9, 20.0, 22.0, videos=(3.0, 2.0, 1.0))
     assert "**psnr 20.9 [20, 22]** under protocol `native`" in registry.descriptions[1]
-    assert "does not beat the champion's 20 [19, 21]" in registry.descriptions[1]
+    assert "psnr of 20.9 against the champion's 20, on the same videos +0.9 [" in registry.descriptions[1]
 
 
 def test_the_same_checkpoint_again_is_the_same_version(registry):
@@ -155,9 +167,9 @@ def test_the_same_checkpoint_again_is_the_same_version(registry):
 
 
 def test_other_weights_under_the_same_key_are_another_version_that_must_win(registry):
-    row = register(registry, "first", 20.5, 19.0, 22.0, weights=CHECKPOINT.with_name("sampler.json"))
+    row = register(registry, "first", 19.5, 19.0, 22.0, weights=CHECKPOINT.with_name("sampler.json"))
     assert (row["version"], row["aliases"]) == ("2", ["candidate"])
-    assert "does not beat the champion's 20 [19, 21]" in row["reason"]
+    assert "psnr of 19.5 against the champion's 20" in row["reason"]
     assert registry.tags("mimicmotion", "champion")["primary_value"] == "20.0"
 
 

@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 
 from mimicmotion.errors import InputError
-from mimicmotion.metrics.comparison import FROM_SEEDS, FROM_VIDEOS, compare, comparison_markdown
-from mimicmotion.metrics.intervals import seeds_and_videos_interval
+from mimicmotion.metrics.comparison import (
+    FROM_BOTH,
+    FROM_SEEDS,
+    FROM_VIDEOS,
+    compare,
+    comparison_markdown,
+)
 from mimicmotion.metrics.scores import SUMMARY, Score
 
 HARDNESS = np.random.default_rng(0).normal(20, 3, 8)
@@ -39,16 +44,45 @@ def test_a_small_gain_shows_on_the_same_videos_though_intervals_of_the_arms_over
     assert 0.2 < more.change_low < more.change < more.change_high < 0.4
     assert more.is_gain
     assert base.change is None
-    assert (more.interval, more.num_seeds, more.num_videos) == (FROM_VIDEOS, 3, 8)
+    assert (more.interval, more.num_seeds, more.num_videos) == (FROM_BOTH, 3, 8)
     fvd = by_name["+ more", "fvd"]
     assert (fvd.value, fvd.low, fvd.high, fvd.interval) == (9.0, 8.0, 10.0, FROM_SEEDS)
-    assert (fvd.change, fvd.change_low, fvd.change_high, fvd.is_gain) == (-2.0, -2.0, -2.0, True)
+    assert (fvd.change, fvd.change_low, fvd.change_high, fvd.is_gain) == (-2.0, -2.0, -2.0, None)
     assert by_name["copy_reference", "psnr"].value == 12.0
 
 
 def test_a_change_within_its_interval_is_neither_gain_nor_loss():
-    rows = compare({"a": [run(0, 1)], "b": [run(0, 2)], "c": [run(-1, 3)]}, ["psnr"])
-    assert [row.is_gain for row in rows] == [None, None, False]
+    arms = {"a": [run(0, 1), run(0, 4)], "b": [run(0, 2), run(0, 5)], "c": [run(-1, 3), run(-1, 6)]}
+    assert [row.is_gain for row in compare(arms, ["psnr"])] == [None, None, False]
+
+
+def test_one_seed_speaks_of_its_weights_only_and_marks_nothing():
+    _, row = compare({"a": [run(0, 1)], "b": [run(5, 2)]}, ["psnr"])
+    assert (row.change_low > 4, row.interval, row.is_gain) == (True, FROM_VIDEOS, None)
+
+
+@pytest.mark.parametrize(("num_seeds", "is_gain"), [(4, None), (5, True)])
+def test_lowest_and_highest_seed_mark_nothing_below_five_seeds(num_seeds, is_gain):
+    arms = {"a": [run(0, s, fvd=10 + s) for s in range(num_seeds)]}
+    arms["b"] = [run(0, s, fvd=8 + s) for s in range(num_seeds)]
+    _, row = compare(arms, ["fvd"])
+    assert (row.interval, row.is_gain) == (FROM_SEEDS, is_gain)
+
+
+def with_sets(seed, gain):
+    """A run whose summary knows the distance without each video."""
+    spread = np.random.default_rng(seed).normal(0, 0.2, 6)
+    hard = np.random.default_rng(9).normal(0, 3, 6)
+    without = tuple(20 + gain + hard + spread)
+    return [*run(0, seed), Score(SUMMARY, "model", "fvd_small", 20 + gain, num_videos=6, without=without)]
+
+
+def test_a_distance_between_sets_is_paired_video_by_video_too():
+    _, row = compare(
+        {"a": [with_sets(s, 0) for s in (1, 2)], "b": [with_sets(s, -9) for s in (3, 4)]}, ["fvd_small"]
+    )
+    assert (row.interval, row.num_videos, row.is_gain) == (FROM_BOTH, 6, True)
+    assert -9 - 5 < row.change_low < -9 < row.change_high < -9 + 5
 
 
 def test_a_missing_metric_says_why():
@@ -63,26 +97,15 @@ def test_arms_on_other_videos_or_with_other_seeds_are_refused():
         compare({"a": [run(0, 1)], "b": [run(0, 2), run(0, 3)]}, ["psnr"])
 
 
-def test_the_interval_covers_the_spread_of_seeds_too():
-    means = np.array([[0.0, 0.1], [4.0, 4.1]])
-
-    def mean(seeds, videos):
-        return float(means[np.ix_(seeds, videos)].mean())
-
-    low, high = seeds_and_videos_interval(mean, 2, 2)
-    assert low < 0.2
-    assert high > 3.9
-    with pytest.raises(InputError, match="one of each"):
-        seeds_and_videos_interval(mean, 1, 1)
-    with pytest.raises(InputError, match="no video has a value"):
-        seeds_and_videos_interval(lambda seeds, videos: float("nan"), 2, 2)
-
-
 def test_the_tables_read_well():
-    text = comparison_markdown(compare({"base": [run(0, 1)], "+ x": [run(1, 1)]}, ["psnr", "fvd"]))
+    arms = {"base": [run(0, 1), run(0, 2)], "+ x": [run(1, 1), run(1, 2)]}
+    text = comparison_markdown(compare(arms, ["psnr", "fvd"]))
     lines = text.splitlines()
     assert "| arm | PSNR dB ↑ | FVD ↓ |" in lines
     assert "Change from the arm before" in lines
     (change,) = [line for line in lines if line.startswith("| + x | **+1.00")]
     assert change.endswith("| - |")
     assert "- FVD: no weights" in lines
+    one = comparison_markdown(compare({arm: runs[:1] for arm, runs in arms.items()}, ["psnr"]))
+    assert "these weights only" in one
+    assert "**" not in one

@@ -1,4 +1,4 @@
-"""Flicker, hand crops, pose fidelity, intervals, protocols."""
+"""Flicker, hand crops, pose fidelity, protocols."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ import pytest
 from mimicmotion.errors import InputError
 from mimicmotion.metrics.flicker import flicker
 from mimicmotion.metrics.hand_crops import MIN_SIDE_PX, crop_bounds, hand_scores
-from mimicmotion.metrics.intervals import mean_interval
 from mimicmotion.metrics.pose_fidelity import pose_fidelity
 from mimicmotion.metrics.protocols import PROTOCOLS, protocol_by_id, resize_frames
 
@@ -90,16 +89,6 @@ def test_pose_fidelity_when_nobody_is_found():
     assert result["body"].found == 0
     with pytest.raises(InputError, match="no scale"):
         pose_fidelity(driving, confidences * 0, driving, confidences)
-
-
-def test_interval_holds_the_mean_and_grows_with_the_spread():
-    close = mean_interval([(20.0, 10), (20.2, 10), (19.8, 30)])
-    wide = mean_interval([(10.0, 10), (30.0, 10), (20.0, 30)])
-    assert close[0] <= 19.92 <= close[1]
-    assert wide[1] - wide[0] > close[1] - close[0]
-    assert close == mean_interval([(20.0, 10), (20.2, 10), (19.8, 30)])
-    with pytest.raises(InputError, match="at least 2 videos"):
-        mean_interval([(1.0, 5)])
 
 
 def test_the_two_tiktok_sets_are_not_confused():

@@ -8,10 +8,11 @@ from safetensors.torch import save_file
 from mimicmotion.errors import InputError
 from mimicmotion.metrics.features import BackboneForm, VideoBackbone, load_backbone
 from mimicmotion.metrics.image import psnr
+from mimicmotion.metrics.intervals import NUM_GROUPS
 from mimicmotion.metrics.perceptual import PerceptualDistance
 from mimicmotion.metrics.protocols import PROTOCOLS
-from mimicmotion.metrics.scoreboard import NUM_GROUPS, Scoreboard
-from mimicmotion.metrics.scores import METRICS, SUMMARY, beats, metric_name, summary_markdown
+from mimicmotion.metrics.scoreboard import Scoreboard
+from mimicmotion.metrics.scores import METRICS, SUMMARY, is_better, metric_name, summary_markdown
 from mimicmotion.metrics.small_video_net import SmallVideoNet
 
 CPU = torch.device("cpu")
@@ -68,14 +69,15 @@ def test_a_better_method_scores_better_in_every_metric():
         model, floor = (
             only(scores, clip_id=SUMMARY, method=m, metric=metric) for m in ("model", "copy_reference")
         )
-        assert beats(metric, model.value, floor.value, floor.low, floor.high), metric
+        assert is_better(metric, model.value - floor.value, 0.0), metric
 
 
 def test_video_distance_names_its_backbone_and_counts_windows():
     score = only(board(), clip_id=SUMMARY, method="model", metric="fvd_small")
     assert score.backbone_sha256 == "ab" * 32
     assert score.count == sum(n - 3 for n in (8, 9, 10, 11))
-    assert score.low < score.high
+    assert score.low < score.value < score.high
+    assert len(score.without) == 4
 
 
 def test_more_videos_than_groups_give_the_same_distance_as_all_at_once():
@@ -186,12 +188,12 @@ def test_the_table_reads_well():
     assert "backbone sha256" in text
 
 
-def test_better_means_beyond_the_interval_where_there_is_one():
-    assert beats("psnr", 21.1, 20.0, 19.0, 21.0)
-    assert not beats("psnr", 20.9, 20.0, 19.0, 21.0)
-    assert beats("fvd", 90.0, 100.0, 95.0, 120.0)
-    assert not beats("fvd", 96.0, 100.0, 95.0, 120.0)
-    assert beats("psnr", 20.1, 20.0, None, None)
+def test_better_means_beyond_the_interval_of_the_change():
+    assert is_better("psnr", 1.1, 1.0)
+    assert is_better("psnr", 0.9, 1.0) is None
+    assert is_better("fvd", -6.0, 5.0)
+    assert is_better("fvd", 6.0, 5.0) is False
+    assert is_better("psnr", 5.0, None) is None
     with pytest.raises(InputError, match="choose one of"):
         metric_name("vmaf")
     assert len(METRICS) == 25

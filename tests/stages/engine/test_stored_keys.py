@@ -14,15 +14,15 @@ STORED = {
     ("demo", "clips", 2): "286b12699f52927b2042",
     ("demo", "train", 2): "587803fd34129100992f",
     ("demo", "animate", 1): "2556e14c041bf078c320",
-    ("demo", "evaluate", 2): "20fca87bce5cff6a41ab",
-    ("demo", "register", 1): "afb22748223b78c4d0ec",
+    ("demo", "evaluate", 3): "cb2750a232a635b2b22a",
+    ("demo", "register", 2): "9d7bfbc5a15a36d4d55c",
     ("real-small", "decode", 2): "aea668962dc3b5012a5c",
     ("real-small", "pose", 1): "266fd7fa0a04b67abae2",
     ("real-small", "clips", 2): "85f7283527f9c8afc3ea",
     ("real-small", "train", 2): "9169e6ca89ff2377baf1",
     ("real-small", "animate", 1): "2556e14c041bf078c320",
-    ("real-small", "evaluate", 2): "a79779d2a54baf5c04cf",
-    ("real-small", "register", 1): "2d92608863fd5ce114fa",
+    ("real-small", "evaluate", 3): "78e62fc4950452916632",
+    ("real-small", "register", 2): "bdb53614696a5c539436",
 }
 """(config, stage, version) -> its recipe key, computed before the engine moved to ``stages/engine``."""
 

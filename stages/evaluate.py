@@ -17,8 +17,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from mimicmotion.errors import StageError
+from mimicmotion.errors import StageError, WeightsError
 from mimicmotion.metrics.settings import JudgeSettings
+from mimicmotion.weights.scripts import check_script
 from stages.clip_rows import GeneratedClip, generated_clips, read_generated, read_truth
 from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report, Runtime
 
@@ -73,6 +74,16 @@ class Evaluate(JudgeSettings, DatasetStage):
     schema: ClassVar[pa.Schema] = SCORES_SCHEMA
 
     runtime: EvaluateRuntime = EvaluateRuntime()
+
+    def check(self) -> list[str]:
+        """Networks whose code may not run here."""
+        problems = []
+        for field, path in self.weight_files().items():
+            try:
+                check_script(path)
+            except WeightsError as error:
+                problems.append(f"{field}: {error}")
+        return problems
 
     def run(self, inputs: Mapping[str, Dataset], folder: Path, context: Context) -> pa.Table:
         """Score every generated clip; writes a picture of the best and worst."""

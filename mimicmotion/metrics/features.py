@@ -7,7 +7,6 @@ sha256 stands beside every number.
 
 import hashlib
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from mimicmotion.metrics import i3d, small_video_net
 from mimicmotion.metrics.i3d import I3D
 from mimicmotion.metrics.resnet3d import ResNet3D50
 from mimicmotion.metrics.small_video_net import SmallVideoNet
+from mimicmotion.weights.scripts import check_script, is_torchscript
 
 KINETICS_MEAN = (114.7748, 107.7354, 99.4750)
 """Mean RGB of Kinetics frames, which the 3D ResNet was trained with."""
@@ -183,18 +183,15 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def is_torchscript(path: Path) -> bool:
-    """Whether a file holds a network together with its code."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("constants.pkl") for name in archive.namelist())
-
-
 def load_torchscript(
     path: Path, device: torch.device, switches: Mapping[str, bool]
 ) -> Callable[[Tensor], Tensor]:
-    """The network in a TorchScript file, called with those of the switches that it knows."""
+    """The network in a TorchScript file that may run, called with those of the switches that it knows.
+
+    Raises:
+        WeightsError: nobody vouches for the file, whose code already runs as it is loaded.
+    """
+    check_script(path)
     with warnings.catch_warnings():
         # torch deprecates TorchScript, but the widely used files have no other form.
         warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from mimicmotion.errors import WeightsError
-from mimicmotion.metrics.features import is_torchscript, load_torchscript, sha256_of
+from mimicmotion.metrics.features import load_torchscript, sha256_of
 from mimicmotion.metrics.image import check_pair
+from mimicmotion.weights.scripts import is_torchscript
 
 METRIC = "lpips"
 

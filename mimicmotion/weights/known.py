@@ -1,7 +1,7 @@
 """Weights of others that configs name: where they come from, under which licence, with which content.
 
 A sha256 of None is not known to this project: ``mimicmotion weights verify`` then shows what the file has,
-and does not vouch for it. None of these files is shipped here.
+and does not vouch for it. TorchScript files run only where theirs is known. No file is shipped here.
 """
 
 from collections.abc import Iterable
@@ -148,6 +148,21 @@ KNOWN_WEIGHTS = (
         note="I3D for FVD; fetch by hand as the page says",
     ),
     KnownWeights(
+        name="i3d_torchscript.pt",
+        repository=None,
+        files=(
+            KnownFile(
+                "i3d_torchscript.pt",
+                51_235_320,
+                "bec6519f66ea534e953026b4ae2c65553c17bf105611c746d904657e5860a5e2",
+            ),
+        ),
+        licence="see the page",
+        gated=False,
+        page="https://github.com/universome/stylegan-v",
+        note="I3D for FVD as TorchScript; fetch by hand as the page says",
+    ),
+    KnownWeights(
         name="resnet-50-kinetics.pth",
         repository=None,
         files=(KnownFile("resnet-50-kinetics.pth"),),
@@ -159,7 +174,13 @@ KNOWN_WEIGHTS = (
     KnownWeights(
         name="inception-2015-12-05.pt",
         repository=None,
-        files=(KnownFile("inception-2015-12-05.pt"),),
+        files=(
+            KnownFile(
+                "inception-2015-12-05.pt",
+                95_607_719,
+                "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4",
+            ),
+        ),
         licence="see the page",
         gated=False,
         page="https://github.com/NVlabs/stylegan2-ada-pytorch",
@@ -168,7 +189,9 @@ KNOWN_WEIGHTS = (
     KnownWeights(
         name="vgg16.pt",
         repository=None,
-        files=(KnownFile("vgg16.pt"),),
+        files=(
+            KnownFile("vgg16.pt", sha256="b437eb095feaeb0b83eb3fa11200ebca4548ee39a07fb944a417ddc516cc07c3"),
+        ),
         licence="see the page",
         gated=False,
         page="https://github.com/NVlabs/stylegan2-ada-pytorch",

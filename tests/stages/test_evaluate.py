@@ -8,6 +8,8 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
 from scored_clips import FakeDataset, make_inputs
+from scripted import save_script, save_trusted
+from torch import nn
 
 from mimicmotion.errors import DataError, InputError, StageError
 from mimicmotion.metrics.small_video_net import SmallVideoNet
@@ -113,6 +115,18 @@ def test_nothing_generated_stops_the_stage(tmp_path):
 def test_fields_that_do_not_fit_are_refused(fields, message):
     with pytest.raises(ValidationError, match=message):
         Evaluate(**fields)
+
+
+def test_scripts_that_may_not_run_are_told_before_anything_runs(tmp_path, monkeypatch):
+    class Same(nn.Module):
+        def forward(self, x):
+            return x
+
+    save_script(Same(), tmp_path / "vgg16.pt")
+    (problem,) = Evaluate(lpips=tmp_path / "vgg16.pt", fvd=tmp_path / "absent.pt").check()
+    assert problem.startswith(f"lpips: {tmp_path / 'vgg16.pt'} is TorchScript")
+    save_trusted(Same(), tmp_path / "vgg16.pt", monkeypatch)
+    assert Evaluate(lpips=tmp_path / "vgg16.pt").check() == []
 
 
 class FakeReport:

@@ -1,17 +1,18 @@
 """Backbones load from the published file forms and give the features of their metric."""
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from scripted import save_script, save_trusted
 from torch import nn
 
 from mimicmotion.errors import InputError, WeightsError
 from mimicmotion.metrics.features import FORMS, load_backbone
 from mimicmotion.metrics.i3d import I3D
+from mimicmotion.metrics.perceptual import load_perceptual
 from mimicmotion.metrics.resnet3d import ResNet3D50
 from mimicmotion.metrics.small_video_net import SmallVideoNet
 
@@ -83,11 +84,35 @@ class PublishedScript(nn.Module):
         return x.softmax(1)
 
 
-def test_torchscript_is_called_for_raw_logits(tmp_path):
+class Harmful(nn.Module):
+    """Its code runs as soon as the file is opened."""
+
+    @torch.jit.export
+    def __getstate__(self):
+        return (torch.zeros(1), self.training)
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[torch.Tensor, bool]) -> None:
+        self.training = state[1]
+        torch.save(state[0], "harmed")
+
+    def forward(self, x):
+        return x
+
+
+def test_a_script_that_nobody_vouches_for_does_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    digest = save_script(Harmful(), tmp_path / "i3d.pt")
+    with pytest.raises(WeightsError, match=f"MIMICMOTION_TRUSTED_SCRIPTS={digest}"):
+        load_backbone("fvd", tmp_path / "i3d.pt", CPU)
+    with pytest.raises(WeightsError, match="a program that may do anything here"):
+        load_perceptual(tmp_path / "i3d.pt", CPU)
+    assert not (tmp_path / "harmed").exists()
+
+
+def test_torchscript_is_called_for_raw_logits(tmp_path, monkeypatch):
     path = tmp_path / "i3d_torchscript.pt"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.script(PublishedScript()).save(path)
+    save_trusted(PublishedScript(), path, monkeypatch)
     features = load_backbone("fvd", path, CPU).features(np.zeros((16, 8, 8, 3), np.uint8), 16)
     assert features[0].tolist() == [-1.0] * 400
 
@@ -158,11 +183,9 @@ class PublishedInception(nn.Module):
         return colours.softmax(1)
 
 
-def test_fid_sees_single_frames_as_they_are(tmp_path):
+def test_fid_sees_single_frames_as_they_are(tmp_path, monkeypatch):
     path = tmp_path / "inception.pt"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.script(PublishedInception()).save(path)
+    save_trusted(PublishedInception(), path, monkeypatch)
     video = frames(5)
     features = load_backbone("fid", path, CPU, batch_size=2).features(video, 16)
     assert features.shape == (5, 2048)

@@ -1,12 +1,11 @@
 """Metrics whose network is given as a file: LPIPS from TorchScript, identity from ONNX."""
 
-import warnings
-
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
+from scripted import save_trusted
 from torch import nn
 
 from mimicmotion.errors import WeightsError
@@ -36,11 +35,9 @@ def video(seed, shape=(5, 16, 12, 3)):
     return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
 
 
-def test_lpips_is_the_squared_distance_of_features_in_any_batches(tmp_path):
+def test_lpips_is_the_squared_distance_of_features_in_any_batches(tmp_path, monkeypatch):
     path = tmp_path / "vgg16.pt"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.script(PublishedVgg()).save(path)
+    save_trusted(PublishedVgg(), path, monkeypatch)
     true, made = video(0), video(1)
     expected = (((true.mean((1, 2)) - made.mean((1, 2))) / 255) ** 2).sum(1)
     for batch_size in (1, 2, 8):

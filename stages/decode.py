@@ -72,7 +72,7 @@ class Decode(NormaliseSettings, ItemStage):
     """Normalises source videos; one video is one item, named by its content."""
 
     name: ClassVar[str] = "decode"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     schema: ClassVar[pa.Schema] = VIDEOS_SCHEMA
     source_fields: ClassVar[tuple[str, ...]] = ("source",)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from mimicmotion.errors import InputError
+from mimicmotion.errors import InputError, RejectedItem
+from mimicmotion.video.containers import film_stream, open_film, reading
 
 _RATE_HZ = 48_000
 
@@ -27,12 +28,13 @@ def add_audio(silent: Path, source: Path, target: Path) -> bool:
         InputError: a file cannot be read.
     """
     try:
-        with av.open(str(source)) as sounding, av.open(str(silent)) as pictures:
+        with reading(source), open_film(source) as sounding, open_film(silent) as pictures:
             if not sounding.streams.audio:
                 return False
+            film = sounding.streams[film_stream(source)] if sounding.streams.video else None
             with av.open(str(target), "w", options={"movflags": "+faststart"}) as output:
-                _mux(pictures, sounding, output)
-    except av.FFmpegError as error:
+                _mux(pictures, sounding, film, output)
+    except (RejectedItem, OSError) as error:
         raise InputError(f"the sound of {source} cannot be kept: {error}") from error
     return True
 
@@ -40,6 +42,7 @@ def add_audio(silent: Path, source: Path, target: Path) -> bool:
 def _mux(
     pictures: av.container.InputContainer,
     sounding: av.container.InputContainer,
+    film: av.VideoStream | None,
     output: av.container.OutputContainer,
 ) -> None:
     video_in = pictures.streams.video[0]
@@ -53,7 +56,7 @@ def _mux(
         packet.stream = video_out
         output.mux(packet)
     num_samples, last = 0, int(end_s * _RATE_HZ)
-    for part in _from_first_picture(sounding):
+    for part in _from_first_picture(sounding, film):
         if num_samples >= last:
             break
         frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="stereo")
@@ -63,9 +66,11 @@ def _mux(
     output.mux(audio_out.encode(None))
 
 
-def _from_first_picture(sounding: av.container.InputContainer) -> Iterator[np.ndarray]:
+def _from_first_picture(
+    sounding: av.container.InputContainer, film: av.VideoStream | None
+) -> Iterator[np.ndarray]:
     """Parts of the sound, float32 (2, n), from the first picture on, with silence until it begins."""
-    late = round(_delay_s(sounding) * _RATE_HZ)
+    late = round(_delay_s(film, sounding.streams.audio[0]) * _RATE_HZ)
     if late > 0:
         yield np.zeros((2, late), np.float32)
     surplus = max(-late, 0)
@@ -78,10 +83,10 @@ def _from_first_picture(sounding: av.container.InputContainer) -> Iterator[np.nd
                 yield np.ascontiguousarray(part)
 
 
-def _delay_s(sounding: av.container.InputContainer) -> Fraction:
+def _delay_s(film: av.VideoStream | None, sound: av.AudioStream) -> Fraction:
     """How much later than pictures sound begins, negative where earlier; 0 where a file does not say."""
     starts = []
-    for stream in (*sounding.streams.video[:1], sounding.streams.audio[0]):
-        if stream.start_time is not None and stream.time_base is not None:
+    for stream in (film, sound):
+        if stream is not None and stream.start_time is not None and stream.time_base is not None:
             starts.append(stream.start_time * stream.time_base)
     return starts[1] - starts[0] if len(starts) == 2 else Fraction(0)

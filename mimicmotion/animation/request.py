@@ -18,7 +18,6 @@ from mimicmotion.animation.driving import (
     reference_pose_from,
 )
 from mimicmotion.animation.generate import AnimationInputs, Pipeline, Progress, generate
-from mimicmotion.animation.reference import read_reference
 from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.errors import InputError
 from mimicmotion.pictures.panels import alignment_preview, enlarged
@@ -30,6 +29,7 @@ from mimicmotion.pose.smoothing import smoothed
 from mimicmotion.pose.table import PoseTrack
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.framing import Framing, framing
+from mimicmotion.video.picture_files import read_picture
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ def prepare(
         InputError: a file cannot be used, nobody is in it, or estimator are missing.
     """
     request.check()
-    picture = read_reference(request.image)
+    picture = read_picture(request.image)
     target = request.target_size(picture, facts)
     fit = framing((picture.shape[1], picture.shape[0]), [target])
     reference = fit.frames(picture[None])[0]

@@ -17,7 +17,6 @@ from jaxtyping import Float32, UInt8
 from mimicmotion.animation.checkpoint import read_checkpoint_facts
 from mimicmotion.animation.driving import aligned
 from mimicmotion.animation.generate import AnimationInputs, generate
-from mimicmotion.animation.reference import read_reference
 from mimicmotion.devices import device_and_dtype, has_cuda
 from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.errors import InputError
@@ -25,6 +24,7 @@ from mimicmotion.model.weights import load_pipeline
 from mimicmotion.pose.framing import framed_track, released_size
 from mimicmotion.pose.table import PoseTrack
 from mimicmotion.video.framing import framing
+from mimicmotion.video.picture_files import read_picture
 
 NUM_KEYPOINTS = 133
 _REQUIRED = {"image", "reference_pose", "poses"}
@@ -103,7 +103,7 @@ def _checked(request: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _picture(image: Any) -> UInt8[np.ndarray, "height width 3"]:
     if isinstance(image, (str, Path)):
-        return read_reference(Path(image))
+        return read_picture(Path(image))
     picture = np.asarray(image)
     if picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
         raise InputError(f"image has the shape {picture.shape}; allowed is (height, width, 3), or a path")

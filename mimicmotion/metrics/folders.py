@@ -9,7 +9,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from PIL import UnidentifiedImageError
 
 from mimicmotion.errors import InputError
 from mimicmotion.metrics.judging import Judge
@@ -137,7 +136,7 @@ def read_frames(path: Path) -> np.ndarray:
     else:
         files = _frame_files(path)
         _check_numbers(path, [_number(file) for file in files])
-        frames = [_read_picture(file) for file in files]
+        frames = [read_picture(file) for file in files]
     sizes = {frame.shape for frame in frames}
     if len(sizes) != 1:
         raise InputError(f"the frames of {path} have {len(sizes)} sizes; a video needs one")
@@ -180,10 +179,3 @@ def _number(path: Path) -> int:
     """The last number in a name: frame_9 comes before frame_10 whatever the padding."""
     digits = "".join(c if c.isdecimal() else " " for c in path.stem).split()
     return int(digits[-1]) if digits else -1
-
-
-def _read_picture(path: Path) -> np.ndarray:
-    try:
-        return read_picture(path)
-    except (UnidentifiedImageError, OSError) as error:
-        raise InputError(f"{path} cannot be read as a picture: {error}") from error

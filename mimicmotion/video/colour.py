@@ -58,23 +58,44 @@ def to_rgb(
 ) -> np.ndarray:
     """Picture of a decoded frame, uint8 (h, w, 3), in the curve and primaries of BT.709.
 
+    What is transparent is laid on white, as in pictures, before it is scaled.
+
     Args:
         frame: as the decoder gave it, of any pixel format.
         reformatter: kept between the frames of one video.
         size: (h, w) of the result, before any rotation; the frame's own by default.
     """
-    height, width = size or (frame.height, frame.width)
-    if frame.format.is_rgb:
-        scaled = reformatter.reformat(
-            frame, width=width, height=height, format="rgb24", interpolation=_FLAGS, threads=1
+    if has_alpha(frame):
+        seen = _converted(frame, reformatter, (frame.height, frame.width), "rgba")
+        frame = av.VideoFrame.from_ndarray(on_white(seen.to_ndarray()), format="rgb24")
+    return _converted(frame, reformatter, size or (frame.height, frame.width), "rgb24").to_ndarray()
+
+
+def has_alpha(frame: av.VideoFrame) -> bool:
+    """Whether parts of this frame may be transparent."""
+    return frame.format.name == "pal8" or any(part.is_alpha for part in frame.format.components)
+
+
+def on_white(picture: np.ndarray) -> np.ndarray:
+    """A picture uint8 (h, w, 4) RGBA laid on white, uint8 (h, w, 3)."""
+    alpha = picture[..., 3:].astype(np.uint16)
+    return ((picture[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def _converted(
+    frame: av.VideoFrame, reformatter: VideoReformatter, size: tuple[int, int], kind: str
+) -> av.VideoFrame:
+    height, width = size
+    if frame.format.is_rgb or frame.format.name == "pal8":
+        return reformatter.reformat(
+            frame, width=width, height=height, format=kind, interpolation=_FLAGS, threads=1
         )
-        return scaled.to_ndarray()
     hdr = int(frame.color_trc) in _HDR_CURVES
-    scaled = reformatter.reformat(
+    return reformatter.reformat(
         frame,
         width=width,
         height=height,
-        format="rgb24",
+        format=kind,
         src_colorspace=matrix_of(frame),
         src_color_range=ColorRange.JPEG if is_full_range(frame) else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
@@ -84,7 +105,6 @@ def to_rgb(
         interpolation=_FLAGS,
         threads=1,
     )
-    return scaled.to_ndarray()
 
 
 def to_yuv(picture: np.ndarray, reformatter: VideoReformatter) -> av.VideoFrame:

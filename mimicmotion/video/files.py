@@ -1,6 +1,7 @@
 """Video files in order, with PyAV: read any, write lossless ones and ones that browsers play."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,43 +9,52 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from mimicmotion.errors import InputError
+from mimicmotion.errors import InputError, RejectedItem
 from mimicmotion.video.colour import tag_like, to_rgb, to_yuv
+from mimicmotion.video.containers import reason
 from mimicmotion.video.geometry import orientation_of
+from mimicmotion.video.sources import GoodFrames, read_outline
 
 _COPY = int(Interpolation.POINT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT)
 
 
 def iter_frames(path: Path) -> Iterator[np.ndarray]:
-    """Every frame of a video, uint8 (h, w, 3) RGB, upright, at its stored size, in order.
+    """Every frame of a film, uint8 (h, w, 3) RGB, upright and progressive, at its stored size, in order.
 
     Raises:
-        InputError: the file is missing, holds no video, or stops decoding on its way.
+        InputError: the file is missing, holds no video, changes its size, or stops decoding on its way.
     """
-    reformatter = VideoReformatter()
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise InputError(f"{path} holds no video stream")
-            for frame in container.decode(container.streams.video[0]):
-                yield orientation_of(frame).apply(to_rgb(frame, reformatter))
-    except av.FFmpegError as error:
-        raise InputError(f"{path} cannot be read as a video: {error}") from error
+    reformatter, end_s = VideoReformatter(), 0.0
+    with _as_input(path):
+        outline = read_outline(path)
+        frames = GoodFrames(path, outline)
+        for shown in frames:
+            end_s = shown.time_s + shown.duration_s
+            yield orientation_of(shown.picture).apply(to_rgb(shown.picture, reformatter))
+    if frames.num_bad or outline.breaks_off(end_s):
+        raise InputError(
+            f"{path} cannot be read as a video: {frames.num_bad} frames do not decode, and it ends after "
+            f"{end_s:.2f} of {outline.expected_length_s:.2f} s"
+        )
 
 
 def codec_of(path: Path) -> str:
-    """Name of the codec of a video's frames, e.g. ``h264``.
+    """Name of the codec of a film's frames, e.g. ``h264``.
 
     Raises:
         InputError: the file is missing or holds no video.
     """
+    with _as_input(path):
+        return read_outline(path).codec
+
+
+@contextmanager
+def _as_input(path: Path) -> Iterator[None]:
     try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise InputError(f"{path} holds no video stream")
-            return str(container.streams.video[0].codec_context.name)
-    except av.FFmpegError as error:
-        raise InputError(f"{path} cannot be read as a video: {error}") from error
+        yield
+    except (RejectedItem, OSError) as error:
+        said = error.sentence if isinstance(error, RejectedItem) else reason(error)
+        raise InputError(f"{path} cannot be read as a video: {said}") from error
 
 
 def write_lossless(path: Path, frames: Iterable[np.ndarray], fps: Fraction | float) -> int:

@@ -22,6 +22,7 @@ from av.video.reformatter import VideoReformatter
 from mimicmotion.errors import RejectedItem
 from mimicmotion.parent import end_with_parent
 from mimicmotion.video.colour import to_rgb
+from mimicmotion.video.containers import open_film, reading
 from mimicmotion.video.geometry import (
     Orientation,
     even,
@@ -34,11 +35,6 @@ from mimicmotion.video.scenes import SceneCutFinder
 from mimicmotion.video.settings import NormaliseSettings
 from mimicmotion.video.sources import GoodFrames, Outline, read_outline
 from mimicmotion.video.writer import VideoWriter
-
-_TAIL_TOLERANCE_FRAMES = 2.5
-"""Frames that may lack at the end before a tail counts as broken: recorders often cut the last ones."""
-_HEADER_TOLERANCE_S = 0.5
-"""How far a length in the header may be off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +79,8 @@ def normalise_video(source: Path, target: Path, settings: NormaliseSettings) -> 
     The target is written beside itself and renamed; the same source and settings give the same bytes.
 
     Raises:
-        RejectedItem: ``unreadable``, ``no_video_stream``, ``broken_tail``, ``too_short``, ``too_small``.
+        RejectedItem: ``unreadable``, ``no_video_stream``, ``broken_tail``, ``changes_midway``, ``too_short``,
+            ``too_small``.
         OSError: the file system failed, e.g. is full.
     """
     outline = read_outline(source)
@@ -140,18 +137,8 @@ def _transcode(source: Path, staging: Path, outline: Outline, settings: Normalis
         scene_cuts=tuple(scenes.cuts()),
         num_bad_frames=frames.num_bad,
         bad_frames=tuple(bad_frames),
-        trimmed_s=max(0.0, expected_length(outline) - good_s) if is_tail_broken(outline, good_s) else 0.0,
+        trimmed_s=max(0.0, outline.expected_length_s - good_s) if outline.breaks_off(good_s) else 0.0,
     )
-
-
-def expected_length(outline: Outline) -> float:
-    """Seconds that the video should last by its packets and its header."""
-    return max(outline.length_s, outline.stated_length_s - _HEADER_TOLERANCE_S)
-
-
-def is_tail_broken(outline: Outline, good_s: float) -> bool:
-    """Whether the good frames end clearly before the video should."""
-    return expected_length(outline) - good_s > _TAIL_TOLERANCE_FRAMES * outline.step_s
 
 
 def check_tail(source: Path, outline: Outline, good_s: float, settings: NormaliseSettings) -> None:
@@ -162,10 +149,10 @@ def check_tail(source: Path, outline: Outline, good_s: float, settings: Normalis
     """
     if good_s == 0:
         raise RejectedItem("unreadable", f"no frame of {source.name} decodes")
-    if settings.on_broken_tail == "reject" and is_tail_broken(outline, good_s):
+    if settings.on_broken_tail == "reject" and outline.breaks_off(good_s):
         raise RejectedItem(
             "broken_tail",
-            f"{source.name} decodes for {good_s:.2f} of {expected_length(outline):.2f} s; "
+            f"{source.name} decodes for {good_s:.2f} of {outline.expected_length_s:.2f} s; "
             "on_broken_tail: trim would keep that part",
         )
 
@@ -181,7 +168,7 @@ class Upright:
         self.orientation = Orientation()
         self.source_width_px = 0
         self.source_height_px = 0
-        with av.open(str(source)) as container:
+        with reading(source), open_film(source) as container:
             self._aspect = pixel_aspect(container.streams[outline.stream_index])
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:

@@ -4,9 +4,12 @@ A source is read twice. The first pass only splits it into packets, which is che
 and the length by time stamps, whatever the header says. The second pass decodes.
 """
 
+import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ import av
 import numpy as np
 
 from mimicmotion.errors import RejectedItem
+from mimicmotion.video.containers import film_decoder, film_stream, open_film, reading
+from mimicmotion.video.interlacing import deinterlaced
 from mimicmotion.video.timing import (
     DEFAULT_RATE,
     MAX_GAP_S,
@@ -27,6 +32,11 @@ from mimicmotion.video.timing import (
 
 _WITHOUT_LENGTH = ("mpegts", "mpeg")
 """Formats of streams without a header: FFmpeg's length is the difference of two stamps, jumps included."""
+_TAIL_TOLERANCE_FRAMES = 2.5
+"""Frames that may lack at the end before a tail counts as broken: recorders often cut the last ones."""
+_HEADER_TOLERANCE_S = 0.5
+"""How far a length in the header may be off."""
+_LENGTH_TAG = re.compile(r"(\d{1,6}):(\d{1,2}):(\d{1,2}(?:\.\d+)?)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,15 @@ class Outline:
         """Average interval of two frames."""
         return float(1 / self.rate.fps)
 
+    @property
+    def expected_length_s(self) -> float:
+        """Seconds that the video should last by its packets and its header."""
+        return max(self.length_s, self.stated_length_s - _HEADER_TOLERANCE_S)
+
+    def breaks_off(self, good_s: float) -> bool:
+        """Whether good frames that end at this time end clearly before the video should."""
+        return self.expected_length_s - good_s > _TAIL_TOLERANCE_FRAMES * self.step_s
+
 
 @dataclass(frozen=True)
 class SourceFrame:
@@ -78,16 +97,6 @@ class SourceFrame:
     after_error: bool
 
 
-def unreadable(path: Path, error: av.FFmpegError) -> RejectedItem:
-    """The reject for a file that FFmpeg cannot read."""
-    return RejectedItem("unreadable", f"{path.name} cannot be read as a video: {_reason(error)}")
-
-
-def _reason(error: av.FFmpegError) -> str:
-    """What FFmpeg says, without the file's path: the same video gives the same reject everywhere."""
-    return error.strerror or type(error).__name__
-
-
 def read_outline(path: Path) -> Outline:
     """Stream, rate and length of a source.
 
@@ -95,50 +104,9 @@ def read_outline(path: Path) -> Outline:
         RejectedItem: ``unreadable`` or ``no_video_stream``.
         OSError: the file system failed, not the file.
     """
-    try:
-        with av.open(str(path)) as container:
-            index = _usable_stream(path)
-            stream = container.streams[index]
-            return _outline(container, stream)
-    except av.FFmpegError as error:
-        if isinstance(error, OSError):
-            raise
-        raise unreadable(path, error) from error
-
-
-def _usable_stream(path: Path) -> int:
-    """Index of the first video stream that moves, else of the first that gives a frame; covers are none."""
-    with av.open(str(path)) as container:
-        candidates = [stream.index for stream in container.streams.video if not _is_still(stream)]
-        kinds = sorted({stream.type for stream in container.streams})
-    problem, still = "", None
-    for index in candidates:
-        with av.open(str(path)) as container:
-            frames = container.decode(container.streams[index])
-            try:
-                if next(frames, None) is None:
-                    problem = "it holds no frame"
-                    continue
-                still = index if still is None else still
-                if next(frames, None) is not None:
-                    return index
-            except av.FFmpegError as error:
-                if isinstance(error, OSError):
-                    raise
-                problem = _reason(error)
-    if still is not None:
-        return still
-    if candidates:
-        raise RejectedItem(
-            "unreadable", f"none of the {len(candidates)} video streams of {path.name} decodes: {problem}"
-        )
-    found = ", ".join(kinds) or "no streams"
-    raise RejectedItem("no_video_stream", f"{path.name} holds {found}, but no video")
-
-
-def _is_still(stream: Any) -> bool:
-    still = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
-    return stream.codec_context is None or bool(stream.disposition & still)
+    index = film_stream(path)
+    with reading(path), open_film(path) as container:
+        return _outline(container, container.streams[index])
 
 
 def _outline(container: Any, stream: Any) -> Outline:
@@ -195,10 +163,9 @@ def _stated_length(container: Any, stream: Any, start_s: float) -> float:
     if stream.duration:
         return float(stream.duration * stream.time_base)
     # Matroska states ends, not lengths.
-    tag = stream.metadata.get("DURATION", "")
-    if tag.count(":") == 2:
-        hours, minutes, seconds = tag.split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - start_s
+    if tag := _LENGTH_TAG.fullmatch(stream.metadata.get("DURATION", "")):
+        hours, minutes, seconds = (float(part) for part in tag.groups())
+        return hours * 3600 + minutes * 60 + seconds - start_s
     if container.duration and len(container.streams) == 1:
         return container.duration / av.time_base - start_s
     return 0.0
@@ -209,13 +176,17 @@ def _seconds(ticks: int | None, tick_s: float) -> float | None:
 
 
 class GoodFrames:
-    """The frames of a source that decoded well, in the order shown. Iterate it once.
+    """The frames of a source that decoded well, progressive, in the order shown. Iterate it once.
 
     After an error, what refers to the lost frame is spoilt too: everything up to the next key frame
     counts as bad and is left out.
 
     Attributes:
         num_bad: frames left out so far.
+
+    Raises:
+        RejectedItem: while iterated, ``unreadable``, or ``changes_midway`` where the size of pictures or of
+            pixels is not the same throughout.
     """
 
     def __init__(self, path: Path, outline: Outline) -> None:
@@ -225,15 +196,19 @@ class GoodFrames:
 
     def __iter__(self) -> Iterator[SourceFrame]:
         first_s: float | None = None
-        for time_s, (frame, after_error) in in_order(self._stamped()):
+        for (time_s, duration_s, after_error), frame in deinterlaced(self._timed()):
             if first_s is None:
                 first_s = time_s
             shown_s = max(0.0, time_s - first_s)
             step_s = self._outline.step_s
-            duration_s = _seconds(frame.duration, self._outline.tick_s) or step_s
             if self._outline.rate.constant:
                 shown_s, duration_s = round(shown_s / step_s) * step_s, step_s
             yield SourceFrame(shown_s, duration_s, frame, after_error)
+
+    def _timed(self) -> Iterator[tuple[tuple[float, float, bool], av.VideoFrame]]:
+        for time_s, (frame, after_error) in in_order(self._stamped()):
+            duration_s = _seconds(frame.duration, self._outline.tick_s) or self._outline.step_s
+            yield (time_s, duration_s, after_error), frame
 
     def _stamped(self) -> Iterator[tuple[float, tuple[av.VideoFrame, bool]]]:
         clock, tick_s = Clock(self._outline.step_s, self._outline.max_gap_s), self._outline.tick_s
@@ -253,18 +228,44 @@ class GoodFrames:
 
     def _decoded(self) -> Iterator[av.VideoFrame | None]:
         """Decoded frames; None where the decoder gave up on a packet."""
-        with av.open(str(self._path)) as container:
+        with reading(self._path), open_film(self._path) as container:
             stream = container.streams[self._outline.stream_index]
-            # One thread: a broken stream then decodes to the same frames every time.
-            stream.codec_context.thread_count = 1
-            for packet in _packets(container, stream):
-                yield from _frames(stream, packet)
-            yield from _frames(stream, None)
+            decoder, shape = film_decoder(stream), _Shape(self._path.name)
+            for packet in chain(_packets(container, stream), (None,)):
+                for frame in _frames(decoder, packet):
+                    if frame is not None and not frame.is_corrupt:
+                        shape.check(frame, decoder.sample_aspect_ratio)
+                    yield frame
 
 
-def _frames(stream: Any, packet: Any) -> Iterator[av.VideoFrame | None]:
+class _Shape:
+    """Size of pictures and of pixels, which a film must keep: what follows scales all frames alike."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._num_frames = 0
+        self._first: tuple[int, int, Fraction] | None = None
+
+    def check(self, frame: av.VideoFrame, aspect: Fraction | None) -> None:
+        """Compare a frame with the first; an unknown aspect is that of a square."""
+        now = (frame.width, frame.height, Fraction(aspect or 1))
+        self._first = self._first or now
+        if now != self._first:
+            before, after = (
+                f"{width} x {height} with pixels of {shape.numerator}:{shape.denominator}"
+                for width, height, shape in (self._first, now)
+            )
+            raise RejectedItem(
+                "changes_midway",
+                f"{self._name} changes from {before} to {after} at its frame {self._num_frames}: "
+                "cut it there, or convert it to one size",
+            )
+        self._num_frames += 1
+
+
+def _frames(decoder: Any, packet: Any) -> Iterator[av.VideoFrame | None]:
     try:
-        yield from stream.codec_context.decode(packet)
+        yield from decoder.decode(packet)
     except av.error.EOFError:
         return
     except av.FFmpegError as error:

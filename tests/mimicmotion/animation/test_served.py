@@ -59,7 +59,7 @@ def test_plain_lists_will_do_and_driving_pictures_may_have_another_size(served, 
         ({"image": np.full((4, 4, 3), 256)}, "image holds int64 from 256 to 256"),
         ({"alignment": "robus"}, "alignment is 'robus'; allowed are none, release, robust, limbs"),
         ({"image": np.zeros((0, 4, 3), np.uint8)}, r"image has the shape \(0, 4, 3\)"),
-        ({"image": "/gone.png"}, "no reference picture at"),
+        ({"image": "/gone.png"}, "no picture at"),
         ({"steps": 3}, r"has the unknown \['steps'\]"),
     ],
 )

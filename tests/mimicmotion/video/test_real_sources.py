@@ -101,7 +101,7 @@ def test_variable_rate_keeps_its_duration(normalise: Normalise, real_data: Path)
 
 @pytest.mark.parametrize("name", ["torchcodec_bt709_full_range.mp4", "torchcodec_h265_video.mp4"])
 def test_colours_are_those_of_the_formula(normalise: Normalise, real_data: Path, name: str) -> None:
-    _, target = normalise(f"awkward/{name}", crf=1)
+    _, target = normalise(f"awkward/{name}", crf=1, short_side_px=None)
     with av.open(str(real_data / "awkward" / name)) as container:
         frame = next(container.decode(video=0))
         y, cb, cr = (_plane(plane) for plane in frame.planes)

@@ -45,7 +45,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[FakePipel
         for place, clip in enumerate(("clip-a", "clip-b", "summary"))
     ]
     empty = {"low": None, "high": None, "count": 12, "num_videos": 1, "protocol": "native"}
-    rows = [{**row, **empty, "backbone_sha256": None, "note": None} for row in rows]
+    rows = [{**row, **empty, "backbone_sha256": None, "note": None, "without": []} for row in rows]
     FakePipeline.scores = FakeDataset({"all": rows})
     for dataset in (*FakePipeline.inputs.values(), FakePipeline.scores):
         dataset.manifest = SimpleNamespace(run_id="abc")

@@ -47,11 +47,11 @@ _STYLE = DrawingStyle()
 _CARD_GB, _WORKERS = 40.0, 8
 
 
-def make_plan(size: tuple[int, int], recompute: Recompute, compiled: bool) -> Plan:
+def make_plan(recompute: Recompute, compiled: bool) -> Plan:
     """Return the plan of a run of which one step is done; its files are not read."""
     nowhere = Path()
     recipe = Recipe(
-        sizes_px=(size,), style=_STYLE, noise="svd", reference_noise="none", dropout=0.1, hand_weight=10,
+        style=_STYLE, noise="svd", reference_noise="none", dropout=0.1, hand_weight=10,
         hand_threshold=0.3, face_weight=1, seed=0,
     )  # fmt: skip
     return Plan(
@@ -125,7 +125,7 @@ class Case:
 
     def __init__(self, options: "Options", recompute: Recompute, compiled: bool) -> None:
         self.options, self.recompute = options, recompute
-        self.plan = make_plan(options.size, recompute, compiled)
+        self.plan = make_plan(recompute, compiled)
         self.world = World(0, 1, options.device)
         parts = make_networks(options.small, options.device)
         self.built = assemble(self.plan, self.world, parts, cached=False)

@@ -46,22 +46,28 @@ def make_clip(folder: Path) -> Clip:
         video_id="film", width_px=width, height_px=height, fps=30.0, num_frames=NUM_FRAMES, models={}
     )
     pq.write_table(poses_table(info, people), folder / "table.parquet", compression="zstd")
+    prefix = framing_text(framing(SOURCE, [TARGET]))
     tensors = {
         "frames": np.arange(NUM_FRAMES, dtype=np.int32),
         "latents": rng.normal(size=(NUM_FRAMES, 4, TARGET[1] // 8, TARGET[0] // 8)).astype(np.float16),
         "embedded_frames": np.arange(NUM_FRAMES, dtype=np.int32),
         "embeddings": rng.normal(size=(NUM_FRAMES, 1, 1024)).astype(np.float16),
     }
-    save_file(tensors, folder / "latents.safetensors", {"framing": framing_text(framing(SOURCE, [TARGET]))})
+    named = {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+    save_file(named, folder / "latents.safetensors")
     return Clip(
         clip_id="film",
+        unit="film",
         video=folder / "video.mp4",
         poses=folder / "table.parquet",
         latents=None,
         frames=tuple(range(60, 60 + (NUM_SLOTS - 1) * STEP, STEP)),
         references=(5,),
         video_frames=NUM_FRAMES,
-        size_px=SOURCE,
+        num_windows=1,
+        reference_distance=1,
+        fit=framing(SOURCE, [TARGET]),
+        fps=30.0,
     )
 
 
@@ -92,7 +98,6 @@ def main() -> None:
     samples = parser.parse_args().samples
     cv2.setNumThreads(1)
     recipe = Recipe(
-        sizes_px=(TARGET,),
         style=DrawingStyle(),
         noise="svd",
         reference_noise="none",

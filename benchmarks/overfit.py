@@ -29,6 +29,7 @@ from mimicmotion.training.distributed.group import World
 from mimicmotion.training.loop import Training
 from mimicmotion.training.plan import Plan, Preview, write_clips
 from mimicmotion.video.files import write_preview
+from mimicmotion.video.framing import framing
 from mimicmotion.video.picture_files import write_picture
 
 WEIGHTS = Path(__file__).parents[1] / "mimicmotion" / "synthetic" / "weights" / "base"
@@ -78,13 +79,17 @@ def make_clip(folder: Path, seed: int) -> Clip:
     pq.write_table(poses_table(info, people), folder / f"{seed}.parquet")
     return Clip(
         clip_id=str(seed),
+        unit=str(seed),
         video=folder / f"{seed}.mp4",
         poses=folder / f"{seed}.parquet",
         latents=None,
         frames=tuple(range(3, NUM_FRAMES, 2))[:7],
         references=(0,),
         video_frames=NUM_FRAMES,
-        size_px=(WIDTH, HEIGHT),
+        num_windows=1,
+        reference_distance=1,
+        fit=framing((WIDTH, HEIGHT), [(WIDTH, HEIGHT)]),
+        fps=FPS,
     )
 
 
@@ -111,7 +116,6 @@ def make_plan(folder: Path, options: argparse.Namespace) -> Plan:
         test_clips=folder / "clips.jsonl",
         state=folder / "state",
         recipe=Recipe(
-            sizes_px=((WIDTH, HEIGHT),),
             style=DrawingStyle(canvas_short_side_px=480),
             noise="svd",
             reference_noise="none",

@@ -17,7 +17,16 @@ import pyarrow as pa
 from pydantic import Field
 
 from mimicmotion.errors import RejectedItem
-from stages.clip_rows import GENERATED_FILE, POSES_FILE, PREVIEW_FILE, VIDEO_FILE, kept_clips, video_rows
+from stages.clip_rows import (
+    GENERATED_FILE,
+    JUDGED,
+    POSES_FILE,
+    PREVIEW_FILE,
+    VIDEO_FILE,
+    framing_columns,
+    kept_clips,
+    video_rows,
+)
 from stages.engine.contract import WHOLE, Dataset, Item, ItemStage, Report, Runtime
 
 if TYPE_CHECKING:
@@ -82,10 +91,10 @@ class Pipelines:
 
 
 class Animate(ItemStage):
-    """Generates every test clip from one frame of it and its poses."""
+    """Generates every val and test clip from one frame of it and its poses."""
 
     name: ClassVar[str] = "animate"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("train", "clips", "decode", "pose")
     schema: ClassVar[pa.Schema] = ANIMATIONS_SCHEMA
 
@@ -132,16 +141,18 @@ class Animate(ItemStage):
         return set() if self.smoothing_s else {"smoothing_s"}
 
     def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:
-        """One item per kept test clip."""
+        """One item per kept val and test clip."""
         checkpoint = inputs["train"].path(WHOLE, "checkpoint")
         videos = video_rows(inputs["decode"])
-        for clip in kept_clips(inputs["clips"], "test"):
+        for clip in (row for side in JUDGED for row in kept_clips(inputs["clips"], side, "clip")):
             video = videos[clip.video_id]
+            fit = clip.framing(video)
             window = {
                 "first_frame": clip.first_frame,
                 "num_frames": clip.num_frames,
                 "step": clip.step,
                 "reference_frames": clip.reference_frames,
+                "framing": framing_columns(fit),
             }
             yield Item(
                 id=clip.clip_id,
@@ -157,7 +168,8 @@ class Animate(ItemStage):
                     "checkpoint": checkpoint,
                     "video": inputs["decode"].path(clip.video_id, VIDEO_FILE),
                     "poses": inputs["pose"].path(clip.video_id, POSES_FILE),
-                    "fps": video.fps / clip.step,
+                    "fps": clip.fps,
+                    "fit": fit,
                     "reference_frame": clip.reference_frames[0],
                     "frames": [*clip.frames],
                 },
@@ -239,20 +251,20 @@ def _animation_inputs(
     """What the model is to dance, and the true frames at the same size."""
     from mimicmotion.animation.driving import aligned
     from mimicmotion.animation.generate import AnimationInputs
-    from mimicmotion.pose.framing import framed_track, released_size
+    from mimicmotion.pose.framing import framed_track
     from mimicmotion.pose.smoothing import smoothed
-    from mimicmotion.video.framing import framing
     from mimicmotion.video.reader import VideoReader
 
     payload: Mapping[str, Any] = item.payload
-    video = payload["video_row"]
-    fit = framing(video.size_px, facts.sizes_px or [released_size(*video.size_px)])
+    video, fit = payload["video_row"], payload["fit"]
     slots = [payload["reference_frame"], *payload["frames"]]
     found = video.track(Path(payload["poses"]))
     track = found.select(slots)
-    if not track.present[0]:
+    if not track.present[0] and alignment != "none":
         raise RejectedItem(
-            "no_reference_pose", f"nobody is in frame {slots[0]}, which is the reference of {item.label}"
+            "no_reference_pose",
+            f"nobody is in frame {slots[0]}, which is the reference of {item.label}, so that poses cannot be "
+            f"aligned with it; animate.alignment is {alignment}, none leaves them as they are",
         )
     if not track.present[1:].any():
         raise RejectedItem("no_driving_pose", f"nobody is in any of the driving frames of {item.label}")

@@ -4,6 +4,7 @@ Every stage that reads another's rows reads them here, once: which videos there 
 which frames a clip drives, which generated frame belongs to which true one.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,13 +20,23 @@ from stages.engine.store import ITEM_TABLE
 if TYPE_CHECKING:
     from mimicmotion.pose.table import PoseTrack
     from mimicmotion.training.data.samples import Clip
+    from mimicmotion.video.framing import Framing
+
+log = logging.getLogger(__name__)
 
 VIDEO_FILE = "video.mp4"
 POSES_FILE = ITEM_TABLE
 LATENTS_FILE = "latents.safetensors"
 GENERATED_FILE, PREVIEW_FILE = "generated.mkv", "preview.mp4"
 
-Split = Literal["train", "test"]
+Split = Literal["train", "val", "test"]
+Form = Literal["window", "clip"]
+"""A window is trained or validated on; a clip is generated and scored."""
+JUDGED: tuple[Split, ...] = ("val", "test")
+"""Sides whose clips are generated and scored."""
+
+FRAMING_COLUMNS = ("scaled_width_px", "scaled_height_px", "left_px", "top_px", "width_px", "height_px")
+"""Columns of a framing: size after the resize, place of the result in it, size of the result."""
 
 
 class _Row:
@@ -67,21 +78,52 @@ class VideoRow(_Row):
 
 @dataclass(frozen=True)
 class ClipRow(_Row):
-    """One window that the clips stage kept: driving frames ``step`` apart, and where references may lie."""
+    """What the clips stage kept: driving frames ``step`` apart, where references may lie, the framing.
+
+    Of ``num_windows`` that begin one frame after the other these are the first one's frames.
+    """
 
     clip_id: str
     video_id: str
     split: Split
+    form: Form
     first_frame: int
     num_frames: int
     step: int
+    num_windows: int
+    unit: str
+    fps: float
     reference_frames: Sequence[int]
+    reference_distance: int
+    scaled_width_px: int
+    scaled_height_px: int
+    left_px: int
+    top_px: int
+    width_px: int
+    height_px: int
 
     @property
     def frames(self) -> tuple[int, ...]:
         """Video frames of its driving frames."""
         last = self.first_frame + self.num_frames * self.step
         return tuple(range(self.first_frame, last, self.step))
+
+    @property
+    def every_frame(self) -> set[int]:
+        """Driving frames of all its windows."""
+        return {frame + later for frame in self.frames for later in range(self.num_windows)}
+
+    def framing(self, video: VideoRow) -> "Framing":
+        """How frames of its video become its pictures."""
+        from mimicmotion.video.framing import Framing
+
+        scaled, offset = (self.scaled_width_px, self.scaled_height_px), (self.left_px, self.top_px)
+        return Framing(video.size_px, scaled, offset, (self.width_px, self.height_px))
+
+
+def framing_columns(fit: "Framing") -> dict[str, int]:
+    """A framing as columns of a row."""
+    return dict(zip(FRAMING_COLUMNS, (*fit.scaled, *fit.offset, *fit.target), strict=True))
 
 
 @dataclass(frozen=True)
@@ -90,7 +132,9 @@ class GeneratedClip:
 
     Attributes:
         clip_id: names it.
+        split: side of its video, val or test.
         video: the true video.
+        fit: how true frames become pictures of the generated size.
         generated: lossless file of the generated frames.
         preview: file for a browser, beside reference, pose and truth.
         truth: normalised true video.
@@ -102,7 +146,9 @@ class GeneratedClip:
     """
 
     clip_id: str
+    split: Split
     video: VideoRow
+    fit: "Framing"
     generated: Path
     preview: Path
     truth: Path
@@ -123,75 +169,88 @@ def video_rows(decode: Dataset) -> dict[str, VideoRow]:
     return {row["video_id"]: VideoRow.of(row) for row in decode.table().to_pylist()}
 
 
-def kept_clips(clips: Dataset, split: Split) -> list[ClipRow]:
-    """The kept windows of one side of the split, in the order of the dataset."""
+def kept_clips(clips: Dataset, split: Split, form: Form) -> list[ClipRow]:
+    """The kept windows, or clips, of one side of the split, in the order of the dataset."""
     rows = clips.table().to_pylist()
-    return [ClipRow.of(row) for row in rows if row["kept"] and row["split"] == split]
+    wanted = (True, split, form)
+    return [ClipRow.of(row) for row in rows if (row["kept"], row["split"], row["form"]) == wanted]
 
 
 def training_clips(inputs: Mapping[str, Dataset]) -> "tuple[list[Clip], list[Clip]]":
-    """The windows to train on, and the beginnings of test clips, as long as a window.
+    """The windows to train on, and one window of each val video to validate on.
 
     Raises:
-        StageError: there is no window to train on, or latents lack a video.
+        StageError: there is no window to train on.
     """
     videos = video_rows(inputs["decode"])
-    windows = kept_clips(inputs["clips"], "train")
-    if not windows:
-        raise StageError("train: the clips stage kept no window to train on; look at its reasons")
-    latents = inputs.get("latents")
+    windows, latents = kept_clips(inputs["clips"], "train", "window"), inputs.get("latents")
     lacking = {row.video_id for row in windows} - set(latents.ids) if latents else set()
     if lacking:
-        raise StageError(
-            f"train: the latents stage has no latents of {len(lacking)} videos, e.g. {min(lacking)}; "
-            "see why it rejected them"
+        log.warning(
+            "train: %d videos are left out, e.g. %s: the latents stage rejected them",
+            len(lacking),
+            min(lacking),
         )
-    num_frames = windows[0].num_frames
-    tests = [row for row in kept_clips(inputs["clips"], "test") if row.num_frames >= num_frames]
+    windows = [row for row in windows if row.video_id not in lacking]
+    if not windows:
+        raise StageError("train: there is no window to train on; look at the reasons of the clips stage")
+    val = {row.video_id: row for row in reversed(kept_clips(inputs["clips"], "val", "window"))}
+    if not val:
+        log.warning("train: there is no val video, so nothing is validated or shown while training")
 
     def clip(row: ClipRow, latents: Dataset | None) -> "Clip":
-        return _training_clip(row, num_frames, videos[row.video_id], inputs, latents)
+        return _training_clip(row, videos[row.video_id], inputs, latents)
 
-    return [clip(row, latents) for row in windows], [clip(row, None) for row in tests]
+    return [clip(row, latents) for row in windows], [clip(val[name], None) for name in sorted(val)]
 
 
 def _training_clip(
-    row: ClipRow, num_frames: int, video: VideoRow, inputs: Mapping[str, Dataset], latents: Dataset | None
+    row: ClipRow, video: VideoRow, inputs: Mapping[str, Dataset], latents: Dataset | None
 ) -> "Clip":
     from mimicmotion.training.data.samples import Clip
 
     video_id = row.video_id
     return Clip(
         clip_id=row.clip_id,
+        unit=row.unit,
         video=inputs["decode"].path(video_id, VIDEO_FILE),
         poses=inputs["pose"].path(video_id, POSES_FILE),
         latents=latents.path(video_id, LATENTS_FILE) if latents else None,
-        frames=row.frames[:num_frames],
+        frames=row.frames,
+        num_windows=row.num_windows,
         references=tuple(row.reference_frames),
+        reference_distance=row.reference_distance,
         video_frames=video.num_frames,
-        size_px=video.size_px,
+        fit=row.framing(video),
+        fps=row.fps,
     )
 
 
-def generated_clips(inputs: Mapping[str, Dataset]) -> Iterator[GeneratedClip]:
-    """The generated clips with their truth, each checked to be what the clips stage asked for.
+def generated_clips(inputs: Mapping[str, Dataset], split: Split = "test") -> Iterator[GeneratedClip]:
+    """The generated clips of one side with their truth, each checked to be what the clips stage asked for.
 
     Raises:
         DataError: a clip was generated from other frames than its window.
     """
-    windows = {row.clip_id: row for row in kept_clips(inputs["clips"], "test")}
+    clips = {row.clip_id: row for row in kept_clips(inputs["clips"], split, "clip")}
     for clip_id in inputs["animate"].ids:
+        if clip_id not in clips:
+            continue
         row = inputs["animate"].item_table(clip_id).to_pylist()[0]
-        expected = windows[clip_id].frames
+        clip = clips[clip_id]
+        expected = clip.frames
         if tuple(row["frames"]) != expected:
             raise DataError(
                 f"clip {clip_id} was generated for frames {row['frames'][:3]}..., its window has "
                 f"{[*expected[:3]]}...: frames would be compared with the wrong ones; run animate again"
             )
         video_id = row["video_id"]
+        video = VideoRow.of(inputs["decode"].item_table(video_id).to_pylist()[0])
         yield GeneratedClip(
             clip_id=clip_id,
-            video=VideoRow.of(inputs["decode"].item_table(video_id).to_pylist()[0]),
+            split=clip.split,
+            video=video,
+            fit=clip.framing(video),
             generated=inputs["animate"].path(clip_id, GENERATED_FILE),
             preview=inputs["animate"].path(clip_id, PREVIEW_FILE),
             truth=inputs["decode"].path(video_id, VIDEO_FILE),
@@ -204,19 +263,21 @@ def generated_clips(inputs: Mapping[str, Dataset]) -> Iterator[GeneratedClip]:
 
 
 def read_truth(clip: GeneratedClip) -> tuple[np.ndarray, np.ndarray, np.ndarray, "PoseTrack"]:
-    """True frames, the same one frame late, the reference, and the driving poses, at the generated size."""
+    """True frames, the same one frame late and the reference at the generated size, and the driving poses.
+
+    The poses are in pixels of these frames without their padding.
+    """
     from mimicmotion.pose.framing import framed_track
-    from mimicmotion.video.framing import framing
     from mimicmotion.video.reader import VideoReader
 
-    fit = framing(clip.video.size_px, [clip.size])
+    fit = clip.fit
     before = [max(frame - 1, 0) for frame in clip.frames]
     wanted = sorted({*clip.frames, *before, clip.reference_frame})
     frames = dict(zip(wanted, fit.frames(VideoReader(clip.truth).read(wanted)), strict=True))
     track = clip.video.track(clip.poses).select(clip.frames)
     true = np.stack([frames[i] for i in clip.frames])
     late = np.stack([frames[i] for i in before])
-    return true, late, frames[clip.reference_frame], framed_track(track, fit)
+    return true, late, frames[clip.reference_frame], framed_track(track, fit.unpadded)
 
 
 def read_generated(clip: GeneratedClip) -> np.ndarray:

@@ -1,32 +1,30 @@
-"""The clips stage: windows to train on, clips to test on, and every rejected window with its reason.
+"""The clips stage: windows to train on, clips to test on, and every rejected one with its reason.
 
     mimicmotion stage clips configs/demo.yaml
 
 Reads facts and poses only, no picture, so a changed threshold costs seconds. A training window has
 ``num_frames - 1`` driving frames at an even step inside one scene, and reference candidates outside it where
-there are any. Of every test video the longest usable run is taken: its first frame is the reference, the
-others are generated and scored.
+there are any; what its framing cuts off counts as not seen. Of every val and test video the longest usable
+run is taken, or the whole video: its first frame is the reference, the others are generated and scored.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field, model_validator
 
+from mimicmotion.clips.settings import SplitSettings, WindowSettings
 from mimicmotion.errors import StageError
-from stages.clip_rows import VIDEO_FILE, VideoRow, video_rows
+from stages.clip_rows import FRAMING_COLUMNS, VIDEO_FILE, Form, VideoRow, framing_columns, video_rows
 from stages.engine.contract import Context, Dataset, DatasetStage, Report
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mimicmotion.clips.choosing import Candidate, Shape
-    from mimicmotion.clips.quality import FrameQuality
-    from mimicmotion.clips.windows import Limits, Measures
+    from mimicmotion.clips.choosing import Candidate
+    from mimicmotion.clips.quality import PosedVideo
 
 CLIPS_SCHEMA = pa.schema(
     [
@@ -34,11 +32,16 @@ CLIPS_SCHEMA = pa.schema(
         ("video_id", pa.string()),
         ("source", pa.string()),
         ("split", pa.string()),
+        ("form", pa.string()),
         ("first_frame", pa.int32()),
         ("num_frames", pa.int32()),
         ("step", pa.int32()),
+        ("num_windows", pa.int32()),
+        ("unit", pa.string()),
         ("fps", pa.float64()),
         ("reference_frames", pa.list_(pa.int32())),
+        ("reference_distance", pa.int32()),
+        *((name, pa.int32()) for name in FRAMING_COLUMNS),
         ("kept", pa.bool_()),
         ("reason", pa.string()),
         ("sentence", pa.string()),
@@ -52,178 +55,89 @@ CLIPS_SCHEMA = pa.schema(
         ("hand_reliability", pa.float32()),
     ]
 )
-"""One row per window, kept or not. ``num_frames`` counts driving frames, ``step`` apart in the video;
+"""One row per window or clip (``form``), kept or not. ``num_frames`` counts driving frames, ``step`` apart in
+the video; a row stands for ``num_windows`` windows that begin one frame after the other and share a framing.
+An epoch shows one window of each ``unit``: of a video, or with ``windows: all`` of the row itself.
 ``reason`` and ``sentence`` are null where it is kept, numbers are null where nothing could be measured."""
 
 _NUM_SHEET_CLIPS = 10
 _NUM_SHEET_FRAMES = 5
-
-
 _NOT_SEEN = "no_poses"
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What one video offers to either side of the split.
-
-    Attributes:
-        train: rows of all its windows.
-        test: the row of its longest run, without the reference before it.
-        limits: how many windows each limit rejected.
-    """
-
-    train: pa.Table
-    test: pa.Table
-    limits: Mapping[str, int]
-
-    @property
-    def usable(self) -> bool:
-        """Whether the video could serve on either side."""
-        return all(any(table["kept"].to_pylist()) for table in (self.train, self.test))
-
-
-class Clips(DatasetStage):
-    """Chooses training windows and test clips from poses and facts of the videos."""
+class Clips(WindowSettings, SplitSettings, DatasetStage):
+    """Chooses training windows, val clips and test clips from poses and facts of the videos."""
 
     name: ClassVar[str] = "clips"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: ClassVar[tuple[str, ...]] = ("decode", "pose")
     schema: ClassVar[pa.Schema] = CLIPS_SCHEMA
 
-    num_frames: int = Field(
-        16, ge=2, description="Slots of a training window: the reference, then the driving frames."
-    )
-    step: int = Field(1, ge=1, description="Video frames from one driving frame to the next.")
-    fps: float | None = Field(
-        None, gt=0, description="Rate of driving frames: takes the nearest step, by each video's own rate."
-    )
-    stride: int | None = Field(
-        None, ge=1, description="Video frames between starts of windows; null lays them end to end."
-    )
-    keypoint_threshold: float = Field(0.3, ge=0, description="A body point of more confidence is sure.")
-    hand_threshold: float = Field(
-        0.3, ge=0, description="A hand whose 21 points all have more confidence counts as reliable."
-    )
-    min_visibility: float = Field(0.6, ge=0, le=1, description="Least mean share of sure body points.")
-    min_confidence: float = Field(0.5, ge=0, description="Least mean confidence of the body points.")
-    min_height_share: float = Field(
-        0.3, ge=0, le=1, description="Least mean height of the person over that of the picture."
-    )
-    max_crowded_fraction: float = Field(
-        0.1, ge=0, le=1, description="Most frames of a window that may show further people, as a share."
-    )
-    min_motion: float = Field(
-        0.02, ge=0, description="Least mean speed of body points, in heights of the person per second."
-    )
-    reference_distance: int = Field(
-        8, ge=1, description="Video frames between a window and its reference candidates, where possible."
-    )
-    max_references: int = Field(16, ge=1, description="Most reference candidates of a window.")
-    max_test_frames: int = Field(300, ge=1, description="Most driving frames of a test clip.")
-    test_fraction: float = Field(
-        0.1,
-        ge=0,
-        le=1,
-        description="Share of videos for testing, by a hash; a split that the source gives wins.",
-    )
-    seed: int = Field(0, ge=0, description="Seed of the hash that splits the videos.")
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.fps is not None and self.step != 1:
-            raise ValueError("step and fps say the same thing: set one of them")
-        if self.max_test_frames < self.num_frames - 1:
-            raise ValueError(
-                f"max_test_frames must be at least num_frames - 1 = {self.num_frames - 1}, "
-                f"got {self.max_test_frames}"
-            )
-        return self
+    def idle_fields(self) -> set[str]:
+        """The length of the longest run means nothing where whole videos are generated."""
+        return {"max_test_frames"} if self.test_clips == "whole_video" else set()
 
     def run(self, inputs: Mapping[str, Dataset], folder: "Path", context: Context) -> pa.Table:
-        """Return every window of every video.
+        """Return every window and clip of every video.
 
         Raises:
-            StageError: no window is kept; counts the reasons.
+            StageError: nothing is kept; counts the reasons.
         """
+        from mimicmotion.clips.choosing import generated_clip, training_windows
         from mimicmotion.clips.split import split_videos
 
         videos = {row["video_id"]: row for row in inputs["decode"].table().to_pylist()}
-        seen = set(inputs["pose"].ids)
-        choices = {
-            name: self._choice(videos[name], inputs["pose"].item_table(name) if name in seen else None)
-            for name in sorted(videos)
+        windows, clips = dict[str, list["Candidate"]](), dict[str, "Candidate"]()
+        for name in sorted(videos):
+            video, unseen = self._posed(videos[name], inputs["pose"])
+            windows[name] = [unseen] if unseen else training_windows(video)
+            clips[name] = unseen or generated_clip(video)
+        usable = {
+            name: clip.reject is None and any(window.reject is None for window in windows[name])
+            for name, clip in clips.items()
         }
-        split = split_videos(
-            {name: choice.usable for name, choice in choices.items()},
-            {name: row["split"] for name, row in videos.items()},
-            self.test_fraction,
-            self.seed,
-        )
-        chosen = [
-            (choices[name].test if side == "test" else choices[name].train) for name, side in split.items()
+        split = split_videos(usable, {name: row["split"] for name, row in videos.items()}, {}, self)
+        rows = [
+            row
+            for name, side in split.items()
+            for row in self._rows(videos[name], side, windows[name], clips[name])
         ]
-        table = pa.concat_tables(chosen)
-        if not any(table["kept"].to_pylist()):
-            raise StageError(self._nothing_kept(table, choices.values()))
-        return table
+        if not any(row["kept"] for row in rows):
+            raise StageError(self._nothing_kept(rows, windows.values()))
+        return pa.Table.from_pylist(rows, schema=CLIPS_SCHEMA)
 
-    def _choice(self, video: Mapping[str, Any], poses: pa.Table | None) -> Choice:
-        from mimicmotion.clips.choosing import Candidate, testing_clip, training_windows, whole
+    def _posed(self, facts: Mapping[str, Any], pose: Dataset) -> "tuple[PosedVideo, Candidate | None]":
+        """A video with its poses, and the one outcome of a video without any."""
+        from mimicmotion.clips.choosing import whole
+        from mimicmotion.clips.quality import PosedVideo
         from mimicmotion.clips.windows import Reject
+        from mimicmotion.pose.table import POSES_SCHEMA
 
-        shape = self._shape(video["fps"])
-        if poses is None:
-            reject = Reject(_NOT_SEEN, "", "the pose stage rejected the video")
-            test = Candidate(whole(video["num_frames"], shape.step), (), None, reject)
-            train = [test]
-        else:
-            quality = self._quality(video, poses)
-            train = training_windows(quality, video["scene_cuts"], self._limits, shape)
-            test = testing_clip(quality, video["scene_cuts"], self._limits, shape)
-        return Choice(
-            _rows(video, "train", train),
-            _rows(video, "test", [test]),
-            Counter(found.reject.limit for found in train if found.reject and found.reject.limit),
+        seen = facts["video_id"] in pose.ids
+        poses = pose.item_table(facts["video_id"]) if seen else POSES_SCHEMA.empty_table()
+        video = PosedVideo.of(facts, poses, self)
+        return video, None if seen else whole(
+            video, Reject(_NOT_SEEN, "", "the pose stage rejected the video")
         )
 
-    def _quality(self, video: Mapping[str, Any], poses: pa.Table) -> "FrameQuality":
-        from mimicmotion.clips.quality import frame_quality
-        from mimicmotion.pose.table import read_track
+    def _rows(
+        self, facts: Mapping[str, Any], side: str, windows: "Sequence[Candidate]", clip: "Candidate"
+    ) -> list[dict[str, Any]]:
+        """Rows of one video: its windows to train or validate on, its clip to generate and score."""
+        rows = [] if side == "test" else [_row(facts, side, "window", found) for found in windows]
+        rows += [] if side == "train" else [_row(facts, side, "clip", clip)]
+        unit = "video_id" if self.windows == "random" else "clip_id"
+        return [{**row, "unit": row[unit], "reference_distance": self.reference_distance} for row in rows]
 
-        return frame_quality(
-            read_track(poses, video["num_frames"], 0, video["width_px"], video["height_px"]),
-            np.bincount(poses["frame"].to_numpy(), minlength=video["num_frames"]),
-            video["fps"],
-            video["bad_frames"],
-            self.keypoint_threshold,
-            self.hand_threshold,
-        )
-
-    @property
-    def _limits(self) -> "Limits":
-        from mimicmotion.clips.windows import Limits
-
-        return Limits(**{name: getattr(self, name) for name in Limits.__dataclass_fields__})
-
-    def _shape(self, video_fps: float) -> "Shape":
-        from mimicmotion.clips.choosing import Shape
-
-        step = self.step if self.fps is None else max(1, round(video_fps / self.fps))
-        num_frames = self.num_frames - 1
-        return Shape(
-            num_frames=num_frames,
-            step=step,
-            stride=self.stride or num_frames * step,
-            reference_distance=self.reference_distance,
-            max_references=self.max_references,
-            max_test_frames=self.max_test_frames,
-        )
-
-    def _nothing_kept(self, table: pa.Table, choices: Iterable[Choice]) -> str:
-        reasons = Counter(table["reason"].to_pylist())
+    def _nothing_kept(
+        self, rows: "Sequence[Mapping[str, Any]]", found: "Iterable[Sequence[Candidate]]"
+    ) -> str:
+        reasons = Counter(row["reason"] for row in rows)
         counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-        message = f"clips keeps none of {table.num_rows} windows: {counted}. "
-        limits = sum((Counter(choice.limits) for choice in choices), Counter[str]())
+        message = f"clips keeps none of {len(rows)} windows: {counted}. "
+        limits = Counter(
+            one.reject.limit for candidates in found for one in candidates if one.reject and one.reject.limit
+        )
         if limits:
             name, count = limits.most_common(1)[0]
             message += f"clips.{name} = {getattr(self, name):g} rejected most ({count}): change it, or "
@@ -231,6 +145,7 @@ class Clips(DatasetStage):
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log counts per reason, histograms of confidence and hands, sheets of kept and rejected clips."""
+        from mimicmotion.clips.split import SIDES
         from mimicmotion.pictures.clips import histograms_picture, reasons_picture
 
         table = dataset.table()
@@ -242,8 +157,7 @@ class Clips(DatasetStage):
             {
                 "windows": float(len(rows)),
                 "kept_fraction": len(kept) / max(1, len(rows)),
-                "train_clips": float(sum(row["split"] == "train" for row in kept)),
-                "test_clips": float(sum(row["split"] == "test" for row in kept)),
+                **{f"{side}_clips": float(sum(row["split"] == side for row in kept)) for side in SIDES},
                 "train_videos": float(len({row["video_id"] for row in kept if row["split"] == "train"})),
                 "hand_reliability": float(np.mean([row["hand_reliability"] for row in kept])),
                 **{f"windows_{reason}": float(count) for reason, count in counts.items()},
@@ -266,41 +180,39 @@ class Clips(DatasetStage):
                 report.image(name, _sheet(_spread(some), videos, inputs))
 
 
-def _rows(video: Mapping[str, Any], split: str, candidates: "Sequence[Candidate]") -> pa.Table:
-    video_id = video["video_id"]
-    rows = []
-    for found in candidates:
-        window, measures = found.window, found.measures
-        rows.append(
-            {
-                "clip_id": f"{video_id}-test" if split == "test" else f"{video_id}-{window.first:06d}",
-                "video_id": video_id,
-                "source": video["source"],
-                "split": split,
-                "first_frame": window.first,
-                "num_frames": window.num_frames,
-                "step": window.step,
-                "fps": video["fps"] / window.step,
-                "reference_frames": list(found.references),
-                "kept": found.reject is None,
-                "reason": found.reject.reason if found.reject else None,
-                "sentence": found.reject.sentence if found.reject else None,
-                **(_numbers(measures) if measures else {}),
-            }
-        )
-    return pa.Table.from_pylist(rows, schema=CLIPS_SCHEMA)
-
-
-def _numbers(measures: "Measures") -> dict[str, float]:
+def _row(facts: Mapping[str, Any], side: str, form: Form, found: "Candidate") -> dict[str, Any]:
+    window, video_id = found.window, facts["video_id"]
     return {
-        "visibility": measures.visibility,
-        "mean_confidence": measures.confidence,
-        "box_height": measures.height_share,
-        "crowded": measures.crowded,
-        "motion": measures.motion,
-        "left_hand_reliability": measures.left_hand_reliability,
-        "right_hand_reliability": measures.right_hand_reliability,
-        "hand_reliability": (measures.left_hand_reliability + measures.right_hand_reliability) / 2,
+        "clip_id": f"{video_id}-{side}" if form == "clip" else f"{video_id}-{window.first:06d}",
+        "video_id": video_id,
+        "source": facts["source"],
+        "split": side,
+        "form": form,
+        "first_frame": window.first,
+        "num_frames": window.num_frames,
+        "step": window.step,
+        "num_windows": found.num_windows,
+        "fps": facts["fps"] / window.step,
+        "reference_frames": list(found.references),
+        **framing_columns(found.fit),
+        "kept": found.reject is None,
+        "reason": found.reject.reason if found.reject else None,
+        "sentence": found.reject.sentence if found.reject else None,
+        **(_numbers(found.measures) if found.measures else {}),
+    }
+
+
+def _numbers(measures: Mapping[str, float]) -> dict[str, float]:
+    left, right = measures["left_hand_reliability"], measures["right_hand_reliability"]
+    return {
+        "visibility": measures["visibility"],
+        "mean_confidence": measures["confidence"],
+        "box_height": measures["height_share"],
+        "crowded": measures["crowded"],
+        "motion": measures["motion"],
+        "left_hand_reliability": left,
+        "right_hand_reliability": right,
+        "hand_reliability": (left + right) / 2,
     }
 
 

@@ -56,8 +56,8 @@ VIDEOS_SCHEMA = pa.schema(
     ]
 )
 """One row per video, see ``VideoFacts``. ``source`` is its path in the source folder or list; ``given_id``
-and ``split`` are what a list or the folders ``train`` and ``test`` say, else null; sizes are upright except
-those of the source."""
+and ``split`` are what a list or the folders ``train``, ``val`` and ``test`` say, else null; sizes are
+upright except those of the source."""
 
 _ID_LENGTH = 16
 _BLOCK_BYTES = 1 << 22
@@ -77,8 +77,8 @@ class Decode(NormaliseSettings, ItemStage):
     source_fields: ClassVar[tuple[str, ...]] = ("source",)
 
     source: Location = Field(
-        description="Folder or s3:// prefix (with train/ and test/ in it, or not), or list (.csv, .parquet, "
-        ".jsonl) with columns path, split, id."
+        description="Folder or s3:// prefix (with train/, val/ and test/ in it, or not), or list (.csv, "
+        ".parquet, .jsonl) with columns path, split, id."
     )
 
     def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:

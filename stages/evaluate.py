@@ -115,7 +115,9 @@ class Evaluate(JudgeSettings, DatasetStage):
                 ROUND_TRIP: _round_trip(vae, true),
                 LATE: late,
             }
-            judge.add(clip.clip_id, true, made, (track.keypoints, track.confidences))
+            whole = clip.fit.without_padding
+            shown = {method: whole(frames) for method, frames in made.items()}
+            judge.add(clip.clip_id, whole(true), shown, (track.keypoints, track.confidences))
         scores = judge.scores()
         _save_picture(folder / PICTURE_FILE, clips, scores, self.primary_metric)
         rows = [

@@ -3,24 +3,27 @@
     mimicmotion stage latents configs/paper.yaml
 
 Optional: with a section ``latents`` in the config, training reads these instead of pictures and needs
-neither VAE nor image encoder at every step. ``sizes_px`` must be those of ``train``.
+neither VAE nor image encoder at every step.
 """
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from mimicmotion.video.framing import Framing
 from stages.clip_rows import LATENTS_FILE, VIDEO_FILE, ClipRow, VideoRow, kept_clips, video_rows
 from stages.engine.contract import Dataset, Item, ItemStage, Report, Runtime
 
 if TYPE_CHECKING:
     import torch
+
+    from mimicmotion.video.reader import VideoReader
 
 LATENTS_SCHEMA = pa.schema(
     [
@@ -34,7 +37,6 @@ LATENTS_SCHEMA = pa.schema(
 )
 """One row per video: encoded frames, embedded reference candidates, size of the encoded pictures."""
 
-_CELL_PX = 8
 _NUM_PICTURED = 4
 
 
@@ -42,6 +44,15 @@ class LatentsRuntime(Runtime):
     """How the latents stage runs."""
 
     chunk: int = Field(8, ge=1, description="Pictures that are in memory and encoded at a time.")
+
+
+@dataclass(frozen=True)
+class View:
+    """Frames of one video to encode through one framing, and the references among them to embed."""
+
+    fit: Framing
+    frames: tuple[int, ...]
+    references: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -57,24 +68,12 @@ class Latents(ItemStage):
     """Encodes the frames of training windows and the pictures that may be their reference."""
 
     name: ClassVar[str] = "latents"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("decode", "clips")
     schema: ClassVar[pa.Schema] = LATENTS_SCHEMA
 
     runtime: LatentsRuntime = LatentsRuntime()
     base: Path = Field(description="Folder of the pretrained pipeline in diffusers layout.")
-    sizes_px: tuple[tuple[int, int], ...] = Field(
-        ((576, 1024),), min_length=1, description="[width, height] of training pictures, as in train."
-    )
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        odd = [
-            size for size in self.sizes_px if min(size) < _CELL_PX or any(side % _CELL_PX for side in size)
-        ]
-        if odd:
-            raise ValueError(f"sizes_px: both sides must be multiples of {_CELL_PX}, got {odd}")
-        return self
 
     def weight_files(self) -> dict[str, Path]:
         """The parts of the pipeline that encode; its UNet does not matter here."""
@@ -87,24 +86,17 @@ class Latents(ItemStage):
     def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:
         """One item per video with windows to train on."""
         videos = video_rows(inputs["decode"])
-        windows: dict[str, list[ClipRow]] = {}
-        for row in kept_clips(inputs["clips"], "train"):
-            windows.setdefault(row.video_id, []).append(row)
-        for video_id, rows in sorted(windows.items()):
-            references = sorted({frame for row in rows for frame in row.reference_frames})
-            frames = sorted({frame for row in rows for frame in row.frames} | set(references))
+        for video_id, views in _views(inputs["clips"], videos).items():
             video = videos[video_id]
             yield Item(
                 id=video_id,
                 inputs={
                     "video": inputs["decode"].item_key(video_id),
-                    "frames": json.dumps([frames, references]),
+                    "views": json.dumps([asdict(view) for view in views]),
                 },
                 payload={
                     "video": inputs["decode"].path(video_id, VIDEO_FILE),
-                    "size": video.size_px,
-                    "frames": frames,
-                    "references": references,
+                    "views": views,
                 },
                 label=video.name,
             )
@@ -128,46 +120,45 @@ class Latents(ItemStage):
         from safetensors.torch import save_file
 
         from mimicmotion.training.data.samples import framing_text
-        from mimicmotion.video.framing import framing
+        from mimicmotion.video.reader import VideoReader
 
-        payload = item.payload
-        fit = framing(tuple(payload["size"]), self.sizes_px)
-        tensors = self._encoded(loaded, payload, fit)
-        save_file(tensors, folder / LATENTS_FILE, metadata={"framing": framing_text(fit)})
+        reader, tensors, counts = VideoReader(item.payload["video"]), dict[str, Any](), np.zeros(2, int)
+        for view in item.payload["views"]:
+            counts += len(view.frames), len(view.references)
+            encoded = self._encoded(loaded, reader, view)
+            tensors |= {f"{framing_text(view.fit)}/{name}": tensor for name, tensor in encoded.items()}
+        save_file(tensors, folder / LATENTS_FILE)
         row = {
             "video_id": item.id,
-            "num_frames": len(payload["frames"]),
-            "num_embeddings": len(payload["references"]),
-            "width_px": fit.target[0],
-            "height_px": fit.target[1],
+            "num_frames": counts[0],
+            "num_embeddings": counts[1],
+            "width_px": view.fit.target[0],
+            "height_px": view.fit.target[1],
             "num_bytes": (folder / LATENTS_FILE).stat().st_size,
         }
         return pa.Table.from_pylist([row], schema=LATENTS_SCHEMA)
 
-    def _encoded(self, loaded: Loaded, payload: Mapping[str, Any], fit: Any) -> "dict[str, torch.Tensor]":
-        """Tensors of the file: frames and their latents, reference candidates and their embeddings."""
+    def _encoded(self, loaded: Loaded, reader: "VideoReader", view: View) -> "dict[str, torch.Tensor]":
+        """Tensors of one framing: frames and their latents, reference candidates and their embeddings."""
         import torch
 
         from mimicmotion.model.embedding import embed_images
         from mimicmotion.model.latents import encode_frames
         from mimicmotion.training.data.batch import as_pictures
-        from mimicmotion.video.reader import VideoReader
 
-        reader = VideoReader(payload["video"])
-        frames, references = payload["frames"], set(payload["references"])
-        latents, embeddings = [], []
-        for begin in range(0, len(frames), self.runtime.chunk):
-            some = frames[begin : begin + self.runtime.chunk]
-            pictures = as_pictures(torch.from_numpy(fit.frames(reader.read(some))).permute(0, 3, 1, 2))
+        latents, embeddings, references = [], [], {*view.references}
+        for begin in range(0, len(view.frames), self.runtime.chunk):
+            some = view.frames[begin : begin + self.runtime.chunk]
+            pictures = as_pictures(torch.from_numpy(view.fit.frames(reader.read(some))).permute(0, 3, 1, 2))
             latents.append(encode_frames(loaded.vae, pictures).half().cpu())
             shown = [place for place, frame in enumerate(some) if frame in references]
             if shown:
                 embeds = embed_images(pictures[shown], loaded.image_encoder, loaded.feature_extractor)
                 embeddings.append(embeds.half().cpu())
         return {
-            "frames": torch.tensor(frames, dtype=torch.int32),
+            "frames": torch.tensor(view.frames, dtype=torch.int32),
             "latents": torch.cat(latents).contiguous(),
-            "embedded_frames": torch.tensor(sorted(references), dtype=torch.int32),
+            "embedded_frames": torch.tensor(view.references, dtype=torch.int32),
             "embeddings": torch.cat(embeddings),
         }
 
@@ -184,14 +175,13 @@ class Latents(ItemStage):
             }
         )
         loaded = self.model_copy(update={"runtime": LatentsRuntime()}).load()
-        videos = video_rows(inputs["decode"])
+        views = _views(inputs["clips"], video_rows(inputs["decode"]))
         rows = [
             _round_trip(
                 loaded,
                 dataset.path(video_id, LATENTS_FILE),
-                videos[video_id],
-                inputs["decode"],
-                self.sizes_px,
+                inputs["decode"].path(video_id, VIDEO_FILE),
+                views[video_id][0],
             )
             for video_id in dataset.ids[:_NUM_PICTURED]
         ]
@@ -199,21 +189,32 @@ class Latents(ItemStage):
             report.image("round_trip", grid(rows))
 
 
-def _round_trip(
-    loaded: Loaded, file: Path, video: VideoRow, decode: Dataset, sizes: tuple[tuple[int, int], ...]
-) -> np.ndarray:
+def _views(clips: Dataset, videos: Mapping[str, VideoRow]) -> dict[str, list[View]]:
+    """What training may read of each video, sorted by its id: the frames of each framing."""
+    found: dict[tuple[str, Framing], list[ClipRow]] = {}
+    for row in kept_clips(clips, "train", "window"):
+        found.setdefault((row.video_id, row.framing(videos[row.video_id])), []).append(row)
+    views: dict[str, list[View]] = {}
+    for (video_id, fit), rows in sorted(found.items(), key=lambda pair: pair[0][0]):
+        references = sorted({frame for row in rows for frame in row.reference_frames})
+        frames = sorted({frame for row in rows for frame in row.every_frame} | {*references})
+        views.setdefault(video_id, []).append(View(fit, tuple(frames), tuple(references)))
+    return views
+
+
+def _round_trip(loaded: Loaded, file: Path, video: Path, view: View) -> np.ndarray:
     """The first stored frame of a video beside what its latents decode to."""
     from safetensors.torch import load_file
 
     from mimicmotion.model.latents import decode_frames
     from mimicmotion.pictures.panels import labelled_row
-    from mimicmotion.video.framing import framing
+    from mimicmotion.training.data.samples import framing_text
     from mimicmotion.video.reader import VideoReader
 
-    tensors = load_file(file)
-    frame = int(tensors["frames"][0])
-    fit = framing(video.size_px, sizes)
-    true = fit.frames(VideoReader(decode.path(video.video_id, VIDEO_FILE)).read([frame]))[0]
-    latents = tensors["latents"][:1].float() * loaded.vae.config.scaling_factor
+    frame = view.frames[0]
+    true = view.fit.frames(VideoReader(video).read([frame]))[0]
+    latents = (
+        load_file(file)[f"{framing_text(view.fit)}/latents"][:1].float() * loaded.vae.config.scaling_factor
+    )
     (decoded,) = decode_frames(loaded.vae, latents)
     return labelled_row({f"frame {frame}": true, "decoded": decoded})

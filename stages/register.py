@@ -199,8 +199,8 @@ def _standing(inputs: Mapping[str, Dataset]) -> ModelScore:
 def _data_key(clips: Dataset) -> str:
     """Key of the test clips alone: training clips do not decide what scores mean."""
     windows = sorted(
-        [row.video_id, row.first_frame, row.num_frames, row.step, [*row.reference_frames]]
-        for row in kept_clips(clips, "test")
+        [row.video_id, row.first_frame, row.num_frames, row.step, [*row.reference_frames], row.width_px]
+        for row in kept_clips(clips, "test", "clip")
     )
     return hashlib.sha256(json.dumps(windows).encode()).hexdigest()[:16]
 

@@ -7,9 +7,10 @@ from its newest checkpoint when the stage is run again. Where the config has a `
 are read instead of pictures. On several machines the workspace must lie on a file system that all share.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import pyarrow as pa
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_FOLDER = "checkpoint"
 TRAINING_FILE = "training.json"
+CLIPS_FILE = "clips.jsonl"
 TRAINED_SCHEMA = pa.schema(
     [
         ("checkpoint", pa.string()),
@@ -42,8 +44,6 @@ TRAINED_SCHEMA = pa.schema(
     ]
 )
 """One row per exported checkpoint: names of its diffusers folder and its released-form file."""
-
-_CELL_PX = 8
 
 
 class Guidance(Section):
@@ -87,7 +87,7 @@ class Train(DatasetStage):
     """Trains on the kept windows and exports the moving average in diffusers layout."""
 
     name: ClassVar[str] = "train"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: ClassVar[tuple[str, ...]] = ("clips", "decode", "pose")
     optional_reads: ClassVar[tuple[str, ...]] = ("latents",)
     schema: ClassVar[pa.Schema] = TRAINED_SCHEMA
@@ -98,13 +98,13 @@ class Train(DatasetStage):
     init_from: Path | None = Field(
         None, description="Folder or released .pth file that UNet and PoseNet start from instead."
     )
-    sizes_px: tuple[tuple[int, int], ...] = Field(
-        ((576, 1024),),
-        min_length=1,
-        description="[width, height] of training pictures; a video takes the one nearest to its aspect.",
-    )
     steps: int | None = Field(None, ge=1, description="Optimiser steps; or set epochs.")
-    epochs: float | None = Field(None, gt=0, le=100_000, description="Passes over all windows; or set steps.")
+    epochs: float | None = Field(
+        None,
+        gt=0,
+        le=100_000,
+        description="Passes over all videos, or with clips.windows: all over all windows; or set steps.",
+    )
     batch: int = Field(8, ge=1, description="Samples per optimiser step, over all workers.")
     learning_rate: float = Field(1e-5, gt=0, le=1, description="Learning rate after the warm-up.")
     warmup_steps: int = Field(500, ge=0, description="Optimiser steps of linear warm-up.")
@@ -139,18 +139,15 @@ class Train(DatasetStage):
     precision: Literal["bfloat16", "float32"] = Field(
         "bfloat16", description="Arithmetic of the network; weights and optimiser stay in float32."
     )
-    validation_clips: int = Field(4, ge=0, description="Test clips to validate on and to show.")
+    validation_clips: int = Field(
+        4, ge=0, description="Val videos to validate on and to show, a window of each."
+    )
     seed: int = Field(0, ge=0, description="Seed of order, noise and dropout.")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("set either steps or epochs")
-        odd = [
-            size for size in self.sizes_px if min(size) < _CELL_PX or any(side % _CELL_PX for side in size)
-        ]
-        if odd:
-            raise ValueError(f"sizes_px: both sides must be multiples of {_CELL_PX}, got {odd}")
         share = self.runtime.workers * (self.runtime.micro_batch or 1)
         if self.batch % share:
             raise ValueError(
@@ -205,11 +202,11 @@ class Train(DatasetStage):
 
         clips, test_clips = training_clips(inputs)
         state.mkdir(parents=True, exist_ok=True)
-        write_clips(state / "clips.jsonl", clips)
+        write_clips(state / CLIPS_FILE, clips)
         write_clips(state / "test_clips.jsonl", test_clips)
         runtime = self.runtime
         return Plan(
-            clips=state / "clips.jsonl",
+            clips=state / CLIPS_FILE,
             test_clips=state / "test_clips.jsonl",
             state=state,
             recipe=self._recipe(),
@@ -233,7 +230,6 @@ class Train(DatasetStage):
         from mimicmotion.training.data.samples import Recipe
 
         return Recipe(
-            sizes_px=self.sizes_px,
             style=self._style(),
             noise=self.noise,
             reference_noise=self.reference_noise,
@@ -245,12 +241,10 @@ class Train(DatasetStage):
         )
 
     def _steps(self, clips: "list[Clip]") -> int:
-        from mimicmotion.training.data.order import Order
-        from mimicmotion.video.framing import framing
+        from mimicmotion.training.data.samples import order_of
 
         assert self.epochs is not None
-        sizes = [framing(clip.size_px, self.sizes_px).target for clip in clips]
-        return max(1, round(self.epochs * Order(sizes, self.batch, self.seed).steps_per_epoch))
+        return max(1, round(self.epochs * order_of(clips, self.batch, self.seed).steps_per_epoch))
 
     def _exported(self, plan: "Plan", folder: Path, inputs: Mapping[str, Dataset]) -> pa.Table:
         """Write the result of the run as a pipeline folder and a released file; give its row."""
@@ -261,7 +255,7 @@ class Train(DatasetStage):
         network, facts = read_result(plan)
         clips = read_clips(plan.clips)
         keys = {name: dataset.key for name, dataset in sorted(inputs.items())}
-        training = {**self.training_facts(1 + len(clips[0].frames)), "inputs": keys}
+        training = {**self.training_facts(clips), "inputs": keys}
         export(network, plan.base, plan.recipe.style, folder, training)
         publish_curves(plan.recorded, folder)
         row = {
@@ -273,36 +267,35 @@ class Train(DatasetStage):
         }
         return pa.Table.from_pylist([row], schema=TRAINED_SCHEMA)
 
-    def training_facts(self, num_frames: int) -> dict[str, Any]:
-        """What an exported checkpoint says of its training.
-
-        Args:
-            num_frames: slots of a training clip.
-        """
+    def training_facts(self, clips: "Sequence[Clip]") -> dict[str, Any]:
+        """What an exported checkpoint says of its training with these clips."""
         return {
-            "sizes_px": self.sizes_px,
-            "num_frames": num_frames,
+            "sizes_px": sorted({clip.fit.target for clip in clips}),
+            "num_frames": 1 + len(clips[0].frames),
+            "window_fps": median(clip.fps for clip in clips),
             "fps": self.fps,
             "motion_bucket": self.motion_bucket,
             "config": self.model_dump(mode="json", exclude={"runtime", "base", "init_from"}),
         }
 
-    def export_checkpoint(self, checkpoint: Path, folder: Path, num_frames: int) -> int:
+    def export_checkpoint(self, checkpoint: Path, folder: Path) -> int:
         """Write the averaged weights of any checkpoint of a run in both forms; returns its step.
 
         Args:
             checkpoint: folder ``step-NNNNNNNN``, as the run's log names it.
             folder: where the pipeline folder and the released file go.
-            num_frames: slots of a training clip.
 
         Raises:
             DataError: it is no checkpoint.
+            InputError: the list of clips of its run is gone.
             WeightsError: it does not fit the base.
         """
         from mimicmotion.training.export import export, read_checkpoint
+        from mimicmotion.training.plan import read_clips
 
         network, facts = read_checkpoint(checkpoint)
-        training = {**self.training_facts(num_frames), "step": facts["step"]}
+        clips = read_clips(checkpoint.parent.parent / CLIPS_FILE)
+        training = {**self.training_facts(clips), "step": facts["step"]}
         export(network, self.base, self._style(), folder, training)
         return int(facts["step"])
 

@@ -22,7 +22,7 @@ def training_needs(config: PipelineConfig, num_clips: int | None, gpu: str) -> s
 
     Args:
         config: must have the sections clips and train.
-        num_clips: windows to train on; None asks the published dataset of the clips stage.
+        num_clips: samples of an epoch; None asks the published dataset of the clips stage.
         gpu: name in ``mimicmotion.training.estimate.needs.PEAK_TFLOPS``.
 
     Raises:
@@ -40,7 +40,7 @@ def training_needs(config: PipelineConfig, num_clips: int | None, gpu: str) -> s
     micro_batch = runtime.micro_batch or train.batch // runtime.workers
     shape = Shape(
         unet=_unet_config(train),
-        size_px=max(train.sizes_px, key=lambda size: size[0] * size[1]),
+        size_px=max(clips.sizes_px, key=lambda size: size[0] * size[1]),
         num_frames=clips.num_frames,
         micro_batch=micro_batch,
         accumulation_steps=train.batch // (runtime.workers * micro_batch),
@@ -52,7 +52,7 @@ def training_needs(config: PipelineConfig, num_clips: int | None, gpu: str) -> s
     )
     steps = train.steps
     if steps is None:
-        windows = _published_windows(config) if num_clips is None else num_clips
+        windows = _published_units(config) if num_clips is None else num_clips
         assert train.epochs is not None
         steps = max(1, round(train.epochs * windows / train.batch))
     return describe(estimate(shape), shape, steps, train.batch, gpu, UTILISATION)
@@ -67,5 +67,5 @@ def _unet_config(train: Train) -> dict[str, Any]:
     return config
 
 
-def _published_windows(config: PipelineConfig) -> int:
-    return len(kept_clips(Pipeline(config).dataset("clips"), "train"))
+def _published_units(config: PipelineConfig) -> int:
+    return len({row.unit for row in kept_clips(Pipeline(config).dataset("clips"), "train", "window")})

@@ -12,7 +12,6 @@ import typer
 
 from flows.commands.run import Config, Overrides
 from mimicmotion.errors import InputError
-from stages.clips import Clips
 from stages.engine.config import load_config
 from stages.train import Train
 
@@ -25,8 +24,8 @@ def export(
 ) -> None:
     """Write a checkpoint's averaged weights as a pipeline folder and a released file, checked by loading."""
     settings = load_config(config, overrides or [])
-    train, clips = settings.stages.get("train"), settings.stages.get("clips")
-    if not isinstance(train, Train) or not isinstance(clips, Clips):
-        raise InputError(f"config {settings.name}: an export needs the sections clips and train")
-    step = train.export_checkpoint(checkpoint, out, clips.num_frames)
+    train = settings.stages.get("train")
+    if not isinstance(train, Train):
+        raise InputError(f"config {settings.name}: an export needs the section train")
+    step = train.export_checkpoint(checkpoint, out)
     typer.echo(f"step {step}: {out / 'checkpoint'} and {out / 'released.safetensors'}")

@@ -50,7 +50,8 @@ def stage(
         bool, typer.Option("--dry-run", help="Train only: say what it will need, and run nothing.")
     ] = False,
     clips: Annotated[
-        int | None, typer.Option(help="With --dry-run: windows to train on, before clips are published.")
+        int | None,
+        typer.Option(help="With --dry-run: videos to train on (windows with clips.windows: all)."),
     ] = None,
     gpu: Annotated[str, typer.Option(help="With --dry-run: the GPU to reckon with.")] = "A100",
 ) -> None:

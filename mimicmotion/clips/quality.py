@@ -1,15 +1,22 @@
-"""How well a person can be seen in every frame of a video, from the stored poses."""
+"""How well a person can be seen in every frame of a video, from the stored poses, through a given framing."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Bool, Float64, Int
 
-from mimicmotion.pose.layout import BODY
-from mimicmotion.pose.table import PoseTrack
+from mimicmotion.clips.settings import WindowSettings
+from mimicmotion.pose.framing import framed_track
+from mimicmotion.pose.layout import BODY, LEFT_HAND, RIGHT_HAND
+from mimicmotion.pose.table import PoseTrack, column_array, read_track
+from mimicmotion.video.framing import Framing, framing
 
 _LAG_S = 0.25
+_SHOWN_SHARE = 0.25
+"""Share of a person's box that must lie in the picture for the person to be in it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,40 +51,102 @@ class FrameQuality:
         return len(self.present)
 
 
+@dataclass(frozen=True, eq=False)
+class PosedVideo:
+    """The poses and facts of one video, judged through any framing.
+
+    Attributes:
+        track: the main person.
+        frames, boxes: of everybody found, the frame and the box in pixels.
+        fps: frames per second.
+        bad_frames: frames that stand in for lost ones.
+        cuts: first frames of new scenes.
+        settings: thresholds and sizes.
+    """
+
+    track: PoseTrack
+    frames: Int[np.ndarray, " m"]
+    boxes: Float64[np.ndarray, "m 4"]
+    fps: float
+    bad_frames: Sequence[int]
+    cuts: Sequence[int]
+    settings: WindowSettings
+    _seen: dict[Framing, FrameQuality] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any], poses: pa.Table, settings: WindowSettings) -> Self:
+        """The video of a row of the decode stage and a table of the pose stage."""
+        track = read_track(poses, facts["num_frames"], 0, facts["width_px"], facts["height_px"])
+        boxes = column_array(poses, "box", (4,)).astype(np.float64)
+        frames = poses["frame"].to_numpy()
+        return cls(track, frames, boxes, facts["fps"], facts["bad_frames"], facts["scene_cuts"], settings)
+
+    def __len__(self) -> int:
+        return len(self.track)
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height of the video."""
+        return self.track.width_px, self.track.height_px
+
+    def framed(self, centre: tuple[float, float] | None) -> Framing:
+        """The framing to a trained size around a point."""
+        return framing(self.size_px, self.settings.sizes_px, centre)
+
+    def quality(self, fit: Framing) -> FrameQuality:
+        """Quality of every frame as the framing shows it: what it cuts off is not seen."""
+        if fit not in self._seen:
+            framed = framed_track(self.track, fit)
+            people = np.bincount(self.frames[self._shown(fit)], minlength=len(self))
+            self._seen[fit] = frame_quality(framed, people, self.fps, self.bad_frames, self.settings)
+        return self._seen[fit]
+
+    def _shown(self, fit: Framing) -> Bool[np.ndarray, " m"]:
+        """Which of the boxes lie in the picture by more than a sliver."""
+        if not fit.cut_share:
+            return np.ones(len(self.boxes), dtype=bool)
+        scale = np.array(fit.scaled, np.float64) / fit.source
+        start, end = self.boxes[:, :2] * scale - fit.offset, self.boxes[:, 2:] * scale - fit.offset
+        seen = np.clip(end, 0, fit.target) - np.clip(start, 0, fit.target)
+        return np.asarray(seen.prod(axis=1) > _SHOWN_SHARE * (end - start).prod(axis=1))
+
+
 def frame_quality(
     track: PoseTrack,
     num_people: Int[np.ndarray, " n"],
     fps: float,
     bad_frames: Sequence[int],
-    keypoint_threshold: float,
-    hand_threshold: float,
+    settings: WindowSettings,
 ) -> FrameQuality:
-    """Quality of every frame of one video.
+    """Quality of every frame of one video; points outside the picture are not seen, however sure.
 
     Args:
-        track: the main person.
+        track: the main person, in pixels of the picture.
         num_people: people per frame.
         fps: frames per second.
         bad_frames: indices of frames that stand in for lost ones.
-        keypoint_threshold: a body point above it is sure.
-        hand_threshold: a hand whose 21 points all exceed it is reliable.
+        settings: the thresholds.
     """
-    confidences = track.confidences[:, BODY].astype(np.float64)
-    sure = confidences > keypoint_threshold
-    heights = np.where(track.present, track.boxes[:, 3] - track.boxes[:, 1], 0.0)
-    heights = np.nan_to_num(heights).astype(np.float64)
+    points = track.keypoints.astype(np.float64)
+    size = np.array((track.width_px, track.height_px))
+    inside = np.asarray(((points >= 0) & (points < size)).all(axis=2))
+    confidences = (track.confidences * inside)[:, BODY].astype(np.float64)
+    sure = confidences > settings.keypoint_threshold
+    edges = np.clip(track.boxes[:, [1, 3]], 0, track.height_px)
+    heights = np.nan_to_num(np.where(track.present, edges[:, 1] - edges[:, 0], 0.0)).astype(np.float64)
     lag = max(1, round(fps * _LAG_S))
     bad = np.zeros(len(track), dtype=bool)
     bad[list(bad_frames)] = True
+    whole = np.stack([inside[:, hand].all(axis=1) for hand in (LEFT_HAND, RIGHT_HAND)], axis=1)
     return FrameQuality(
-        present=track.present,
+        present=track.present & inside.any(axis=1),
         visibility=sure.mean(axis=1),
         confidence=confidences.mean(axis=1),
         height_share=heights / track.height_px,
         num_people=num_people,
         lag=lag,
-        speed=_speed(track.keypoints[:, BODY].astype(np.float64), sure, heights, lag, fps),
-        hands_confident=track.hand_confidences > hand_threshold,
+        speed=_speed(points[:, BODY], sure, heights, lag, fps),
+        hands_confident=whole & (track.hand_confidences > settings.hand_threshold),
         bad=bad,
     )
 

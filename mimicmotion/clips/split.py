@@ -1,42 +1,74 @@
-"""Which videos are for testing: decided by a hash of each, so that new videos move no old one."""
+"""Which videos train, validate and test: decided by a hash, so that new videos move no old one."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+from mimicmotion.clips.settings import SplitSettings
+
+SIDES = ("train", "val", "test")
 
 
 def split_videos(
-    usable: Mapping[str, bool], given: Mapping[str, str | None], test_fraction: float, seed: int
+    usable: Mapping[str, bool],
+    given: Mapping[str, str | None],
+    groups: Mapping[str, str],
+    settings: SplitSettings,
 ) -> dict[str, str]:
-    """``train`` or ``test`` for every video.
+    """``train``, ``val`` or ``test`` for every video; a group is on one side.
 
-    Every video is for testing with a chance of ``test_fraction``, by a hash of its id and the seed. Where a
-    side then lacks a usable video although there are two, one of those without a given split changes sides:
-    the one whose hash is nearest.
+    Every group is for testing with a chance of ``test_fraction`` and for validation with ``val_fraction``, by
+    a hash of its name and the seed. Where the train side, then test, then val, lacks a usable video although
+    another side has two groups that may move, the one whose hash is nearest changes sides.
 
     Args:
         usable: by video id, whether anything of it can be used.
-        given: split that the source gives a video; it wins.
-        test_fraction: share of videos for testing.
-        seed: another one, another choice.
+        given: split that the source gives a video; it wins, for the video and for the rest of its group.
+        groups: name of a video's group; it is one by itself where it has none.
+        settings: shares and seed.
     """
-    split = {
-        video_id: given.get(video_id) or ("test" if _place(video_id, seed) < test_fraction else "train")
-        for video_id in usable
-    }
-    candidates = [video_id for video_id in usable if usable[video_id]]
-    free = sorted(
-        (video_id for video_id in candidates if not given.get(video_id)),
-        key=lambda video_id: (_place(video_id, seed), video_id),
-    )
-    sides = {split[video_id] for video_id in candidates}
-    if len(candidates) >= 2 and free and test_fraction > 0:
-        if "test" not in sides:
-            split[free[0]] = "test"
-        elif "train" not in sides:
-            split[free[-1]] = "train"
-    return split
+    units = {video_id: groups.get(video_id, video_id) for video_id in usable}
+    place = {unit: _place(unit, settings.seed) for unit in units.values()}
+    side = {unit: _side(place[unit], settings) for unit in place}
+    fixed: dict[str, str] = {}
+    for video_id, unit in units.items():
+        named = given.get(video_id)
+        if named:
+            # Of a group that the source itself divides, the rest trains if anything of it does.
+            fixed[unit] = min(named, fixed.get(unit, named), key=SIDES.index)
+    side |= fixed
+    able = {units[video_id] for video_id in usable if usable[video_id]}
+    shares = {"train": 1.0, "test": settings.test_fraction, "val": settings.val_fraction}
+    for lacking, share in shares.items():
+        taken = {given.get(video_id) or side[units[video_id]] for video_id in usable if usable[video_id]}
+        free = sorted((unit for unit in able - fixed.keys()), key=lambda unit: (place[unit], unit))
+        donors = [unit for unit in free if sum(side[other] == side[unit] for other in able) > 1]
+        donors = [unit for unit in donors if side[unit] == "train"] or donors
+        if share > 0 and lacking not in taken and donors:
+            side[donors[-1 if lacking == "train" else 0]] = lacking
+    return {video_id: given.get(video_id) or side[unit] for video_id, unit in units.items()}
 
 
-def _place(video_id: str, seed: int) -> float:
-    digest = hashlib.sha256(f"{seed}:{video_id}".encode()).digest()
+def joined_groups(groups: Mapping[str, str], pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Groups of videos in which both of each pair are together; each has the name of its smallest member.
+
+    Args:
+        groups: name of each video's group.
+        pairs: videos that belong together.
+    """
+    joined = dict(groups)
+    for one, other in pairs:
+        old, new = sorted((joined.get(one, one), joined.get(other, other)), reverse=True)
+        joined |= {one: new, other: new}
+        joined |= {video_id: new for video_id, group in joined.items() if group == old}
+    return joined
+
+
+def _side(place: float, settings: SplitSettings) -> str:
+    if place < settings.test_fraction:
+        return "test"
+    return "val" if place < settings.test_fraction + settings.val_fraction else "train"
+
+
+def _place(unit: str, seed: int) -> float:
+    digest = hashlib.sha256(f"{seed}:{unit}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

@@ -1,11 +1,13 @@
-"""Windows of frames: laid inside scenes, measured, and kept or rejected with a reason."""
+"""Windows of frames: measured many at a time, and kept or rejected with a reason."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
+from jaxtyping import Bool, Float64, Int
 
 from mimicmotion.clips.quality import FrameQuality
+from mimicmotion.clips.settings import WindowSettings
 
 
 @dataclass(frozen=True)
@@ -33,28 +35,9 @@ class Window:
         return self.first + (self.num_frames - 1) * self.step
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What a window must reach.
-
-    Attributes:
-        min_visibility: mean share of sure body points.
-        min_confidence: mean confidence of body points.
-        min_height_share: mean height of the person over that of the picture.
-        max_crowded_fraction: share of frames that may show further people.
-        min_motion: mean speed of body points, in heights of the person per second.
-    """
-
-    min_visibility: float
-    min_confidence: float
-    min_height_share: float
-    max_crowded_fraction: float
-    min_motion: float
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measures:
-    """Numbers of one window; shares and means over its frames, motion over all frames it spans.
+    """Numbers of k windows; shares and means over the frames of each, motion over all frames it spans.
 
     Attributes:
         bad, absent, crowded: shares of frames that do not decode, lack the person, show further people.
@@ -63,15 +46,19 @@ class Measures:
         left_hand_reliability, right_hand_reliability: shares of frames with that hand reliable.
     """
 
-    bad: float
-    absent: float
-    crowded: float
-    visibility: float
-    confidence: float
-    height_share: float
-    motion: float
-    left_hand_reliability: float
-    right_hand_reliability: float
+    bad: Float64[np.ndarray, " k"]
+    absent: Float64[np.ndarray, " k"]
+    crowded: Float64[np.ndarray, " k"]
+    visibility: Float64[np.ndarray, " k"]
+    confidence: Float64[np.ndarray, " k"]
+    height_share: Float64[np.ndarray, " k"]
+    motion: Float64[np.ndarray, " k"]
+    left_hand_reliability: Float64[np.ndarray, " k"]
+    right_hand_reliability: Float64[np.ndarray, " k"]
+
+    def mean(self, where: slice) -> dict[str, float]:
+        """Means over some of the windows, by name."""
+        return {field.name: float(getattr(self, field.name)[where].mean()) for field in fields(self)}
 
 
 @dataclass(frozen=True)
@@ -89,89 +76,123 @@ def scenes(num_frames: int, cuts: Sequence[int]) -> list[tuple[int, int]]:
     return list(zip([0, *inner], [*inner, num_frames], strict=True))
 
 
-def lay_windows(scene: tuple[int, int], num_frames: int, step: int, stride: int) -> list[Window]:
-    """Windows that fit in a scene, ``stride`` frames apart; none where it is too short."""
+def lay_windows(scene: tuple[int, int], num_frames: int, step: int, stride: int) -> Int[np.ndarray, " k"]:
+    """First frames of the windows that fit in a scene, ``stride`` apart; none where it is too short."""
     start, end = scene
-    span = (num_frames - 1) * step + 1
-    return [Window(first, num_frames, step) for first in range(start, end - span + 1, stride)]
+    return np.arange(start, max(start, end - (num_frames - 1) * step), stride)
 
 
-def measure(quality: FrameQuality, window: Window) -> Measures:
-    """Numbers of a window."""
-    frames = np.asarray(window.frames)
+def measure(quality: FrameQuality, firsts: Int[np.ndarray, " k"], num_frames: int, step: int) -> Measures:
+    """Numbers of the windows that begin at these frames."""
+    frames = firsts[:, None] + np.arange(num_frames) * step
+    lasts = frames[:, -1]
     # Before that, speed speaks of frames outside; a window shorter than the lag has its last frame only.
-    start = min(window.first + quality.lag, window.last)
-    speed = quality.speed[start : window.last + 1]
-    known = speed[~np.isnan(speed)]
-    hands = quality.hands_confident[frames].mean(axis=0)
+    starts = np.minimum(firsts + quality.lag, lasts)
+    known = np.cumsum([0, *~np.isnan(quality.speed)])
+    ways = np.cumsum([0.0, *np.nan_to_num(quality.speed)])
+    counts = known[lasts + 1] - known[starts]
+    hands = quality.hands_confident[frames].mean(axis=1)
     return Measures(
-        bad=float(quality.bad[frames].mean()),
-        absent=float((~quality.present[frames]).mean()),
-        crowded=float((quality.num_people[frames] > 1).mean()),
-        visibility=float(quality.visibility[frames].mean()),
-        confidence=float(quality.confidence[frames].mean()),
-        height_share=float(quality.height_share[frames].mean()),
-        motion=float(known.mean()) if known.size else 0.0,
-        left_hand_reliability=float(hands[0]),
-        right_hand_reliability=float(hands[1]),
+        bad=quality.bad[frames].mean(axis=1),
+        absent=(~quality.present[frames]).mean(axis=1),
+        crowded=(quality.num_people[frames] > 1).mean(axis=1),
+        visibility=quality.visibility[frames].mean(axis=1),
+        confidence=quality.confidence[frames].mean(axis=1),
+        height_share=quality.height_share[frames].mean(axis=1),
+        motion=(ways[lasts + 1] - ways[starts]) / np.maximum(counts, 1),
+        left_hand_reliability=hands[:, 0],
+        right_hand_reliability=hands[:, 1],
     )
 
 
-def judge(measures: Measures, limits: Limits) -> Reject | None:
-    """Why a window with these numbers is rejected, or None; the first reason in a fixed order counts."""
-    m = measures
-    if m.bad > 0:
-        return Reject("bad_frames", "", f"{m.bad:.0%} of its frames did not decode")
-    if m.absent > 0:
-        return Reject("no_person", "", f"nobody was found in {m.absent:.0%} of its frames")
-    at_least = (
-        ("low_visibility", "min_visibility", m.visibility, "of the body points are sure on average"),
-        ("low_confidence", "min_confidence", m.confidence, "is the mean confidence of the body points"),
-        ("too_small", "min_height_share", m.height_share, "of the picture's height is the person"),
-        ("too_still", "min_motion", m.motion, "body heights per second is the mean motion"),
-    )
-    for reason, limit, value, meaning in at_least:
-        needed = getattr(limits, limit)
-        if value < needed:
-            return Reject(reason, limit, f"{value:.3g} {meaning}, {limit} is {needed:g}")
-    if m.crowded > limits.max_crowded_fraction:
-        allowed = f"max_crowded_fraction is {limits.max_crowded_fraction:g}"
-        return Reject(
-            "several_people",
-            "max_crowded_fraction",
-            f"{m.crowded:.3g} of its frames show further people, {allowed}",
-        )
-    return None
+_RULES = (
+    ("bad_frames", "", "bad", "{value:.0%} of its frames did not decode"),
+    ("no_person", "", "absent", "nobody was found in {value:.0%} of its frames"),
+    (
+        "low_visibility",
+        "min_visibility",
+        "visibility",
+        "{value:.3g} of the body points are sure on average, {limit} is {allowed:g}",
+    ),
+    (
+        "low_confidence",
+        "min_confidence",
+        "confidence",
+        "{value:.3g} is the mean confidence of the body points, {limit} is {allowed:g}",
+    ),
+    (
+        "too_small",
+        "min_height_share",
+        "height_share",
+        "{value:.3g} of the picture's height is the person, {limit} is {allowed:g}",
+    ),
+    (
+        "too_still",
+        "min_motion",
+        "motion",
+        "{value:.3g} body heights per second is the mean motion, {limit} is {allowed:g}",
+    ),
+    (
+        "several_people",
+        "max_crowded_fraction",
+        "crowded",
+        "{value:.3g} of its frames show further people, {limit} is {allowed:g}",
+    ),
+)
+"""Code, field of the limit (none: 0 at most), measure, sentence; the first that a window breaks counts."""
+KEPT = -1
+
+
+def judge(measures: Measures, settings: WindowSettings) -> Int[np.ndarray, " k"]:
+    """The rule that each window breaks first, or ``KEPT``; see ``reject``."""
+    broken = np.full(len(measures.bad), KEPT)
+    for rule in reversed(range(len(_RULES))):
+        _, limit, name, _ = _RULES[rule]
+        values = getattr(measures, name)
+        allowed = getattr(settings, limit) if limit else 0.0
+        broken[values < allowed if limit.startswith("min_") else values > allowed] = rule
+    return broken
+
+
+def reject(rule: int, value_of: dict[str, float], settings: WindowSettings) -> Reject | None:
+    """Why windows with these numbers are rejected by a rule of ``judge``; None where they are kept."""
+    if rule == KEPT:
+        return None
+    code, limit, name, sentence = _RULES[rule]
+    allowed = getattr(settings, limit) if limit else 0.0
+    return Reject(code, limit, sentence.format(value=value_of[name], limit=limit, allowed=allowed))
 
 
 def longest_window(
-    quality: FrameQuality, cuts: Sequence[int], limits: Limits, min_frames: int, max_frames: int, step: int
+    quality: FrameQuality, scene: tuple[int, int], settings: WindowSettings, min_frames: int, step: int
 ) -> Window | Reject:
-    """The longest window of a video that passes, or why its first candidate does not.
+    """The longest window of a scene that passes, or why its first candidate does not.
 
     Stretches in which the person is seen without a break are tried whole, then three quarters of them, and
     so on, in steps of a quarter; the shortest from every frame, so that one is found where there is one.
 
     Args:
         quality: of the video.
-        cuts: first frames of new scenes.
-        limits: what it must reach.
-        min_frames, max_frames: bounds of its length.
+        scene: first frame and end.
+        settings: what it must reach; it has ``max_test_frames`` and one more at most.
+        min_frames: least number of frames.
         step: distance of its frames.
     """
-    parts = [part for scene in scenes(len(quality), cuts) for part in _unbroken(quality, scene)]
-    reject: Reject | None = None
-    for length in _lengths(parts, min_frames, max_frames, step):
+    parts = _unbroken(quality, scene)
+    first: Reject | None = None
+    for length in _lengths(parts, min_frames, settings.max_test_frames + 1, step):
         stride = 1 if length == min_frames else max(1, length * step // 4)
         for part in parts:
-            for window in lay_windows(part, length, step, stride):
-                found = judge(measure(quality, window), limits)
-                if found is None:
-                    return window
-                reject = reject or found
-    if reject is None and not quality.present.any():
-        reject = Reject("no_person", "", "nobody was found in any of its frames")
-    return reject or Reject(
+            starts = lay_windows(part, length, step, stride)
+            measures = measure(quality, starts, length, step)
+            rules = judge(measures, settings)
+            if (rules == KEPT).any():
+                return Window(int(starts[np.argmax(rules == KEPT)]), length, step)
+            if len(rules) and first is None:
+                first = reject(int(rules[0]), measures.mean(slice(0, 1)), settings)
+    if first is None and not quality.present.any():
+        return Reject("no_person", "", "nobody was found in any of its frames")
+    return first or Reject(
         "too_short", "num_frames", f"nobody is seen for {min_frames} frames at a step of {step} in one scene"
     )
 
@@ -195,28 +216,31 @@ def _lengths(parts: Sequence[tuple[int, int]], shortest: int, longest: int, step
     return sorted(lengths, reverse=True)
 
 
-def reference_candidates(
-    quality: FrameQuality, window: Window, scene: tuple[int, int], limits: Limits, distance: int, most: int
-) -> list[int]:
-    """Frames that may serve as reference of a window, at most ``most``, spread evenly.
-
-    They show the person as well as the limits ask, lie in the window's scene (elsewhere clothes or place may
-    differ) and at least ``distance`` frames outside the window; nearer, and then inside, where there is none.
-    """
+def good_frames(
+    quality: FrameQuality, scene: tuple[int, int], settings: WindowSettings
+) -> Int[np.ndarray, " k"]:
+    """Frames of a scene that show the person as well as the limits ask of a window."""
     frames = np.arange(*scene)
-    good = (
-        quality.present[frames]
-        & ~quality.bad[frames]
-        & (quality.visibility[frames] >= limits.min_visibility)
-        & (quality.confidence[frames] >= limits.min_confidence)
-        & (quality.height_share[frames] >= limits.min_height_share)
+    good: Bool[np.ndarray, " n"] = (
+        quality.present
+        & ~quality.bad
+        & (quality.visibility >= settings.min_visibility)
+        & (quality.confidence >= settings.min_confidence)
+        & (quality.height_share >= settings.min_height_share)
     )
-    away = np.maximum(window.first - frames, frames - window.last)
+    return frames[good[frames]]
+
+
+def far_frames(frames: Int[np.ndarray, " k"], first: int, last: int, distance: int) -> Int[np.ndarray, " m"]:
+    """Those at least ``distance`` frames outside a window; nearer, and then inside, where there is none."""
+    away = np.maximum(first - frames, frames - last)
     for least in (distance, 1):
-        chosen = frames[good & (away >= least)]
-        if chosen.size:
-            break
-    else:
-        chosen = frames[good] if good.any() else np.asarray(window.frames)
-    places = np.unique(np.linspace(0, chosen.size - 1, min(most, chosen.size)).round().astype(int))
-    return [int(frame) for frame in chosen[places]]
+        if (away >= least).any():
+            return frames[away >= least]
+    return frames
+
+
+def spread(frames: Int[np.ndarray, " k"], most: int) -> tuple[int, ...]:
+    """At most so many of the frames, evenly spread."""
+    places = np.unique(np.linspace(0, frames.size - 1, min(most, frames.size)).round().astype(int))
+    return tuple(int(frame) for frame in frames[places])

@@ -136,9 +136,14 @@ def films(seeds: range, num_frames: int, **options: float) -> Iterator[tuple[int
 
 
 def make_videos(
-    folder: Path, dancers: range, num_dances: int, num_frames: int, num_test_dances: int = 1
+    folder: Path,
+    dancers: range,
+    num_dances: int,
+    num_frames: int,
+    num_test_dances: int = 1,
+    num_val_dancers: int = 0,
 ) -> list[Path]:
-    """Write ``train/`` and ``test/`` with the dances of each dancer, those that are there left alone.
+    """Write ``train/``, ``val/`` and ``test/`` with the dances of each dancer; what is there stays.
 
     Args:
         folder: gets ``train/dancer_<seed>_<dance>.mp4`` and ``test/...``.
@@ -146,6 +151,7 @@ def make_videos(
         num_dances: films of each, in the same room and clothes.
         num_frames: length of a film.
         num_test_dances: how many of a dancer's films go to ``test/``: the last ones.
+        num_val_dancers: how many dancers have one film more, which goes to ``val/``.
 
     Returns:
         The paths.
@@ -154,8 +160,9 @@ def make_videos(
 
     paths = []
     for seed in dancers:
-        for dance_number in range(num_dances):
+        for dance_number in range(num_dances + (seed - dancers[0] < num_val_dancers)):
             split = "train" if dance_number < num_dances - num_test_dances else "test"
+            split = "val" if dance_number == num_dances else split
             path = folder / split / f"dancer_{seed:05d}_{dance_number}.mp4"
             paths.append(path)
             if not path.exists():
@@ -171,13 +178,20 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--num-dancers", type=int, default=4)
     parser.add_argument("--num-dances", type=int, default=4)
+    parser.add_argument("--num-val-dancers", type=int, default=2)
     parser.add_argument(
         "--first-seed", type=int, default=900_000, help="seeds below 900000 trained the models"
     )
     parser.add_argument("--num-frames", type=int, default=36)
     options = parser.parse_args()
     dancers = range(options.first_seed, options.first_seed + options.num_dancers)
-    make_videos(options.folder, dancers, options.num_dances, options.num_frames)
+    make_videos(
+        options.folder,
+        dancers,
+        options.num_dances,
+        options.num_frames,
+        num_val_dancers=options.num_val_dancers,
+    )
 
 
 if __name__ == "__main__":

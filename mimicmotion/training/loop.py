@@ -23,9 +23,9 @@ from mimicmotion.errors import DataError, StageError
 from mimicmotion.training.building import autocast, build
 from mimicmotion.training.curves import Curves, Report
 from mimicmotion.training.data.batch import Batch, collate, pinned
-from mimicmotion.training.data.order import Order, SampleIndex, share
+from mimicmotion.training.data.order import SampleIndex, share
 from mimicmotion.training.data.prefetch import prefetched
-from mimicmotion.training.data.samples import Sample, draw, make_sample
+from mimicmotion.training.data.samples import Sample, draw, make_sample, order_of
 from mimicmotion.training.distributed.checkpoints import Checkpoints, training_tensors
 from mimicmotion.training.distributed.group import World, lost_workers_are_connection_errors
 from mimicmotion.training.distributed.parts import learning_rate
@@ -38,7 +38,6 @@ from mimicmotion.training.plan import FACTS_FILE, NETWORK_FILE, Plan, read_clips
 from mimicmotion.training.step import accumulate, clip, update, whole
 from mimicmotion.training.validation import Validation
 from mimicmotion.video.files import write_preview
-from mimicmotion.video.framing import framing
 
 logger = logging.getLogger(__name__)
 
@@ -85,14 +84,14 @@ class Training:
         self.plan, self.report, self.world = plan, Curves(report, plan.recorded), world
         plan.state.mkdir(parents=True, exist_ok=True)
         self.clips = read_clips(plan.clips)
-        sizes = [framing(clip.size_px, plan.recipe.sizes_px).target for clip in self.clips]
+        sizes = {clip.fit.target for clip in self.clips}
         slots = 1 + len(self.clips[0].frames)
-        self.order = Order(sizes, plan.batch, plan.recipe.seed)
+        self.order = order_of(self.clips, plan.batch, plan.recipe.seed)
         self.accumulation_steps = accumulation_steps(plan, world)
         self.built = build(plan, world, cached=all(clip.latents is not None for clip in self.clips))
         self.checkpoints = Checkpoints(plan.checkpoints, plan.keep, world)
         unet: Any = self.built.network.unet
-        self.flops = {size: training_flops(unet.config, size, slots) for size in set(sizes)}
+        self.flops = {size: training_flops(unet.config, size, slots) for size in sizes}
         self.measures = Measures(world.device, peak_tflops(world.device))
         self.validation = Validation(
             read_clips(plan.test_clips)[: plan.preview.clips], plan, self.built.encoders, world.device

@@ -11,6 +11,7 @@ from mimicmotion.errors import InputError
 from mimicmotion.training.data.samples import Clip, Recipe
 from mimicmotion.training.distributed.parts import Recompute, Sharing, TrainedPart
 from mimicmotion.training.optimiser import Optimiser
+from mimicmotion.video.framing import Framing
 
 NETWORK_FILE = "network.safetensors"
 FACTS_FILE = "facts.json"
@@ -141,5 +142,6 @@ def read_clips(path: Path) -> list[Clip]:
 def _clip(values: dict[str, Any]) -> Clip:
     paths = {name: Path(values[name]) for name in ("video", "poses")}
     latents = Path(values["latents"]) if values["latents"] else None
-    tuples = {name: tuple(values[name]) for name in ("frames", "references", "size_px")}
-    return Clip(**{**values, **paths, **tuples, "latents": latents})
+    tuples = {name: tuple(values[name]) for name in ("frames", "references")}
+    fit = Framing(**{name: tuple(pair) for name, pair in values["fit"].items()})
+    return Clip(**{**values, **paths, **tuples, "latents": latents, "fit": fit})

@@ -38,7 +38,9 @@ class Validation:
         self._inputs = [self._encoded(sample) for sample in self.samples]
 
     def _sample(self, number: int, clip: Clip) -> Sample:
-        fixed = Draw(clip.references[0], sigma=1.0, reference_noise=0.0, dropped=False, noise_seed=number)
+        fixed = Draw(
+            clip.frames, clip.references[0], sigma=1.0, reference_noise=0.0, dropped=False, noise_seed=number
+        )
         return make_sample(replace(clip, latents=None), fixed, self._plan.recipe)
 
     def _encoded(self, sample: Sample) -> dict[str, Any]:

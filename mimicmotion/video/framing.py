@@ -1,7 +1,7 @@
-"""How a video of any size becomes pictures of a trained size: cover, then cut around the centre.
+"""How a video of any size becomes pictures of a trained size: cover it and cut, or fit inside and pad.
 
 Frames go through ``Framing.frames``; a pose track stays in register with them by
-``animation.framing.framed_track``, which moves keypoints and boxes by the same numbers.
+``pose.framing.framed_track``, which moves keypoints and boxes by the same numbers.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from mimicmotion.errors import InputError
 
 @dataclass(frozen=True)
 class Framing:
-    """A resize followed by a cut.
+    """A resize followed by a cut, or by padding that repeats the edge.
 
     Attributes:
         source: (width, height) of the video, in pixels.
-        scaled: (width, height) after the resize; covers ``target``.
-        offset: (left, top) of the cut in the scaled picture.
+        scaled: (width, height) after the resize.
+        offset: (left, top) of the result in the scaled picture; negative where it is padded.
         target: (width, height) of the result.
     """
 
@@ -29,6 +29,25 @@ class Framing:
     scaled: tuple[int, int]
     offset: tuple[int, int]
     target: tuple[int, int]
+
+    @property
+    def cut_share(self) -> float:
+        """Share of the video's area that is cut off."""
+        seen = [min(scaled, target) / scaled for scaled, target in zip(self.scaled, self.target, strict=True)]
+        return 1 - seen[0] * seen[1]
+
+    @property
+    def unpadded(self) -> "Framing":
+        """The same without its padding."""
+        left, top = (max(0, side) for side in self.offset)
+        width, height = (min(pair) for pair in zip(self.scaled, self.target, strict=True))
+        return Framing(self.source, self.scaled, (left, top), (width, height))
+
+    def without_padding(self, frames: UInt8[np.ndarray, "n height width 3"]) -> UInt8[np.ndarray, "n h w 3"]:
+        """Return what is left of frames of the target size when their padding is taken off."""
+        left, top = (max(0, -side) for side in self.offset)
+        width, height = self.unpadded.target
+        return frames[:, top : top + height, left : left + width]
 
     def frames(self, frames: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "n height width 3"]:
         """Return the frames at the target size.
@@ -43,25 +62,59 @@ class Framing:
             shrinks = self.scaled[0] < width
             how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
             frames = np.stack([cv2.resize(frame, self.scaled, interpolation=how) for frame in frames])
-        left, top = self.offset
-        return np.ascontiguousarray(frames[:, top : top + self.target[1], left : left + self.target[0]])
+        fit = self.unpadded
+        left, top = fit.offset
+        frames = frames[:, top : top + fit.target[1], left : left + fit.target[0]]
+        if fit.target != self.target:
+            before = [max(0, -side) for side in self.offset]
+            after = [
+                whole - part - pad for whole, part, pad in zip(self.target, fit.target, before, strict=True)
+            ]
+            across, down = zip(before, after, strict=True)
+            frames = np.pad(frames, ((0, 0), down, across, (0, 0)), mode="edge")
+        return np.ascontiguousarray(frames)
 
 
-def framing(source: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Framing:
+def framing(
+    source: tuple[int, int], sizes: Sequence[tuple[int, int]], centre: tuple[float, float] | None = None
+) -> Framing:
     """Return how a video of the ``source`` size becomes the one of ``sizes`` nearest to its aspect.
 
     Args:
         source: (width, height) in pixels.
         sizes: the trained (width, height) sizes; on a tie the first wins.
+        centre: point of the source that the cut is laid around, as far as the edges allow; else its middle.
 
     Raises:
         InputError: there is no size.
     """
+    target = _nearest(source, sizes)
+    scale = max(target[0] / source[0], target[1] / source[1])
+    width, height = (max(round(side * scale), least) for side, least in zip(source, target, strict=True))
+    spare = (width - target[0], height - target[1])
+    if centre is None:
+        return Framing(source, (width, height), (spare[0] // 2, spare[1] // 2), target)
+    wanted = [round(point * scale - side / 2) for point, side in zip(centre, target, strict=True)]
+    left, top = (min(max(0, place), most) for place, most in zip(wanted, spare, strict=True))
+    return Framing(source, (width, height), (left, top), target)
+
+
+def whole_framing(source: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Framing:
+    """Return how the whole picture fits into the one of ``sizes`` nearest to its aspect: nothing is cut off.
+
+    Args and errors are those of ``framing``.
+    """
+    target = _nearest(source, sizes)
+    scale = min(target[0] / source[0], target[1] / source[1])
+    width, height = (
+        max(1, min(round(side * scale), most)) for side, most in zip(source, target, strict=True)
+    )
+    offset = (-((target[0] - width) // 2), -((target[1] - height) // 2))
+    return Framing(source, (width, height), offset, target)
+
+
+def _nearest(source: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     if not sizes:
         raise InputError("no training size given: name at least one [width, height]")
     aspect = np.log(source[0] / source[1])
-    target = min(sizes, key=lambda size: abs(np.log(size[0] / size[1]) - aspect))
-    scale = max(target[0] / source[0], target[1] / source[1])
-    width, height = (max(round(side * scale), least) for side, least in zip(source, target, strict=True))
-    offset = ((width - target[0]) // 2, (height - target[1]) // 2)
-    return Framing(source, (width, height), offset, target)
+    return min(sizes, key=lambda size: abs(np.log(size[0] / size[1]) - aspect))

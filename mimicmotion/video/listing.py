@@ -19,7 +19,7 @@ VIDEO_SUFFIXES = frozenset(
     )
 )
 LIST_SUFFIXES = (".csv", ".parquet", ".jsonl")
-SPLITS = ("train", "test")
+SPLITS = ("train", "val", "test")
 _SHOWN = 10
 """Most problems or names that one message shows."""
 _LONGEST_NAME = 500
@@ -34,7 +34,7 @@ class SourceVideo:
             never for people.
         name: path within the source, with ``/``; or as a list gives it. Always text: bytes of a file's name
             that are no UTF-8 are written as ``\\xff``.
-        split: ``train`` or ``test`` where a list or the folder's name says so.
+        split: ``train``, ``val`` or ``test`` where a list or the folder's name says so.
         given_id: what a list calls it.
         size_bytes, mtime_ns: of a file that is not local, to know it again; 0 for local ones.
     """
@@ -64,10 +64,10 @@ def list_videos(source: str) -> Listing:
     """Videos of a source, sorted by name; those of a list in its order.
 
     Args:
-        source: a folder, searched with its subfolders, of which ``train`` and ``test`` decide the split; a
-            URI such as ``s3://bucket/prefix``, likewise; or a list (``.csv``, ``.parquet``, ``.jsonl``)
-            with the columns ``path`` (relative to the list's folder), and if wanted ``split`` (``train``,
-            ``test`` or empty) and ``id``. Other columns are left alone.
+        source: a folder, searched with its subfolders, of which ``train``, ``val`` and ``test`` decide the
+            split; a URI such as ``s3://bucket/prefix``, likewise; or a list (``.csv``, ``.parquet``,
+            ``.jsonl``) with the columns ``path`` (relative to the list's folder), and if wanted ``split``
+            (``train``, ``val``, ``test`` or empty) and ``id``. Other columns are left alone.
 
     Raises:
         MissingSourceError: it is not there, or empty as a folder is where nothing was mounted.

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from clip_table import clip_row
 
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table
@@ -57,8 +58,8 @@ def make_inputs(
         clip_id = f"clip-{name}"
         true = VideoReader(folder / f"{name}.mp4").read(frames)
         write_lossless(folder / f"{name}.mkv", change(true).astype(np.uint8), 12)
-        window = {"first_frame": 1, "num_frames": 12, "step": 1, "reference_frames": [0]}
-        clips.append({"clip_id": clip_id, "video_id": name, "split": "test", "kept": True, **window})
+        window = {"first_frame": 1, "num_frames": 12, "step": 1}
+        clips.append(clip_row(clip_id, name, "test", (WIDTH, HEIGHT), **window))
         row = {"clip_id": clip_id, "video_id": name, "width_px": WIDTH, "height_px": HEIGHT, "fps": 12.0}
         animate[clip_id] = [{**row, "frames": frames, "reference_frame": 0}]
         decode[name] = [

@@ -23,6 +23,7 @@ from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.training.data.samples import Clip
 from mimicmotion.training.loop import train
 from mimicmotion.video.files import write_preview
+from mimicmotion.video.framing import framing
 
 NUM_FRAMES = 14
 
@@ -37,7 +38,7 @@ def _person(x, y):
     return Person(box.astype(np.float32), 1.0, keypoints.astype(np.float32), confidences.astype(np.float32))
 
 
-def make_clip(folder, name, size, seed, frames=(2, 4, 6), references=(0, 9, 13)):
+def make_clip(folder, name, size, seed, frames=(2, 4, 6), references=(0, 9, 13), target=(64, 64)):
     width, height = size
     rng = np.random.default_rng(seed)
     colours = rng.integers(0, 256, (2, 3), dtype=np.uint8)
@@ -55,13 +56,17 @@ def make_clip(folder, name, size, seed, frames=(2, 4, 6), references=(0, 9, 13))
     pq.write_table(poses_table(info, people), folder / f"{name}.parquet")
     return Clip(
         clip_id=f"{name}-clip",
+        unit=f"{name}-clip",
         video=folder / f"{name}.mp4",
         poses=folder / f"{name}.parquet",
         latents=None,
         frames=frames,
         references=references,
         video_frames=NUM_FRAMES,
-        size_px=size,
+        num_windows=1,
+        reference_distance=1,
+        fit=framing(size, [target]),
+        fps=12.0,
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from clip_table import clip_row
 from pydantic import ValidationError
 
 from mimicmotion.animation.checkpoint import CheckpointFacts
@@ -15,7 +16,9 @@ from mimicmotion.pose.people import Person
 from mimicmotion.pose.smoothing import smoothed
 from mimicmotion.pose.table import PosesInfo, poses_table, read_track
 from mimicmotion.video.files import iter_frames, write_preview
-from stages.animate import ANIMATIONS_SCHEMA, Animate, _performance
+from mimicmotion.video.framing import framing
+from stages.animate import ANIMATIONS_SCHEMA, Animate, _animation_inputs
+from stages.clip_rows import framing_columns
 from stages.engine.keys import key_fields, recipe_key
 
 SIZE = (32, 48)
@@ -38,9 +41,9 @@ class FakePipeline:
 
 
 class FakePipelines:
-    def __init__(self, sizes=((16, 24),)):
+    def __init__(self):
         self.pipeline = FakePipeline()
-        self.facts = CheckpointFacts(sizes_px=sizes, num_frames=8, fps=6.0)
+        self.facts = CheckpointFacts(num_frames=8, fps=6.0)
 
     def at(self, checkpoint):
         return self.pipeline, self.facts
@@ -79,11 +82,11 @@ def inputs(tmp_path):
     info = PosesInfo(video_id="v", width_px=32, height_px=48, fps=12, num_frames=NUM_FRAMES, models={})
     people = [[] if i == 5 else [(0, person(i))] for i in range(NUM_FRAMES)]
     pq.write_table(poses_table(info, people), tmp_path / "table.parquet")
-    window = {"first_frame": 1, "num_frames": 5, "step": 2, "reference_frames": [0]}
+    window = {"first_frame": 1, "num_frames": 5, "step": 2, "fps": 6.0}
     clips = [
-        {"clip_id": "test-v", "video_id": "v", "split": "test", "kept": True, **window},
-        {"clip_id": "train-v", "video_id": "v", "split": "train", "kept": True, **window},
-        {"clip_id": "test-bad", "video_id": "v", "split": "test", "kept": False, **window},
+        clip_row("test-v", "v", "test", (32, 48), (16, 24), **window),
+        clip_row("train-v", "v", "train", (32, 48), (16, 24), **window),
+        clip_row("test-bad", "v", "test", (32, 48), (16, 24), **window, kept=False),
     ]
     video = {"video_id": "v", "source": "a/dancer.mp4", "width_px": 32, "height_px": 48, "fps": 12.0}
     video["num_frames"] = NUM_FRAMES
@@ -141,10 +144,11 @@ def test_slot_0_holds_the_pose_of_the_reference_and_absent_people_are_black(inpu
 
 
 def test_driving_poses_are_averaged_at_the_rate_of_the_video_and_the_reference_is_not(inputs):
-    item, facts = only_item(inputs), FakePipelines(sizes=(SIZE,)).facts
+    inputs["clips"].rows["all"][0] |= framing_columns(framing(SIZE, [SIZE]))
+    item, facts = only_item(inputs), FakePipelines().facts
     found = read_track(item.payload["poses"], NUM_FRAMES, 0, *SIZE)
-    raw, _ = _performance(item, facts, "none", 0.0)
-    averaged, _ = _performance(item, facts, "none", 0.2)
+    raw, _ = _animation_inputs(item, facts, "none", 0.0)
+    averaged, _ = _animation_inputs(item, facts, "none", 0.2)
     np.testing.assert_array_equal(averaged.reference_pose.keypoints, found.keypoints[:1])
     np.testing.assert_array_equal(raw.driving.keypoints, found.keypoints[item.payload["frames"]])
     expected = smoothed(found, 0.2, 12.0).keypoints[item.payload["frames"]]
@@ -189,10 +193,13 @@ def test_the_same_item_gives_the_same_bytes(inputs, tmp_path):
     assert content[0] == content[1]
 
 
-def test_a_reference_with_nobody_is_rejected_with_its_reason(inputs, tmp_path):
+def test_a_reference_with_nobody_has_a_black_pose_and_cannot_be_aligned_with(inputs, tmp_path):
     inputs["clips"].rows["all"][0]["reference_frames"] = [5]
-    with pytest.raises(RejectedItem, match="nobody is in frame 5") as caught:
-        Animate().process(FakePipelines(), only_item(inputs), tmp_path)
+    loaded = FakePipelines()
+    Animate().process(loaded, only_item(inputs), tmp_path)
+    assert not loaded.pipeline.poses[0].any()
+    with pytest.raises(RejectedItem, match=r"nobody is in frame 5.*animate\.alignment is robust") as caught:
+        Animate(alignment="robust").process(loaded, only_item(inputs), tmp_path)
     assert caught.value.code == "no_reference_pose"
 
 

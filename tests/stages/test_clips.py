@@ -92,6 +92,13 @@ def solo(video_id: str, num_frames: int = 40, confidence: float = 0.9) -> pa.Tab
     return poses(video_id, [[dancer(k, confidence)] for k in range(num_frames)])
 
 
+def make(**fields: object) -> Clips:
+    """The stage over windows laid end to end, at the size of these videos."""
+    return Clips(
+        **{"num_frames": 8, "windows": "all", "sizes_px": [[WIDTH, HEIGHT]], "val_fraction": 0} | fields
+    )
+
+
 def run(stage: Clips, videos: Mapping[str, pa.Table], tracks: Mapping[str, pa.Table]) -> list[dict]:
     inputs = {"decode": Published(videos), "pose": Published(tracks)}
     context = Context(report=Reported(), launch=None, state=Path())
@@ -104,7 +111,7 @@ def run(stage: Clips, videos: Mapping[str, pa.Table], tracks: Mapping[str, pa.Ta
 
 
 def test_windows_references_and_numbers() -> None:
-    stage = Clips(num_frames=8, step=2, stride=10, test_fraction=0, reference_distance=3, max_references=4)
+    stage = make(step=2, stride=10, test_fraction=0, reference_distance=3, max_references=4)
     rows = run(stage, {"a": video("a", split="train")}, {"a": solo("a")})
     assert [(row["clip_id"], row["first_frame"]) for row in rows] == [
         ("a-000000", 0),
@@ -122,7 +129,7 @@ def test_windows_references_and_numbers() -> None:
 
 
 def test_scenes_are_respected_and_short_ones_are_rows() -> None:
-    rows = run(Clips(num_frames=8, test_fraction=0), {"a": video("a", scene_cuts=[15, 20])}, {"a": solo("a")})
+    rows = run(make(test_fraction=0), {"a": video("a", scene_cuts=[15, 20])}, {"a": solo("a")})
     assert [(row["first_frame"], row["reason"]) for row in rows] == [
         (0, None),
         (7, None),
@@ -142,7 +149,7 @@ def test_every_reject_is_a_row_with_its_reason() -> None:
     frames[14:21] = [[dancer(k, 0.2)] for k in range(14, 21)]
     frames[28:35] = [[dancer(0)] for _ in range(7)]
     videos = {"a": video("a", 42, bad_frames=[21])}
-    rows = run(Clips(num_frames=8, test_fraction=0), videos, {"a": poses("a", frames)})
+    rows = run(make(test_fraction=0), videos, {"a": poses("a", frames)})
     assert [row["reason"] for row in rows] == [
         "no_person",
         "several_people",
@@ -155,7 +162,7 @@ def test_every_reject_is_a_row_with_its_reason() -> None:
 
 def test_no_usable_window_is_an_error_with_counts() -> None:
     videos = {"a": video("a"), "b": video("b", num_frames=5), "c": video("c")}
-    stage = Clips(num_frames=8, min_confidence=0.95, test_fraction=0)
+    stage = make(min_confidence=0.95, test_fraction=0)
     with pytest.raises(StageError) as caught:
         run(stage, videos, {"a": solo("a"), "b": solo("b", 5)})
     assert str(caught.value) == (
@@ -169,14 +176,14 @@ def test_test_video_gives_its_longest_run_whose_first_frame_is_the_reference_and
     videos = {"a": video("a", split="test", scene_cuts=[12]), "b": video("b", split="train")}
     frames = [[dancer(k)] for k in range(40)]
     frames[38] = []
-    rows = run(Clips(num_frames=8), videos, {"a": poses("a", frames), "b": solo("b")})
+    rows = run(make(), videos, {"a": poses("a", frames), "b": solo("b")})
     (clip,) = [row for row in rows if row["split"] == "test"]
     assert (clip["clip_id"], clip["first_frame"], clip["num_frames"]) == ("a-test", 13, 25)
     assert clip["reference_frames"] == [12]
     assert clip["split"] == "test"
     (short,) = [
         row
-        for row in run(Clips(num_frames=8, max_test_frames=9), videos, {"a": solo("a"), "b": solo("b")})
+        for row in run(make(max_test_frames=9), videos, {"a": solo("a"), "b": solo("b")})
         if row["split"] == "test"
     ]
     assert (short["first_frame"], short["num_frames"]) == (1, 9)
@@ -185,22 +192,51 @@ def test_test_video_gives_its_longest_run_whose_first_frame_is_the_reference_and
 def test_two_videos_serve_both_sides_and_the_split_stays() -> None:
     videos = {name: video(name) for name in "abc"}
     tracks = {name: solo(name) for name in "abc"}
-    stage = Clips(num_frames=8, test_fraction=0.01)
+    stage = make(test_fraction=0.01)
     split = {row["video_id"]: row["split"] for row in run(stage, videos, tracks)}
     assert sorted(split.values()) == ["test", "train", "train"]
     unseen = {row["video_id"]: row["split"] for row in run(stage, videos, {k: tracks[k] for k in "ab"})}
     assert {unseen["a"], unseen["b"]} == {"train", "test"}
 
 
+def test_a_val_video_gives_windows_to_validate_on_and_a_clip_to_score() -> None:
+    videos = {name: video(name, split=side) for name, side in (("a", "train"), ("b", "val"), ("c", "test"))}
+    rows = run(make(windows="random"), videos, {name: solo(name) for name in "abc"})
+    forms = [(row["video_id"], row["split"], row["form"], row["num_windows"]) for row in rows]
+    assert forms == [
+        ("a", "train", "window", 34),
+        ("b", "val", "window", 34),
+        ("b", "val", "clip", 1),
+        ("c", "test", "clip", 1),
+    ]
+    assert [row["clip_id"] for row in rows if row["form"] == "clip"] == ["b-val", "c-test"]
+    assert [row["unit"] for row in rows] == ["a", "b", "b", "c"]
+
+
+def test_whole_videos_keep_every_frame_at_a_step_of_their_own() -> None:
+    frames = [[dancer(k)] for k in range(40)]
+    frames[18], frames[20] = [], [dancer(20), dancer(21)]
+    videos = {"a": video("a", split="train"), "b": video("b", split="test", scene_cuts=[12])}
+    stage = make(fps=4, test_clips="whole_video", test_step=1, max_test_frames=9)
+    rows = run(stage, videos, {"a": solo("a"), "b": poses("b", frames)})
+    (clip,) = [row for row in rows if row["split"] == "test"]
+    assert (clip["first_frame"], clip["num_frames"], clip["step"], clip["kept"]) == (1, 39, 1, True)
+    assert "max_test_frames" in stage.idle_fields()
+
+
 def test_fps_sets_the_step_of_each_video() -> None:
     videos = {"a": video("a", fps=30.0), "b": video("b", fps=12.0)}
-    rows = run(Clips(num_frames=4, fps=6, test_fraction=0), videos, {name: solo(name) for name in "ab"})
+    rows = run(make(num_frames=4, fps=6, test_fraction=0), videos, {name: solo(name) for name in "ab"})
     assert {(row["video_id"], row["step"]) for row in rows} == {("a", 5), ("b", 2)}
 
 
 def test_fields_that_do_not_fit() -> None:
     with pytest.raises(ValidationError, match="step and fps say the same thing"):
         Clips(step=2, fps=8)
+    with pytest.raises(ValidationError, match="stride is 3, but windows: random begin anywhere"):
+        Clips(stride=3)
+    with pytest.raises(ValidationError, match=r"multiples of 8, got \[\(64, 60\)\]"):
+        Clips(sizes_px=((64, 60),))
     with pytest.raises(ValidationError, match="max_test_frames must be at least num_frames - 1 = 15, got 9"):
         Clips(max_test_frames=9)
 
@@ -213,7 +249,7 @@ def test_show(tmp_path: Path) -> None:
     videos = Published({name: video(name) for name in "abc"}, tmp_path)
     tracks = Published({"a": solo("a"), "b": solo("b", confidence=0.4)}, tmp_path)
     inputs, report = {"decode": videos, "pose": tracks}, Reported()
-    stage = Clips(num_frames=8)
+    stage = make()
     table = stage.run(inputs, tmp_path, Context(report=report, launch=None, state=tmp_path))
     stage.show(Published({"all": table}), inputs, report)
     assert report.numbers["windows"] == table.num_rows

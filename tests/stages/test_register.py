@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from clip_table import clip_row
 
 from mimicmotion.errors import StageError
 from stages.register import MODELS_SCHEMA, Register
@@ -72,15 +73,7 @@ def make_inputs(
     score |= {"low": low, "high": high, "protocol": protocol, "note": None, "backbone_sha256": backbone}
     score["without"] = None if value is None else [value + x for x in videos]
     floor = {**score, "method": "copy_reference", "value": 1.0}
-    clip = {
-        "clip_id": "v-test",
-        "split": "test",
-        "kept": True,
-        "video_id": "v",
-        "first_frame": first_frame,
-        "num_frames": 4,
-    }
-    clip |= {"step": 1, "reference_frames": [0]}
+    clip = clip_row("v-test", "v", "test", (32, 48), first_frame=first_frame, num_frames=4, step=1)
     return {
         "train": FakeDataset([{}], checkpoint, {"checkpoint": weights}),
         "evaluate": FakeDataset([floor, score], "scores"),

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from clip_table import clip_row
 from pydantic import ValidationError
 from safetensors.torch import load_file
 from training_world import (
@@ -26,7 +27,7 @@ from mimicmotion.model.weights import load_encoders, load_pipeline
 from mimicmotion.training.building import encoders_of
 from mimicmotion.training.curves import publish_curves
 from mimicmotion.training.data.batch import collate, loss_inputs
-from mimicmotion.training.data.order import Place
+from mimicmotion.training.data.order import SampleIndex
 from mimicmotion.training.data.samples import draw, make_sample
 from mimicmotion.training.plan import read_clips
 from stages.adapters.ray import training as ray_training
@@ -78,15 +79,17 @@ def inputs(tmp_path_factory):
     size = {"width_px": 80, "height_px": 80, "num_frames": NUM_FRAMES, "fps": 12.0}
     videos = {name: [{"video_id": name, "source": f"x/{name}.mp4", **size}] for name in made}
 
-    def row(name, kind, **changed):
-        plain = {"first_frame": 2, "num_frames": 3, "step": 2, "reference_frames": [0, 9], "kept": True}
-        return {"clip_id": f"{name}-{kind}", "video_id": name, "split": kind, **plain, **changed}
+    def row(name, split, **changed):
+        plain = {"first_frame": 2, "num_frames": 3, "step": 2, "reference_frames": [0, 9], "fps": 6.0}
+        return clip_row(f"{name}-{split}", name, split, (80, 80), (64, 64), **{**plain, **changed})
 
     rows = [
         row("a", "train"),
         row("b", "train"),
         {**row("b", "train", kept=False, first_frame=0), "clip_id": "b-rejected"},
-        row("t", "test", first_frame=1, num_frames=12, step=1, reference_frames=[0]),
+        row("t", "val", form="window"),
+        row("t", "val", first_frame=4, form="window"),
+        row("t", "val", first_frame=1, num_frames=12, step=1, reference_frames=[0]),
     ]
     return {
         "clips": FakeDataset({"all": rows}),
@@ -101,7 +104,6 @@ def inputs(tmp_path_factory):
 def stage(base):
     return Train(
         base=base,
-        sizes_px=((64, 64),),
         steps=2,
         batch=2,
         learning_rate=1e-3,
@@ -144,9 +146,7 @@ def test_training_leaves_a_checkpoint_that_animates(stage, inputs, context, tmp_
 
 def test_a_checkpoint_in_the_middle_is_exported_too(stage, inputs, context, tmp_path):
     stage.model_copy(update={"steps": 1}).run(inputs, tmp_path / "run", context)
-    step = stage.export_checkpoint(
-        context.state / "checkpoints" / "step-00000001", tmp_path / "out", num_frames=4
-    )
+    step = stage.export_checkpoint(context.state / "checkpoints" / "step-00000001", tmp_path / "out")
     assert step == 1
     facts = json.loads((tmp_path / "out" / "checkpoint" / "training.json").read_text())
     assert (facts["step"], facts["num_frames"], facts["fps"]) == (1, 4, 6.0)
@@ -190,10 +190,10 @@ def test_curves_and_pictures_are_published(stage, inputs, context, tmp_path):
     } == images | files
 
 
-def test_a_test_clip_is_cut_to_a_window_and_read_as_pictures(stage, inputs, context):
+def test_one_window_of_each_val_video_is_validated_on_and_read_as_pictures(stage, inputs, context):
     plan = stage._plan(inputs, context.state)
-    (test,) = read_clips(plan.test_clips)
-    assert (test.frames, test.references) == ((1, 2, 3), (0,))
+    (val,) = read_clips(plan.test_clips)
+    assert (val.frames, val.references, val.latents) == ((2, 4, 6), (0, 9), None)
     assert [clip.frames for clip in read_clips(plan.clips)] == [(2, 4, 6)] * 2
 
 
@@ -210,7 +210,7 @@ def test_a_run_that_stopped_early_says_how_to_go_on(stage, inputs, context, tmp_
 
 def test_nothing_to_train_on_is_an_error(stage, inputs, context, tmp_path):
     rows = [{**row, "kept": False} for row in inputs["clips"].rows["all"]]
-    with pytest.raises(StageError, match="kept no window"):
+    with pytest.raises(StageError, match="no window to train on"):
         stage.run({**inputs, "clips": FakeDataset({"all": rows})}, tmp_path, context)
 
 
@@ -219,7 +219,6 @@ def test_nothing_to_train_on_is_an_error(stage, inputs, context, tmp_path):
     [
         ({"steps": None}, "either steps or epochs"),
         ({"epochs": 3.0}, "either steps or epochs"),
-        ({"sizes_px": ((64, 60),)}, r"multiples of 8, got \[\(64, 60\)\]"),
         ({"runtime": {"workers": 2, "micro_batch": 3}, "batch": 8}, "micro_batch = 6, got 8"),
     ],
 )
@@ -238,7 +237,7 @@ def test_a_missing_package_is_named_before_anything_runs(stage, monkeypatch):
 @pytest.fixture
 def latents(base, inputs, tmp_path):
     """The latents stage's dataset, made item by item."""
-    stage = Latents(base=base, sizes_px=((64, 64),), runtime={"chunk": 3})
+    stage = Latents(base=base, runtime={"chunk": 3})
     loaded = stage.load()
     rows, files = {}, {}
     for item in stage.items(inputs):
@@ -255,7 +254,8 @@ def test_latents_hold_what_kept_windows_need_and_nothing_else(latents):
     assert latents.ids == ("a", "b")
     row = latents.rows["b"][0]
     assert (row["num_frames"], row["num_embeddings"], row["width_px"]) == (5, 2, 64)
-    tensors = load_file(latents.files["b", "latents.safetensors"])
+    stored = load_file(latents.files["b", "latents.safetensors"])
+    tensors = {name.removeprefix("80x80>64x64>0x0>64x64/"): tensor for name, tensor in stored.items()}
     assert tensors["frames"].tolist() == [0, 2, 4, 6, 9]
     assert tensors["embedded_frames"].tolist() == [0, 9]
     assert tensors["latents"].dtype == torch.float16
@@ -280,7 +280,7 @@ def test_training_from_latents_equals_training_from_pictures(stage, base, inputs
     for name, some in both.items():
         plan = stage._plan(some, context.state / name)
         clips = read_clips(plan.clips)
-        drawn = [draw(clip, Place(n, 0, n), plan.recipe) for n, clip in enumerate(clips)]
+        drawn = [draw(clip, SampleIndex(n, 0, n), plan.recipe) for n, clip in enumerate(clips)]
         samples = [make_sample(clip, one, plan.recipe) for clip, one in zip(clips, drawn, strict=True)]
         batches[name] = loss_inputs(
             collate(samples, encoders.channels), encoders, torch.device("cpu"), 6, 127
@@ -304,16 +304,17 @@ def test_noise_on_references_and_stored_latents_do_not_go_together(stage, inputs
         noisy.run({**inputs, "latents": latents}, tmp_path, context)
 
 
-def test_a_video_without_latents_is_named(stage, inputs, latents, context, tmp_path):
+def test_a_video_without_latents_is_named_and_left_out(stage, inputs, latents, context, caplog):
     del latents.rows["a"]
     latents.ids = ("b",)
-    with pytest.raises(StageError, match=r"no latents of 1 videos, e\.g\. a"):
-        stage.run({**inputs, "latents": latents}, tmp_path, context)
+    plan = stage._plan({**inputs, "latents": latents}, context.state)
+    assert [clip.video.stem for clip in read_clips(plan.clips)] == ["b"]
+    assert "1 videos are left out, e.g. a: the latents stage rejected them" in caplog.text
 
 
 def test_the_stages_show_their_datasets(stage, base, inputs, latents, tmp_path):
     report = RecordedReport()
-    Latents(base=base, sizes_px=((64, 64),)).show(latents, inputs, report)
+    Latents(base=base).show(latents, inputs, report)
     assert [name for name, _, _ in report.images] == ["round_trip"]
     assert report.values["frames"] == [(0, 10.0)]
 

@@ -20,25 +20,33 @@ class SampleIndex:
     epoch: int
     slot: int
 
-    def rng(self, seed: int) -> np.random.Generator:
+    def rng(self, seed: int, purpose: int = 0) -> np.random.Generator:
         """Return the sample's own generator: the same on any worker, in any thread, after any restart."""
-        return np.random.default_rng([seed, self.epoch, self.slot])
+        purposes = (purpose,) if purpose else ()
+        return np.random.default_rng([seed, self.epoch, self.slot, *purposes])
 
 
 class Order:
-    """Batches of clips of one size, each clip at least once per epoch.
+    """Batches of clips of one size; an epoch shows one clip of each unit at least once.
 
-    The last batch of a size is filled up with its first clips, so no clip is left out and all batches
-    are full. The order depends on seed and epoch alone: workers share each batch, so their number does
-    not change what a step sees.
+    Of a unit with several clips one is drawn anew each epoch, by the number of its windows, so that every
+    window has the same chance. The last batch of a size is filled up with its first clips, so no unit is left
+    out and all batches are full. The order depends on seed and epoch alone: workers share each batch, so
+    their number does not change what a step sees.
 
     Args:
-        sizes: size of the training pictures of each clip; a batch mixes none.
+        clips: size of the training pictures, unit and number of windows of each; a batch mixes no sizes.
         batch: samples per optimiser step, over all workers.
         seed: of the whole run.
     """
 
-    def __init__(self, sizes: Sequence[tuple[int, int]], batch: int, seed: int) -> None:
+    def __init__(self, clips: Sequence[tuple[tuple[int, int], str, int]], batch: int, seed: int) -> None:
+        units: dict[tuple[tuple[int, int], str], list[int]] = {}
+        for index, (size, unit, _) in enumerate(clips):
+            units.setdefault((size, unit), []).append(index)
+        self._units = [np.array(members) for members in units.values()]
+        self._chances = [np.array([clips[index][2] for index in members]) for members in units.values()]
+        sizes = [size for size, _ in units]
         self._groups = [np.flatnonzero([other == size for other in sizes]) for size in sorted(set(sizes))]
         self._batch = batch
         self._seed = seed
@@ -58,10 +66,16 @@ class Order:
         rng = np.random.default_rng([self._seed, epoch])
         batches = []
         for group in self._groups:
-            clips = rng.permutation(group)
-            full = np.resize(clips, -(-len(clips) // self._batch) * self._batch)
+            units = rng.permutation(group)
+            full = np.resize(units, -(-len(units) // self._batch) * self._batch)
             batches += full.reshape(-1, self._batch).tolist()
-        return [batches[n] for n in rng.permutation(len(batches))]
+        order = rng.permutation(len(batches))
+        return [[self._drawn(unit, rng) for unit in batches[n]] for n in order]
+
+    def _drawn(self, unit: int, rng: np.random.Generator) -> int:
+        """One clip of a unit."""
+        members, chances = self._units[unit], self._chances[unit]
+        return int(members[0] if len(members) == 1 else rng.choice(members, p=chances / chances.sum()))
 
 
 def share(

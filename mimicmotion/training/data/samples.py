@@ -3,7 +3,7 @@
 Everything random about a sample comes from its place in the run, so any worker makes the same one.
 """
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -13,14 +13,15 @@ import torch
 from jaxtyping import Bool, Float, Float16, Float32, UInt8
 from safetensors import safe_open
 
+from mimicmotion.clips.windows import far_frames
 from mimicmotion.diffusion.edm import NOISE_PRESETS
 from mimicmotion.errors import DataError, StageError
 from mimicmotion.pose.drawing import DrawingStyle, draw_pose
 from mimicmotion.pose.framing import framed_track
 from mimicmotion.pose.table import PoseTrack, read_track
 from mimicmotion.training.data.hand_map import CELL_PX, confident_hands, face_weight_map, hand_weight_map
-from mimicmotion.training.data.order import SampleIndex
-from mimicmotion.video.framing import Framing, framing
+from mimicmotion.training.data.order import Order, SampleIndex
+from mimicmotion.video.framing import Framing
 from mimicmotion.video.reader import VideoReader
 
 ReferenceNoise = Literal["none", "fixed", "lognormal"]
@@ -28,27 +29,35 @@ ReferenceNoise = Literal["none", "fixed", "lognormal"]
 
 @dataclass(frozen=True)
 class Clip:
-    """One training window; small, so that it can be sent to any worker.
+    """Training windows of one form in one video; small, so that it can be sent to any worker.
 
     Attributes:
         clip_id: names the clip in every message.
+        unit: an epoch shows one window of each unit, i.e. of a video, or of this clip alone.
         video: the normalised video.
         poses: Parquet file with the poses of that video.
         latents: latents of that video, to be read instead of pixels; see ``read_latents``.
-        frames: driving frames, at an even step.
+        frames: driving frames of the first window, at an even step.
+        num_windows: how many windows there are, each beginning one frame after the last.
         references: frames that may stand in slot 0.
+        reference_distance: frames between a window and its reference, where possible.
         video_frames: number of frames of the video.
-        size_px: (width, height) of the video.
+        fit: how frames of the video become training pictures.
+        fps: driving frames per second.
     """
 
     clip_id: str
+    unit: str
     video: Path
     poses: Path
     latents: Path | None
     frames: tuple[int, ...]
+    num_windows: int
     references: tuple[int, ...]
+    reference_distance: int
     video_frames: int
-    size_px: tuple[int, int]
+    fit: Framing
+    fps: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +65,6 @@ class Recipe:
     """What a sample is made of.
 
     Attributes:
-        sizes_px: (width, height) of training pictures; a video takes the nearest aspect.
         style: how poses are drawn.
         noise: name of a noise preset.
         reference_noise: how strongly the reference picture is noised before it is encoded: not at all, by
@@ -68,7 +76,6 @@ class Recipe:
         seed: of the whole run.
     """
 
-    sizes_px: tuple[tuple[int, int], ...]
     style: DrawingStyle
     noise: str
     reference_noise: ReferenceNoise
@@ -84,6 +91,7 @@ class Draw:
     """Everything random about one sample.
 
     Attributes:
+        frames: the driving frames.
         reference: the frame in slot 0.
         sigma: noise level.
         reference_noise: standard deviation of the noise on the reference picture, in units of [-1, 1].
@@ -91,6 +99,7 @@ class Draw:
         noise_seed: seeds the noise on latents and on the reference picture.
     """
 
+    frames: tuple[int, ...]
     reference: int
     sigma: float
     reference_noise: float
@@ -127,13 +136,22 @@ class Sample:
     face_weights: Float32[np.ndarray, "f h w"]
 
 
+def order_of(clips: Sequence[Clip], batch: int, seed: int) -> Order:
+    """Return the order in which training sees these clips."""
+    return Order([(clip.fit.target, clip.unit, clip.num_windows) for clip in clips], batch, seed)
+
+
 def draw(clip: Clip, index: SampleIndex, recipe: Recipe) -> Draw:
     """Return what is random about the sample at this index."""
     rng = index.rng(recipe.seed)
+    later = int(index.rng(recipe.seed, 1).integers(clip.num_windows))
+    frames = tuple(frame + later for frame in clip.frames)
+    references = far_frames(np.array(clip.references), frames[0], frames[-1], clip.reference_distance)
     quantile = torch.tensor([rng.random()], dtype=torch.float64)
     log_noise = rng.normal(-3.0, 0.5)
     return Draw(
-        reference=clip.references[rng.integers(len(clip.references))],
+        frames=frames,
+        reference=int(references[rng.integers(len(references))]),
         sigma=float(NOISE_PRESETS[recipe.noise].sigmas(quantile)),
         reference_noise={"none": 0.0, "fixed": 0.02, "lognormal": float(np.exp(log_noise))}[
             recipe.reference_noise
@@ -159,11 +177,10 @@ def make_sample(clip: Clip, drawn: Draw, recipe: Recipe) -> Sample:
 
 
 def _make_sample(clip: Clip, drawn: Draw, recipe: Recipe) -> Sample:
-    slots = [drawn.reference, *clip.frames]
-    fit = framing(clip.size_px, recipe.sizes_px)
+    slots, fit = [drawn.reference, *drawn.frames], clip.fit
     width, height = fit.target
     cells = (height // CELL_PX, width // CELL_PX)
-    track = framed_track(read_track(clip.poses, clip.video_frames, 0, *clip.size_px).select(slots), fit)
+    track = framed_track(read_track(clip.poses, clip.video_frames, 0, *fit.source).select(slots), fit)
     hands = confident_hands(track.hand_boxes, track.hand_confidences, recipe.hand_threshold)
     sample = Sample(
         clip_id=clip.clip_id,
@@ -205,20 +222,18 @@ def read_latents(
         DataError: the file was made for another framing, or lacks a frame.
     """
     with safe_open(path, "numpy") as file:
-        stored = (file.metadata() or {}).get("framing")
-        if stored != framing_text(fit):
-            raise DataError(
-                f"{path} holds latents of framing {stored}, training needs {framing_text(fit)}: "
-                "give the latents stage the same sizes as train and run it again"
-            )
-        frames, embedded = file.get_tensor("frames"), file.get_tensor("embedded_frames")
+        prefix = framing_text(fit)
+        if f"{prefix}/frames" not in file.keys():  # noqa: SIM118 - the file is no mapping
+            raise DataError(f"{path} holds no latents of the framing {prefix}: run the latents stage again")
+        frames, embedded = (file.get_tensor(f"{prefix}/{name}") for name in ("frames", "embedded_frames"))
         places = _places(path, frames, np.array(slots))
         embedding = int(_places(path, embedded, np.array(slots[:1]))[0])
-        latents = file.get_slice("latents")
+        latents = file.get_slice(f"{prefix}/latents")
         reference, window = int(places[0]), places[1:]
         first, last = int(window.min()), int(window.max())
         parts = (latents[reference : reference + 1], latents[first : last + 1][window - first])
-        return np.concatenate(parts), file.get_slice("embeddings")[embedding : embedding + 1][0]
+        embeddings = file.get_slice(f"{prefix}/embeddings")
+        return np.concatenate(parts), embeddings[embedding : embedding + 1][0]
 
 
 def _places(
@@ -232,7 +247,5 @@ def _places(
 
 
 def framing_text(fit: Framing) -> str:
-    """Return the framing as one line of JSON, to be stored with latents and compared."""
-    return json.dumps(
-        {"source": fit.source, "scaled": fit.scaled, "offset": fit.offset, "target": fit.target}
-    )
+    """Return the framing as text that names its latents."""
+    return ">".join("x".join(map(str, pair)) for pair in (fit.source, fit.scaled, fit.offset, fit.target))

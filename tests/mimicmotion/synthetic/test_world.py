@@ -60,17 +60,20 @@ def test_simulated_confidence_follows_visibility(kind: int, low: float, high: fl
 
 
 def test_each_dancer_has_one_dance_to_test_on(tmp_path) -> None:
-    paths = make_videos(tmp_path, range(900_000, 900_002), 2, 6)
+    paths = make_videos(tmp_path, range(900_000, 900_002), 2, 6, num_val_dancers=1)
     assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
         "train/dancer_900000_0.mp4",
         "test/dancer_900000_1.mp4",
+        "val/dancer_900000_2.mp4",
         "train/dancer_900001_0.mp4",
         "test/dancer_900001_1.mp4",
     ]
     reader = VideoReader(paths[0])
     assert (reader.num_frames, reader.width_px, reader.height_px) == (6, WIDTH, HEIGHT)
     assert abs(reader.fps - FPS) < 0.01
-    first, other, another_dancer = (VideoReader(path).read([0])[0].astype(int) for path in paths[:3])
+    first, other, another_dancer = (
+        VideoReader(path).read([0])[0].astype(int) for path in (*paths[:2], paths[3])
+    )
     # The room's upper left corner: the same for one dancer, another for another.
     assert np.abs(first - other)[:20, :20].mean() < 4 < np.abs(first - another_dancer)[:20, :20].mean()
 

@@ -33,13 +33,12 @@ def clips(tmp_path_factory) -> list[Clip]:
 @pytest.fixture(scope="session")
 def wide_clip(tmp_path_factory) -> Clip:
     """A clip of a video of another shape."""
-    return make_clip(tmp_path_factory.mktemp("wide"), "wide", (128, 64), 7)
+    return make_clip(tmp_path_factory.mktemp("wide"), "wide", (128, 64), 7, target=(64, 32))
 
 
 @pytest.fixture(scope="session")
 def recipe() -> Recipe:
     return Recipe(
-        sizes_px=((64, 64),),
         style=DrawingStyle(canvas_short_side_px=480),
         noise="svd",
         reference_noise="none",

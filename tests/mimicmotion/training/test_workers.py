@@ -18,7 +18,6 @@ from mimicmotion.training.data.samples import framing_text
 from mimicmotion.training.loop import train
 from mimicmotion.training.network import PosedDenoiser
 from mimicmotion.training.plan import Plan, read_clips, write_clips
-from mimicmotion.video.framing import framing
 
 
 class SilentReport:
@@ -219,8 +218,8 @@ def test_every_worker_names_the_clip_that_spoilt_the_loss_of_one(plan, tmp_path)
         "embedded_frames": frames.clone(),
         "embeddings": torch.zeros(len(frames), 1, 16, dtype=torch.float16),
     }
-    fit = framing(bad.size_px, plan.recipe.sizes_px)
-    save_file(tensors, tmp_path / "bad.safetensors", {"framing": framing_text(fit)})
+    named = {f"{framing_text(bad.fit)}/{name}": tensor for name, tensor in tensors.items()}
+    save_file(named, tmp_path / "bad.safetensors")
     write_clips(plan.clips, [good, replace(bad, latents=tmp_path / "bad.safetensors")])
     start_two(work_and_tell, plan, tmp_path / "store", tmp_path)
     first, second = ((tmp_path / str(rank)).read_text() for rank in range(2))

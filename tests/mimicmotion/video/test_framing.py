@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mimicmotion.errors import InputError
-from mimicmotion.video.framing import framing
+from mimicmotion.video.framing import framing, whole_framing
 
 
 def test_the_size_of_the_nearest_aspect_is_taken():
@@ -30,3 +30,23 @@ def test_frames_of_another_size_and_no_sizes_are_errors():
         framing((10, 20), [(8, 8)]).frames(np.zeros((1, 10, 20, 3), np.uint8))
     with pytest.raises(InputError, match="at least one"):
         framing((10, 20), [])
+
+
+def test_the_cut_is_laid_around_a_point_as_far_as_the_edges_allow():
+    assert framing((200, 100), [(50, 50)], (40.0, 10.0)).offset == (0, 0)
+    assert framing((200, 100), [(50, 50)], (120.0, 10.0)).offset == (35, 0)
+    assert framing((200, 100), [(50, 50)], (199.0, 10.0)).offset == (50, 0)
+
+
+@pytest.mark.parametrize("source", [(604, 1080), (1080, 1080), (100, 30)])
+def test_a_whole_picture_fits_inside_and_comes_back(source):
+    fit = whole_framing(source, [(144, 256), (256, 144)])
+    assert fit.cut_share == 0
+    assert framing((1080, 1080), [(144, 256)]).cut_share == pytest.approx(0.4375)
+    frames = np.random.default_rng(0).integers(0, 256, (1, source[1], source[0], 3), dtype=np.uint8)
+    framed = fit.frames(frames)
+    assert framed.shape[1:3] == fit.target[::-1]
+    whole = fit.without_padding(framed)
+    assert whole.shape[1:3] == fit.scaled[::-1]
+    np.testing.assert_array_equal(whole, fit.unpadded.frames(frames))
+    assert (framed[0, 0] == framed[0, -fit.offset[1]]).all()

@@ -28,7 +28,7 @@ ENCODERS = Encoders(
 
 @pytest.fixture
 def samples(clips, recipe):
-    draws = [Draw(9, 1.5, 0.0, False, noise_seed=n) for n in range(2)]
+    draws = [Draw((2, 4, 6), 9, 1.5, 0.0, False, noise_seed=n) for n in range(2)]
     return [make_sample(clip, drawn, recipe) for clip, drawn in zip(clips, draws, strict=True)]
 
 

@@ -18,7 +18,7 @@ INDEX = SampleIndex(clip=0, epoch=2, slot=5)
 def test_slot_zero_is_the_reference_with_its_own_pose(clips, recipe):
     drawn = replace(draw(clips[0], INDEX, recipe), reference=13)
     sample = make_sample(clips[0], drawn, recipe)
-    fit = framing((80, 80), recipe.sizes_px)
+    fit = clips[0].fit
     video = VideoReader(clips[0].video)
     np.testing.assert_array_equal(sample.frames, fit.frames(video.read([13, 2, 4, 6])))
     assert sample.poses.shape == (4, 3, 64, 64)
@@ -42,7 +42,6 @@ def test_poses_and_hand_boxes_follow_the_person(clips, recipe):
 
 
 def test_a_wide_video_takes_the_wide_size(wide_clip, recipe):
-    recipe = replace(recipe, sizes_px=((64, 64), (64, 32)))
     sample = make_sample(wide_clip, draw(wide_clip, INDEX, recipe), recipe)
     assert sample.frames.shape == (4, 32, 64, 3)
     assert sample.hand_weights.shape == (4, 4, 8)
@@ -57,6 +56,16 @@ def test_draws_depend_on_the_place_and_follow_the_recipe(clips, recipe):
     logs = np.log([drawn.sigma for drawn in draws])
     assert (logs.mean(), logs.std()) == pytest.approx((0.7, 1.6), abs=0.1)
     assert len({drawn.noise_seed for drawn in draws}) == 3000
+
+
+def test_every_epoch_draws_a_window_of_the_run_and_a_reference_away_from_it(clips, recipe):
+    run = replace(clips[0], num_windows=4, references=tuple(range(14)), reference_distance=2)
+    draws = [draw(run, SampleIndex(0, epoch, 5), recipe) for epoch in range(200)]
+    assert {drawn.frames for drawn in draws} == {tuple(k + f for f in (2, 4, 6)) for k in range(4)}
+    assert all(
+        drawn.reference <= drawn.frames[0] - 2 or drawn.reference >= drawn.frames[-1] + 2 for drawn in draws
+    )
+    assert len({drawn.reference for drawn in draws}) > 5
 
 
 def test_reference_noise_is_as_named(clips, recipe):
@@ -80,7 +89,7 @@ def test_a_bad_clip_stops_with_its_name(clips, recipe, tmp_path):
 
 @pytest.fixture
 def latents_clip(clips, recipe, tmp_path):
-    fit = framing((80, 80), recipe.sizes_px)
+    prefix = framing_text(clips[0].fit)
     frames = np.array([0, 2, 4, 6, 9], np.int32)
     tensors = {
         "frames": frames,
@@ -88,7 +97,8 @@ def latents_clip(clips, recipe, tmp_path):
         "embedded_frames": np.array([0, 9], np.int32),
         "embeddings": np.array([0, 9], np.float16)[:, None, None].repeat(16, axis=2),
     }
-    save_file(tensors, tmp_path / "latents.safetensors", {"framing": framing_text(fit)})
+    named = {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+    save_file(named, tmp_path / "latents.safetensors")
     return replace(clips[0], latents=tmp_path / "latents.safetensors", references=(9,))
 
 
@@ -117,7 +127,11 @@ def test_of_stored_latents_only_the_reference_and_the_window_are_read(latents_cl
             return getattr(self.file, name)
 
         def get_slice(self, name):
-            return SpiedRows(self.file.get_slice(name)) if name == "latents" else self.file.get_slice(name)
+            return (
+                SpiedRows(self.file.get_slice(name))
+                if name.endswith("/latents")
+                else self.file.get_slice(name)
+            )
 
     class SpiedRows:
         def __init__(self, stored):
@@ -149,9 +163,9 @@ def test_latents_that_lack_a_frame_stop_the_run(latents_clip, recipe, changed, p
 
 
 def test_latents_of_another_framing_stop_the_run(latents_clip, recipe):
-    other = replace(recipe, sizes_px=((48, 64),))
-    with pytest.raises(StageError, match="give the latents stage the same sizes"):
-        make_sample(latents_clip, draw(latents_clip, INDEX, other), other)
+    other = replace(latents_clip, fit=framing((80, 80), [(48, 64)]))
+    with pytest.raises(StageError, match="holds no latents of the framing 80x80>64x64>8x0>48x64"):
+        make_sample(other, draw(other, INDEX, recipe), recipe)
 
 
 def test_hands_are_measured_where_they_weigh_nothing_more(clips, recipe):

@@ -16,8 +16,8 @@ _TRACK = """
 import sys
 {fakes}
 from stages.engine.config import load_config
-from stages.adapters.mlflow.tracking import send_later
-print("sent {{}}; left {{}}".format(*send_later(load_config(sys.argv[1]))))
+from stages.runner import track_stage
+print("decode", track_stage(load_config(sys.argv[1]), "decode"))
 """
 
 
@@ -86,8 +86,8 @@ def mlflow_away(case: SmallCase, expected: dict[str, str], fakes: str) -> list[l
         sent = _track(case, address, fakes)
     rows = [["MLflow killed, back later", "decode", f"went on ({code}); then {sent}", f"{len(done)} kept"]]
     code = case.start("pose", MLFLOW_TRACKING_URI=_FAR, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0").wait()
-    says = "not in MLflow yet, but kept in the workspace" in (case.folder / "log").read_text()
-    what = f"went on ({code}); {'says' if says else 'does not say'} what is kept"
+    says = "show it later: mimicmotion track" in (case.folder / "log").read_text()
+    what = f"went on ({code}); {'says' if says else 'does not say'} how to show it later"
     rows.append(["MLflow away for ever", "pose", what, f"{len(case.times('pose'))} kept"])
     outcome = case.rest({**done, **case.times("pose")}, expected)
     return [[*row, *outcome] for row in rows]

@@ -24,7 +24,7 @@ from stages.engine.storage.workspace import staged
 from stages.evaluate import scores_of
 
 if TYPE_CHECKING:
-    from stages.adapters.mlflow.tracking import MlflowReport
+    from stages.adapters.mlflow.reports import MlflowReport
 
 TABLE_FILE, ROWS_FILE, CHART_FILE, FRAMES_FILE = "table.md", "table.json", "chart.png", "frames.png"
 _LAST = "evaluate"

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,7 +27,7 @@ from stages.engine.records import KEPT, Counts, ItemState, Manifest, Timings
 from stages.engine.store import key_of
 
 if TYPE_CHECKING:
-    from stages.adapters.mlflow.tracking import StageRun
+    from stages.adapters.mlflow.tracking import StageRun, Tracked
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +72,7 @@ def run_stage(config: PipelineConfig, name: str, force: bool = False) -> StageRe
     plan = pipeline.plan(name)
     if force or not plan.is_fresh:
         check_stages(config, [name])
-        with pipeline.workspace.lock(
-            f"{name}/lock.json", f"stage {name} in workspace {pipeline.workspace.shown}"
-        ):
+        with _locked(pipeline, name):
             # Planned again: another process may have worked on it until now.
             plan = Pipeline(config).plan(name)
             if force or not plan.is_fresh:
@@ -81,6 +80,26 @@ def run_stage(config: PipelineConfig, name: str, force: bool = False) -> StageRe
     assert plan.manifest is not None
     log.info("%s: fresh, nothing to do", name)
     return _result(plan.manifest, "fresh", 0, start_s)
+
+
+def track_stage(config: PipelineConfig, name: str) -> "Tracked":
+    """Show in MLflow what it lacks of the published dataset of a stage.
+
+    Raises:
+        StageError: there is no dataset, MLflow does not take it, or another process runs this stage.
+    """
+    from stages.adapters.mlflow.tracking import show_again
+
+    pipeline = Pipeline(config)
+    dataset, stage = pipeline.dataset(name), pipeline.stage(name)
+    inputs = {upstream: pipeline.dataset(upstream) for upstream in pipeline.reads(stage)}
+    with _locked(pipeline, name):
+        return show_again(config, stage, dataset, inputs)
+
+
+def _locked(pipeline: Pipeline, name: str) -> AbstractContextManager[None]:
+    holder = f"stage {name} in workspace {pipeline.workspace.shown}"
+    return pipeline.workspace.lock(f"{name}/lock.json", holder)
 
 
 def check_stages(config: PipelineConfig, names: list[str]) -> None:
@@ -117,7 +136,6 @@ def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float) -> Sta
     log.info("%s: %d of %d items to do", name, len(todo), len(plan.work))
     plan.store.clear_staging()
     with stage_run(config, plan.stage) as run:
-        run.reads(plan.inputs)
         if isinstance(plan.stage, ItemStage):
             seconds = _run_items(config, plan, plan.stage, force)
         else:
@@ -134,8 +152,9 @@ def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float) -> Sta
         )
         manifest = plan.store.publish_dataset(manifest, states)
         dataset = PublishedDataset(plan.store, manifest, plan.stage.schema)
-        run.published(dataset)
-        is_shown = _show(plan, dataset, run)
+        is_shown = run.show(plan.stage, dataset, plan.inputs)
+    if not run.is_whole:
+        log.warning("%s: MLflow lacks some of it; show it later: mimicmotion track %s", name, config.source)
     _clear_state(plan)
     log.info(
         "%s: published %s (%d kept, %s)", name, manifest.dataset_key, manifest.counts.kept, reasons(states)
@@ -223,17 +242,6 @@ def _check_rejected(plan: Plan, states: list[ItemState]) -> None:
             f"a share of {allowed:g}. The first: {first.label or first.id}: {first.sentence}. "
             f"Correct the sources, or raise {name}.runtime.max_rejected_fraction."
         )
-
-
-def _show(plan: Plan, dataset: PublishedDataset, run: "StageRun") -> bool:
-    try:
-        plan.stage.show(dataset, plan.inputs, run.report)
-        return True
-    except Exception:
-        # The dataset is published and right; only its pictures are missing.
-        log.exception("%s: its pictures could not be made", plan.stage.name)
-        run.tag("show", "failed")
-        return False
 
 
 def _manifest(

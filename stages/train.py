@@ -14,7 +14,6 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
 from mimicmotion.errors import InputError, StageError
@@ -300,12 +299,14 @@ class Train(DatasetStage):
         return int(facts["step"])
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
-        """Log the row, the curves, and what the checkpoint says of itself; pictures came while training."""
-        from mimicmotion.training.curves import CURVES_FILE
+        """Log the row, the curves and pictures, and what the checkpoint says of itself."""
+        from mimicmotion.training.curves import CURVES_FILE, PICTURES_FOLDER, show_curves
 
+        (item,), (row,) = dataset.ids, dataset.table().to_pylist()
         report.table("checkpoints", dataset.table())
-        (item,) = dataset.ids
-        report.table("curves", pq.read_table(dataset.path(item, CURVES_FILE)))
+        has_pictures = row["validation_loss"] is not None
+        pictures = dataset.path(item, PICTURES_FOLDER) if has_pictures else None
+        show_curves(dataset.path(item, CURVES_FILE), pictures, report)
         training = dataset.path(item, f"{CHECKPOINT_FOLDER}/{TRAINING_FILE}")
         report.text(TRAINING_FILE, training.read_text())
 

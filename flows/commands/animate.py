@@ -328,8 +328,8 @@ def download_registered(model: str, config: PipelineConfig | None, folder: Path)
     Raises:
         InputError: no MLflow is named, or it has no such model.
     """
+    from stages.adapters.mlflow.client import mlflow_client
     from stages.adapters.mlflow.registry import download_model
-    from stages.adapters.mlflow.tracking import mlflow_client
     from stages.engine.config import tracking_uri
 
     uri = os.environ.get("MLFLOW_TRACKING_URI") if config is None else tracking_uri(config)

@@ -182,7 +182,7 @@ def _ray(config: PipelineConfig) -> Finding:
 
 
 def _mlflow(config: PipelineConfig) -> Finding:
-    from stages.adapters.mlflow.tracking import reach
+    from stages.adapters.mlflow.client import reach
 
     try:
         return Finding("mlflow", "ok", reach(config))

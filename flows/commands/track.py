@@ -1,14 +1,20 @@
-"""The command ``track``: send to MLflow what it did not take while it was away."""
+"""The command ``track``: show in MLflow what it lacks, from what is published."""
 
 import typer
 
 from flows.commands.run import Config, Overrides
 from stages.engine.config import load_config
+from stages.engine.status import status
+from stages.runner import track_stage
 
 
 def track(config: Config, overrides: Overrides = None) -> None:
-    """Send what MLflow missed: metrics, pictures, files and whole runs that the workspace keeps."""
-    from stages.adapters.mlflow.tracking import send_later
-
-    num_sent, num_left = send_later(load_config(config, overrides or []))
-    typer.echo(f"sent {num_sent}; left {num_left}" + (", of other configs" if num_left else ""))
+    """Show in MLflow what it lacks of every fresh dataset: numbers over steps, pictures, tables, inputs."""
+    settings = load_config(config, overrides or [])
+    states = {}
+    for line in status(settings):
+        # Only what is published for this very config can be shown.
+        states[line.name] = track_stage(settings, line.name) if line.state == "fresh" else f"is {line.state}"
+        typer.echo(f"{line.name}: {states[line.name]}")
+    if "shown without pictures" in states.values():
+        raise typer.Exit(1)

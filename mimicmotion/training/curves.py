@@ -8,6 +8,8 @@ import json
 import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -97,6 +99,28 @@ def publish_curves(recorded: Path, folder: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows, schema=CURVES_SCHEMA), folder / CURVES_FILE)
     if (recorded / PICTURES_FOLDER).is_dir():
         shutil.copytree(recorded / PICTURES_FOLDER, folder / PICTURES_FOLDER, dirs_exist_ok=True)
+
+
+def show_curves(curves: Path, pictures: Path | None, report: Report) -> None:
+    """Show what ``publish_curves`` wrote, as the run showed it.
+
+    Args:
+        curves: the file ``curves.parquet``.
+        pictures: the folder ``pictures``; None where the run had no test clip to show.
+        report: where to show it.
+    """
+    rows = pq.read_table(curves).to_pylist()
+    for step, points in groupby(rows, key=itemgetter("step")):
+        report.metrics({point["name"]: point["value"] for point in points}, step)
+    if pictures is None:
+        return
+    for path in sorted(path for path in pictures.rglob("*") if path.is_file()):
+        name = path.parent.relative_to(pictures).as_posix()
+        if path.suffix == ".png":
+            with Image.open(path) as picture:
+                report.image(name, np.asarray(picture.convert("RGB")), int(path.stem.removeprefix("step-")))
+        else:
+            report.file(path, name)
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:

@@ -224,8 +224,9 @@ class Training:
             write_preview(video, pictures, _PREVIEW_FPS)
             self.report.file(video, "samples")
             video.unlink()
-            for number, sample in enumerate(self.validation.samples):
-                self.report.image(f"hand_map/{number}", sample_picture(sample), step)
+            if step == 0:  # they are the same at every step
+                for number, sample in enumerate(self.validation.samples):
+                    self.report.image(f"hand_map/{number}", sample_picture(sample), step)
         return loss
 
     def _tensors(self) -> dict[str, Tensor]:

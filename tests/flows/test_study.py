@@ -8,7 +8,7 @@ import pytest
 
 from flows.study import load_study, publish_study
 from mimicmotion.errors import ConfigError, InputError, StageError
-from stages.adapters.mlflow.tracking import mlflow_client, tracking_uri
+from stages.adapters.mlflow.client import mlflow_client, tracking_uri
 from stages.runner import run_stage
 
 pytestmark = pytest.mark.timeout(900)  # creating MLflow's tables takes long on a busy machine

@@ -168,9 +168,9 @@ def test_the_same_run_leaves_the_same_bytes(stage, inputs, context, tmp_path):
     assert [name for name in first if first[name] != second[name]] == []
 
 
-def test_curves_and_pictures_are_published(stage, inputs, context, tmp_path):
+def test_curves_and_pictures_are_published_and_shown_again(stage, inputs, context, tmp_path):
     """What was shown while training, but for speed and memory, which are no results."""
-    stage.model_copy(update={"validation_clips": 1}).run(inputs, tmp_path / "out", context)
+    table = stage.model_copy(update={"validation_clips": 1}).run(inputs, tmp_path / "out", context)
     rows = pq.read_table(tmp_path / "out" / "curves.parquet").to_pylist()
     shown = {
         (step, name): value
@@ -188,6 +188,14 @@ def test_curves_and_pictures_are_published(stage, inputs, context, tmp_path):
     assert {
         str(path.relative_to(pictures)) for path in pictures.rglob("*") if path.is_file()
     } == images | files
+    # Later, from what is published alone.
+    names = ("curves.parquet", "pictures", "checkpoint/training.json")
+    published = {("all", name): tmp_path / "out" / name for name in names}
+    again = RecordedReport()
+    stage.show(FakeDataset({"all": table.to_pylist()}, published), inputs, again)
+    assert {(step, name): value for name, values in again.values.items() for step, value in values} == shown
+    assert sorted(again.images) == sorted(context.report.images)
+    assert sorted(again.files) == sorted(context.report.files)
 
 
 def test_one_window_of_each_val_video_is_validated_on_and_read_as_pictures(stage, inputs, context):
@@ -326,7 +334,7 @@ def test_the_stages_show_their_datasets(stage, base, inputs, latents, tmp_path):
     row = {"checkpoint": "checkpoint", "steps": 2, "validation_loss": None}
     stage.show(FakeDataset({"all": [row]}, files), inputs, report)
     assert report.texts == {"training.json": '{"fps": 6}'}
-    assert report.tables["curves"] == 0
+    assert report.values.keys() == {"videos", "frames", "gigabytes"}
 
 
 @pytest.fixture

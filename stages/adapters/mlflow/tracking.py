@@ -1,34 +1,36 @@
 """Runs in MLflow that show what a stage did.
 
-Only this file, ``mlflow_delivery.py``, ``mlflow_runs.py`` and ``model_registry.py`` know MLflow. A failure
-here is logged and never stops a stage; what MLflow does not take is kept in the workspace and sent later.
+Only this folder knows MLflow. A failure here is logged and never stops a stage. What MLflow shows of a
+dataset is made from the published dataset alone, so it can be shown again: ``mimicmotion track CONFIG``.
 """
 
 import logging
-import os
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import MappingProxyType
-from typing import Any
+from typing import Literal
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mimicmotion.errors import StageError
-from stages.adapters.mlflow.delivery import deliver, is_refused, make_run, send_kept, stage_note, try_to_send
-from stages.adapters.mlflow.outbox import NEW, Note, keep, new_run, num_kept
+from stages.adapters.mlflow.client import experiment_of, mlflow_client
 from stages.adapters.mlflow.registry import MlflowRegistry
+from stages.adapters.mlflow.reports import MlflowReport, RepeatedReport
 from stages.adapters.mlflow.runs import (
     CONFIG_TAG,
     PARENT_TAG,
-    dataset_facts,
+    SHOWN_TAG,
+    describe,
     end_killed,
+    end_run,
     find_parent,
+    is_shown,
+    link_inputs,
+    milliseconds,
     named_run,
+    new_run,
+    parent_of,
+    publication,
+    run_of,
 )
 from stages.engine.config import PipelineConfig, redacted, tracking_uri
 from stages.engine.contract import Registry, Report, Stage
@@ -38,152 +40,43 @@ from stages.engine.records import KEPT
 log = logging.getLogger(__name__)
 
 _LONGEST_TEXT = 5000
-_PAUSE_S = 60.0
-_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""Else MLflow's page takes the experiment for one about prompts, and hides runs and models."""
 
-
-class MlflowReport:
-    """Shows things in one MLflow run. Picklable; usable in any process that reaches MLflow.
-
-    Args:
-        uri: MLflow's address.
-        run_id: the run; None shows nothing.
-        workspace: where to keep what MLflow does not take; None drops it.
-    """
-
-    def __init__(self, uri: str, run_id: str | None, workspace: str | None = None) -> None:
-        self._uri = uri
-        self._run_id = run_id
-        self._workspace = workspace
-        self._silent_until_s = 0.0
-
-    @property
-    def run_id(self) -> str | None:
-        """Id of the run; None where nothing is shown."""
-        return self._run_id
-
-    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log numbers under their names, in one call."""
-        self.show(Note("metrics", {"values": {name: float(values[name]) for name in values}, "step": step}))
-
-    def image(self, name: str, image: np.ndarray, step: int | None = None) -> None:
-        """Log a picture, uint8 (h, w, 3) RGB; with a step it joins the evolution of its name."""
-        from PIL import Image
-
-        with TemporaryDirectory() as folder:
-            file = Path(folder, "picture.png")
-            Image.fromarray(image).save(file)
-            self.show(Note("picture", {"name": name, "step": step}, file))
-
-    def file(self, path: Path, folder: str = "") -> None:
-        """Log a file under an artifact folder."""
-        self.show(Note("file", {"folder": folder}, path))
-
-    def table(self, name: str, table: pa.Table) -> None:
-        """Log a table that people can browse."""
-        with TemporaryDirectory() as folder:
-            file = Path(folder, "table.parquet")
-            pq.write_table(table, file)
-            self.show(Note("table", {"name": name}, file))
-
-    def text(self, name: str, text: str) -> None:
-        """Log a text file."""
-        self.show(Note("text", {"name": name, "text": text}))
-
-    @contextmanager
-    def watched(self, machine: str = "") -> Iterator[None]:
-        """Log the load of this machine within the block: processor, memory, disk, network, GPUs.
-
-        Args:
-            machine: stands in the names of the numbers, where several machines report.
-        """
-        monitors: list[Any] = []
-
-        def start(client: Any) -> None:
-            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-            monitors.append(
-                SystemMetricsMonitor(
-                    self._run_id, node_id=machine or None, resume_logging=True, tracking_uri=self._uri
-                )
-            )
-            monitors[0].start()
-
-        if self._run_id is not None and not self._run_id.startswith(NEW):
-            self._try("system metrics", start)
-        try:
-            yield
-        finally:
-            for monitor in monitors:
-                monitor.finish()
-
-    def section(self, title: str, text: str, numbers: Mapping[str, float] = MappingProxyType({})) -> None:
-        """Put a section of Markdown and numbers on the page of the parent run, in place of the old ones."""
-        self.show(Note("section", {"title": title, "text": text, "numbers": dict(numbers)}))
-
-    def show(self, note: Note) -> None:
-        """Show a note now, else keep it for later."""
-        run_id = self._run_id
-        if run_id is None:
-            return
-        sent = not run_id.startswith(NEW) and self._try(
-            note.kind, lambda client: deliver(client, run_id, note)
-        )
-        if not sent and self._workspace is not None:
-            try:
-                keep(self._workspace, run_id, note)
-            except OSError as error:
-                log.warning("What MLflow did not take cannot be kept either: %s", redacted(error))
-
-    def _try(self, what: str, send: Callable[[Any], None]) -> bool:
-        """Whether MLflow took something, or will never take it."""
-        if time.monotonic() < self._silent_until_s:
-            return False
-        try:
-            send(mlflow_client(self._uri))
-        except Exception as error:
-            if is_refused(error):
-                log.warning("MLflow refuses %s: %s", what, redacted(error))
-                return True
-            # A server that is away must not slow every step down, so it is left alone for a while.
-            self._silent_until_s = time.monotonic() + _PAUSE_S
-            log.warning(
-                "MLflow did not take %s, nor what follows for %g s: %s", what, _PAUSE_S, redacted(error)
-            )
-            return False
-        return True
+Tracked = Literal["was there", "shown", "shown without pictures"]
+"""Whether a dataset was shown in MLflow already, is shown now, or its pictures could not be made."""
 
 
 class StageRun:
     """One stage's run in MLflow, nested in the run of its config.
 
     Attributes:
-        report: where the stage shows what it did.
+        report: where the stage shows what it does while it works.
         registry: where it registers models; None when MLflow could not be reached.
         run_id: id of the run; None when MLflow could not be reached.
     """
 
-    def __init__(self, uri: str, run_id: str | None, workspace: str | None = None, new: str = "") -> None:
+    def __init__(self, uri: str, run_id: str | None) -> None:
         self.run_id = run_id
-        self._report = MlflowReport(uri, run_id or new or None, workspace)
-        self.report: Report = self._report
+        self._shown = RepeatedReport(uri, run_id)
+        self._publication: str | None = None
+        self.report: Report = MlflowReport(uri, run_id)
         self.registry: Registry | None = MlflowRegistry(mlflow_client(uri), run_id) if run_id else None
 
-    def tag(self, name: str, value: str) -> None:
-        """Tag the run."""
-        self._report.show(Note("tag", {"name": name, "value": value}))
+    @property
+    def is_whole(self) -> bool:
+        """Whether MLflow took everything that was shown of a published dataset."""
+        return self._shown.is_whole
 
-    def reads(self, inputs: Mapping[str, PublishedDataset]) -> None:
-        """Show which datasets the stage reads, each with its key and counts."""
-        if found := [dataset_facts(dataset.manifest) for dataset in inputs.values()]:
-            self._report.show(Note("reads", {"datasets": found}))
+    def show(self, stage: Stage, dataset: PublishedDataset, inputs: Mapping[str, PublishedDataset]) -> bool:
+        """Show what the run lacks of a published dataset: counts, rejects, keys, and what its stage shows.
 
-    def published(self, dataset: PublishedDataset) -> None:
-        """Show the counts, the rejects and the keys of a dataset, and refresh the parent's description."""
+        Returns:
+            Whether the stage could make its pictures and numbers. What MLflow did not take is not told by it.
+        """
         manifest = dataset.manifest
         counts, timings = manifest.counts, manifest.timings
-        self.report.metrics(
+        self._shown.send("inputs", lambda client, run_id: link_inputs(client, run_id, inputs))
+        self._shown.send("dataset", lambda client, run_id: describe(client, run_id, manifest))
+        self._shown.metrics(
             {
                 "items/kept": counts.kept,
                 "items/rejected": counts.rejected,
@@ -196,15 +89,27 @@ class StageRun:
         if rejected:
             names = ("id", "label", "reason", "sentence")
             columns = {name: [str(getattr(item, name)) for item in rejected] for name in names}
-            self.report.table("rejected", pa.table(columns))
-        self.tag("dataset_key", manifest.dataset_key)
-        self._report.show(Note("dataset", {"facts": dataset_facts(manifest)}))
+            self._shown.table("rejected", pa.table(columns))
+        try:
+            stage.show(dataset, inputs, self._shown)
+        except Exception:
+            # The dataset is published and right; only its pictures are missing.
+            log.exception("%s: its pictures could not be made", stage.name)
+            self._tag("show", "failed")
+            return False
+        self._publication = publication(manifest)
+        return True
 
-    def end(self, status: str, error: str = "") -> None:
+    def end(self, status: str, error: str = "", time_ms: int | None = None) -> None:
         """Close the run as ``FINISHED``, ``FAILED`` or ``KILLED``."""
         if error:
-            self.tag("error", redacted(error)[:_LONGEST_TEXT])
-        self._report.show(Note("end", {"status": status}))
+            self._tag("error", redacted(error)[:_LONGEST_TEXT])
+        self._shown.send("its end", lambda client, run_id: end_run(client, run_id, status, time_ms))
+        if self._publication and self.is_whole:
+            self._tag(SHOWN_TAG, self._publication)
+
+    def _tag(self, name: str, value: str) -> None:
+        self._shown.send(f"tag {name}", lambda client, run_id: client.set_tag(run_id, name, value))
 
 
 @contextmanager
@@ -221,20 +126,35 @@ def stage_run(config: PipelineConfig, stage: Stage) -> Iterator[StageRun]:
         raise
     else:
         run.end("FINISHED")
-    finally:
-        if num_kept(config.workspace):
-            _send_or_say(config)
 
 
-def _send_or_say(config: PipelineConfig) -> None:
+def show_again(
+    config: PipelineConfig,
+    stage: Stage,
+    dataset: PublishedDataset,
+    inputs: Mapping[str, PublishedDataset],
+) -> Tracked:
+    """Show what MLflow lacks of a published dataset, in its run, made if need be.
+
+    Raises:
+        StageError: MLflow does not answer, or does not take everything.
+    """
+    manifest, uri = dataset.manifest, tracking_uri(config)
     try:
-        client = mlflow_client(tracking_uri(config))
-        try_to_send(client, _experiment(client, config), config)
+        client = mlflow_client(uri)
+        experiment = experiment_of(client, config)
+        if is_shown(client, experiment, manifest):
+            return "was there"
+        found = run_of(client, experiment, manifest)
+        run_id = found or new_run(client, experiment, config, stage, manifest)
     except Exception as error:
-        log.warning("MLflow is still away: %s", redacted(error))
-    if left := num_kept(config.workspace):
-        advice = f"but kept in the workspace: `mimicmotion track {config.source}` sends them"
-        log.warning("%d things are not in MLflow yet, %s", left, advice)
+        raise StageError(f"MLflow at {redacted(uri)} does not answer: {redacted(error)}") from error
+    run = StageRun(uri, run_id)
+    is_made = run.show(stage, dataset, inputs)
+    run.end("FINISHED", time_ms=milliseconds(manifest.timings.published))
+    if not run.is_whole:
+        raise StageError(f"MLflow at {redacted(uri)} did not take all of {stage.name}. Try again later.")
+    return "shown" if is_made else "shown without pictures"
 
 
 def parent_run_id(config: PipelineConfig) -> str | None:
@@ -264,7 +184,7 @@ def named_report(
     uri = tracking_uri(config)
     try:
         client = mlflow_client(uri)
-        run_id = named_run(client, _experiment(client, config), config, key, name, note, parent_id)
+        run_id = named_run(client, experiment_of(client, config), config, key, name, note, parent_id)
     except Exception as error:
         log.warning("%s is not shown in MLflow at %s: %s", name, redacted(uri), redacted(error))
         return MlflowReport(uri, None)
@@ -300,79 +220,16 @@ def run_page(config: PipelineConfig, run_id: str) -> str | None:
     return f"{redacted(uri).replace('***@', '').rstrip('/')}/{place}"
 
 
-def send_later(config: PipelineConfig) -> tuple[int, int]:
-    """Send to MLflow what the workspace keeps for it; gives how many things went and how many are left.
-
-    Raises:
-        StageError: MLflow does not answer, or another process is sending.
-    """
-    uri = tracking_uri(config)
-    try:
-        client = mlflow_client(uri)
-        num_sent = send_kept(client, _experiment(client, config), config)
-    except StageError:
-        raise
-    except Exception as error:
-        raise StageError(
-            f"MLflow at {redacted(uri)} did not take everything ({redacted(error)}). Try again later."
-        ) from error
-    return num_sent, num_kept(config.workspace)
-
-
-def reach(config: PipelineConfig) -> str:
-    """MLflow's address and version, after asking it something.
-
-    Raises:
-        MlflowException: it does not answer.
-    """
-    uri = tracking_uri(config)
-    client = mlflow_client(uri)
-    import mlflow
-
-    client.search_experiments(max_results=1)
-    return f"{mlflow.__version__} at {redacted(uri)}"
-
-
 def _opened(config: PipelineConfig, stage: Stage) -> StageRun:
     uri = tracking_uri(config)
-    note = stage_note(config, stage.name, stage.model_dump(mode="json"))
     try:
         client = mlflow_client(uri)
-        experiment = _experiment(client, config)
+        experiment = experiment_of(client, config)
         if parent_id := find_parent(client, experiment, config):
             end_killed(client, experiment, parent_id, stage.name)
-        parent_id, run_id = make_run(client, experiment, config, note, {})
-        client.update_run(parent_id, status="RUNNING")
-        try_to_send(client, experiment, config)
+        run_id = new_run(client, experiment, config, stage)
+        client.update_run(parent_of(client, run_id), status="RUNNING")
     except Exception as error:
         log.warning("%s goes on without MLflow at %s: %s", stage.name, redacted(uri), redacted(error))
-        new = new_run()
-        keep(config.workspace, new, note)
-        return StageRun(uri, None, config.workspace, new)
-    return StageRun(uri, run_id, config.workspace)
-
-
-def mlflow_client(uri: str) -> Any:
-    """MLflow's client of an address, quiet, and without the patience that would hold a stage up."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    # Its own patience (7 retries, 2 minutes each) would hold a training up for a quarter of an hour.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    for noisy in ("alembic", "mlflow"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    from mlflow import MlflowClient
-
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    return MlflowClient(uri, registry_uri=uri)
-
-
-def _experiment(client: Any, config: PipelineConfig) -> str:
-    name = config.settings.mlflow.experiment
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    in_workspace = tracking_uri(config) == f"sqlite:///{config.workspace}/mlflow.db"
-    artifacts = Path(config.workspace, "mlartifacts").as_uri() if in_workspace else None
-    return str(client.create_experiment(name, artifact_location=artifacts, tags=_EXPERIMENT_TAGS))
+        return StageRun(uri, None)
+    return StageRun(uri, run_id)

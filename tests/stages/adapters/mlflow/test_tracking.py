@@ -16,11 +16,12 @@ from training_world import make_pipeline
 from mimicmotion.errors import InputError
 from stages.adapters.mlflow import tracking
 from stages.adapters.mlflow.registry import download_model
+from stages.adapters.mlflow.reports import MlflowReport
 from stages.adapters.mlflow.runs import DIGEST_TAG
-from stages.adapters.mlflow.tracking import MlflowReport, parent_run_id, stage_run
+from stages.adapters.mlflow.tracking import parent_run_id, stage_run
 from stages.engine.config import MlflowSettings, PipelineConfig, Settings, tracking_uri
 from stages.engine.plan import Pipeline
-from stages.runner import run_stage
+from stages.runner import run_stage, track_stage
 
 pytestmark = pytest.mark.timeout(900)  # creating the tables takes long on a busy machine
 
@@ -225,6 +226,19 @@ def test_a_registered_version_predicts_from_its_uri(
     frames = served.predict({**request, "num_steps": 2, "guidance": 1.0})
     assert frames.shape == (2, 64, 64, 3)
     assert frames.dtype == np.uint8
+
+
+@pytest.mark.usefixtures("here")
+def test_pictures_that_fail_are_tried_again(config: PipelineConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Letters, "show", broken)
+        assert not run_stage(config, "letters").is_shown
+        assert track_stage(config, "letters") == "shown without pictures"
+    assert track_stage(config, "letters") == "shown"
+    assert track_stage(config, "letters") == "was there"
 
 
 @pytest.mark.usefixtures("here")

@@ -14,7 +14,7 @@ from operated import wait_for
 
 from mimicmotion.errors import MachineError, StageError, WeightsError
 from stages.adapters.mlflow import tracking
-from stages.adapters.mlflow.tracking import MlflowReport
+from stages.adapters.mlflow.reports import MlflowReport
 from stages.adapters.ray import training as ray_training
 from stages.adapters.ray import workers as ray_adapter
 from stages.engine.config import PipelineConfig, RaySettings, Settings

@@ -21,7 +21,7 @@ from mimicmotion.errors import StageError, WeightsError
 from mimicmotion.metrics.settings import JudgeSettings
 from mimicmotion.weights.scripts import check_script
 from stages.clip_rows import GeneratedClip, generated_clips, read_generated, read_truth
-from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report, Runtime
+from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report, Runtime, Stage
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +54,13 @@ value without each clip, or group of clips, in turn: from it come intervals of c
 """
 
 PICTURE_FILE, GALLERY_FILE = "best_and_worst.png", "report.html"
+_OF_WHOLE_VIDEOS = (
+    ("clips", "test_clips", "whole_video"),
+    ("clips", "test_step", 1),
+    ("decode", "fps", None),
+    ("decode", "on_broken_tail", "reject"),
+)
+"""Section, field and the value that protocols over whole videos need."""
 _NUM_PICTURED = 5
 _NUM_IN_GALLERY = 40
 
@@ -85,6 +92,17 @@ class Evaluate(JudgeSettings, DatasetStage):
                 problems.append(f"{field}: {error}")
         return problems
 
+    def conflicts(self, others: Mapping[str, Stage]) -> list[str]:
+        """What a protocol over whole videos forbids, said before anything is generated."""
+        if not self.chosen_protocol.whole_videos:
+            return []
+        return [
+            f"protocol {self.protocol} scores every frame of whole videos: {section}.{field} is {got}, "
+            f"it must be {needed}"
+            for section, field, needed in _OF_WHOLE_VIDEOS
+            if section in others and (got := getattr(others[section], field)) != needed
+        ]
+
     def run(self, inputs: Mapping[str, Dataset], folder: Path, context: Context) -> pa.Table:
         """Score every generated clip; writes a picture of the best and worst."""
         from mimicmotion.metrics.judging import open_judge
@@ -95,6 +113,9 @@ class Evaluate(JudgeSettings, DatasetStage):
             raise StageError("there is no generated clip to evaluate: the animate stage kept none")
         protocol = self.chosen_protocol
         protocol.check_videos(clip.source_name for clip in clips)
+        for clip in clips:
+            video, cut = clip.video, clip.fit.cut_share
+            protocol.check_frames(clip.source_name, video.num_frames, clip.reference_frame, clip.frames, cut)
         runtime, device = self.runtime, self._device()
         judge = open_judge(
             self,

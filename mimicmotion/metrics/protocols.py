@@ -4,11 +4,13 @@ The two TikTok test sets share two videos only, so their numbers never belong in
 weights are reported at FVD 185 to 598 because papers mixed sets, windows and lossy files.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from mimicmotion.errors import InputError
 
@@ -23,6 +25,7 @@ class EvaluationProtocol:
         frame_size: (height, width) that both videos are resized to; None keeps the size of the true one.
         window: frames of one window for Frechet metrics; windows slide by one frame.
         videos: names of the test videos (file stems); None takes whatever is there.
+        whole_videos: every frame after the first is scored, uncut; else whatever was generated.
     """
 
     id: str
@@ -30,6 +33,7 @@ class EvaluationProtocol:
     frame_size: tuple[int, int] | None
     window: int = 16
     videos: tuple[str, ...] | None = None
+    whole_videos: bool = False
 
     def with_window(self, window: int) -> "EvaluationProtocol":
         """The protocol with another window, which also changes its id: the numbers are not comparable."""
@@ -55,12 +59,50 @@ class EvaluationProtocol:
                 "Name the videos so, or score with the protocol 'native'"
             )
 
+    def check_frames(
+        self, name: str, num_frames: int, reference: int, frames: Sequence[int], cut_share: float
+    ) -> None:
+        """Make sure that a clip is what the protocol scores of a video.
+
+        Args:
+            name: of the video.
+            num_frames: frames of the video.
+            reference: the frame that the model was shown.
+            frames: true frame of each generated one.
+            cut_share: share of the picture that is not generated.
+
+        Raises:
+            InputError: frames are missing, or much of the picture is.
+        """
+        if not self.whole_videos:
+            return
+        steps = sorted({after - before for before, after in pairwise(frames)})
+        if reference != 0 or tuple(frames) != tuple(range(1, num_frames)):
+            raise InputError(
+                f"protocol {self.id} scores every frame after the first, which is the reference: "
+                f"{num_frames - 1} frames of {name}, from frame 1 at step 1. There are {len(frames)}, from "
+                f"frame {frames[0]} at step {', '.join(map(str, steps))}, with frame {reference} as "
+                f"reference. {_HOW}"
+            )
+        if cut_share > MAX_CUT_SHARE:
+            raise InputError(
+                f"protocol {self.id} scores whole pictures: {cut_share:.1%} of those of {name} are cut off, "
+                f"{MAX_CUT_SHARE:.0%} are allowed. {_HOW}"
+            )
+
     def resized(self, frames: np.ndarray) -> np.ndarray:
-        """Frames uint8 (n, h, w, 3) at the size of the protocol: area averages down, bilinear up."""
+        """Frames uint8 (n, h, w, 3) at the size of the protocol, by Pillow's bicubic filter as in DisCo."""
         if self.frame_size is None:
             return frames
-        return resize_frames(frames, self.frame_size)
+        height, width = self.frame_size
+        resized = [
+            Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC) for frame in frames
+        ]
+        return np.stack([np.asarray(picture) for picture in resized])
 
+
+MAX_CUT_SHARE = 0.02
+_HOW = "Set clips.test_clips: whole_video and clips.test_step: 1, or score with the protocol 'native'"
 
 PROTOCOLS = {
     protocol.id: protocol
@@ -70,6 +112,7 @@ PROTOCOLS = {
             "Sequences 335 to 340 of the TikTok dataset at 256x256, as in MimicMotion's paper and DisPose.",
             (256, 256),
             videos=("00335", "00336", "00337", "00338", "00339", "00340"),
+            whole_videos=True,
         ),
         EvaluationProtocol(
             "tiktok-disco10-256",
@@ -87,6 +130,7 @@ PROTOCOLS = {
                 "202_025_1x1",
                 "203_006_1x1",
             ),
+            whole_videos=True,
         ),
         EvaluationProtocol("native", "All test videos at the size they were generated at.", None),
     )

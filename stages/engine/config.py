@@ -178,6 +178,11 @@ def load_config(
         for read in model.reads
         if read not in models
     ]
+    problems += [
+        f"{tree.mark((name,)).text}: {name}: {sentence}."
+        for name, stage in stages.items()
+        for sentence in stage.conflicts(stages)
+    ]
     if problems or settings is None:
         raise ConfigError(problems)
     return PipelineConfig(_name(path), shown(path), settings, stages)

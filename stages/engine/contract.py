@@ -205,6 +205,10 @@ class Stage(Section, ABC):
         """Problems that can be seen before anything runs, one sentence each."""
         return []
 
+    def conflicts(self, others: Mapping[str, "Stage"]) -> list[str]:
+        """Fields that do not go with those of other stages of the config, one sentence each."""
+        return []
+
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log pictures and numbers of the published dataset for a person."""
 

@@ -1,7 +1,10 @@
 """Flicker, hand crops, pose fidelity, protocols."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from mimicmotion.errors import InputError
 from mimicmotion.metrics.flicker import flicker
@@ -114,7 +117,29 @@ def test_a_protocol_with_another_window_has_another_id():
     assert native.resized(frames()).shape == (4, 40, 30, 3)
 
 
-def test_frames_come_to_the_size_of_the_protocol():
-    assert protocol_by_id("tiktok-335-340-256").resized(frames()).shape == (4, 256, 256, 3)
+@pytest.mark.parametrize(
+    ("num_frames", "reference", "scored", "cut", "sentence"),
+    [
+        (300, 0, range(1, 300), 0.0, None),
+        (300, 0, range(1, 300), 0.02, None),
+        (300, 0, range(4, 300, 4), 0.0, "299 frames of 00335.*There are 74, from frame 4 at step 4"),
+        (300, 0, range(1, 299), 0.0, "There are 298"),
+        (300, 1, range(1, 300), 0.0, "with frame 1 as reference"),
+        (300, 0, range(1, 300), 0.0201, "2.0% of those of 00335 are cut off, 2% are allowed"),
+    ],
+)
+def test_a_named_protocol_refuses_other_frames_and_cut_pictures(num_frames, reference, scored, cut, sentence):
+    for name in ("tiktok-335-340-256", "tiktok-disco10-256"):
+        refused = pytest.raises(InputError, match=sentence) if sentence else nullcontext()
+        with refused:
+            protocol_by_id(name).check_frames("00335", num_frames, reference, scored, cut)
+    PROTOCOLS["native"].check_frames("00335", num_frames, reference, scored, cut)
+
+
+def test_frames_come_to_the_size_of_the_protocol_by_pillows_bicubic_filter():
+    resized = protocol_by_id("tiktok-335-340-256").resized(frames())
+    assert resized.shape == (4, 256, 256, 3)
+    wanted = Image.fromarray(frames()[1]).resize((256, 256), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(resized[1], np.asarray(wanted))
     flat = np.full((2, 100, 80, 3), 77, np.uint8)
     assert (resize_frames(flat, (30, 20)) == 77).all()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import httpx
+import httpx2
 import psutil
 
 from mimicmotion.errors import MimicMotionError
@@ -195,8 +195,8 @@ def _prefect() -> Finding:
     if not address:
         return Finding("prefect", "ok", "a temporary server for each rebuild (PREFECT_API_URL is not set)")
     try:
-        httpx.get(f"{address.rstrip('/')}/health", timeout=_TIMEOUT_S).raise_for_status()
-    except httpx.HTTPError as error:
+        httpx2.get(f"{address.rstrip('/')}/health", timeout=_TIMEOUT_S).raise_for_status()
+    except httpx2.HTTPError as error:
         advice = "start the server, or unset PREFECT_API_URL"
         return Finding("prefect", "fail", f"{redacted(address)}: {error}", advice)
     return Finding("prefect", "ok", redacted(address))

@@ -1,26 +1,25 @@
 """The commands ``weights list``, ``weights fetch``, ``weights verify`` and ``weights convert``."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from flows.commands.animate import download_registered
 from flows.commands.run import Config, Overrides
 from mimicmotion.errors import InputError
 from mimicmotion.weights.fetching import fetch_file, file_digest
-from mimicmotion.weights.known import DEFAULT_ENDPOINT, KnownFile, KnownWeights, known_weights, named_path
+from mimicmotion.weights.known import KnownFile, KnownWeights, known_weights, named_path
 from stages.engine.config import load_config
 
-Endpoint = Annotated[str, typer.Option(help="Where to fetch from.", envvar="HF_ENDPOINT")]
+Endpoint = Annotated[
+    str | None, typer.Option(help="A mirror to fetch from; else HF_ENDPOINT, else https://huggingface.co.")
+]
 _Source = Annotated[
     str, typer.Argument(help="Released .pth or .safetensors, checkpoint folder, or models:/name@alias.")
 ]
@@ -62,7 +61,7 @@ def list_weights(config: Config, overrides: Overrides = None) -> None:
             console.print(f"  {label:<8} {text}")
 
 
-def fetch(config: Config, overrides: Overrides = None, endpoint: Endpoint = DEFAULT_ENDPOINT) -> None:
+def fetch(config: Config, overrides: Overrides = None, endpoint: Endpoint = None) -> None:
     """Download the weights a config names and that are not there. A stopped download goes on."""
     console = Console(soft_wrap=True)
     by_hand = []
@@ -157,21 +156,12 @@ def _is_complete(needed: Needed) -> bool:
     return all(needed.known.place(file, needed.path).is_file() for file in needed.known.files)
 
 
-def _fetch(known: KnownWeights, path: Path, endpoint: str, console: Console) -> None:
+def _fetch(known: KnownWeights, path: Path, endpoint: str | None, console: Console) -> None:
     console.print(f"[bold]{known.name}[/bold]")
     for label, text in _facts(known):
         console.print(f"  {label:<8} {text}", highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        for file in known.files:
-            target, url = known.place(file, path), known.url(file, endpoint)
-            if target.is_file() or url is None:
-                continue
-            bar = progress.add_task(file.path, total=file.size_bytes)
-            show = partial(_show, progress, bar)
-            fetch_file(url, target, file.sha256, show, os.environ.get("HF_TOKEN"))
+    for file in known.files:
+        target = known.place(file, path)
+        if known.repository is not None and not target.is_file():
+            fetch_file(known.repository, file.path, target, file.sha256, endpoint)
     console.print(f"fetched {path}", highlight=False)
-
-
-def _show(progress: Progress, bar: TaskID, have: int, total: int | None) -> None:
-    progress.update(bar, completed=have, total=total)

@@ -5,7 +5,6 @@ A backbone is never fetched, guessed or replaced: the metric has the name of its
 sha256 stands beside every number.
 """
 
-import hashlib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from mimicmotion.metrics import i3d, small_video_net
 from mimicmotion.metrics.i3d import I3D
 from mimicmotion.metrics.resnet3d import ResNet3D50
 from mimicmotion.metrics.small_video_net import SmallVideoNet
+from mimicmotion.weights.fetching import file_digest
 from mimicmotion.weights.scripts import check_script, is_torchscript
 
 KINETICS_MEAN = (114.7748, 107.7354, 99.4750)
@@ -174,13 +174,7 @@ def load_backbone(metric: str, path: Path, device: torch.device, batch_size: int
         module = form.network()
         _load_exactly(module, _read_tensors(path, form.classifier), path)
         network = module.eval().requires_grad_(False).to(device)
-    return VideoBackbone(metric, sha256_of(path), form, network, device, batch_size)
-
-
-def sha256_of(path: Path) -> str:
-    """Hash of a file, which stands beside the numbers it made."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return VideoBackbone(metric, file_digest(path), form, network, device, batch_size)
 
 
 def load_torchscript(

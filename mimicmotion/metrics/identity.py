@@ -12,10 +12,10 @@ import numpy as np
 import onnxruntime as ort
 
 from mimicmotion.errors import WeightsError
-from mimicmotion.metrics.features import sha256_of
 from mimicmotion.metrics.image import check_pair
 from mimicmotion.pose.layout import FACE
 from mimicmotion.pose.sessions import open_session
+from mimicmotion.weights.fetching import file_digest
 
 METRIC = "identity"
 SIDE_PX = 112
@@ -53,7 +53,7 @@ class FaceModel:
                 f"{path} takes input {shape}; a face model of ArcFace's form takes "
                 f"(n, 3, {SIDE_PX}, {SIDE_PX})"
             )
-        return cls(sha256_of(path), session)
+        return cls(file_digest(path), session)
 
     def embedding(self, face: np.ndarray) -> np.ndarray:
         """Unit vector float64 (d,) of an aligned face, uint8 (112, 112, 3) RGB."""

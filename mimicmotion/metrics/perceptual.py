@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from mimicmotion.errors import WeightsError
-from mimicmotion.metrics.features import load_torchscript, sha256_of
+from mimicmotion.metrics.features import load_torchscript
 from mimicmotion.metrics.image import check_pair
+from mimicmotion.weights.fetching import file_digest
 from mimicmotion.weights.scripts import is_torchscript
 
 METRIC = "lpips"
@@ -74,4 +75,4 @@ def load_perceptual(path: Path, device: torch.device, batch_size: int = 4) -> Pe
     if not is_torchscript(path):
         raise WeightsError(f"{path} is no TorchScript file: {METRIC} needs StyleGAN2-ADA's vgg16.pt")
     network = load_torchscript(path, device, {"resize_images": False, "return_lpips": True})
-    return PerceptualDistance(sha256_of(path), network, device, batch_size)
+    return PerceptualDistance(file_digest(path), network, device, batch_size)

@@ -1,12 +1,12 @@
 """Which TorchScript files may run: a network with its code may do what a program may, such as write files."""
 
-import hashlib
 import os
 import zipfile
 from pathlib import Path
 
 from mimicmotion.errors import WeightsError
-from mimicmotion.weights.known import KNOWN_WEIGHTS
+from mimicmotion.weights.fetching import file_digest
+from mimicmotion.weights.known import all_known
 
 TRUST_VARIABLE = "MIMICMOTION_TRUSTED_SCRIPTS"
 """Environment variable with sha256 of further files, by commas: trust is the operator's, not a config's."""
@@ -28,9 +28,8 @@ def check_script(path: Path) -> None:
     """
     if not is_torchscript(path):
         return
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    published = {known.sha256 for weights in KNOWN_WEIGHTS for known in weights.files}
+    digest = file_digest(path)
+    published = {known.sha256 for weights in all_known() for known in weights.files}
     if digest not in published | set(os.environ.get(TRUST_VARIABLE, "").replace(" ", "").split(",")):
         raise WeightsError(
             f"{path} is TorchScript, a program that may do anything here, and its sha256 {digest} is that of "

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mimicmotion.errors import DataError, RejectedItem, StageError
+from mimicmotion.weights.fetching import file_digest
 from stages.engine.contract import Item
 from stages.engine.keys import dataset_key
 from stages.engine.records import (
@@ -270,10 +271,7 @@ def key_of(items: Sequence[ItemState]) -> str:
 
 
 def _facts(path: Path) -> FileFacts:
-    with path.open("rb") as file:
-        return FileFacts(
-            size_bytes=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest()
-        )
+    return FileFacts(size_bytes=path.stat().st_size, sha256=file_digest(path))
 
 
 def _milliseconds(seconds: float) -> float:

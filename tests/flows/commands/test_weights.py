@@ -35,6 +35,8 @@ class Handler(BaseHTTPRequestHandler):
         gated = self.path.startswith("/stabilityai")
         self.send_response(401 if gated else 206 if begin else 200)
         self.send_header("Content-Length", "0" if gated else str(len(body)))
+        start = len(CONTENT) - len(body)
+        self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
         self.end_headers()
         self.wfile.write(b"" if gated else body)
 

@@ -17,30 +17,32 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves CONTENT with ranges; ``/cut`` stops in the middle once, ``/gated`` wants a token."""
+    """Serves CONTENT with ranges; ``cut`` stops in the middle once, ``gated`` wants a token."""
 
     asked: ClassVar[list[str | None]] = []
     cut = False
 
     def do_GET(self) -> None:
-        asked = self.headers.get("Range")
+        asked, name = self.headers.get("Range"), self.path.rpartition("/")[2]
         Handler.asked.append(asked)
-        if self.path == "/gated" and self.headers.get("Authorization") != "Bearer secret":
+        if name == "gated" and self.headers.get("Authorization") != "Bearer secret":
             return self._answer(401, b"")
-        if self.path == "/gone":
+        if name == "gone":
             return self._answer(404, b"")
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.path != "/deaf" else 0
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and name != "deaf" else 0
         if start >= len(CONTENT):
             return self._answer(416, b"")
         body = CONTENT[start:]
-        if self.path == "/cut" and not Handler.cut:
+        if name == "cut" and not Handler.cut:
             Handler.cut = True
             return self._answer(200, body[:100_000], len(body))
-        return self._answer(206 if start else 200, body)
+        return self._answer(206 if start else 200, body, start=start)
 
-    def _answer(self, code: int, body: bytes, length: int | None = None) -> None:
+    def _answer(self, code: int, body: bytes, length: int | None = None, start: int = 0) -> None:
         self.send_response(code)
         self.send_header("Content-Length", str(len(body) if length is None else length))
+        if code == 206:
+            self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
         self.end_headers()
         self.wfile.write(body)
 
@@ -55,54 +57,66 @@ def server() -> Iterator[str]:
         yield address
 
 
-def quiet(have: int, total: int | None) -> None:
-    """No progress shown."""
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library waits between its trials, and keeps whole blocks of 10 MB."""
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+
+
+def fetch(server: str, name: str, target: Path, sha256: str | None = SHA256) -> None:
+    fetch_file("some/body", name, target, sha256, endpoint=server)
 
 
 def test_a_file_arrives_whole(server: str, tmp_path: Path) -> None:
-    seen = []
-    fetch_file(f"{server}/x", tmp_path / "w" / "x", SHA256, lambda have, total: seen.append((have, total)))
+    fetch(server, "x", tmp_path / "w" / "x")
     assert (tmp_path / "w" / "x").read_bytes() == CONTENT
-    assert seen[-1] == (len(CONTENT), len(CONTENT))
     assert [path.name for path in (tmp_path / "w").iterdir()] == ["x"]
 
 
+def test_a_broken_connection_is_taken_up_where_it_broke(server: str, tmp_path: Path) -> None:
+    fetch(server, "cut", tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == CONTENT
+    first, second = Handler.asked
+    assert first is None
+    assert second is not None
+    assert 0 < int(second.removeprefix("bytes=").rstrip("-")) <= 100_000
+
+
 def test_a_stopped_download_goes_on_where_it_stopped(server: str, tmp_path: Path) -> None:
-    target = tmp_path / "x"
-    with pytest.raises(InputError, match="fetch again to go on"):
-        fetch_file(f"{server}/cut", target, SHA256, quiet)
-    assert not target.exists()
-    have = (tmp_path / "x.part").stat().st_size
-    assert 0 < have < len(CONTENT)
-    fetch_file(f"{server}/cut", target, SHA256, quiet)
-    assert target.read_bytes() == CONTENT
-    assert Handler.asked == [None, f"bytes={have}-"]
+    (tmp_path / "x.part").write_bytes(CONTENT[:12345])
+    fetch(server, "x", tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == CONTENT
+    assert Handler.asked == ["bytes=12345-"]
 
 
 def test_a_server_that_knows_no_ranges_starts_over(server: str, tmp_path: Path) -> None:
     (tmp_path / "x.part").write_bytes(b"something else")
-    fetch_file(f"{server}/deaf", tmp_path / "x", SHA256, quiet)
+    fetch(server, "deaf", tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == CONTENT
 
 
 def test_a_part_that_is_whole_already_is_taken(server: str, tmp_path: Path) -> None:
     (tmp_path / "x.part").write_bytes(CONTENT)
-    fetch_file(f"{server}/x", tmp_path / "x", SHA256, quiet)
+    fetch(server, "x", tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == CONTENT
 
 
 def test_other_content_is_refused_and_deleted(server: str, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=f"has sha256 {SHA256}, expected 00"):
-        fetch_file(f"{server}/x", tmp_path / "x", "00", quiet)
+        fetch(server, "x", tmp_path / "x", "00")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_refusals_say_what_to_do(server: str, tmp_path: Path) -> None:
+def test_refusals_say_what_to_do(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
     with pytest.raises(InputError, match=r"refused \(401\).*HF_TOKEN"):
-        fetch_file(f"{server}/gated", tmp_path / "x", None, quiet)
-    fetch_file(f"{server}/gated", tmp_path / "x", None, quiet, token="secret")
+        fetch(server, "gated", tmp_path / "x")
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    fetch(server, "gated", tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == CONTENT
     with pytest.raises(InputError, match="the server answers 404"):
-        fetch_file(f"{server}/gone", tmp_path / "y", None, quiet)
-    with pytest.raises(InputError, match=r"127\.0\.0\.1:9"):
-        fetch_file("http://127.0.0.1:9/x", tmp_path / "y", None, quiet)
+        fetch(server, "gone", tmp_path / "y")
+    with pytest.raises(InputError, match=r"127\.0\.0\.1:9.*fetch again to go on"):
+        fetch("http://127.0.0.1:9", "x", tmp_path / "y")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mimicmotion.weights.known import KNOWN_WEIGHTS, known_weights, named_path
+from mimicmotion.weights.known import all_known, known_weights, named_path
 
 SVD = "stable-video-diffusion-img2vid-xt-1-1"
 
@@ -10,9 +10,7 @@ SVD = "stable-video-diffusion-img2vid-xt-1-1"
 def test_weights_are_found_by_file_and_by_folder() -> None:
     found = known_weights(Path("/weights/yolox_l.onnx"))
     assert found is not None
-    assert (
-        found.url(found.files[0], "https://mirror") == "https://mirror/yzd-v/DWPose/resolve/main/yolox_l.onnx"
-    )
+    assert (found.repository, found.is_folder) == ("yzd-v/DWPose", False)
     assert found.place(found.files[0], Path("/weights/yolox_l.onnx")) == Path("/weights/yolox_l.onnx")
     part = Path("/weights") / SVD / "vae"
     folder = known_weights(part)
@@ -26,10 +24,10 @@ def test_weights_are_found_by_file_and_by_folder() -> None:
 
 
 def test_every_source_is_complete() -> None:
-    for weights in KNOWN_WEIGHTS:
+    for weights in all_known():
         assert weights.licence
         assert weights.page.startswith("https://")
         assert weights.files
         assert weights.is_folder or weights.files[0].path == weights.name
         assert all(file.sha256 is None or len(file.sha256) == 64 for file in weights.files)
-        assert weights.repository is None or "/resolve/" in weights.repository
+        assert weights.repository is None or weights.page.endswith(weights.repository)

@@ -8,6 +8,7 @@
     │   └── MissingSourceError    a source that is not there, or cannot be reached from this machine
     ├── WeightsError     a weight file that is missing, altered or of another shape
     ├── DataError        a dataset that breaks its contract: schema, key, manifest
+    │   └── DamagedError     something published that is not what was published: made again, it is right
     ├── StageError       a stage that had to stop; names the item it stopped at
     │   ├── MachineError by a fault of a machine, disk or network, so that trying again may help
     │   └── DiskFullError    by a full disk: somebody has to make room first
@@ -63,6 +64,10 @@ class WeightsError(MimicMotionError):
 
 class DataError(MimicMotionError):
     """A dataset that breaks its contract: schema, key, manifest."""
+
+
+class DamagedError(DataError):
+    """Something published that is not what was published, so that making it again helps."""
 
 
 class StageError(MimicMotionError):

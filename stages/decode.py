@@ -188,9 +188,8 @@ def _unreadable(video: "SourceVideo", error: InputError) -> Item:
 def _sha256(video: "SourceVideo") -> str:
     if video.is_local:
         return file_sha256(Path(video.location))
-    return remembered_sha256(
-        redacted(video.location), video.size_bytes, video.mtime_ns, lambda: _remote_sha256(video.location)
-    )
+    name = f"{redacted(video.location)} {video.size_bytes} {video.mtime_ns}"
+    return remembered_sha256(name, lambda: _remote_sha256(video.location))
 
 
 def _remote_sha256(uri: str) -> str:

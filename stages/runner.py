@@ -13,7 +13,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from mimicmotion.errors import ConfigError, MachineError, RejectedItem, StageError
+from mimicmotion.errors import (
+    ConfigError,
+    DamagedError,
+    MachineError,
+    MimicMotionError,
+    RejectedItem,
+    StageError,
+)
 from stages.adapters.ray.environment import cluster_address
 from stages.engine.config import PipelineConfig
 from stages.engine.contract import Context, DatasetStage, Item, ItemStage, Launcher, Runtime
@@ -54,27 +61,53 @@ class StageResult:
     is_shown: bool = True
 
 
-def run_stage(config: PipelineConfig, name: str, force: bool = False) -> StageResult:
-    """Bring the dataset of one stage up to date.
+def run_stage(config: PipelineConfig, name: str, force: bool = False, trusts: bool = True) -> StageResult:
+    """Bring the dataset of one stage up to date; what it finds damaged of its inputs is made again first.
 
     Args:
         config: what to run.
         name: which stage.
         force: work on every item again, also on those that are done.
+        trusts: whether to take for whole what nobody touched, as ``Pipeline`` does.
 
     Raises:
         StageError: an input is not published, an item met a bug, too many items were rejected, the disk is
             full, or another process runs this stage.
         MimicMotionError: the config, a source or a weight file cannot be used.
     """
-    start_s = time.monotonic()
+    mended: set[str] = set()
+    while True:
+        try:
+            return _run_if_stale(config, name, force, trusts and not mended)
+        except DamagedError as damage:
+            if str(damage) in mended:
+                raise
+            mended.add(str(damage))
+            log.warning("%s: making again what is damaged: %s", name, damage)
+            _mend(config, name, damage)
+
+
+def _mend(config: PipelineConfig, name: str, damage: DamagedError) -> None:
+    """Make again whatever is damaged of the datasets that a stage reads."""
     pipeline = Pipeline(config)
+    reads = pipeline.reads(pipeline.stage(name))
+    try:
+        for upstream in config.stages:
+            if upstream in reads:
+                run_stage(config, upstream, trusts=False)
+    except MimicMotionError as error:
+        raise StageError(f"{damage}\nIt could not be made again: {error}") from error
+
+
+def _run_if_stale(config: PipelineConfig, name: str, force: bool, trusts: bool) -> StageResult:
+    start_s = time.monotonic()
+    pipeline = Pipeline(config, trusts)
     plan = pipeline.plan(name)
     if force or not plan.is_fresh:
         check_stages(config, [name])
         with _locked(pipeline, name):
             # Planned again: another process may have worked on it until now.
-            plan = Pipeline(config).plan(name)
+            plan = Pipeline(config, trusts).plan(name)
             if force or not plan.is_fresh:
                 return _run(config, plan, force, start_s)
     assert plan.manifest is not None
@@ -133,6 +166,8 @@ def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float) -> Sta
     started = datetime.now(UTC).isoformat(timespec="milliseconds")
     name = plan.stage.name
     todo = plan.work if force else plan.todo
+    for damage in plan.damaged:
+        log.warning("%s: making again: %s", name, damage)
     log.info("%s: %d of %d items to do", name, len(todo), len(plan.work))
     plan.store.clear_staging()
     with stage_run(config, plan.stage) as run:
@@ -141,11 +176,11 @@ def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float) -> Sta
         else:
             assert isinstance(plan.stage, DatasetStage)
             seconds = _run_whole(config, plan, plan.stage, run, force) if todo else {}
-        known = list(plan.states.values())
-        states = [
-            replace(state, seconds=seconds.get(state.item_key, state.seconds))
-            for state in plan.store.states(plan.work, known)
-        ]
+        # What workers have just published and hashed need not be read again.
+        found, damaged = plan.store.states(plan.work, list(plan.states.values()), reads=False)
+        if damaged:
+            raise DamagedError(damaged[0])
+        states = [replace(state, seconds=seconds.get(state.item_key, state.seconds)) for state in found]
         _check_rejected(plan, states)
         manifest = _manifest(
             config, plan, states, started, time.monotonic() - start_s, len(seconds), run.run_id
@@ -171,7 +206,7 @@ def _run_items(config: PipelineConfig, plan: Plan, stage: ItemStage, force: bool
 
     connect(config.settings.ray)
     workspace = plan.store.workspace
-    task = ItemTask(stage, workspace.uri, plan.store.recipe_key, workspace.path(""))
+    task = ItemTask(stage, workspace.uri, plan.store.recipe_key, workspace.path(""), plan.fields)
 
     def reject(item: Any, key: str, reason: Any) -> ItemState:
         return outcome_of(plan.store.reject(item, key, reason), None)
@@ -193,7 +228,9 @@ def _run_whole(
         _clear_state(plan)
     state = plan.store.state_folder(key)
     context = Context(run.report, _launcher(config, stage.name, state), state, run.registry)
-    task = DatasetTask(stage, plan.inputs, plan.store.workspace.uri, plan.store.recipe_key, context)
+    task = DatasetTask(
+        stage, plan.inputs, plan.store.workspace.uri, plan.store.recipe_key, context, plan.fields
+    )
     if stage.one_process and stage.runtime.gpus_per_worker and cluster_address(config.settings.ray):
         there = replace(task, context=replace(context, launch=no_group, registry=None))
         outcome = _in_a_worker(config, there, item, key)

@@ -24,7 +24,7 @@ HEAVY = {"torch", "onnxruntime", "decord", "diffusers", "transformers", *ENGINES
 """What costs seconds to import, so that ``status`` must not."""
 
 LADDER = (
-    ("errors", "foreign", "parent", "devices", "settings"),
+    ("errors", "durable", "foreign", "parent", "devices", "settings"),
     ("video", "diffusion", "weights"),
     ("pose",),
     ("clips", "model"),

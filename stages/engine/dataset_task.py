@@ -10,6 +10,7 @@ from mimicmotion.errors import MachineError, MimicMotionError, StageError
 from stages.engine.contract import Context, Dataset, DatasetStage, Item
 from stages.engine.faults import is_machine_fault
 from stages.engine.item_task import disk_full, is_disk_full, outcome_of
+from stages.engine.keys import check_weights
 from stages.engine.records import ItemState
 from stages.engine.storage.opening import open_workspace
 from stages.engine.storage.workspace import staged
@@ -33,6 +34,7 @@ class DatasetTask:
         workspace_uri: where to publish.
         recipe_key: under which recipe.
         context: what the stage may use.
+        fields: what the recipe key was made from; weights are read and compared with it.
     """
 
     stage: DatasetStage
@@ -40,6 +42,7 @@ class DatasetTask:
     workspace_uri: str
     recipe_key: str
     context: Context
+    fields: Mapping[str, Any]
 
     def load(self) -> None:
         """Do nothing: the stage loads what it needs."""
@@ -58,6 +61,7 @@ class DatasetTask:
         store = StageStore(workspace, name, self.recipe_key)
         try:
             with staged(workspace, store.top) as folder:
+                check_weights(self.stage, self.fields)
                 table = self.stage.run(self.inputs, folder, self.context)
                 check_schema(name, self.stage.schema, table)
                 record = store.keep(folder, item, key, table)

@@ -1,7 +1,6 @@
 """A published dataset, as stages read it."""
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -74,48 +73,22 @@ class PublishedDataset:
         """Local path of a file, or of a folder of files, of one kept item.
 
         Raises:
-            DataError: the item has no such file, or the file is not as long as it was.
+            DataError: the item has no such file.
+            DamagedError: its content is not what was published.
         """
-        key = self.item_key(item_id)
-        record = self._record(key)
-        folder = self._store.version_name(record)
-        inside = [file for file in record.files if file == name or file.startswith(f"{name}/")]
-        if not inside:
-            raise DataError(
-                f"{self._store.workspace.shown}/{self._store.item_name(key)}: "
-                f"item {record.label or item_id} has no file {name}; "
-                f"it has {', '.join(sorted(record.files))}."
-            )
+        record = self._record(self.item_key(item_id))
         if not self._fetches:
-            return self._store.workspace.path(f"{folder}/{name}")
-        path = self._store.workspace.fetch(f"{folder}/{name}")
-        for file in inside:
-            found = path if file == name else path / file[len(name) + 1 :]
-            size = found.stat().st_size if found.is_file() else None
-            if size != record.files[file].size_bytes:
-                raise DataError(
-                    f"{found}: {'is missing' if size is None else f'has {size} bytes'}, its record says "
-                    f"{record.files[file].size_bytes} bytes. Delete its folder and run "
-                    f"`mimicmotion stage {self._store.stage} CONFIG` again."
-                )
-        return path
+            return self._store.workspace.path(f"{self._store.version_name(record)}/{name}")
+        return self._store.open_file(record, name)
 
     def item_table(self, item_id: str) -> pa.Table:
         """The rows of one kept item, in the schema of its stage.
 
         Raises:
-            DataError: the file is missing or not what was published.
+            DamagedError: the file is missing or not what was published.
         """
-        record = self._record(self.item_key(item_id))
-        path = self._store.workspace.fetch(f"{self._store.version_name(record)}/{ITEM_TABLE}")
-        data = path.read_bytes() if path.is_file() else b""
-        facts = record.files.get(ITEM_TABLE)
-        if facts is None or hashlib.sha256(data).hexdigest() != facts.sha256:
-            raise DataError(
-                f"{path}: is not what was published. Delete its folder and run "
-                f"`mimicmotion stage {self._store.stage} CONFIG` again."
-            )
-        return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+        path = self._store.open_file(self._record(self.item_key(item_id)), ITEM_TABLE)
+        return pq.ParquetFile(path).read(use_threads=False)
 
     def table(self) -> pa.Table:
         """The rows of all kept items, in the order of ``ids``.
@@ -127,14 +100,13 @@ class PublishedDataset:
             return self._joined()
         place = self._store.workspace.index(f"{self._store.stage}-{self.manifest.items_sha256}.parquet")
         with contextlib.suppress(OSError, pa.ArrowException):
-            return pq.ParquetFile(place).read()
+            return pq.ParquetFile(place, page_checksum_verification=True).read()
         table = self._joined()
         staging = place.with_name(f"{place.name}.{os.getpid()}")
-        try:
-            pq.write_table(table, staging)
+        with contextlib.suppress(OSError):  # a workspace may be read only
+            place.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(table, staging, write_page_checksum=True)
             staging.replace(place)
-        except OSError:
-            staging.unlink(missing_ok=True)
         return table
 
     def _joined(self) -> pa.Table:

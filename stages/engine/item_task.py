@@ -5,17 +5,19 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from mimicmotion.errors import DiskFullError, MimicMotionError, RejectedItem, StageError
+from mimicmotion.errors import DamagedError, DiskFullError, MimicMotionError, RejectedItem, StageError
 from mimicmotion.foreign import says_disk_full
 from mimicmotion.parent import end_with_parent
 from stages.engine.contract import Item, ItemStage
+from stages.engine.keys import check_weights, remembering
 from stages.engine.records import ItemRecord, ItemState
 from stages.engine.storage.opening import open_workspace
 from stages.engine.storage.workspace import DAY_S, Workspace, staged
-from stages.engine.store import StageStore, check_schema
+from stages.engine.store import StageStore, check_schema, open_in
 
 _FULL_BYTES = 1 << 20
 _FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
@@ -71,19 +73,30 @@ class ItemTask:
         recipe_key: under which recipe.
         planned_top: where the workspace's files lie on the machine that listed the items, whose cache may be
             another folder than this machine's; None where it is the same.
+        fields: what the recipe key was made from; weights are read and compared with it. None: they are not.
     """
 
     stage: ItemStage
     workspace_uri: str
     recipe_key: str
     planned_top: Path | None = None
+    fields: Mapping[str, Any] | None = None
     _loaded: Any = field(default=None, init=False)
 
+    @cached_property
+    def _store(self) -> StageStore:
+        return StageStore(open_workspace(self.workspace_uri), self.stage.name, self.recipe_key)
+
     def load(self) -> None:
-        """Load what every item needs, and make room where a killed worker of this machine left something."""
-        workspace = open_workspace(self.workspace_uri)
-        top = StageStore(workspace, self.stage.name, self.recipe_key).top
-        workspace.clear_staging(top, max(DAY_S, self.stage.runtime.item_timeout_s))
+        """Load what every item needs, and make room where a killed worker of this machine left something.
+
+        Raises:
+            WeightsError: a weight file is not the one that the items were planned with.
+        """
+        workspace = self._store.workspace
+        workspace.clear_staging(self._store.top, max(DAY_S, self.stage.runtime.item_timeout_s))
+        if self.fields is not None:
+            check_weights(self.stage, self.fields)
         self._loaded = self.stage.load()
 
     def run(self, item: Item, key: str) -> ItemState:
@@ -91,13 +104,14 @@ class ItemTask:
 
         Raises:
             StageError: the disk is full, or the stage broke its own schema; names the item.
+            DamagedError: a file that it reads is not what was published.
         """
         start_s = time.monotonic()
-        workspace = open_workspace(self.workspace_uri)
-        store = StageStore(workspace, self.stage.name, self.recipe_key)
+        store, workspace = self._store, self._store.workspace
         try:
-            record = self._publish(store, self._with_files_here(workspace, item), key)
-        except DiskFullError:
+            with remembering(workspace.hashes):
+                record = self._publish(store, self._with_files_here(workspace, item), key)
+        except (DiskFullError, DamagedError):
             raise
         except MimicMotionError as error:
             if is_disk_full(error, workspace):
@@ -122,12 +136,12 @@ class ItemTask:
             return store.keep(folder, item, key, table)
 
     def _with_files_here(self, workspace: Workspace, item: Item) -> Item:
-        """The item with every file of its payload that lies in a remote workspace brought to this machine."""
+        """The item with every file of its payload that lies in the workspace brought here and checked."""
         top = self.planned_top or workspace.path("")
 
         def here(value: Any) -> Any:
             if isinstance(value, Path) and value.is_relative_to(top):
-                return workspace.fetch(value.relative_to(top).as_posix())
+                return open_in(workspace, value.relative_to(top).as_posix())
             if isinstance(value, Mapping):
                 return {key: here(inner) for key, inner in value.items()}
             if isinstance(value, (list, tuple)):

@@ -15,60 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from mimicmotion.errors import InputError, WeightsError
+from mimicmotion.weights.fetching import file_digest
 from stages.engine.contract import Stage
+from stages.engine.storage.hashes import FileHashes
 
 KEY_LENGTH = 20
 """Hex digits of a key: 80 bits, so that a hundred thousand items never meet."""
-
-_BLOCK_BYTES = 1 << 20
-
-
-class FileHashes:
-    """Remembers the sha256 of files by path, size and time of change.
-
-    Args:
-        index: file of JSON lines that keeps the hashes between runs; lines are only ever appended, so a
-            killed run keeps what it has and two runs may share it.
-    """
-
-    def __init__(self, index: Path) -> None:
-        self._index = index
-        self._known: dict[str, tuple[int, int, str]] = {}
-        for line in _lines(index):
-            try:
-                path, size, mtime_ns, digest = json.loads(line)
-            except ValueError:
-                continue  # the last line of a killed run; its file is hashed again
-            self._known[path] = (size, mtime_ns, digest)
-
-    def sha256(self, path: Path) -> str:
-        """Sha256 of a file's content, as 64 hex digits."""
-        stat = path.stat()
-        return self.remembered(
-            str(path.resolve()), stat.st_size, stat.st_mtime_ns, lambda: _read_sha256(path)
-        )
-
-    def remembered(self, name: str, size: int, mtime_ns: int, compute: Callable[[], str]) -> str:
-        """The sha256 known for this name, size and time of change, or else computed now."""
-        known_size, known_mtime_ns, digest = self._known.get(name, (-1, -1, ""))
-        if (known_size, known_mtime_ns) != (size, mtime_ns):
-            digest = compute()
-            self._known[name] = (size, mtime_ns, digest)
-            self._append(json.dumps([name, size, mtime_ns, digest]))
-        return digest
-
-    def _append(self, line: str) -> None:
-        self._index.parent.mkdir(parents=True, exist_ok=True)
-        with self._index.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-
 
 _active: ContextVar[FileHashes | None] = ContextVar("active_file_hashes", default=None)
 
 
 @contextmanager
-def remembering(hashes: FileHashes) -> Iterator[None]:
-    """Let ``file_sha256`` look up and remember its results in an index while the block runs."""
+def remembering(hashes: FileHashes | None) -> Iterator[None]:
+    """Let ``file_sha256`` look up and remember its results in an index, or in none, while the block runs."""
     token = _active.set(hashes)
     try:
         yield
@@ -84,15 +43,20 @@ def file_sha256(path: Path) -> str:
     """
     hashes = _active.get()
     try:
-        return hashes.sha256(path) if hashes else _read_sha256(path)
+        return hashes.sha256(path) if hashes else file_digest(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def remembered_sha256(name: str, size: int, mtime_ns: int, compute: Callable[[], str]) -> str:
-    """Sha256 of a file that is not local, computed where no active index knows this name, size and time."""
+def remembered_sha256(name: str, compute: Callable[[], str]) -> str:
+    """Sha256 of a file that is not local, computed where no active index knows this name.
+
+    Args:
+        name: its address with whatever tells that it changed, e.g. size and time.
+        compute: reads it.
+    """
     hashes = _active.get()
-    return hashes.remembered(name, size, mtime_ns, compute) if hashes else compute()
+    return hashes.remembered(name, compute) if hashes else compute()
 
 
 def content_sha256(path: Path) -> str:
@@ -130,6 +94,30 @@ def key_fields(stage: Stage) -> dict[str, Any]:
     plain = _plain(fields)
     assert isinstance(plain, dict)
     return plain
+
+
+def check_weights(stage: Stage, fields: Mapping[str, Any]) -> None:
+    """Read the weights of a stage anew and compare them with what its recipe key was made from.
+
+    Args:
+        stage: names the files.
+        fields: of ``key_fields``, which may have looked up what it knew of a file.
+
+    Raises:
+        WeightsError: a file or folder holds something else.
+    """
+    for name, path in sorted(stage.weight_files().items()):
+        expected: Any = fields
+        for part in name.split("."):
+            expected = expected[part]
+        with remembering(None):
+            found = content_sha256(path)
+        if found != expected["sha256"]:
+            raise WeightsError(
+                f"{stage.name}.{name}: {path} has sha256 {found}, and had {expected['sha256']} when this "
+                "stage was planned, with the same size and times: it is damaged, or differs between machines."
+                " Put the right file there (`mimicmotion weights fetch CONFIG`), or `touch` it to use it so."
+            )
 
 
 def recipe_key(stage: Stage) -> str:
@@ -176,15 +164,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     raise TypeError(f"a field of a stage holds a {type(value).__name__}, which has no content key")
-
-
-def _read_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []

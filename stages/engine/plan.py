@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from mimicmotion.errors import InputError, MimicMotionError, MissingSourceError, StageError
+from mimicmotion.errors import DamagedError, InputError, MimicMotionError, MissingSourceError, StageError
 from stages.engine.config import PipelineConfig
 from stages.engine.contract import WHOLE, Item, ItemStage, Stage
 from stages.engine.datasets import PublishedDataset
-from stages.engine.keys import FileHashes, item_key, key_fields, recipe_key, remembering
+from stages.engine.keys import item_key, key_fields, recipe_key, remembering
 from stages.engine.records import ItemState, Manifest
 from stages.engine.storage.opening import open_workspace
 from stages.engine.storage.workspace import Workspace
@@ -28,6 +28,8 @@ class Plan:
         fields: what the recipe key is made from.
         work: every item with its key, in the order it is worked on.
         states: what became of the items that are done, by item key.
+        manifest: the published dataset of exactly this work, if there is one.
+        damaged: what was published for this work and is not whole any more, one sentence each.
     """
 
     stage: Stage
@@ -36,19 +38,14 @@ class Plan:
     fields: Mapping[str, Any]
     work: Sequence[tuple[Item, str]]
     states: Mapping[str, ItemState]
+    manifest: Manifest | None
+    damaged: Sequence[str]
 
     @cached_property
     def todo(self) -> list[tuple[Item, str]]:
         """Items to work on: those without an outcome, and those whose outcome may be the machine's fault."""
         final = {key for key, state in self.states.items() if state.is_final}
         return [(item, key) for item, key in self.work if key not in final]
-
-    @cached_property
-    def manifest(self) -> Manifest | None:
-        """The published dataset of exactly this work, if there is one."""
-        if len(self.states) < len(self.work):
-            return None
-        return self.store.manifest(key_of(list(self.states.values())))
 
     @property
     def is_fresh(self) -> bool:
@@ -62,12 +59,18 @@ class Plan:
 
 
 class Pipeline:
-    """A config together with what its workspace holds now. Short-lived: it remembers what it saw."""
+    """A config together with what its workspace holds now. Short-lived: it remembers what it saw.
 
-    def __init__(self, config: PipelineConfig) -> None:
+    Args:
+        config: what may have run.
+        trusts: whether an item is taken for whole where nothing of it was touched since it was listed; else
+            its files are checked.
+    """
+
+    def __init__(self, config: PipelineConfig, trusts: bool = True) -> None:
         self.config = config
         self.workspace: Workspace = open_workspace(config.workspace)
-        self._hashes = FileHashes(self.workspace.index("hashes.jsonl"))
+        self._trusts = trusts
         self._datasets: dict[str, PublishedDataset] = {}
 
     def stage(self, name: str) -> Stage:
@@ -85,12 +88,12 @@ class Pipeline:
 
     def store(self, name: str) -> StageStore:
         """Where the outcomes of a stage lie under this config."""
-        with remembering(self._hashes):
+        with remembering(self.workspace.hashes):
             return StageStore(self.workspace, name, recipe_key(self.stage(name)))
 
     def fields(self, name: str) -> dict[str, Any]:
         """What the recipe key of a stage is made from."""
-        with remembering(self._hashes):
+        with remembering(self.workspace.hashes):
             return key_fields(self.stage(name))
 
     def plan(self, name: str) -> Plan:
@@ -156,14 +159,21 @@ class Pipeline:
                     f"{stage.name} has nothing to work on: {name} kept none of its {len(dataset.items)} items"
                     f" ({reasons(list(dataset.items.values()))})."
                 )
-        with remembering(self._hashes):
+        with remembering(self.workspace.hashes):
             items = _items(stage, inputs)
         work = [(item, item_key(store.recipe_key, item.inputs)) for item in items]
         check_keys(stage.name, work)
-        manifests = store.manifests()
-        known = store.item_list(manifests[0]) if manifests else []
-        states = {state.item_key: state for state in store.states(work, known)}
-        return Plan(stage, store, inputs, self.fields(stage.name), work, states)
+        found, damaged = store.states(work, store.known_states() if self._trusts else ())
+        manifest = None
+        if len(found) == len(work):
+            try:
+                manifest = store.manifest(key_of(found))
+                if manifest:
+                    store.item_list(manifest)
+            except DamagedError as error:
+                manifest, damaged = None, [*damaged, str(error)]
+        states = {state.item_key: state for state in found}
+        return Plan(stage, store, inputs, self.fields(stage.name), work, states, manifest, damaged)
 
 
 def reasons(items: Sequence[ItemState]) -> str:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from mimicmotion.errors import DataError
+from mimicmotion.errors import DamagedError, DataError
 
 RECORD_VERSION = 1
 MANIFEST_VERSION = 1
@@ -57,9 +57,10 @@ class Sealed(BaseModel):
         """The record in JSON bytes.
 
         Raises:
-            DataError: it is truncated, edited, or of a version newer than ``newest``; names ``where``.
+            DamagedError: it is truncated or edited; names ``where``.
+            DataError: it is of a version newer than ``newest``.
         """
-        advice = "Delete the folder it lies in and run the stage again."
+        advice = "Run the stage again."
         try:
             content = json.loads(data)
             version = content["schema_version"]
@@ -70,10 +71,12 @@ class Sealed(BaseModel):
                 )
             seal = content.pop("sha256")
             if seal != _digest(content):
-                raise DataError(f"{where}: its content was changed after it was written. {advice}")
+                raise DamagedError(f"{where}: its content was changed after it was written. {advice}")
             return cls.model_validate(content)
-        except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
-            raise DataError(f"{where}: damaged, no whole record ({_first_line(error)}). {advice}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DamagedError(
+                f"{where}: damaged, no whole record ({_first_line(error)}). {advice}"
+            ) from error
 
 
 class FileFacts(BaseModel):

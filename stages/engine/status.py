@@ -42,7 +42,7 @@ def status(config: PipelineConfig) -> list[StageStatus]:
     """The state of every stage of a config, in running order.
 
     Raises:
-        DataError: a record or manifest in the workspace is damaged.
+        DataError: a record or manifest in the workspace is newer than this software.
     """
     pipeline = Pipeline(config)
     return [_status(pipeline, name) for name in config.stages]
@@ -68,6 +68,8 @@ def _status(pipeline: Pipeline, name: str) -> StageStatus:
 
     if manifest and not plan.todo:
         return line("fresh", "", manifest.dataset_key)
+    if plan.damaged:
+        return line("partial", f"{_missing_items(plan)}; {len(plan.damaged)} damaged: {plan.damaged[0]}")
     if not plan.todo and rejected > plan.stage.runtime.max_rejected_fraction * len(plan.work):
         return line("rejected", reasons(list(plan.states.values())))
     if plan.states:

@@ -10,6 +10,7 @@ An item or dataset without its last file is not there.
 """
 
 import hashlib
+import logging
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mimicmotion.errors import DataError, RejectedItem, StageError
+from mimicmotion.errors import DamagedError, DataError, RejectedItem, StageError
 from mimicmotion.weights.fetching import file_digest
 from stages.engine.contract import Item
 from stages.engine.keys import dataset_key
@@ -35,7 +36,9 @@ from stages.engine.records import (
     item_states,
     items_table,
 )
-from stages.engine.storage.workspace import Workspace, staged, version
+from stages.engine.storage.workspace import Workspace, is_remote, staged, version, without_versions
+
+log = logging.getLogger(__name__)
 
 ITEM_RECORD = "item.json"
 ITEM_TABLE = "table.parquet"
@@ -130,7 +133,7 @@ class StageStore:
         return self.workspace.scratch(f"{self.top}/state/{item_key}")
 
     def published_items(self) -> dict[str, float]:
-        """Item keys that are published, with the time (s since 1970) of each."""
+        """Item keys that are published, with the time of the last change of each (s since 1970)."""
         return self.workspace.published(f"{self.top}/items", ITEM_RECORD)
 
     def staging(self) -> Path:
@@ -145,17 +148,72 @@ class StageStore:
         """The record of a published item.
 
         Raises:
-            DataError: it is missing, damaged or belongs elsewhere; names the file.
+            DamagedError: it is missing, damaged or belongs elsewhere; names the file.
+            DataError: it is newer than this software.
         """
         name = f"{self.item_name(item_key)}/{ITEM_RECORD}"
         where = f"{self.workspace.shown}/{name}"
-        data = self.workspace.read(name)
+        data = self._read(name)
         if data is None:
-            raise DataError(f"{where}: is not there. Run again: mimicmotion stage {self.stage} CONFIG.")
+            raise DamagedError(f"{where}: is not there. {self._advice}")
         record = ItemRecord.opened(data, where, RECORD_VERSION)
         if (record.stage, record.recipe_key, record.item_key) != (self.stage, self.recipe_key, item_key):
-            raise DataError(f"{where}: is the record of {record.stage} item {record.item_key}.")
+            raise DamagedError(f"{where}: is the record of {record.stage} item {record.item_key}.")
         return record
+
+    def open_file(self, record: ItemRecord, name: str) -> Path:
+        """Local path of a file, or of a folder of files, of an item, with the content that was published.
+
+        Raises:
+            DataError: the item has no such file.
+            DamagedError: it has other content; the item then no longer counts as published.
+        """
+        inside = [file for file in record.files if file == name or file.startswith(f"{name}/")]
+        item, folder = self.item_name(record.item_key), self.version_name(record)
+        if not inside:
+            raise DataError(
+                f"{self.workspace.shown}/{item}: item {record.label or record.id} has no file {name}; "
+                f"it has {', '.join(sorted(record.files))}."
+            )
+        path = self.workspace.fetch(f"{folder}/{name}")
+        if self._damage(record, inside):
+            self.workspace.forget(item)
+            self.workspace.fetch(f"{folder}/{name}")
+        damage = self._damage(record, inside)
+        if damage:
+            self.workspace.doubt(item, ITEM_RECORD)
+            raise DamagedError(damage)
+        return path
+
+    def _damage(self, record: ItemRecord, files: Sequence[str]) -> str | None:
+        """What is wrong with files of an item on this machine; each is read once, until it is touched."""
+        folder = self.workspace.path(self.version_name(record))
+        for name in files:
+            path, facts = folder / name, record.files[name]
+            try:
+                size, found = path.stat().st_size, self.workspace.hashes.sha256(path)
+            except OSError as error:
+                return f"{path}: cannot be read ({error.strerror or error}). {self._advice}"
+            if size != facts.size_bytes:
+                return f"{path}: has {size} bytes, its record says {facts.size_bytes}. {self._advice}"
+            if found != facts.sha256:
+                return f"{path}: is not what was published, though as long. {self._advice}"
+        return None
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            return self.workspace.read(name)
+        except OSError as error:
+            if is_remote(self.workspace.uri):
+                raise  # the store or the network is away
+            where = f"{self.workspace.shown}/{name}"
+            raise DamagedError(
+                f"{where}: cannot be read ({error.strerror or error}). {self._advice}"
+            ) from error
+
+    @property
+    def _advice(self) -> str:
+        return f"Bring it back from a backup, or make it again: mimicmotion stage {self.stage} CONFIG."
 
     def keep(self, folder: Path, item: Item, item_key: str, table: pa.Table) -> ItemRecord:
         """Publish an item with the files in ``folder``, which is gone afterwards."""
@@ -172,59 +230,86 @@ class StageStore:
             )
             return self._publish_item(folder, record)
 
-    def states(self, items: Sequence[tuple[Item, str]], known: Sequence[ItemState] = ()) -> list[ItemState]:
-        """What became of those (item, item key) that are published; reads only records not in ``known``."""
+    def states(
+        self, items: Sequence[tuple[Item, str]], known: Sequence[ItemState] = (), reads: bool = True
+    ) -> tuple[list[ItemState], list[str]]:
+        """What became of those (item, item key) that are published whole, and what is damaged of the others.
+
+        Args:
+            items: what may be published.
+            known: not looked at again where nothing of them changed since.
+            reads: whether to read files too, where they are on this machine; else only records are read.
+        """
         published = self.published_items()
         by_key = {state.item_key: state for state in known}
+        reads = reads and not is_remote(self.workspace.uri)
 
-        def state(item: Item, key: str) -> ItemState:
+        def state(item: Item, key: str) -> ItemState | str:
             if (old := by_key.get(key)) and old.time_s == _milliseconds(published[key]):
                 return old
-            record = self.record(key)
-            return ItemState(
+            try:
+                record = self.record(key)
+            except DamagedError as error:
+                return str(error)
+            damage = self._damage(record, list(record.files)) if reads else None
+            return damage or ItemState(
                 item.id, item.label, key, record.state, record.reason, record.sentence, record.rows,
                 _milliseconds(published[key]), None,
             )  # fmt: skip
 
+        there = [pair for pair in items if pair[1] in published]
         with ThreadPoolExecutor(_READERS) as pool:
-            return list(pool.map(lambda pair: state(*pair), [pair for pair in items if pair[1] in published]))
+            found = list(pool.map(lambda pair: state(*pair), there))
+        whole = [one for one in found if isinstance(one, ItemState)]
+        return whole, [one for one in found if isinstance(one, str)]
 
     def manifest(self, key: str) -> Manifest | None:
         """The manifest of a dataset, or None where it is not published.
 
         Raises:
-            DataError: it is damaged or newer than this software; names the file.
+            DamagedError: it is damaged; names the file.
+            DataError: it is newer than this software.
         """
         name = f"{self.dataset_name(key)}/{MANIFEST}"
-        data = self.workspace.read(name)
+        data = self._read(name)
         if data is None:
             return None
         return Manifest.opened(data, f"{self.workspace.shown}/{name}", MANIFEST_VERSION)
 
     def manifests(self) -> list[Manifest]:
-        """All published datasets of this recipe, newest first."""
-        names = self.workspace.folders(f"{self.top}/datasets")
-        found = [manifest for name in names if (manifest := self.manifest(name))]
+        """All published datasets of this recipe that can be read, newest first; says which cannot."""
+        found = []
+        for name in self.workspace.folders(f"{self.top}/datasets"):
+            try:
+                found += [manifest] if (manifest := self.manifest(name)) else []
+            except DataError as error:
+                log.warning("%s", error)
         return sorted(found, key=lambda manifest: manifest.timings.published, reverse=True)
 
     def item_list(self, manifest: Manifest) -> list[ItemState]:
         """What became of each item of a published dataset, sorted by id.
 
         Raises:
-            DataError: the list is missing or damaged; names the file.
+            DamagedError: the list is missing or damaged; names the file.
         """
         name = f"{self.dataset_name(manifest.dataset_key)}/{ITEM_LIST}"
-        data = self.workspace.read(name)
+        data = self._read(name)
         if data is None or hashlib.sha256(data).hexdigest() != manifest.items_sha256:
-            raise DataError(
-                f"{self.workspace.shown}/{name}: is "
-                f"{'missing' if data is None else 'not what was published'}. "
-                f"Delete the folder it lies in and run again: mimicmotion stage {self.stage} CONFIG."
-            )
+            wrong = "missing" if data is None else "not what was published"
+            raise DamagedError(f"{self.workspace.shown}/{name}: is {wrong}. {self._advice}")
         table = pq.read_table(pa.BufferReader(data))
         if not table.schema.equals(ITEMS_SCHEMA, check_metadata=False):
             raise DataError(f"{self.workspace.shown}/{name}: its columns are not those of an item list.")
         return item_states(table)
+
+    def known_states(self) -> list[ItemState]:
+        """The item list of the newest dataset whose list is sound."""
+        for manifest in self.manifests():
+            try:
+                return self.item_list(manifest)
+            except DamagedError as error:
+                log.warning("%s", error)
+        return []
 
     def publish_dataset(self, manifest: Manifest, items: Sequence[ItemState]) -> Manifest:
         """Publish a dataset; gives the manifest with what is only known now."""
@@ -256,6 +341,19 @@ class StageStore:
         (folder / ITEM_RECORD).write_bytes(record.sealed())
         self.workspace.publish(folder, self.item_name(record.item_key), ITEM_RECORD)
         return record
+
+
+def open_in(workspace: Workspace, name: str) -> Path:
+    """Local path of what lies at a name in a workspace; what was published has the content that was.
+
+    Raises:
+        DamagedError: it has not.
+    """
+    parts = name.split("/", 4)
+    if len(parts) < 5 or parts[2] != "items":
+        return workspace.fetch(name)
+    store = StageStore(workspace, parts[0], parts[1])
+    return store.open_file(store.record(without_versions(parts[3])), parts[4])
 
 
 def newest_manifest(workspace: Workspace, stage: str) -> Manifest | None:

@@ -19,9 +19,11 @@ from mimicmotion.errors import (
     WeightsError,
 )
 from stages.engine import datasets
-from stages.engine.contract import Item, Runtime
+from stages.engine.contract import Item, Runtime, Stage
 from stages.engine.plan import Pipeline
+from stages.engine.storage.hashes import FileHashes
 from stages.engine.storage.workspace import LocalWorkspace
+from stages.engine.store import StageStore
 from stages.runner import run_stage
 
 pytestmark = pytest.mark.usefixtures("alone")
@@ -293,10 +295,61 @@ def test_a_changed_item_file_is_named_by_whoever_reads_it(tmp_path: Path, letter
     with pytest.raises(DataError, match=r"copy\.txt: has 18 bytes, its record says 3"):
         dataset.path("a", "copy.txt")
     dataset.path("b", "table.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DataError, match=r"table\.parquet: is not what was published"):
+    with pytest.raises(DataError, match=r"table\.parquet: has 4 bytes, its record says "):
         dataset.item_table("b")
     with pytest.raises(DataError, match=r"item a.txt has no file gone.txt; it has copy.txt, table.parquet"):
         dataset.path("a", "gone.txt")
+
+
+@pytest.mark.parametrize("reader", [Shouts(), Total()])
+def test_what_a_stage_finds_damaged_is_made_again_first(
+    tmp_path: Path, letters: Letters, reader: Stage, caplog, monkeypatch
+) -> None:
+    """A disk that rots changes content and no time, so only whoever opens a file sees it."""
+    config = make_config(tmp_path / "space", letters, reader)
+    run_stage(config, "letters")
+    dataset = Pipeline(config).dataset("letters")
+    name = "copy.txt" if isinstance(reader, Shouts) else "table.parquet"
+    place = dataset.without_fetching().path("a", name)
+    right = place.read_bytes()
+    place.write_bytes(bytes(byte ^ 1 for byte in right))
+    stage_of_damage = StageStore.states
+
+    def as_listed(self: StageStore, items: Any, known: Any = (), reads: bool = True) -> Any:
+        """The list, as if nothing had been touched."""
+        if known and reads and self.stage == "letters":
+            return list(known), []
+        return stage_of_damage(self, items, known, reads)
+
+    monkeypatch.setattr(StageStore, "states", as_listed)
+    result = run_stage(config, reader.name)
+    assert result.state == "published"
+    assert place.read_bytes() == right
+    assert processed(letters.source) == ["a", "a", "b"]
+    assert f"{reader.name}: making again what is damaged: {place}: is not what was published" in caplog.text
+
+
+def test_damage_that_cannot_be_made_good_is_named_with_the_reason(tmp_path: Path, letters: Letters) -> None:
+    config = make_config(tmp_path / "space", letters, Shouts(), Total())
+    run_stage(config, "letters")
+    run_stage(config, "shouts")
+    place = Pipeline(config).dataset("letters").path("a", "copy.txt")
+    place.write_text("six")
+    shutil.rmtree(letters.source)
+    with pytest.raises(StageError, match=r"copy.txt: is not what .*\nIt could not be made again: .*source"):
+        run_stage(config, "shouts", force=True)
+
+
+def test_other_weights_than_planned_are_not_worked_with(
+    tmp_path: Path, letters: Letters, monkeypatch
+) -> None:
+    """Their sha256 is remembered, and a disk that rots changes no time."""
+    weights = tmp_path / "weights.bin"
+    weights.write_text("right")
+    config = make_config(tmp_path / "space", Letters(source=letters.source, weights=weights))
+    monkeypatch.setattr(FileHashes, "sha256", lambda self, path: f"00 of {path.name}")
+    with pytest.raises(WeightsError, match=r"letters.weights: .*weights.bin has sha256 .*, and had 00"):
+        run_stage(config, "letters")
 
 
 def test_a_source_out_of_reach_still_serves_what_was_made_from_it(tmp_path: Path, letters: Letters) -> None:

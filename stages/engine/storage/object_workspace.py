@@ -10,6 +10,7 @@ fetched stays in a local folder, the cache::
     <cache>/scratch/<name>    what stays until it is removed, e.g. checkpoints of a training
 """
 
+import contextlib
 import glob
 import secrets
 import shutil
@@ -68,7 +69,7 @@ class ObjectWorkspace(Workspace):
             self._files.delete_dir(found.path)
         elif found.type == pafs.FileType.File:
             self._files.delete_file(found.path)
-        self._forget(name)
+        self.forget(name)
 
     def folders(self, name: str) -> list[str]:
         selector = pafs.FileSelector(self._object(name), allow_not_found=True)
@@ -78,12 +79,14 @@ class ObjectWorkspace(Workspace):
     def published(self, name: str, record: str) -> dict[str, float]:
         top = self._object(name)
         found = self._files.get_file_info(pafs.FileSelector(top, allow_not_found=True, recursive=True))
-        published = {}
+        records, changed_s = set(), dict[str, float]()
         for info in found:
-            parts = info.path[len(top) :].strip("/").split("/")
-            if len(parts) == 2 and parts[1] == record:
-                published[parts[0]] = info.mtime.timestamp() if info.mtime else 0.0
-        return published
+            folder, _, file = info.path[len(top) :].strip("/").partition("/")
+            if file == record:
+                records.add(folder)
+            if info.type == pafs.FileType.File and info.mtime:
+                changed_s[folder] = max(info.mtime.timestamp(), changed_s.get(folder, 0.0))
+        return {folder: changed_s.get(folder, 0.0) for folder in records}
 
     def publish(self, staging: Path, name: str, record: str) -> None:
         # Without its record the old content no longer counts while the new one arrives.
@@ -95,11 +98,14 @@ class ObjectWorkspace(Workspace):
                 self._output(self._object(f"{name}/{file}")) as target,
             ):
                 shutil.copyfileobj(source, target, _BLOCK_BYTES)
-        self._forget(name)
+        self.forget(name)
         shutil.rmtree(staging)
 
-    def _forget(self, name: str) -> None:
-        """Delete what was fetched of a folder, in any version."""
+    def doubt(self, name: str, record: str) -> None:
+        with contextlib.suppress(OSError):
+            self.remove(f"{name}/{record}")
+
+    def forget(self, name: str) -> None:
         for fetched in (self._cache / "whole" / name, self._cache / "files" / name):
             for place in (fetched, *fetched.parent.glob(f"{glob.escape(fetched.name)}@*")):
                 shutil.rmtree(place, ignore_errors=True)
@@ -149,6 +155,9 @@ class ObjectWorkspace(Workspace):
         folder = self._cache / "scratch" / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def index(self, name: str) -> Path:
+        return self._cache / "scratch" / "index" / name
 
     @property
     def disk(self) -> str:

@@ -1,7 +1,7 @@
 """The place where datasets are kept: a local folder, or anything that pyarrow opens by its URI.
 
-What is published is there whole or not at all. A local folder is written to a staging folder and renamed;
-``object_workspace.py`` is the other kind.
+What is published is there whole or not at all, also after a power cut. A local folder is written to a staging
+folder and renamed; ``object_workspace.py`` is the other kind.
 """
 
 import contextlib
@@ -14,10 +14,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from mimicmotion.durable import make_folder, put_in_place, write_file
 from mimicmotion.errors import redacted as redacted
+from stages.engine.storage.hashes import FileHashes
 from stages.engine.storage.locks import file_lock
 
 CACHE_VARIABLE = "MIMICMOTION_CACHE"
@@ -60,7 +64,10 @@ class Workspace(ABC):
 
     @abstractmethod
     def published(self, name: str, record: str) -> dict[str, float]:
-        """The folders in a folder that hold their record, with the time it was written (s since 1970)."""
+        """The folders in a folder that hold their record, with the time of the last change (s since 1970).
+
+        Anything that changes, appears or goes in such a folder afterwards gives it another time.
+        """
 
     @abstractmethod
     def publish(self, staging: Path, name: str, record: str) -> None:
@@ -73,6 +80,14 @@ class Workspace(ABC):
     @abstractmethod
     def fetch(self, name: str) -> Path:
         """Local path of a file or folder that is there, brought here if need be."""
+
+    @abstractmethod
+    def forget(self, name: str) -> None:
+        """Delete what was fetched of a folder, in any version."""
+
+    @abstractmethod
+    def doubt(self, name: str, record: str) -> None:
+        """Let a published folder with a damaged file be looked at again before it counts, if possible."""
 
     @abstractmethod
     def staging(self, name: str) -> Path:
@@ -103,9 +118,17 @@ class Workspace(ABC):
             StageError: somebody else holds it; names the holder.
         """
 
+    @abstractmethod
     def index(self, name: str) -> Path:
-        """A local file for look-ups that may be lost without harm."""
-        return self.scratch("index") / name
+        """A local file for look-ups that may be lost without harm; its folder may not be there."""
+
+    @cached_property
+    def hashes(self) -> FileHashes:
+        """What is known of the content of files on this machine."""
+        return FileHashes(self.index("hashes.jsonl"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "hashes"}
 
 
 class LocalWorkspace(Workspace):
@@ -122,14 +145,7 @@ class LocalWorkspace(Workspace):
             return None
 
     def write(self, name: str, data: bytes) -> None:
-        target = self._root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            staging.write_bytes(data)
-            staging.replace(target)
-        finally:
-            staging.unlink(missing_ok=True)
+        write_file(self._root / name, data)
 
     def remove(self, name: str) -> None:
         target = self._root / name
@@ -145,29 +161,41 @@ class LocalWorkspace(Workspace):
     def published(self, name: str, record: str) -> dict[str, float]:
         found = {}
         for folder in self.folders(name):
+            place = self._root / name / folder
             try:
-                found[folder] = (self._root / name / folder / record).stat().st_mtime
+                (place / record).stat()
+                found[folder] = _changed_s(place)
             except FileNotFoundError:
-                continue  # somebody deleted the record to have the item made again
+                continue  # somebody deleted the record, or the folder, to have the item made again
+            except OSError:
+                found[folder] = 0.0  # of no item that was ever listed: whoever reads it meets the error again
         return found
 
     def publish(self, staging: Path, name: str, record: str) -> None:
         target = self._root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
+        # A folder cannot be renamed over a full one. Killed in between, the item is only made again.
+        old = staging.with_name(staging.name + ".old")
         if target.exists():
-            # A folder cannot be renamed over a full one. Killed in between, the item is only made again.
-            old = staging.with_name(staging.name + ".old")
             target.rename(old)
-            staging.rename(target)
-            shutil.rmtree(old)
-        else:
-            staging.rename(target)
+        put_in_place(staging, target)
+        shutil.rmtree(old, ignore_errors=True)
 
     def path(self, name: str) -> Path:
         return self._root / without_versions(name)
 
     def fetch(self, name: str) -> Path:
         return self.path(name)
+
+    def forget(self, name: str) -> None:
+        """Nothing is fetched."""
+
+    def doubt(self, name: str, record: str) -> None:
+        with contextlib.suppress(OSError):
+            os.utime(self._root / name)
+
+    def index(self, name: str) -> Path:
+        return self._root / "index" / name
 
     def staging(self, name: str) -> Path:
         folder = self._root / name / "staging" / secrets.token_hex(8)
@@ -191,6 +219,14 @@ class LocalWorkspace(Workspace):
 
     def lock(self, name: str, what: str) -> AbstractContextManager[None]:
         return file_lock(self._root / name, what)
+
+
+def _changed_s(folder: Path) -> float:
+    """When a folder, or anything in it, changed last; also where its time of writing was set back."""
+    changed_s = [folder.stat().st_mtime]
+    for entry in os.scandir(folder):
+        changed_s.append(_changed_s(Path(entry)) if entry.is_dir() else entry.stat().st_ctime)
+    return max(changed_s)
 
 
 def clear_old(folder: Path, older_than_s: float) -> None:

@@ -1,6 +1,5 @@
 """Keys: equal for equal work wherever it lies, different for everything that can change a result."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -9,14 +8,13 @@ from fake_stages import Letters, Shouts
 from mimicmotion.errors import InputError, WeightsError
 from stages.engine.contract import Runtime
 from stages.engine.keys import (
-    FileHashes,
+    check_weights,
     content_sha256,
     dataset_key,
     file_sha256,
     item_key,
     key_fields,
     recipe_key,
-    remembering,
 )
 
 
@@ -71,24 +69,10 @@ def test_a_dataset_key_ignores_order_and_knows_states() -> None:
     assert dataset_key(items) != dataset_key([("a", "1", "kept"), ("b", "2", "kept")])
 
 
-def test_hashes_are_remembered_until_the_file_changes(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.write_text("one")
-    index = tmp_path / "index" / "hashes.jsonl"
-    one = FileHashes(index).sha256(file)
-    stat = file.stat()
-    file.write_text("two")
-    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    with remembering(FileHashes(index)):
-        assert file_sha256(file) == one, "same size and time: looked up, not read"
-    file.write_text("three")
-    assert FileHashes(index).sha256(file) != one
-
-
-def test_a_torn_line_of_a_killed_run_is_skipped(tmp_path: Path) -> None:
-    file, index = tmp_path / "file", tmp_path / "hashes.jsonl"
-    file.write_text("one")
-    digest = FileHashes(index).sha256(file)
-    with index.open("a") as lines:
-        lines.write('["/some/whe')
-    assert FileHashes(index).sha256(file) == digest
+def test_only_the_weights_of_the_plan_are_worked_with(tmp_path: Path) -> None:
+    stage = Letters(source=tmp_path, weights=weights_in(tmp_path / "there", "w"))
+    fields = key_fields(stage)
+    check_weights(stage, fields)
+    (tmp_path / "there" / "weights.bin").write_text("x")
+    with pytest.raises(WeightsError, match=r"letters\.weights: .*/there has sha256 .*, and had .* when this"):
+        check_weights(stage, fields)

@@ -1,11 +1,12 @@
 """Status: each state, and the reason for it."""
 
+import re
 from pathlib import Path
 
 import pytest
 from fake_stages import Letters, Shouts, Total, make_config, write_texts
 
-from mimicmotion.errors import DataError, StageError
+from mimicmotion.errors import StageError
 from stages.engine.status import StageStatus, status
 from stages.runner import run_stage
 
@@ -91,8 +92,36 @@ def test_too_many_rejects(tmp_path: Path) -> None:
     assert (line.state, line.kept, line.rejected, line.why) == ("rejected", 1, 2, "2 bad_text")
 
 
-def test_a_damaged_manifest_is_named(tmp_path: Path, letters: Letters) -> None:
+@pytest.mark.parametrize(
+    ("name", "said", "to_do"),
+    [
+        ("manifest.json", "all items done, not published yet; 1 damaged: .*manifest.json: damaged", 0),
+        ("items.parquet", "all items done, not published yet; 1 damaged: .*items.parquet: is not what", 0),
+        ("item.json", "1 items to do; 1 damaged: .*item.json: damaged", 1),
+        ("copy.txt", "1 items to do; 1 damaged: .*copy.txt: has 1 bytes, its record says", 1),
+    ],
+)
+def test_damage_is_told_and_made_again(
+    tmp_path: Path, letters: Letters, name: str, said: str, to_do: int
+) -> None:
+    run_all(tmp_path / "space", letters, Shouts())
+    path = next((tmp_path / "space" / "letters").rglob(name))
+    path.write_text("{")
+    found = states(letters, Shouts(), workspace=tmp_path / "space")
+    assert (found["letters"].state, found["letters"].to_do) == ("partial", to_do)
+    assert re.match(said, found["letters"].why)
+    assert found["shouts"].why == "waits for letters"
+    run_stage(make_config(tmp_path / "space", letters), "letters")
+    found = states(letters, Shouts(), workspace=tmp_path / "space")
+    assert {line.state for line in found.values()} == {"fresh"}
+
+
+def test_a_damaged_dataset_that_nobody_uses_hurts_nothing(tmp_path: Path, letters: Letters, caplog) -> None:
     run_all(tmp_path / "space", letters)
-    next((tmp_path / "space").rglob("manifest.json")).write_text("{")
-    with pytest.raises(DataError, match=r"manifest\.json: damaged"):
-        states(letters, workspace=tmp_path / "space")
+    (old,) = (tmp_path / "space").rglob("manifest.json")
+    write_texts(letters.source, c="new")
+    run_all(tmp_path / "space", letters)
+    old.write_text("{")
+    (line,) = states(letters, workspace=tmp_path / "space").values()
+    assert (line.state, line.kept) == ("fresh", 3)
+    assert f"{old}: damaged" in caplog.text

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pytest
 from fake_stages import LETTERS_SCHEMA
 
-from mimicmotion.errors import DataError, RejectedItem, StageError
+from mimicmotion.errors import DamagedError, DataError, RejectedItem, StageError
 from stages.engine.contract import Item
 from stages.engine.records import ItemState
+from stages.engine.storage.hashes import FileHashes
 from stages.engine.storage.workspace import LocalWorkspace
 from stages.engine.store import StageStore, check_ids, check_keys, check_schema
 
@@ -45,6 +46,8 @@ store.keep(folder, Item("a", {"text": "x"}), "key", table)
 def keep(store: StageStore, key: str = "key", item: Item = ITEM) -> Path:
     folder = store.staging()
     (folder / "copy.txt").write_text("text")
+    (folder / "parts").mkdir()
+    (folder / "parts" / "deep.txt").write_text("deep")
     store.keep(folder, item, key, TABLE)
     return store.workspace.fetch(store.item_name(key))
 
@@ -56,13 +59,14 @@ def store(tmp_path: Path) -> StageStore:
 
 def test_a_kept_item_has_its_files_table_and_record(store: StageStore) -> None:
     folder = keep(store)
-    assert sorted(path.name for path in folder.iterdir()) == ["copy.txt", "item.json", "table.parquet"]
+    names = ["copy.txt", "item.json", "parts", "table.parquet"]
+    assert sorted(path.name for path in folder.iterdir()) == names
     record = store.record("key")
     assert (record.state, record.rows, record.id, sorted(record.files)) == (
         "kept",
         1,
         "a",
-        ["copy.txt", "table.parquet"],
+        ["copy.txt", "parts/deep.txt", "table.parquet"],
     )
     assert list(store.published_items()) == ["key"]
 
@@ -70,7 +74,7 @@ def test_a_kept_item_has_its_files_table_and_record(store: StageStore) -> None:
 def test_the_same_outcome_is_the_same_bytes_anywhere(store: StageStore, tmp_path: Path) -> None:
     other = StageStore(LocalWorkspace(tmp_path / "another" / "place"), "letters", "recipe")
     first, second = keep(store), keep(other)
-    for path in first.iterdir():
+    for path in (path for path in first.iterdir() if path.is_file()):
         assert path.read_bytes() == (second / path.name).read_bytes(), path.name
 
 
@@ -111,16 +115,54 @@ def test_a_damaged_record_is_named(store: StageStore, damage: str) -> None:
         store.record("key")
 
 
-def test_states_come_from_the_list_while_it_is_right(store: StageStore) -> None:
+def test_states_come_from_the_list_while_nothing_was_touched(store: StageStore, monkeypatch) -> None:
     path = keep(store) / "item.json"
-    (state,) = store.states([(ITEM, "key"), (Item("b", {}), "missing")])
-    assert (state.id, state.state, state.rows) == ("a", "kept", 1)
-    path.write_bytes(b"damaged, but not read: the list knows it")
+    ((state,), damaged) = store.states([(ITEM, "key"), (Item("b", {}), "missing")])
+    assert (state.id, state.state, state.rows, damaged) == ("a", "kept", 1, [])
+    with monkeypatch.context() as patch:
+        patch.setattr(StageStore, "record", None)
+        assert store.states([(ITEM, "key")], [state]) == ([state], []), "nothing was touched, nothing is read"
+    path.write_bytes(b"damaged")
     os.utime(path, (state.time_s, state.time_s))
-    assert store.states([(ITEM, "key")], [state]) == [state]
-    os.utime(path, (state.time_s + 5, state.time_s + 5))
-    with pytest.raises(DataError):
-        store.states([(ITEM, "key")], [state])
+    (found, (sentence,)) = store.states([(ITEM, "key")], [state])
+    assert found == []
+    assert "item.json: damaged" in sentence
+
+
+@pytest.mark.parametrize("damage", ["flipped", "emptied", "gone", "nested"])
+def test_a_damaged_file_is_named_and_its_item_no_longer_counts(store: StageStore, damage: str) -> None:
+    folder = keep(store)
+    ((state,), _) = store.states([(ITEM, "key")])
+    path = folder / ("parts/deep.txt" if damage == "nested" else "copy.txt")
+    stat = path.stat()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"" if damage == "emptied" else bytes(byte ^ 1 for byte in path.read_bytes()))
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    said = {"gone": "cannot be read", "emptied": "has 0 bytes, its record says 4"}.get(
+        damage, "is not what was"
+    )
+    found, (sentence,) = store.states([(ITEM, "key")], [state])
+    assert found == []
+    assert f"{path}: {said}" in sentence
+    with pytest.raises(DamagedError, match=f"{path.name}: {said}"):
+        store.open_file(store.record("key"), path.relative_to(folder).as_posix())
+
+
+def test_what_was_found_damaged_is_looked_at_again_and_counts_once_it_was_brought_back(
+    store: StageStore, monkeypatch
+) -> None:
+    path = keep(store) / "copy.txt"
+    ((state,), _) = store.states([(ITEM, "key")])
+    # A disk that rots changes content and no time.
+    monkeypatch.setattr(FileHashes, "sha256", lambda self, path: "0" * 64)
+    with pytest.raises(DamagedError, match=r"copy\.txt: is not what was published, though as long"):
+        store.open_file(store.record("key"), "copy.txt")
+    assert store.states([(ITEM, "key")], [state])[0] == []
+    monkeypatch.undo()
+    assert [one.id for one in store.states([(ITEM, "key")], [state])[0]] == ["a"]
+    assert path.read_text() == "text"
 
 
 def test_ids_must_be_unique_and_safe() -> None:

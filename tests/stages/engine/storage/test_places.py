@@ -149,6 +149,32 @@ def test_every_node_reads_an_item_that_was_made_again(
     assert copies() == ["eno", "eerht"]
 
 
+def test_damage_in_a_store_is_found_by_whoever_fetches_it_and_made_again(
+    letters: Letters, node: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = make_config("s3://bucket/space", letters, Shouts())
+    node("one")
+    run_stage(config, "letters")
+    for file in (tmp_path / "bucket").rglob("copy.txt"):
+        stat = file.stat()
+        file.write_bytes(bytes(byte ^ 1 for byte in file.read_bytes()))
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert run_stage(config, "shouts").kept == 2
+    assert Pipeline(config).dataset("shouts").table()["shout"].to_pylist() == ["ONE!", "THREE!"]
+    assert caplog.text.count("making again what is damaged") == 2
+
+
+def test_damage_in_the_cache_is_fetched_again(letters: Letters, node: Callable, tmp_path: Path) -> None:
+    config = make_config("s3://bucket/space", letters, Shouts())
+    node("one")
+    run_stage(config, "letters")
+    run_stage(config, "shouts")
+    (copy, *_) = (tmp_path / "one" / "files").rglob("copy.txt")
+    copy.write_text("cut")
+    assert run_stage(config, "shouts", force=True).kept == 2
+    assert Pipeline(config).dataset("shouts").table()["shout"].to_pylist() == ["ONE!", "THREE!"]
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of one megabyte."""

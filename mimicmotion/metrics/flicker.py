@@ -1,22 +1,40 @@
 """Flicker: how far the change from frame to frame differs from the true change."""
 
-from itertools import pairwise
-
+import cv2
 import numpy as np
 
 from mimicmotion.errors import InputError
 from mimicmotion.metrics.image import PEAK, check_pair
 
 
-def flicker(true: np.ndarray, generated: np.ndarray) -> np.ndarray:
-    """Root mean square of the difference of temporal differences, float64 (n - 1,) in [0, 2].
+class FlickerMeter:
+    """Root mean square of the difference of temporal differences, in [0, 2], from frames that come in order.
 
     The dtSSD of video matting (Erofeev et al. 2015) on RGB frames in [0, 1]: a still error costs nothing,
-    an error that comes and goes does.
+    an error that comes and goes does. Holds one frame.
+    """
 
-    Args:
-        true: uint8 (n, h, w, 3), n >= 2.
-        generated: the same shape.
+    def __init__(self) -> None:
+        self._before: np.ndarray | None = None
+
+    def add(self, true: np.ndarray, generated: np.ndarray) -> list[float]:
+        """Flicker from each frame to the next, from the last one of the call before on.
+
+        Args:
+            true: uint8 (n, h, w, 3).
+            generated: the same shape.
+        """
+        found = []
+        for a, b in zip(true, generated, strict=True):
+            error = cv2.subtract(b, a, dtype=cv2.CV_16S)
+            if self._before is not None:
+                found.append(np.sqrt(cv2.norm(error, self._before, cv2.NORM_L2SQR) / error.size) / PEAK)
+            self._before = error
+        return found
+
+
+def flicker(true: np.ndarray, generated: np.ndarray) -> np.ndarray:
+    """Flicker of a whole video, float64 (n - 1,); see ``FlickerMeter``.
 
     Raises:
         InputError: shapes differ, or there is one frame only.
@@ -24,5 +42,4 @@ def flicker(true: np.ndarray, generated: np.ndarray) -> np.ndarray:
     check_pair(true, generated)
     if len(true) < 2:
         raise InputError("flicker needs at least 2 frames, got 1")
-    error = [(g.astype(np.float64) - t) / PEAK for t, g in zip(true, generated, strict=True)]
-    return np.array([np.sqrt(np.mean((after - before) ** 2)) for before, after in pairwise(error)])
+    return np.array(FlickerMeter().add(true, generated))

@@ -46,10 +46,10 @@ def check_pair(true: np.ndarray, generated: np.ndarray) -> None:
 def psnr(true: np.ndarray, generated: np.ndarray) -> np.ndarray:
     """Peak signal-to-noise ratio of each frame in dB, float64 (n,); infinite where frames are identical.
 
-    10 log10(255^2 / MSE) over all pixels and channels, with differences in float64: in uint8 they wrap.
+    10 log10(255^2 / MSE) over all pixels and channels, with an exact sum of squares: in uint8 they wrap.
     """
     check_pair(true, generated)
-    return _decibel(_mean_per_frame(lambda a, b: (a.astype(np.float64) - b) ** 2, true, generated))
+    return _decibel(_mean_per_frame(lambda a, b: cv2.norm(a, b, cv2.NORM_L2SQR) / a.size, true, generated))
 
 
 def psnr_legacy(true: np.ndarray, generated: np.ndarray) -> np.ndarray:
@@ -58,14 +58,14 @@ def psnr_legacy(true: np.ndarray, generated: np.ndarray) -> np.ndarray:
     Only for reading old tables: it lies near 29 to 31 dB for almost any pair. Identical frames count 100.
     """
     check_pair(true, generated)
-    wrapped = _mean_per_frame(lambda a, b: (a - b) ** 2, true, generated)
+    wrapped = _mean_per_frame(lambda a, b: ((a - b) ** 2).mean(dtype=np.float64), true, generated)
     return capped(_decibel(wrapped))
 
 
 def l1(true: np.ndarray, generated: np.ndarray) -> np.ndarray:
     """Mean absolute difference of each frame over pixels and channels, float64 (n,) in [0, 1]."""
     check_pair(true, generated)
-    return _mean_per_frame(lambda a, b: np.abs(a.astype(np.int16) - b), true, generated) / PEAK
+    return _mean_per_frame(lambda a, b: cv2.norm(a, b, cv2.NORM_L1) / a.size, true, generated) / PEAK
 
 
 def ssim(true: np.ndarray, generated: np.ndarray) -> np.ndarray:
@@ -84,7 +84,7 @@ def ssim(true: np.ndarray, generated: np.ndarray) -> np.ndarray:
             f"its window is {SSIM_WINDOW_PX}x{SSIM_WINDOW_PX}"
         )
     pairs = zip(true, generated, strict=True)
-    return np.array([_ssim_grey(_grey(a), _grey(b)) for a, b in pairs])
+    return np.array([_ssim_grey(*(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in pair)) for pair in pairs])
 
 
 def capped(decibel: np.ndarray) -> np.ndarray:
@@ -93,9 +93,9 @@ def capped(decibel: np.ndarray) -> np.ndarray:
 
 
 def _mean_per_frame(
-    distance: Callable[[np.ndarray, np.ndarray], np.ndarray], true: np.ndarray, generated: np.ndarray
+    mean: Callable[[np.ndarray, np.ndarray], float], true: np.ndarray, generated: np.ndarray
 ) -> np.ndarray:
-    return np.array([distance(a, b).mean(dtype=np.float64) for a, b in zip(true, generated, strict=True)])
+    return np.array([mean(a, b) for a, b in zip(true, generated, strict=True)], np.float64)
 
 
 def _decibel(mean_square: np.ndarray) -> np.ndarray:
@@ -103,24 +103,33 @@ def _decibel(mean_square: np.ndarray) -> np.ndarray:
         return 10.0 * np.log10(PEAK**2 / mean_square)
 
 
-def _grey(frame: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float64)
-
-
-def _window_mean(image: np.ndarray) -> np.ndarray:
+def _window_sum(image: np.ndarray) -> np.ndarray:
     window = (SSIM_WINDOW_PX, SSIM_WINDOW_PX)
     edge = SSIM_WINDOW_PX // 2
-    return cv2.boxFilter(image, cv2.CV_64F, window)[edge:-edge, edge:-edge]
+    return cv2.boxFilter(image, cv2.CV_32S, window, normalize=False)[edge:-edge, edge:-edge]
 
 
 def _ssim_grey(a: np.ndarray, b: np.ndarray) -> float:
+    """SSIM of two grey pictures: all differences in whole numbers, exactly; the ratios in float32."""
     count = SSIM_WINDOW_PX**2
-    sample = count / (count - 1)
-    mean_a, mean_b = _window_mean(a), _window_mean(b)
-    var_a = sample * (_window_mean(a * a) - mean_a**2)
-    var_b = sample * (_window_mean(b * b) - mean_b**2)
-    cov = sample * (_window_mean(a * b) - mean_a * mean_b)
-    c1, c2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
-    luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
-    structure = (2 * cov + c2) / (var_a + var_b + c2)
-    return float((luminance * structure).mean())
+    sum_a, sum_b = _window_sum(a), _window_sum(b)
+    squares = cv2.add(cv2.multiply(a, a, dtype=cv2.CV_32S), cv2.multiply(b, b, dtype=cv2.CV_32S))
+    product = sum_a * sum_b
+    sum_squares = sum_a * sum_a + sum_b * sum_b
+    cov = count * _window_sum(cv2.multiply(a, b, dtype=cv2.CV_32S)) - product
+    var = count * _window_sum(squares) - sum_squares
+    # Means are sums / count, sample variances such differences / (count (count - 1)).
+    c1 = np.float32((0.01 * PEAK) ** 2 * count**2)
+    c2 = np.float32((0.03 * PEAK) ** 2 * count * (count - 1))
+    similarity = _ratio(2 * product, sum_squares, c1)
+    similarity *= _ratio(2 * cov, var, c2)
+    return float(similarity.mean(dtype=np.float64))
+
+
+def _ratio(above: np.ndarray, below: np.ndarray, constant: np.float32) -> np.ndarray:
+    ratio = above.astype(np.float32)
+    ratio += constant
+    denominator = below.astype(np.float32)
+    denominator += constant
+    ratio /= denominator
+    return ratio

@@ -10,9 +10,8 @@ truth is what other sets of so many videos come to on average.
 
 import numpy as np
 
-from mimicmotion.metrics.frechet import FeatureStatistics
 from mimicmotion.metrics.intervals import half_width
-from mimicmotion.metrics.scoreboard import FrechetGroups
+from mimicmotion.metrics.scoreboard import FeatureGroups, set_distance
 
 MODELS = {"seeds differ": (1.0, 0.3, 0.5), "videos differ": (0.3, 1.0, 0.5), "noise only": (0.0, 0.0, 1.0)}
 """Name -> standard deviations of the effect of a seed, of a video, and of the noise."""
@@ -42,12 +41,13 @@ def coverage_of_distances(num_videos: int, shift: float, trials: int) -> float:
     random = np.random.default_rng([num_videos, int(shift)])
     found = []
     for _ in range(trials):
-        groups = FrechetGroups(_WIDTH)
-        for _ in range(num_videos):
+        sides = FeatureGroups(_WIDTH), FeatureGroups(_WIDTH)
+        for video in range(num_videos):
             true = random.normal(0, 1, (1, _WIDTH)) + random.normal(0, 0.6, (_WINDOWS, _WIDTH))
             error = random.normal(shift, 0.3, (1, _WIDTH)) + random.normal(0, 0.3, (_WINDOWS, _WIDTH))
-            groups.add(FeatureStatistics.of(true), FeatureStatistics.of(true + error))
-        found.append((groups.distance(), groups.distances_without()))
+            sides[0].add(video, true)
+            sides[1].add(video, true + error)
+        found.append(set_distance(*sides))
     values = np.array([[value] for value, _ in found])
     half = half_width(values, np.array([[without] for _, without in found]))
     assert half is not None

@@ -1,4 +1,8 @@
-"""Scores that look at hands, pose and face, added to a table for one method on one video."""
+"""Scores that look at hands, pose and face, of what was made of one video, frames in order."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -6,85 +10,115 @@ from mimicmotion.metrics.hand_crops import hand_scores
 from mimicmotion.metrics.identity import METRIC as IDENTITY
 from mimicmotion.metrics.identity import FaceModel, identity_scores
 from mimicmotion.metrics.pose_fidelity import pose_fidelity
-from mimicmotion.metrics.scoreboard import Scoreboard
+from mimicmotion.metrics.redetection import Pose, PoseFinder
+from mimicmotion.metrics.scores import TRUE_SIDE, TRUTH, Measured
+from mimicmotion.pose.estimator import PoseEstimator
+from mimicmotion.pose.hands import hand_boxes, hand_confidences
 
 
-def add_hands(
-    board: Scoreboard,
-    clip_id: str,
-    method: str,
-    true: np.ndarray,
-    frames: np.ndarray,
-    boxes: np.ndarray,
-    usable: np.ndarray,
-) -> None:
-    """Add ``hand_psnr`` and ``hand_ssim``.
+@dataclass(frozen=True)
+class BodyJudge:
+    """What scores of the body need.
+
+    Attributes:
+        estimator: finds poses again, for scores of the pose; None leaves these out.
+        face: face embedding; None leaves identity out.
+        keypoint_threshold: points of more confidence in both poses are compared.
+        hand_threshold: hands whose smallest confidence exceeds this are compared.
+    """
+
+    estimator: PoseEstimator | None
+    face: FaceModel | None
+    keypoint_threshold: float
+    hand_threshold: float
+
+
+class BodyMeter:
+    """Measures hands, face and pose of one video; holds a frame and the keypoints of all.
 
     Args:
-        board: the table.
-        clip_id: names the video.
-        method: what made the frames.
-        true: uint8 (n, h, w, 3).
-        frames: the same shape.
-        boxes: float (n, 2, 4) xyxy pixels of the hands in the true frames.
-        usable: bool (n, 2), hands that were seen surely.
+        judge: what it needs.
+        pose: driving pose of the whole video; None finds it in the true frames.
+        with_truth: look for the pose in the true frames too, as a method of its own.
     """
-    psnrs, ssims = hand_scores(true, frames, boxes, usable)
-    for metric, values in (("hand_psnr", psnrs), ("hand_ssim", ssims)):
-        if len(values):
-            board.add(clip_id, method, metric, values.mean(), len(values))
+
+    def __init__(self, judge: BodyJudge, pose: Pose | None, with_truth: bool) -> None:
+        self._judge, self._pose, self._with_truth = judge, pose, with_truth
+        self._num_frames = 0
+        self._finders: dict[str, PoseFinder] = {}
+        self._found: dict[str, list[Pose]] = defaultdict(list)
+        self._values: dict[tuple[str, str], list[float]] = defaultdict(list)
+
+    def add(self, true: np.ndarray, made: Mapping[str, np.ndarray]) -> None:
+        """Go on with frames uint8 (n, h, w, 3), of the truth and of each method."""
+        if self._pose is None and self._judge.estimator is None:
+            return
+        frames = slice(self._num_frames, self._num_frames + len(true))
+        self._num_frames = frames.stop
+        if self._pose is None:
+            driving = self._find(TRUE_SIDE, true)
         else:
-            board.add(clip_id, method, metric, np.nan, 0, "no hand is confident enough")
+            driving = self._pose[0][frames], self._pose[1][frames]
+            if self._with_truth and self._judge.estimator is not None and TRUTH not in made:
+                self._find(TRUTH, true)
+        boxes, usable = hand_boxes(*driving), hand_confidences(driving[1]) > self._judge.hand_threshold
+        for method, shown in made.items():
+            if self._judge.estimator is not None:
+                self._find(method, shown)
+            for metric, values in zip(
+                ("hand_psnr", "hand_ssim"), hand_scores(true, shown, boxes, usable), strict=True
+            ):
+                self._values[method, metric] += values.tolist()
+            if self._judge.face is not None:
+                threshold = self._judge.keypoint_threshold
+                alike = identity_scores(true, shown, *driving, self._judge.face, threshold)
+                self._values[method, IDENTITY] += alike.tolist()
+
+    def rows(self, clip_id: str) -> Iterator[Measured]:
+        """What was measured: ``hand_*``, ``identity``, and ``pose_*`` by part of the body."""
+        driving, threshold = (
+            self._pose or _joined(self._found.pop(TRUE_SIDE, [])),
+            self._judge.keypoint_threshold,
+        )
+        if driving is None:
+            return
+        if self._pose is None and not ((driving[1] > threshold).sum(axis=1) >= 2).any():
+            where = "the true video" if self._pose is None else "the driving pose of"
+            nobody = f"nobody is found in {where} {clip_id}"
+            for method in dict.fromkeys(method for method, _ in self._values):
+                yield Measured(clip_id, method, "pose_error_body", None, note=nobody)
+            return
+        lacking = {IDENTITY: "no face is confident enough"}
+        for (method, metric), values in self._values.items():
+            mean = float(np.mean(values)) if values else None
+            note = None if values else lacking.get(metric, "no hand is confident enough")
+            sha256 = self._judge.face.sha256 if metric == IDENTITY and self._judge.face else None
+            yield Measured(clip_id, method, metric, mean, len(values), sha256, note)
+        for method, parts in self._found.items():
+            found = _joined(parts)
+            if found is not None:
+                yield from _pose_rows(clip_id, method, driving, found, threshold)
+
+    def _find(self, method: str, frames: np.ndarray) -> Pose:
+        assert self._judge.estimator is not None
+        finder = self._finders.setdefault(method, PoseFinder(self._judge.estimator))
+        pose = finder.find(frames)
+        self._found[method].append(pose)
+        return pose
 
 
-def add_pose(
-    board: Scoreboard,
-    clip_id: str,
-    method: str,
-    driving: tuple[np.ndarray, np.ndarray],
-    found: tuple[np.ndarray, np.ndarray],
-    threshold: float,
-) -> None:
-    """Add ``pose_error_*``, ``pose_pck_*`` and ``pose_found_*`` by part of the body.
+def _joined(parts: list[Pose]) -> Pose | None:
+    if not parts:
+        return None
+    return np.concatenate([points for points, _ in parts]), np.concatenate([sure for _, sure in parts])
 
-    Args:
-        board: the table.
-        clip_id: names the video.
-        method: what made the frames.
-        driving: keypoints (n, 133, 2) in pixels and confidences (n, 133) of the driving pose.
-        found: the same, found again on the frames.
-        threshold: points of more confidence in both poses are compared.
-    """
+
+def _pose_rows(clip_id: str, method: str, driving: Pose, found: Pose, threshold: float) -> Iterator[Measured]:
     for part, result in pose_fidelity(*driving, *found, threshold).items():
         note = None if result.num_points else "no point is confident in both poses"
-        board.add(clip_id, method, f"pose_error_{part}", result.error, result.num_points, note)
-        board.add(clip_id, method, f"pose_pck_{part}", result.pck, result.num_points, note)
+        for metric, value in (("error", result.error), ("pck", result.pck)):
+            known = value if result.num_points else None
+            yield Measured(clip_id, method, f"pose_{metric}_{part}", known, result.num_points, None, note)
         note = None if result.num_wanted else "no driving point is confident"
-        board.add(clip_id, method, f"pose_found_{part}", result.found, result.num_wanted, note)
-
-
-def add_identity(
-    board: Scoreboard,
-    clip_id: str,
-    method: str,
-    true: np.ndarray,
-    frames: np.ndarray,
-    driving: tuple[np.ndarray, np.ndarray],
-    model: FaceModel,
-    threshold: float,
-) -> None:
-    """Add ``identity``.
-
-    Args:
-        board: the table.
-        clip_id: names the video.
-        method: what made the frames.
-        true: uint8 (n, h, w, 3).
-        frames: the same shape.
-        driving: keypoints (n, 133, 2) in pixels and confidences (n, 133) of the true frames.
-        model: the face embedding.
-        threshold: face points must be surer than this.
-    """
-    values = identity_scores(true, frames, *driving, model, threshold)
-    value, note = (values.mean(), None) if len(values) else (np.nan, "no face is confident enough")
-    board.add(clip_id, method, IDENTITY, value, len(values), note, model.sha256)
+        known = result.found if result.num_wanted else None
+        yield Measured(clip_id, method, f"pose_found_{part}", known, result.num_wanted, None, note)

@@ -84,13 +84,18 @@ class VideoBackbone:
     batch_size: int
 
     def features(self, frames: np.ndarray, window: int) -> np.ndarray:
-        """Features float64 (n - window + 1, width) of all windows of consecutive frames, stride 1.
-
-        A video shorter than the window has none: shape (0, width).
+        """Features float32 (n - window + 1, width) of all windows of consecutive frames; see ``stream``.
 
         Args:
             frames: uint8 (n, h, w, 3) RGB.
             window: frames of a window.
+        """
+        stream = self.stream(window)
+        stream.add(frames)
+        return stream.features()
+
+    def stream(self, window: int) -> "FeatureStream":
+        """Features of one video whose frames come in order.
 
         Raises:
             InputError: the network cannot take windows this short.
@@ -101,36 +106,9 @@ class VideoBackbone:
                 f"{self.metric} needs windows of at least {self.form.min_frames} frames, "
                 f"the protocol has {window}"
             )
-        if len(frames) < window:
-            return np.zeros((0, self.form.width))
-        # Each frame is prepared and goes to the device once; no more are there than one batch looks at.
-        held = self._prepared(frames[: window - 1])
-        rows = []
-        for begin in range(window - 1, len(frames), self.batch_size):
-            new = self._prepared(frames[begin : begin + self.batch_size])
-            held = torch.cat([held, new])
-            rows.append(self._row(held.unfold(0, window, 1)))  # (new frames, 3, h, w, window), a view
-            held = held[len(new) :]
-        return torch.cat(rows).double().cpu().numpy()
+        return FeatureStream(self, window)
 
-    def video_features(self, frames: np.ndarray, window: int, sliding: np.ndarray) -> np.ndarray:
-        """One feature vector float64 (1, width) for a whole video: the mean over windows side by side.
-
-        The last window is filled up with the last frame, as published evaluations of whole videos do.
-
-        Args:
-            frames: uint8 (n, h, w, 3) RGB.
-            window: frames of a window.
-            sliding: what ``features`` gave for them, which holds the full windows already.
-        """
-        rows = [sliding[::window]]
-        rest = len(frames) % window
-        if rest:
-            filled = np.concatenate([frames[-rest:], np.repeat(frames[-1:], window - rest, axis=0)])
-            rows.append(self.features(filled, window))
-        return np.concatenate(rows).mean(axis=0, keepdims=True)
-
-    def _prepared(self, frames: np.ndarray) -> Tensor:
+    def prepared(self, frames: np.ndarray) -> Tensor:
         """Frames as float32 (n, 3, h, w) on the device: antialiased bicubic resize, as published.
 
         It is done on the host, so that it is the same for every device.
@@ -141,7 +119,8 @@ class VideoBackbone:
         return ((pixels - torch.tensor(self.form.mean)[:, None, None]) / self.form.scale).to(self.device)
 
     @torch.inference_mode()
-    def _row(self, windows: Tensor) -> Tensor:
+    def row(self, windows: Tensor) -> np.ndarray:
+        """Features float32 (b, width) of windows (b, 3, h, w, window)."""
         video = windows.permute(0, 1, 4, 2, 3).contiguous()
         features = self.network(video[:, :, 0] if self.form.per_frame else video)
         if features.shape != (len(windows), self.form.width):
@@ -149,7 +128,49 @@ class VideoBackbone:
                 f"the backbone of {self.metric} gives features of shape {tuple(features.shape)}; "
                 f"expected ({len(windows)}, {self.form.width}): this is another network"
             )
-        return features
+        return features.float().cpu().numpy()
+
+
+class FeatureStream:
+    """Feature vectors of one video whose frames come in order; holds no more than a window and a batch."""
+
+    def __init__(self, backbone: VideoBackbone, window: int) -> None:
+        self._backbone, self._window = backbone, window
+        self._held: Tensor | None = None
+        self._num_frames = 0
+        self._rows: list[np.ndarray] = []
+
+    def add(self, frames: np.ndarray) -> None:
+        """Go on with frames uint8 (n, h, w, 3) RGB."""
+        # Each frame is prepared and goes to the device once.
+        for begin in range(0, len(frames), self._backbone.batch_size):
+            new = self._backbone.prepared(frames[begin : begin + self._backbone.batch_size])
+            held = new if self._held is None else torch.cat([self._held, new])
+            self._num_frames += len(new)
+            if len(held) >= self._window:
+                # (new frames, 3, h, w, window), a view
+                self._rows.append(self._backbone.row(held.unfold(0, self._window, 1)))
+            self._held = held[max(len(held) - self._window + 1, 0) :].clone()
+
+    def features(self) -> np.ndarray:
+        """Features float32 (n - window + 1, width) of all windows of consecutive frames, stride 1.
+
+        A video shorter than the window has none: shape (0, width).
+        """
+        return np.concatenate([np.zeros((0, self._backbone.form.width), np.float32), *self._rows])
+
+    def video_features(self) -> np.ndarray:
+        """One feature vector float32 (1, width) for a whole video: the mean over windows side by side.
+
+        The last window is filled up with the last frame, as published evaluations of whole videos do.
+        """
+        rows = [self.features()[:: self._window]]
+        rest = self._num_frames % self._window
+        if rest and self._held is not None:
+            last = self._held[-rest:]
+            filled = torch.cat([last, last[-1:].expand(self._window - rest, *last.shape[1:])])
+            rows.append(self._backbone.row(filled.unfold(0, self._window, 1)))
+        return np.concatenate(rows).mean(axis=0, keepdims=True)
 
 
 def load_backbone(metric: str, path: Path, device: torch.device, batch_size: int = 4) -> VideoBackbone:

@@ -3,15 +3,15 @@
 Frames are compared by index, so both sides of a pair must have the same number of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, islice, pairwise, zip_longest
 from pathlib import Path
 
 import numpy as np
 
 from mimicmotion.errors import InputError
-from mimicmotion.metrics.judging import Judge
+from mimicmotion.metrics.judging import Chunk, Judge, frames_at_a_time
 from mimicmotion.metrics.protocols import EvaluationProtocol, resize_frames
 from mimicmotion.metrics.scores import COPY, LATE, MODEL, SUMMARY, Score
 from mimicmotion.video.files import codec_of, iter_frames
@@ -54,20 +54,43 @@ def score_folders(
         )
     protocol.check_videos(true)
     for name in sorted(true):
-        true_frames, frames = read_frames(true[name]), read_frames(made[name])
-        if len(frames) != len(true_frames):
-            raise InputError(
-                f"{made[name]} has {len(frames)} frames, {true[name]} has {len(true_frames)}: frames are "
-                "compared by index, so both need the same number"
-            )
-        height, width = true_frames.shape[1:3]
-        methods = {
-            MODEL: resize_frames(frames, (height, width)),
-            COPY: np.repeat(true_frames[:1], len(true_frames), axis=0),
-            LATE: np.concatenate([true_frames[:1], true_frames[:-1]]),
-        }
-        judge.add(name, true_frames, methods)
+        judge.board.add(judge.measure(name, _chunks(true[name], made[name])))
     return _with_note(judge.scores(), _loss_note({"results": made, "true ones": true}))
+
+
+def _chunks(truth: Path, generated: Path) -> Iterator[Chunk]:
+    """Both sides of a pair with their floors, a few frames at a time, each file read once."""
+    pairs = _pairs(truth, generated)
+    first_pair = next(pairs, None)
+    if first_pair is None:
+        return
+    reference = late = first_pair[0]
+    height, width = reference.shape[:2]
+    pairs = chain([first_pair], pairs)
+    while chunk := list(islice(pairs, frames_at_a_time(width, height))):
+        true = np.stack([frame for frame, _ in chunk])
+        yield (
+            true,
+            {
+                MODEL: resize_frames(np.stack([frame for _, frame in chunk]), (height, width)),
+                COPY: np.broadcast_to(reference, true.shape),
+                LATE: np.concatenate([late[None], true[:-1]]),
+            },
+        )
+        late = true[-1]
+
+
+def _pairs(truth: Path, generated: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    num_true = num_made = 0
+    for frame, made in zip_longest(iter_film(truth), iter_film(generated)):
+        num_true, num_made = num_true + (frame is not None), num_made + (made is not None)
+        if num_true == num_made:
+            yield frame, made
+    if num_made != num_true:
+        raise InputError(
+            f"{generated} has {num_made} frames, {truth} has {num_true}: frames are compared by index, so "
+            "both need the same number"
+        )
 
 
 def _with_note(scores: list[Score], note: str | None) -> list[Score]:
@@ -124,23 +147,25 @@ def entries(folder: Path) -> dict[str, Path]:
     return found
 
 
-def read_frames(path: Path) -> np.ndarray:
-    """Frames uint8 (n, h, w, 3) RGB of a video, or of the pictures in a folder in the order of their numbers.
+def iter_film(path: Path) -> Iterator[np.ndarray]:
+    """Frames uint8 (h, w, 3) RGB of a video, or of the pictures in a folder in the order of their numbers.
 
     Raises:
         InputError: a file cannot be read, the numbers of a folder's frames have a gap or come twice, or
             frames differ in size.
     """
     if path.is_file():
-        frames = list(iter_frames(path))
+        frames = iter_frames(path)
     else:
         files = _frame_files(path)
         _check_numbers(path, [_number(file) for file in files])
-        frames = [read_picture(file) for file in files]
-    sizes = {frame.shape for frame in frames}
-    if len(sizes) != 1:
-        raise InputError(f"the frames of {path} have {len(sizes)} sizes; a video needs one")
-    return np.stack(frames)
+        frames = map(read_picture, files)
+    shape = None
+    for number, frame in enumerate(frames):
+        if shape not in (None, frame.shape):
+            raise InputError(f"the frames of {path} have 2 sizes, from frame {number} on; a video needs one")
+        shape = frame.shape
+        yield frame
 
 
 def _frame_files(folder: Path) -> list[Path]:

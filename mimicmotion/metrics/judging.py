@@ -1,32 +1,41 @@
 """The one way to judge generated videos: for the stage, the command, and whoever checks the metrics.
 
-``open_judge(JudgeSettings(...), ...)`` loads what is given; ``add`` takes one video with everything that was
-made of it; ``scores`` gives the table. A metric over frames is one more line in ``Scoreboard``; one with a
-backbone is a field of ``JudgeSettings`` and a line in ``load_backbone``.
+``open_judge(JudgeSettings(...), ...)`` loads what is given; ``measure`` takes one video with everything that
+was made of it, frames in order and a few at a time; a ``Scoreboard`` sums up. A metric over frames is a line
+in ``FrameMeter``; one with a backbone is a field of ``JudgeSettings`` and a line in ``load_backbone``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from mimicmotion.metrics.body_scores import add_hands, add_identity, add_pose
+from mimicmotion.errors import InputError
+from mimicmotion.metrics.body_scores import BodyJudge, BodyMeter
 from mimicmotion.metrics.features import load_backbone
+from mimicmotion.metrics.frame_scores import Backbone, ClipMeter
 from mimicmotion.metrics.identity import METRIC as IDENTITY
 from mimicmotion.metrics.identity import FaceModel
+from mimicmotion.metrics.image import check_pair
 from mimicmotion.metrics.perceptual import METRIC as LPIPS
 from mimicmotion.metrics.perceptual import load_perceptual
 from mimicmotion.metrics.protocols import EvaluationProtocol
-from mimicmotion.metrics.redetection import find_poses
-from mimicmotion.metrics.scoreboard import Backbone, Scoreboard
-from mimicmotion.metrics.scores import TRUTH, Score
+from mimicmotion.metrics.redetection import Pose
+from mimicmotion.metrics.scoreboard import Scoreboard
+from mimicmotion.metrics.scores import Measured, Score
 from mimicmotion.metrics.settings import BACKBONE_FIELDS, JudgeSettings
 from mimicmotion.pose.estimator import PoseEstimator, open_estimator
-from mimicmotion.pose.hands import hand_boxes, hand_confidences
 
-Pose = tuple[np.ndarray, np.ndarray]
-"""Keypoints (n, 133, 2) in pixels and confidences (n, 133) of one person."""
+_CHUNK_FRAMES, _CHUNK_BYTES = 8, 50_000_000
+
+Chunk = tuple[np.ndarray, Mapping[str, np.ndarray]]
+"""True frames uint8 (n, h, w, 3) RGB, and the frames of each method, of the same shape."""
+
+
+def frames_at_a_time(width: int, height: int) -> int:
+    """How many frames of a size are measured together, so that memory stays small: 8 up to full HD."""
+    return max(1, min(_CHUNK_FRAMES, _CHUNK_BYTES // (width * height * 3)))
 
 
 class Judge:
@@ -50,54 +59,54 @@ class Judge:
         keypoint_threshold: float = 0.3,
         hand_threshold: float = 0.3,
     ) -> None:
-        self._board = Scoreboard(protocol, backbones)
-        self._estimator = estimator
-        self._face = face
-        self._keypoint_threshold = keypoint_threshold
-        self._hand_threshold = hand_threshold
+        self._protocol = protocol
+        self._backbones = {name: one for name, one in backbones.items() if not isinstance(one, str)}
+        self._body = BodyJudge(estimator, face, keypoint_threshold, hand_threshold)
+        absent = {name: reason for name, reason in backbones.items() if isinstance(reason, str)}
+        self.board = Scoreboard(protocol.window, absent)
+
+    def measure(
+        self, clip_id: str, chunks: Iterable[Chunk], pose: Pose | None = None, with_truth: bool = True
+    ) -> list[Measured]:
+        """Measure everything that was made of one video, in one pass over its frames.
+
+        Args:
+            clip_id: names the video.
+            chunks: its frames in order.
+            pose: driving pose in pixels of these frames; None finds it in the true frames.
+            with_truth: give features of the true frames too, which distances between sets need.
+
+        Raises:
+            InputError: frames of a method do not pair with the true ones, or there is none.
+        """
+        pictures = ClipMeter(clip_id, self._backbones, self._protocol.window, with_truth)
+        body = BodyMeter(self._body, pose, with_truth)
+        num_frames = 0
+        for true, made in chunks:
+            num_frames += len(true)
+            for frames in made.values():
+                check_pair(true, frames)
+            small = {method: self._protocol.resized(frames) for method, frames in made.items()}
+            pictures.add(self._protocol.resized(true), small)
+            body.add(true, made)
+        if not num_frames:
+            raise InputError(f"there is no frame to compare in {clip_id}")
+        return [*pictures.rows(), *body.rows(clip_id)]
 
     def add(
         self, clip_id: str, true: np.ndarray, made: Mapping[str, np.ndarray], pose: Pose | None = None
     ) -> None:
-        """Measure everything that was made of one video.
-
-        Args:
-            clip_id: names the video.
-            true: uint8 (n, h, w, 3) RGB.
-            made: method -> frames of the same shape.
-            pose: driving pose in pixels of these frames; None finds it in the true frames.
-
-        Raises:
-            InputError: frames of a method do not pair with the true ones.
-        """
-        self._board.add_video(clip_id, true, made)
-        compared = dict(made)
-        if pose is None:
-            if self._estimator is None:
-                return
-            pose = find_poses(list(true), self._estimator)
-            if not ((pose[1] > self._keypoint_threshold).sum(axis=1) >= 2).any():
-                note = f"nobody is found in the true video {clip_id}"
-                for method in made:
-                    self._board.add(clip_id, method, "pose_error_body", np.nan, 0, note)
-                return
-        else:
-            compared[TRUTH] = true
-        boxes, usable = hand_boxes(*pose), hand_confidences(pose[1]) > self._hand_threshold
-        for method, frames in made.items():
-            add_hands(self._board, clip_id, method, true, frames, boxes, usable)
-            if self._face is not None:
-                add_identity(
-                    self._board, clip_id, method, true, frames, pose, self._face, self._keypoint_threshold
-                )
-        if self._estimator is not None:
-            for method, frames in compared.items():
-                found = find_poses(list(frames), self._estimator)
-                add_pose(self._board, clip_id, method, pose, found, self._keypoint_threshold)
+        """Measure a video whose frames are all there, and put it into the table; see ``measure``."""
+        for frames in made.values():
+            check_pair(true, frames)
+        step = frames_at_a_time(true.shape[2], true.shape[1])
+        parts = (slice(begin, begin + step) for begin in range(0, len(true), step))
+        chunks = ((true[part], {method: frames[part] for method, frames in made.items()}) for part in parts)
+        self.board.add(self.measure(clip_id, chunks, pose))
 
     def scores(self) -> list[Score]:
         """Scores of every video, and their summary."""
-        return self._board.scores()
+        return self.board.scores()
 
 
 def open_judge(

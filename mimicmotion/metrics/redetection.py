@@ -1,32 +1,47 @@
 """The pose of the one person in generated frames, found again by the models that found the true one."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from mimicmotion.pose.estimator import PoseEstimator
 from mimicmotion.pose.layout import NUM_KEYPOINTS
 
-_FRAMES_AT_A_TIME = 32
+Pose = tuple[np.ndarray, np.ndarray]
+"""Keypoints (n, 133, 2) in pixels and confidences (n, 133) of one person."""
 
 
-def find_poses(frames: Sequence[np.ndarray], estimator: PoseEstimator) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints float32 (n, 133, 2) in pixels and confidences (n, 133) of the best scored person.
+class PoseFinder:
+    """Finds the best scored person in frames that come in order; holds one frame.
 
-    Confidence is 0 where nobody is found. A frame equal to the one before is not looked at again.
+    A frame equal to the one before is not looked at again.
 
     Args:
-        frames: uint8 (h, w, 3) RGB, all of one size.
         estimator: finds people.
     """
-    new = [i for i in range(len(frames)) if i == 0 or not np.array_equal(frames[i], frames[i - 1])]
-    keypoints = np.zeros((len(new), NUM_KEYPOINTS, 2), np.float32)
-    confidences = np.zeros((len(new), NUM_KEYPOINTS), np.float32)
-    starts = range(0, len(new), _FRAMES_AT_A_TIME)
-    chunks = (np.stack([frames[i] for i in new[start : start + _FRAMES_AT_A_TIME]]) for start in starts)
-    for place, people in enumerate(estimator.people(chunks)):
-        if people:
-            best = max(people, key=lambda person: person.box_score)
-            keypoints[place], confidences[place] = best.keypoints, best.confidences
-    same_as = np.searchsorted(new, np.arange(len(frames)), side="right") - 1
-    return keypoints[same_as], confidences[same_as]
+
+    def __init__(self, estimator: PoseEstimator) -> None:
+        self._estimator = estimator
+        self._before: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+
+    def find(self, frames: np.ndarray) -> Pose:
+        """The pose of each frame; confidence is 0 where nobody is found.
+
+        Args:
+            frames: uint8 (n, h, w, 3) RGB, which follow those of the call before.
+        """
+        num = len(frames)
+        keypoints = np.zeros((num, NUM_KEYPOINTS, 2), np.float32)
+        confidences = np.zeros((num, NUM_KEYPOINTS), np.float32)
+        before = [None if self._before is None else self._before[0], *frames[:-1]]
+        new = [i for i in range(num) if before[i] is None or not np.array_equal(frames[i], before[i])]
+        if new:
+            for place, people in zip(new, self._estimator.people([frames[new]]), strict=True):
+                if people:
+                    best = max(people, key=lambda person: person.box_score)
+                    keypoints[place], confidences[place] = best.keypoints, best.confidences
+        for place in sorted({*range(num)} - {*new}):
+            if place:
+                keypoints[place], confidences[place] = keypoints[place - 1], confidences[place - 1]
+            elif self._before is not None:
+                _, keypoints[0], confidences[0] = self._before
+        self._before = frames[-1], keypoints[-1], confidences[-1]
+        return keypoints, confidences

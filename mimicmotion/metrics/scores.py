@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from mimicmotion.errors import InputError
 
 SUMMARY = "summary"
@@ -10,11 +12,38 @@ SUMMARY = "summary"
 
 MODEL, TRUTH = "model", "truth"
 COPY, ROUND_TRIP, LATE = "copy_reference", "vae_round_trip", "truth_one_frame_late"
+TRUE_SIDE = "true side"
+"""In place of a method: features of the true frames, which those of every method are compared with."""
 FLOORS = (COPY, ROUND_TRIP, LATE)
 """Methods that need no model: what a model must beat, and what it cannot beat."""
 
 PER_VIDEO = "_per_video"
 """Ending of video metrics with one vector a video; without it, one a window of frames."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one way of making one video came to: a number, or its feature vectors for a distance between sets.
+
+    Attributes:
+        clip_id: the video.
+        method: what made the frames: ``model``, the name of a floor, or ``TRUE_SIDE``.
+        metric: what was measured.
+        value: a mean; None where it could not be measured, ``note`` says why, and where there are features.
+        count: what a mean went over: frames, pairs of frames, hands or points.
+        backbone_sha256: of the network's file, where the metric has one.
+        note: what a reader must know.
+        features: float32 (n, width): windows, frames, or one vector for the video.
+    """
+
+    clip_id: str
+    method: str
+    metric: str
+    value: float | None
+    count: int = 0
+    backbone_sha256: str | None = None
+    note: str | None = None
+    features: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mimicmotion.errors import InputError
-from mimicmotion.metrics.folders import entries, read_frames, score_folders
+from mimicmotion.metrics.folders import entries, iter_film, score_folders
 from mimicmotion.metrics.image import psnr
 from mimicmotion.metrics.judging import Judge
 from mimicmotion.metrics.protocols import PROTOCOLS
@@ -17,6 +17,10 @@ NATIVE = PROTOCOLS["native"]
 
 def video(seed=0, num_frames=12, size=(32, 24)):
     return np.random.default_rng(seed).integers(0, 200, (num_frames, *size, 3)).astype(np.uint8)
+
+
+def read_frames(path):
+    return np.stack(list(iter_film(path)))
 
 
 def write_frames(folder, frames, name="frame_{}.png"):
@@ -107,7 +111,7 @@ def test_folders_that_hold_nothing_usable(tmp_path):
     write_picture(tmp_path / "a" / "frame_2.png", np.zeros((5, 5, 3), np.uint8))
     with pytest.raises(InputError, match="2 sizes"):
         read_frames(tmp_path / "a")
-    (tmp_path / "a" / "frame_3.png").write_text("no picture")
+    (tmp_path / "a" / "frame_2.png").write_text("no picture")
     with pytest.raises(InputError, match="cannot be read as a picture"):
         read_frames(tmp_path / "a")
 

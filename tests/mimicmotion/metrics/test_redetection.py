@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mimicmotion.metrics.redetection import find_poses
+from mimicmotion.metrics.redetection import PoseFinder
 from mimicmotion.pose.detector import Detections
 from mimicmotion.pose.estimator import TopDownEstimator
 
@@ -38,13 +38,17 @@ class FakeWholeBody:
 def test_the_best_person_is_taken_and_nobody_has_no_confidence():
     detector = FakeDetector()
     frames = [np.full((10, 10, 3), level, np.uint8) for level in (200, 200, 10, 150)]
-    keypoints, confidences = find_poses(frames, TopDownEstimator(detector, FakeWholeBody()))
+    finder = PoseFinder(TopDownEstimator(detector, FakeWholeBody()))
+    keypoints, confidences = finder.find(np.stack(frames))
     assert keypoints[:, 0, 0].tolist() == [200, 200, 0, 150]
     np.testing.assert_allclose(confidences[:, 5], [0.9, 0.9, 0, 0.9])
     assert detector.seen == 3  # the repeated frame is not looked at again
 
 
-def test_long_videos_go_through_in_parts():
-    frames = [np.full((10, 10, 3), 101 + i, np.uint8) for i in range(70)]
-    keypoints, _ = find_poses(frames, TopDownEstimator(FakeDetector(), FakeWholeBody()))
-    assert keypoints[:, 0, 0].tolist() == list(range(101, 171))
+def test_a_video_that_comes_in_parts_is_looked_at_once():
+    detector = FakeDetector()
+    frames = np.stack([np.full((10, 10, 3), 101 + i // 2, np.uint8) for i in range(12)])
+    finder = PoseFinder(TopDownEstimator(detector, FakeWholeBody()))
+    found = np.concatenate([finder.find(frames[i : i + 5])[0][:, 0, 0] for i in (0, 5, 10)])
+    assert found.tolist() == [101 + i // 2 for i in range(12)]
+    assert detector.seen == 6

@@ -9,10 +9,11 @@ from mimicmotion.errors import InputError
 from mimicmotion.metrics.features import BackboneForm, VideoBackbone, load_backbone
 from mimicmotion.metrics.image import psnr
 from mimicmotion.metrics.intervals import NUM_GROUPS
+from mimicmotion.metrics.judging import Judge
 from mimicmotion.metrics.perceptual import PerceptualDistance
 from mimicmotion.metrics.protocols import PROTOCOLS
 from mimicmotion.metrics.scoreboard import Scoreboard
-from mimicmotion.metrics.scores import METRICS, SUMMARY, is_better, metric_name, summary_markdown
+from mimicmotion.metrics.scores import METRICS, SUMMARY, Measured, is_better, metric_name, summary_markdown
 from mimicmotion.metrics.small_video_net import SmallVideoNet
 
 CPU = torch.device("cpu")
@@ -34,11 +35,11 @@ def brighter(frames, levels):
 
 
 def board(num_videos=4, backbones=None, worse=40):
-    scores = Scoreboard(NATIVE, {"fvd_small": backbone()} if backbones is None else backbones)
+    scores = Judge(NATIVE, {"fvd_small": backbone()} if backbones is None else backbones)
     for seed in range(num_videos):
         true = video(seed, 8 + seed)
         made = {"model": brighter(true, 10 + seed), "copy_reference": brighter(true, worse)}
-        scores.add_video(f"clip{seed}", true, made)
+        scores.add(f"clip{seed}", true, made)
     return scores
 
 
@@ -102,8 +103,8 @@ def test_a_missing_backbone_leaves_the_metric_absent_with_the_reason():
 
 
 def test_videos_shorter_than_a_window_say_so():
-    scores = Scoreboard(PROTOCOLS["native"].with_window(4), {"fvd_small": backbone()})
-    scores.add_video("short", video(0, 3), {"model": video(1, 3)})
+    scores = Judge(PROTOCOLS["native"].with_window(4), {"fvd_small": backbone()})
+    scores.add("short", video(0, 3), {"model": video(1, 3)})
     score = only(scores, metric="fvd_small")
     assert score.value is None
     assert "windows of 4 frames" in score.note
@@ -125,10 +126,10 @@ def test_the_table_does_not_depend_on_the_batch_size(batch_size, tmp_path):
     save_file(SmallVideoNet().state_dict(), path)
 
     def table(size):
-        scores = Scoreboard(NATIVE.with_window(8), {"fvd_small": load_backbone("fvd_small", path, CPU, size)})
+        scores = Judge(NATIVE.with_window(8), {"fvd_small": load_backbone("fvd_small", path, CPU, size)})
         for seed in range(4):
             true = video(seed, 13 + seed)
-            scores.add_video(f"clip{seed}", true, {"model": brighter(true, 12)})
+            scores.add(f"clip{seed}", true, {"model": brighter(true, 12)})
         return scores.scores()
 
     for one, other in zip(table(4), table(batch_size), strict=True):
@@ -145,31 +146,30 @@ def test_lpips_is_a_mean_over_frames_and_names_its_network():
 
 
 def test_one_video_has_no_interval_and_one_frame_no_flicker():
-    scores = Scoreboard(NATIVE, {})
-    scores.add_video("one", video(0, 1), {"model": video(1, 1)})
+    scores = Judge(NATIVE, {})
+    scores.add("one", video(0, 1), {"model": video(1, 1)})
     assert only(scores, clip_id=SUMMARY, metric="psnr").low is None
     assert only(scores, clip_id=SUMMARY, metric="flicker").value is None
 
 
 def test_identical_frames_are_counted_and_said():
-    scores = Scoreboard(NATIVE, {})
+    scores = Judge(NATIVE, {})
     true = video(0)
     made = true.copy()
     made[3:] = 255 - made[3:]
-    scores.add_video("half", true, {"model": made})
+    scores.add("half", true, {"model": made})
     assert "3 identical frames count 100 dB" in only(scores, clip_id="half", metric="psnr").note
 
 
 def test_unpaired_frames_are_refused():
     with pytest.raises(InputError, match="compared by index"):
-        Scoreboard(NATIVE, {}).add_video("bad", video(0, 8), {"model": video(0, 7)})
+        Judge(NATIVE, {}).add("bad", video(0, 8), {"model": video(0, 7)})
 
 
 def test_numbers_measured_elsewhere_are_weighed_by_their_count():
-    scores = Scoreboard(NATIVE, {})
-    scores.add("a", "model", "pose_error_body", 0.1, 30)
-    scores.add("b", "model", "pose_error_body", 0.2, 10)
-    scores.add("c", "model", "pose_error_body", np.nan, 0, "nobody found")
+    scores = Scoreboard(16, {})
+    rows = [("a", 0.1, 30, None), ("b", 0.2, 10, None), ("c", None, 0, "nobody found")]
+    scores.add(Measured(clip, "model", "pose_error_body", v, n, note=note) for clip, v, n, note in rows)
     summary = only(scores, clip_id=SUMMARY)
     assert summary.value == pytest.approx(0.125)
     assert summary.num_videos == 2

@@ -113,10 +113,15 @@ class VideoBackbone:
 
         It is done on the host, so that it is the same for every device.
         """
-        pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
-        if self.form.size is not None:
-            pixels = functional.interpolate(pixels, size=self.form.size, mode="bicubic", antialias=True)
+        pixels = torch.cat([self._resized(frame) for frame in frames])
         return ((pixels - torch.tensor(self.form.mean)[:, None, None]) / self.form.scale).to(self.device)
+
+    def _resized(self, frame: np.ndarray) -> Tensor:
+        """One frame as float32 (1, 3, h, w); several large ones at once would need much memory."""
+        pixels = torch.tensor(frame).permute(2, 0, 1)[None].float()
+        if self.form.size is None:
+            return pixels
+        return functional.interpolate(pixels, size=self.form.size, mode="bicubic", antialias=True)
 
     @torch.inference_mode()
     def row(self, windows: Tensor) -> np.ndarray:

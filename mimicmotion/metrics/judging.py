@@ -27,14 +27,14 @@ from mimicmotion.metrics.scores import Measured, Score
 from mimicmotion.metrics.settings import BACKBONE_FIELDS, JudgeSettings
 from mimicmotion.pose.estimator import PoseEstimator, open_estimator
 
-_CHUNK_FRAMES, _CHUNK_BYTES = 8, 50_000_000
+_CHUNK_FRAMES, _CHUNK_BYTES = 8, 7_000_000
 
 Chunk = tuple[np.ndarray, Mapping[str, np.ndarray]]
 """True frames uint8 (n, h, w, 3) RGB, and the frames of each method, of the same shape."""
 
 
 def frames_at_a_time(width: int, height: int) -> int:
-    """How many frames of a size are measured together, so that memory stays small: 8 up to full HD."""
+    """How many frames of a size are measured together, so that memory stays small: one of full HD."""
     return max(1, min(_CHUNK_FRAMES, _CHUNK_BYTES // (width * height * 3)))
 
 

@@ -54,6 +54,38 @@ def test_pairs_are_scored_under_the_protocol(folders):
     assert value == pytest.approx(np.minimum(psnr(truth, late), 100).mean())
 
 
+class WatchedJudge(Judge):
+    """Notes how many frames it is given at a time."""
+
+    def measure(self, clip_id, chunks, pose=None, with_truth=True):
+        self.seen = []
+        return super().measure(clip_id, (self.seen.append(len(one[0])) or one for one in chunks), pose)
+
+
+def test_each_file_is_read_once_and_few_frames_are_held(folders, monkeypatch):
+    from mimicmotion.metrics import folders as module
+
+    opened, read = [], module.iter_frames
+    monkeypatch.setattr(module, "iter_frames", lambda path: opened.append(path) or read(path))
+    judge = WatchedJudge(NATIVE, {})
+    score_folders(*folders, NATIVE, judge)
+    assert sorted(opened) == sorted(side / name for side in folders for name in ("a.mkv", "b.mkv"))
+    assert judge.seen == [8, 4]
+    assert module.frames_at_a_time(1920, 1080) == 1
+
+
+def test_frames_that_come_in_parts_score_as_the_whole_video(folders):
+    streamed = score_folders(*folders, NATIVE, Judge(NATIVE, {}))
+    whole = Judge(NATIVE, {})
+    for seed, name in enumerate(("a", "b")):
+        true = video(seed)
+        late = np.concatenate([true[:1], true[:-1]])
+        made = {"model": true + np.uint8(10), "copy_reference": np.repeat(true[:1], 12, 0)}
+        rows = whole.measure(name, [(true, {**made, "truth_one_frame_late": late})])
+        whole.board.add(rows)
+    assert streamed == whole.scores()
+
+
 def test_lossy_files_are_scored_with_a_note(folders):
     def note():
         rows = [

@@ -53,7 +53,7 @@ class Printed:
 
     def image(self, name: str, image: np.ndarray, step: int | None = None) -> None:
         """Keep sample pictures."""
-        if name == "samples":
+        if name == "generated/samples":
             self.picture = image
 
     def file(self, path: Path, folder: str = "") -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mimicmotion.errors import InputError, MimicMotionError
+from stages.engine.progress import progress
 
 if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
@@ -113,12 +113,12 @@ class Animator:
         if self.work.workers > 1:
             load = partial(_load, self.sources, self.work)
             group = WorkerGroup(self.work.workers, self.work.cuda)
-            with _progress_bar(console) as progress:
-                perform_together(group, load, request, prepared, self.settings, progress)
+            with _progress() as tell:
+                perform_together(group, load, request, prepared, self.settings, tell)
         else:
             pipeline = self.pipeline
-            with _progress_bar(console) as progress:
-                perform(request, prepared, pipeline, self.settings, progress)
+            with _progress() as tell:
+                perform(request, prepared, pipeline, self.settings, tell)
         console.print(f"[bold]{escape(str(request.out))}[/bold]")
 
 
@@ -168,14 +168,6 @@ def _load(sources: Sources, work: Work) -> Any:
 
 
 @contextmanager
-def _progress_bar(console: Console) -> Iterator[Any]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("tiles", total=None)
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-            if done == total:
-                bar.add_task("decoding and writing frames", total=None)
-
-        yield progress
+def _progress() -> Iterator[Any]:
+    with progress("sampling", "tiles") as show:
+        yield lambda done, total: show(done, total, "decoding and writing frames" if done == total else "")

@@ -22,8 +22,9 @@ CURVES_FILE = "curves.parquet"
 """Rows of ``CURVES_SCHEMA``, by step and name."""
 CURVES_SCHEMA = pa.schema([("step", pa.int64()), ("name", pa.string()), ("value", pa.float64())])
 PICTURES_FOLDER = "pictures"
-"""``<name>/step-NNNNNNNN.png`` and files, as they were reported."""
+"""``<name>/step-NNNNNNNN.png``, ``<name>.png`` and files, as they were reported."""
 _LINES = "curves.jsonl"
+_STEP = "step-"
 _OF_THE_MACHINE = ("speed/", "memory/")
 
 
@@ -74,9 +75,11 @@ class Curves:
             file.write(json.dumps({"step": step, "values": kept}) + "\n")
         self._report.metrics(values, step)
 
-    def image(self, name: str, image: np.ndarray, step: int) -> None:
-        """Show and record a picture, uint8 (h, w, 3)."""
-        path = self._folder / PICTURES_FOLDER / name / f"step-{step:08d}.png"
+    def image(self, name: str, image: np.ndarray, step: int | None = None) -> None:
+        """Show and record a picture, uint8 (h, w, 3); without a step it is the same at all of them."""
+        path = (
+            self._folder / PICTURES_FOLDER / (f"{name}.png" if step is None else f"{name}/{_step(step)}.png")
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
         self._report.image(name, image, step)
@@ -115,12 +118,21 @@ def show_curves(curves: Path, pictures: Path | None, report: Report) -> None:
     if pictures is None:
         return
     for path in sorted(path for path in pictures.rglob("*") if path.is_file()):
-        name = path.parent.relative_to(pictures).as_posix()
-        if path.suffix == ".png":
-            with Image.open(path) as picture:
-                report.image(name, np.asarray(picture.convert("RGB")), int(path.stem.removeprefix("step-")))
+        folder = path.parent.relative_to(pictures).as_posix()
+        if path.suffix != ".png":
+            report.file(path, folder)
+            continue
+        with Image.open(path) as picture:
+            image = np.asarray(picture.convert("RGB"))
+        number = path.stem.removeprefix(_STEP)
+        if number == path.stem:
+            report.image(f"{folder}/{number}", image)
         else:
-            report.file(path, name)
+            report.image(folder, image, int(number))
+
+
+def _step(step: int) -> str:
+    return f"{_STEP}{step:08d}"
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:

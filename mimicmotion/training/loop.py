@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from itertools import islice
 from typing import Any
 
@@ -185,13 +186,15 @@ class Training:
         values = {**self.measures.report(self.world), **extra}
         if self.world.is_first:
             self.report.metrics(values, step)
+            samples_left = (self.plan.steps - step) * self.plan.batch
             logger.info(
-                "step %d of %d: loss %.4f, gradient %.3f, %.2f samples/s",
+                "step %d of %d: loss %.4f, gradient %.3f, %.2f samples/s, %s left",
                 step,
                 self.plan.steps,
                 values["loss/total"],
                 values["optimiser/gradient_norm"],
                 values["speed/samples_per_s"],
+                timedelta(seconds=round(samples_left / values["speed/samples_per_s"])),
             )
 
     def _not_finite(self, step: int, batches: list[Batch], losses: list[Tensor], norm: Tensor) -> StageError:
@@ -219,14 +222,15 @@ class Training:
         if self.world.is_first:
             self.report.metrics({"loss/validation": loss}, step)
             pictures = comparison(self.validation.samples, generated)
-            self.report.image("samples", pictures[len(pictures) // 2], step)
+            # MLflow's page puts sections in the order of their names: pictures, then loss.
+            self.report.image("generated/samples", pictures[len(pictures) // 2], step)
             video = self.plan.state / f"samples-step-{step:08d}.mp4"
             write_preview(video, pictures, _PREVIEW_FPS)
             self.report.file(video, "samples")
             video.unlink()
-            if step == 0:  # they are the same at every step
+            if step == 0:
                 for number, sample in enumerate(self.validation.samples):
-                    self.report.image(f"hand_map/{number}", sample_picture(sample), step)
+                    self.report.image(f"hand_map/{number}", sample_picture(sample))
         return loss
 
     def _tensors(self) -> dict[str, Tensor]:

@@ -1,11 +1,10 @@
-"""How far a stage is: a bar on a terminal, plain lines in a log."""
+"""How far work is: a bar on a terminal, plain lines in a log."""
 
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,79 +16,56 @@ log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 5.0
 
 
-class Watcher(Protocol):
-    """Told of every outcome."""
-
-    def __call__(self, outcome: ItemState) -> None:
-        """Show one more outcome."""
-
-
 @contextmanager
-def watched(stage: str, total: int) -> Iterator[Watcher]:
-    """A watcher of ``total`` outcomes of a stage; rejects get a log line each."""
-    if not sys.stderr.isatty():
-        yield _Lines(stage, total)
-        return
+def progress(what: str, unit: str) -> Iterator[Callable[..., None]]:
+    """A function ``show(done, total, label="")`` that says how far some work is.
+
+    Args:
+        what: the work.
+        unit: what it is counted in, e.g. ``items``.
+    """
+    on_terminal = sys.stderr.isatty()
+    start_s, last_s = time.monotonic(), 0.0
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[label]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield _Bar(progress, stage, total)
-    log.info("%s: %d items done", stage, total)
+    bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not on_terminal)
+    task = bar.add_task(what, total=None, label="")
 
-
-class _Lines:
-    def __init__(self, stage: str, total: int) -> None:
-        self._stage = stage
-        self._total = total
-        self._done = 0
-        self._start_s = time.monotonic()
-        self._last_s = 0.0
-
-    def __call__(self, outcome: ItemState) -> None:
-        self._done += 1
-        _log_reject(self._stage, outcome)
+    def show(done: int, total: int, label: str = "") -> None:
+        nonlocal last_s
         now_s = time.monotonic()
-        if now_s - self._last_s < _SECONDS_BETWEEN_LINES and self._done < self._total:
-            return
-        self._last_s = now_s
-        elapsed_s = now_s - self._start_s
-        left_s = elapsed_s / self._done * (self._total - self._done)
-        log.info(
-            "%s %d/%d %s (%.2f items/s, %s left)",
-            self._stage,
-            self._done,
-            self._total,
-            outcome.label or outcome.id,
-            self._done / max(elapsed_s, 1e-3),
-            time.strftime("%H:%M:%S", time.gmtime(left_s)),
-        )
+        elapsed_s = now_s - start_s
+        rate = f"{done / max(elapsed_s, 1e-3):.2f} {unit}/s"
+        bar.update(task, completed=done, total=total, label=f"{rate} {label}")
+        is_due = done == total or now_s - last_s >= _SECONDS_BETWEEN_LINES
+        if done and is_due and not on_terminal:
+            last_s = now_s
+            left = time.strftime("%H:%M:%S", time.gmtime(elapsed_s / done * (total - done)))
+            log.info("%s %d/%d (%s, %s left) %s", what, done, total, rate, left, label)
+
+    with bar:
+        yield show
+    if on_terminal:  # where the bar has vanished
+        log.info("%s: %d %s done", what, bar.tasks[task].completed, unit)
 
 
-class _Bar:
-    def __init__(self, progress: Progress, stage: str, total: int) -> None:
-        self._progress = progress
-        self._stage = stage
-        self._start_s = time.monotonic()
-        self._done = 0
-        self._task = progress.add_task(stage, total=total, rate="", label="")
+@contextmanager
+def watched(stage: str, total: int) -> Iterator[Callable[[ItemState], None]]:
+    """A function to call with each of ``total`` outcomes of a stage; rejects get a log line each."""
+    done = 0
+    with progress(stage, "items") as show:
 
-    def __call__(self, outcome: ItemState) -> None:
-        self._done += 1
-        _log_reject(self._stage, outcome)
-        rate = self._done / max(time.monotonic() - self._start_s, 1e-3)
-        self._progress.update(
-            self._task, advance=1, rate=f"{rate:.2f} items/s", label=outcome.label or outcome.id
-        )
+        def watch(outcome: ItemState) -> None:
+            nonlocal done
+            done += 1
+            name = outcome.label or outcome.id
+            if outcome.state != KEPT:
+                log.warning("%s rejected %s: %s: %s", stage, name, outcome.reason, outcome.sentence)
+            show(done, total, name)
 
-
-def _log_reject(stage: str, outcome: ItemState) -> None:
-    if outcome.state != KEPT:
-        log.warning(
-            "%s rejected %s: %s: %s", stage, outcome.label or outcome.id, outcome.reason, outcome.sentence
-        )
+        yield watch

@@ -78,9 +78,9 @@ class StageRun:
         self._shown.send("dataset", lambda client, run_id: describe(client, run_id, manifest))
         self._shown.metrics(
             {
-                "items/kept": counts.kept,
-                "items/rejected": counts.rejected,
-                "items/processed": timings.processed,
+                "items_kept": counts.kept,
+                "items_rejected": counts.rejected,
+                "items_processed": timings.processed,
                 "rows": counts.rows,
                 "seconds": timings.seconds,
             }

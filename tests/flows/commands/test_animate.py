@@ -143,7 +143,8 @@ def world(tmp_path, monkeypatch):
     return tmp_path, pipeline
 
 
-def test_a_run_writes_the_video_and_the_preview(world):
+def test_a_run_writes_the_video_and_the_preview(world, caplog):
+    caplog.set_level("INFO", logger="stages")
     tmp_path, pipeline = world
     result = run(
         *("--image", tmp_path / "ref.png", "--poses", tmp_path / "poses.parquet"),
@@ -153,7 +154,8 @@ def test_a_run_writes_the_video_and_the_preview(world):
     assert result.exception is None, result.output
     assert len(list(iter_frames(tmp_path / "out.mp4"))) == 6
     assert (tmp_path / "out.poses.png").is_file()
-    assert "decoding and writing frames" in result.output
+    assert "sampling 3/3" in caplog.text
+    assert "left) decoding and writing frames" in caplog.text
     assert "6 frames of 32x48 at 12 per second" in " ".join(result.output.split())
     settings = pipeline.settings
     assert (settings.num_steps, settings.guidance_max, settings.tile) == (2, 1.5, 5)

@@ -166,7 +166,7 @@ def test_validation_is_the_same_at_every_visit_and_shows_pictures(plan, report):
     losses = [loss for _, loss in report.values["loss/validation"]]
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
     assert [(name, step) for name, _, step in report.images] == [
-        ("samples", 0), ("hand_map/0", 0), ("samples", 1), ("samples", 2)
+        ("generated/samples", 0), ("hand_map/0", None), ("generated/samples", 1), ("generated/samples", 2)
     ]  # fmt: skip
     assert [name for name, folder, size in report.files if folder == "samples" and size] == [
         f"samples-step-{step:08d}.mp4" for step in range(3)
@@ -181,7 +181,7 @@ def test_videos_of_two_shapes_train_in_batches_of_one_shape_and_are_shown_togeth
     preview = replace(plan.preview, clips=2)
     run(replace(plan, preview=preview, steps=2, batch=2), report)
     assert [step for step, _ in report.values["loss/total"]] == [1, 2]
-    assert [step for name, _, step in report.images if name == "samples"] == [0, 2]
+    assert [step for name, _, step in report.images if name == "generated/samples"] == [0, 2]
 
 
 def test_bfloat16_and_frozen_parts(plan, report):

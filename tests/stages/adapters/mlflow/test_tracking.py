@@ -73,8 +73,8 @@ def test_a_stage_has_a_run_below_the_run_of_its_config(config: PipelineConfig) -
         "letters": letters.dataset_key,
         "total": total.dataset_key,
     }
-    assert run.data.metrics["items/kept"] == 2
-    assert run.data.metrics["items/rejected"] == 1
+    assert run.data.metrics["items_kept"] == 2
+    assert run.data.metrics["items_rejected"] == 1
     assert run.data.tags["dataset_key"] == letters.dataset_key
     assert {item.path for item in client.list_artifacts(letters.run_id)} == {"config.yaml", "rejected.json"}
     assert parent.data.tags["dataset.total"] == total.dataset_key

@@ -265,7 +265,7 @@ def find_sources(
 
 def _trained(config: PipelineConfig) -> Path:
     try:
-        return Pipeline(config).dataset("train").path(WHOLE, "checkpoint")
+        return Pipeline(config).result("train").path(WHOLE, "checkpoint")
     except MimicMotionError as error:
         raise InputError(
             f"config {config.name} has no trained model here: {error}\nTrain it with `mimicmotion rebuild "

@@ -27,8 +27,8 @@ def report(
     """
     settings = load_config(config, overrides or [])
     pipeline = Pipeline(settings)
-    scores = pipeline.dataset("evaluate")
-    inputs = {name: pipeline.dataset(name) for name in pipeline.reads(pipeline.stage("evaluate"))}
+    scores = pipeline.result("evaluate")
+    inputs = pipeline.read_by(scores)
     runs = {name: dataset.manifest.run_id for name, dataset in {**inputs, "evaluate": scores}.items()}
     pages = {f"MLflow run {name}": run_page(settings, run_id) for name, run_id in runs.items() if run_id}
     links = {name: page for name, page in pages.items() if page}
@@ -36,7 +36,10 @@ def report(
         if is_remote(settings.workspace):
             raise InputError(f"workspace {settings.workspace} is not a local folder: give --out FILE.")
         out = Path(settings.workspace) / "reports" / scores.key / GALLERY_FILE
-    write_report(out, scores, inputs, links)
+    try:
+        write_report(out, scores, inputs, links)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror or error}): give --out FILE.") from error
     typer.echo(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
     if show:
         webbrowser.open(out.resolve().as_uri())

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 from transformers.models.clip import CLIPImageProcessorPil
 
+from mimicmotion.durable import put_in_place
 from mimicmotion.errors import WeightsError
 from mimicmotion.model.pipeline import MimicMotionPipeline, read_guidance
 from mimicmotion.model.pose_net import PoseNet
@@ -145,7 +146,7 @@ def save_released(tensors: Mapping[str, Tensor] | MimicMotionPipeline, path: Pat
             torch.save(flat, staging)
         else:
             save_file(flat, staging, metadata={"format": "pt"})
-        staging.replace(path)
+        put_in_place(staging, path)
     finally:
         staging.unlink(missing_ok=True)
 
@@ -180,7 +181,7 @@ def convert(source: Path, target: Path, base: Path | None = None) -> None:
         for told in source.glob("*.json"):
             if not (staging / told.name).exists():
                 shutil.copy(told, staging)
-        staging.replace(target)
+        put_in_place(staging, target)
 
 
 def _split(tensors: Mapping[str, Tensor], path: Path) -> dict[str, dict[str, Tensor]]:

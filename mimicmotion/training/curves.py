@@ -5,6 +5,7 @@ run leaves the same bytes.
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -17,6 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+
+from mimicmotion.durable import flush, put_in_place
+
+logger = logging.getLogger(__name__)
 
 CURVES_FILE = "curves.parquet"
 """Rows of ``CURVES_SCHEMA``, by step and name."""
@@ -65,7 +70,7 @@ class Curves:
         lines = [line for line in _lines(self._folder) if line["step"] <= step]
         partial = self._folder / f"{_LINES}.partial"
         partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        partial.rename(self._folder / _LINES)
+        put_in_place(partial, self._folder / _LINES)
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Show and record numbers."""
@@ -73,6 +78,7 @@ class Curves:
         kept = {name: value for name, value in values.items() if not name.startswith(_OF_THE_MACHINE)}
         with (self._folder / _LINES).open("a") as file:
             file.write(json.dumps({"step": step, "values": kept}) + "\n")
+        flush(self._folder / _LINES)  # before the checkpoint that goes on from here
         self._report.metrics(values, step)
 
     def image(self, name: str, image: np.ndarray, step: int | None = None) -> None:
@@ -136,8 +142,11 @@ def _step(step: int) -> str:
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:
-    """What was recorded, oldest first, without a last line that a killed run began."""
-    path = folder / _LINES
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    """What was recorded, oldest first, without the lines that a killed run or a power cut left unfinished."""
+    path, whole = folder / _LINES, []
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+        try:
+            whole.append(json.loads(line))
+        except ValueError:
+            logger.warning("passing over a line of %s that is not whole", path)
+    return whole

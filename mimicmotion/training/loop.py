@@ -20,6 +20,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mimicmotion.durable import put_in_place
 from mimicmotion.errors import DataError, StageError
 from mimicmotion.training.building import autocast, build
 from mimicmotion.training.curves import Curves, Report
@@ -246,7 +247,7 @@ class Training:
 
     def _resume(self) -> int:
         """Load the newest checkpoint; returns the steps done."""
-        newest = self.checkpoints.newest()
+        newest = self.checkpoints.newest_sound()
         if newest is None:
             return 0
         tensors = self._tensors()
@@ -289,7 +290,7 @@ class Training:
             **self._resume_contract(),
         }
         (staging / FACTS_FILE).write_text(json.dumps(facts, indent=2))
-        staging.rename(self.plan.result)
+        put_in_place(staging, self.plan.result)
 
 
 def accumulation_steps(plan: Plan, world: World) -> int:

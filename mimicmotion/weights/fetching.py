@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from mimicmotion.durable import put_in_place
 from mimicmotion.errors import InputError, WeightsError
 
 _GONE_ON_TO_THE_END = 416
@@ -39,7 +40,7 @@ def fetch_file(
         if found != sha256:
             part.unlink()
             raise WeightsError(f"{url}: has sha256 {found}, expected {sha256}. The download was deleted.")
-    part.replace(target)
+    put_in_place(part, target)
 
 
 def file_digest(path: Path) -> str:

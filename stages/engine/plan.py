@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from mimicmotion.errors import DamagedError, InputError, MimicMotionError, MissingSourceError, StageError
+from mimicmotion.errors import (
+    DamagedError,
+    DataError,
+    InputError,
+    MimicMotionError,
+    MissingSourceError,
+    StageError,
+)
 from stages.engine.config import PipelineConfig
 from stages.engine.contract import WHOLE, Item, ItemStage, Stage
 from stages.engine.datasets import PublishedDataset
@@ -15,7 +22,7 @@ from stages.engine.keys import item_key, key_fields, recipe_key, remembering
 from stages.engine.records import ItemState, Manifest
 from stages.engine.storage.opening import open_workspace
 from stages.engine.storage.workspace import Workspace
-from stages.engine.store import StageStore, check_ids, check_keys, key_of
+from stages.engine.store import StageStore, all_manifests, check_ids, check_keys, key_of
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +123,55 @@ class Pipeline:
             self._datasets[name] = self._find(name)
         return self._datasets[name]
 
+    def result(self, name: str) -> PublishedDataset:
+        """The dataset of a stage for this config, else the newest of its workspace; the log then says so.
+
+        Using a result needs neither the sources nor the weights that it was made from.
+
+        Raises:
+            MimicMotionError: there is none; says what to run.
+        """
+        try:
+            return self.dataset(name)
+        except MimicMotionError as error:
+            found = all_manifests(self.workspace, name)
+            ours = self._settings_of(self.config.resolved(), name)
+            same = [manifest for manifest in found if self._settings_of(manifest.config, name) == ours]
+            if not found:
+                raise
+            chosen, how = (same or found)[0], "" if same else ", made with other settings"
+            log.warning(
+                "%s: using the newest result, of %s%s, which is not of what lies in its sources now: %s",
+                name, chosen.timings.published, how, error,
+            )  # fmt: skip
+            return self._published(name, chosen)
+
+    def read_by(self, dataset: PublishedDataset) -> dict[str, PublishedDataset]:
+        """The very datasets that a dataset was made from, by stage.
+
+        Raises:
+            DataError: one of them is gone.
+        """
+        inputs = {}
+        for name, key in dataset.manifest.inputs.items():
+            found = [one for one in all_manifests(self.workspace, name) if one.dataset_key == key]
+            if not found:
+                raise DataError(
+                    f"{self.workspace.shown}: holds no {name} dataset {key} any more, which "
+                    f"{dataset.manifest.stage} dataset {dataset.key} was made from. "
+                    f"Run again: mimicmotion rebuild {self.config.name}"
+                )
+            inputs[name] = self._published(name, found[0])
+        return inputs
+
+    def _published(self, name: str, manifest: Manifest) -> PublishedDataset:
+        store = StageStore(self.workspace, name, manifest.recipe_key)
+        return PublishedDataset(store, manifest, self.stage(name).schema)
+
+    @staticmethod
+    def _settings_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+        return {field: value for field, value in config.get(name, {}).items() if field != "runtime"}
+
     def reads(self, stage: Stage) -> list[str]:
         """Names of the stages whose datasets a stage reads under this config."""
         return [*stage.reads, *(name for name in stage.optional_reads if name in self.config.stages)]
@@ -130,14 +186,14 @@ class Pipeline:
             if manifest is None:
                 raise
             log.warning("%s: using the dataset of %s: %s", name, manifest.timings.published, error)
-            return PublishedDataset(self.store(name), manifest, stage.schema)
+            return self._published(name, manifest)
         if plan.manifest is None:
             left = f"{len(plan.todo)} of {len(plan.work)} items to do" if plan.todo else "not published"
             raise StageError(
                 f"{name} has no dataset for this config yet ({left}). "
                 f"Run it first: mimicmotion stage {name} {self.config.name}"
             )
-        return PublishedDataset(plan.store, plan.manifest, stage.schema)
+        return self._published(name, plan.manifest)
 
     def _made_from_same_sources(self, stage: Stage) -> Manifest | None:
         """The newest dataset of a stage that reads no other, made from the very sources this config names.

@@ -9,7 +9,7 @@ from stages.engine.config import PipelineConfig
 from stages.engine.contract import ItemStage
 from stages.engine.plan import Pipeline, Plan, reasons, upstream_problem
 from stages.engine.records import KEPT, Manifest
-from stages.engine.store import newest_manifest
+from stages.engine.store import all_manifests
 
 Freshness = Literal["fresh", "stale", "partial", "missing", "rejected"]
 """fresh: published for exactly this config and these sources. stale: published for others only. partial:
@@ -49,7 +49,7 @@ def status(config: PipelineConfig) -> list[StageStatus]:
 
 
 def _status(pipeline: Pipeline, name: str) -> StageStatus:
-    newest = newest_manifest(pipeline.workspace, name)
+    newest = next(iter(all_manifests(pipeline.workspace, name)), None)
     problem = upstream_problem(pipeline, name)
     if problem is not None:
         upstream = _unready(pipeline, name)

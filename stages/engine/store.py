@@ -356,11 +356,11 @@ def open_in(workspace: Workspace, name: str) -> Path:
     return store.open_file(store.record(without_versions(parts[3])), parts[4])
 
 
-def newest_manifest(workspace: Workspace, stage: str) -> Manifest | None:
-    """The dataset of a stage that was published last, whatever its recipe."""
+def all_manifests(workspace: Workspace, stage: str) -> list[Manifest]:
+    """The datasets of a stage, whatever their recipe, newest first."""
     recipes = [StageStore(workspace, stage, recipe) for recipe in workspace.folders(stage)]
-    found = [manifests[0] for store in recipes if (manifests := store.manifests())]
-    return max(found, key=lambda manifest: manifest.timings.published, default=None)
+    found = [manifest for store in recipes for manifest in store.manifests()]
+    return sorted(found, key=lambda manifest: manifest.timings.published, reverse=True)
 
 
 def key_of(items: Sequence[ItemState]) -> str:

@@ -352,6 +352,52 @@ def test_other_weights_than_planned_are_not_worked_with(
         run_stage(config, "letters")
 
 
+def test_a_result_is_used_without_its_sources_and_said_to_be_older(
+    tmp_path: Path, letters: Letters, caplog
+) -> None:
+    config = make_config(tmp_path / "space", letters, Shouts(), Total())
+    with pytest.raises(StageError, match="letters has no dataset for this config yet"):
+        Pipeline(config).result("total")
+    for name in config.stages:
+        run_stage(config, name)
+    exact = Pipeline(config).result("total")
+    assert "newest result" not in caplog.text
+    write_texts(letters.source, c="one more")
+    older = Pipeline(config).result("total")
+    assert older.key == exact.key
+    assert older.path("all", "parts/note.txt").read_text() == "note"
+    assert "total: using the newest result, of 20" in caplog.text
+    shutil.rmtree(letters.source)
+    assert Pipeline(config).result("total").key == exact.key
+    inputs = Pipeline(config).read_by(older)
+    assert {name: dataset.ids for name, dataset in inputs.items()} == {
+        "letters": ("a", "b"),
+        "shouts": ("a", "b"),
+    }
+    shutil.rmtree(tmp_path / "space" / "letters")
+    with pytest.raises(DataError, match=r"holds no letters dataset .* which total dataset .* was made from"):
+        Pipeline(config).read_by(older)
+
+
+def test_a_result_of_this_config_is_preferred_to_a_newer_one_of_another(
+    tmp_path: Path, letters: Letters, caplog
+) -> None:
+    ours, theirs = Total(offset=1), Total(offset=2)
+    for total in (ours, theirs):
+        config = make_config(tmp_path / "space", letters, total)
+        for name in config.stages:
+            run_stage(config, name)
+    write_texts(letters.source, c="one more")
+    totals = [
+        Pipeline(make_config(tmp_path / "space", letters, Total(offset=offset)))
+        .result("total")
+        .table()["total"]
+        for offset in (1, 2, 3)
+    ]
+    assert [total.to_pylist() for total in totals] == [[9], [10], [10]]
+    assert caplog.text.count("made with other settings") == 1
+
+
 def test_a_source_out_of_reach_still_serves_what_was_made_from_it(tmp_path: Path, letters: Letters) -> None:
     config = make_config(tmp_path / "space", letters, Total())
     run_stage(config, "letters")

@@ -4,6 +4,7 @@ Training waits only while tensors are copied to host memory; a thread writes the
 """
 
 import json
+import logging
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -18,13 +19,19 @@ from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
+from mimicmotion.durable import put_in_place
 from mimicmotion.errors import DataError
 from mimicmotion.training.distributed.group import World
 from mimicmotion.training.distributed.reading import TensorsReader
 from mimicmotion.training.ema import MovingAverage
 from mimicmotion.training.optimiser import moments
+from mimicmotion.weights.fetching import file_digest
+
+logger = logging.getLogger(__name__)
 
 _FACTS = "facts.json"
+_FILES = "files"
+"""Among the facts: sha256 of every file beside them. Checkpoints of earlier versions have none."""
 _PARTIAL = ".partial"
 
 
@@ -50,9 +57,24 @@ class Checkpoints:
             warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
 
     def newest(self) -> Path | None:
-        """Return the newest published checkpoint."""
+        """Return the newest published checkpoint, whole or damaged."""
         found = self._published()
         return found[-1] if found else None
+
+    def newest_sound(self) -> Path | None:
+        """Return the newest checkpoint that is what was written; every worker calls this, the first reads.
+
+        Those passed over are named in the log.
+        """
+        sound: list[str] = []
+        for checkpoint in reversed(self._published() if self._world.is_first else []):
+            damage = _damage(checkpoint)
+            if damage is None:
+                sound.append(checkpoint.name)
+                break
+            logger.warning("passing over a damaged checkpoint, and going on from an older one: %s", damage)
+        chosen = self._world.joined(sound)
+        return self.folder / chosen[0] if chosen else None
 
     def save(self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Path:
         """Begin the checkpoint of a step and return where it will be; every worker calls this.
@@ -99,10 +121,11 @@ class Checkpoints:
         if not self._world.is_first:
             return
         staging = final.with_name(final.name + _PARTIAL)
-        (staging / _FACTS).write_text(json.dumps(facts, indent=2))
+        files = {path.name: file_digest(path) for path in sorted(staging.iterdir())}
+        (staging / _FACTS).write_text(json.dumps({**facts, _FILES: files}, indent=2))
         if final.exists():
             shutil.rmtree(final)
-        staging.rename(final)
+        put_in_place(staging, final)
         for old in self._published()[: -self._keep]:
             shutil.rmtree(old)
 
@@ -113,6 +136,7 @@ class Checkpoints:
             DataError: the checkpoint lacks a tensor or holds another shape.
         """
         facts: dict[str, Any] = json.loads((checkpoint / _FACTS).read_text())
+        facts.pop(_FILES, None)
         reader = TensorsReader(checkpoint)
         shapes = {name: tuple(value.size) for name, value in reader.tensors().items()}
         wanted = {name: tuple(value.shape) for name, value in tensors.items()}
@@ -132,6 +156,18 @@ class Checkpoints:
 
     def _published(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("step-*") if (path / _FACTS).is_file())
+
+
+def _damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint: its first file that is not what was written."""
+    try:
+        written: Mapping[str, str] = json.loads((checkpoint / _FACTS).read_text()).get(_FILES, {})
+        for name, sha256 in written.items():
+            if file_digest(checkpoint / name) != sha256:
+                return f"{checkpoint / name} is not what was written"
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{checkpoint} cannot be read ({error})"
+    return None
 
 
 def training_tensors(

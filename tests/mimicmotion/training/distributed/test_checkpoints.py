@@ -168,3 +168,23 @@ def test_libraries_unpickle_only_what_a_checkpoint_needs(tmp_path):
         (module, name) for module, name in looked_up if isinstance(getattr(torch, name, None), torch.dtype)
     }
     assert looked_up - dtypes <= ALLOWED
+
+
+@pytest.mark.parametrize("damage", ["flipped", "emptied", "gone", "facts"])
+def test_a_damaged_newest_checkpoint_is_passed_over_for_an_older_one(tmp_path, caplog, damage):
+    checkpoints = Checkpoints(tmp_path, 2, ALONE)
+    for step in (1, 2):
+        checkpoints.save(step, {"a": torch.full((3,), float(step))}, {})
+    checkpoints.wait()
+    assert checkpoints.newest_sound() == tmp_path / "step-00000002"
+    path = tmp_path / "step-00000002" / ("facts.json" if damage == "facts" else "__0_0.distcp")
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"" if damage != "flipped" else bytes(byte ^ 1 for byte in path.read_bytes()))
+    assert checkpoints.newest_sound() == tmp_path / "step-00000001"
+    assert "passing over a damaged checkpoint" in caplog.text
+    assert str(path if damage != "facts" else path.parent) in caplog.text
+    tensors = {"a": torch.zeros(3)}
+    assert checkpoints.load(checkpoints.newest_sound(), tensors) == {"step": 1}
+    assert tensors["a"].tolist() == [1, 1, 1]

@@ -92,7 +92,7 @@ class Decode(NormaliseSettings, ItemStage):
 
         listing = list_videos(self.source)
         if listing.num_ignored:
-            log.info("decode: %d files in %s are no videos", listing.num_ignored, redacted(self.source))
+            log.info("decode: passed over in %s: %s", redacted(self.source), listing.passed_over())
         copies: dict[str, list[SourceVideo]] = {}
         for video in listing.videos:
             try:

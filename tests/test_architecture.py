@@ -25,6 +25,8 @@ HEAVY = {"torch", "onnxruntime", "decord", "diffusers", "transformers", *ENGINES
 
 LADDER = (
     ("errors", "durable", "foreign", "parent", "devices", "settings"),
+    ("names",),
+    ("lists",),
     ("video", "diffusion", "weights"),
     ("pose",),
     ("clips", "model"),

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-from pyarrow import csv
-
 from mimicmotion.animation.request import AnimationRequest
 from mimicmotion.errors import InputError
+from mimicmotion.lists import read_list
+from mimicmotion.names import existing
 
 FILES = ("image", "video", "poses", "reference_poses")
 NUMBERS = ("person", "seed")
@@ -50,14 +49,9 @@ def read_pairs(path: Path, out: Path, wishes: Mapping[str, Any]) -> list[Animati
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    # A name such as 007 stays text.
-    text = csv.ConvertOptions(column_types=dict.fromkeys(COLUMNS, pa.string()))
-    try:
-        table = csv.read_csv(path, convert_options=text)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path} cannot be read as a CSV of pairs: {error}") from error
+    table = read_list(path, COLUMNS)
     unknown = [name for name in table.column_names if name not in COLUMNS]
-    if unknown or "image" not in table.column_names:
+    if unknown:
         raise InputError(
             f"{path} has columns {', '.join(table.column_names)}; "
             f"image is needed, allowed are {', '.join(COLUMNS)}"
@@ -66,11 +60,11 @@ def _rows(path: Path) -> list[dict[str, str]]:
         raise InputError(
             f"{path} names no pair; write one row per result under {','.join(table.column_names)}"
         )
-    return [{name: (value or "").strip() for name, value in row.items()} for row in table.to_pylist()]
+    return [{name: str(value or "").strip() for name, value in row.items()} for row in table.to_pylist()]
 
 
 def _request(row: dict[str, str], folder: Path, out: Path, wishes: Mapping[str, Any]) -> AnimationRequest:
-    files = {name: folder / row[name] for name in FILES if row.get(name)}
+    files = {name: existing(folder / row[name]) for name in FILES if row.get(name)}
     missing = [f"{name} {file}" for name, file in files.items() if not file.exists()]
     if missing:
         raise InputError(f"{', '.join(missing)} is not there")

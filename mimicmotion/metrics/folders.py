@@ -3,10 +3,11 @@
 Frames are compared by index, so both sides of a pair must have the same number of them.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice, pairwise, zip_longest
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -14,12 +15,15 @@ from mimicmotion.errors import InputError
 from mimicmotion.metrics.judging import Chunk, Judge, frames_at_a_time
 from mimicmotion.metrics.protocols import EvaluationProtocol, resize_frames
 from mimicmotion.metrics.scores import COPY, LATE, MODEL, SUMMARY, Score
+from mimicmotion.names import is_hidden, normal
 from mimicmotion.video.files import codec_of, iter_frames
-from mimicmotion.video.picture_files import read_picture
+from mimicmotion.video.listing import VIDEO_SUFFIXES
+from mimicmotion.video.picture_files import PICTURE_SUFFIXES, read_picture
 
-VIDEO_SUFFIXES = (".mkv", ".mp4", ".avi", ".mov", ".webm")
-FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp")
+log = logging.getLogger(__name__)
+
+LOSSY_SUFFIXES = (".avif", ".gif", ".jpg", ".jpeg", ".webp")
+_READ = f"read are videos ({', '.join(sorted(VIDEO_SUFFIXES))}) and frames ({', '.join(PICTURE_SUFFIXES)})"
 LOSSLESS_CODECS = ("ffv1", "huffyuv", "ffvhuff", "utvideo", "png", "rawvideo")
 
 
@@ -126,7 +130,7 @@ def lossy_form(path: Path) -> str | None:
 
 
 def entries(folder: Path) -> dict[str, Path]:
-    """Videos and folders of frames in a folder, by name without suffix.
+    """Videos and folders of frames in a folder, by name without suffix, in one Unicode form.
 
     Raises:
         InputError: there are none, or two of one name.
@@ -134,16 +138,20 @@ def entries(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}")
     found: dict[str, Path] = {}
+    unread = list[str]()
     for path in _visible(folder):
         is_video = path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
         if not is_video and not (path.is_dir() and _frame_files(path)):
+            unread.append(path.name)
             continue
-        name = path.stem if is_video else path.name
+        name = normal(path.stem if is_video else path.name)
         if name in found:
             raise InputError(f"both {found[name]} and {path} are called {name}; remove one of them")
         found[name] = path
     if not found:
-        raise InputError(f"{folder} holds neither videos {VIDEO_SUFFIXES} nor folders of frames")
+        raise InputError(f"{folder} holds neither videos nor folders of frames; {_READ}")
+    if unread:
+        log.warning("%s: %s not scored; %s", folder, ", ".join(unread[:10]), _READ)
     return found
 
 
@@ -169,13 +177,13 @@ def iter_film(path: Path) -> Iterator[np.ndarray]:
 
 
 def _frame_files(folder: Path) -> list[Path]:
-    files = [path for path in _visible(folder) if path.suffix.lower() in FRAME_SUFFIXES]
+    files = [path for path in _visible(folder) if path.suffix.lower() in PICTURE_SUFFIXES]
     return sorted(files, key=lambda path: (_number(path), path.name))
 
 
 def _visible(folder: Path) -> list[Path]:
     """What a folder holds, without hidden files: some systems leave ``._a.mp4`` beside ``a.mp4``."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if not is_hidden(PurePath(path.name)))
 
 
 def _check_numbers(folder: Path, numbers: Sequence[int]) -> None:

@@ -1,8 +1,9 @@
 """Which source videos there are: in a folder, under an ``s3://`` prefix, or named by a list."""
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
@@ -10,6 +11,8 @@ from urllib.parse import quote, urlsplit
 import pyarrow as pa
 
 from mimicmotion.errors import InputError, MissingSourceError, redacted
+from mimicmotion.lists import LIST_SUFFIXES, read_list
+from mimicmotion.names import SPLITS, existing, is_hidden, split_named, split_of_folders
 
 VIDEO_SUFFIXES = frozenset(
     f".{suffix}"
@@ -18,8 +21,7 @@ VIDEO_SUFFIXES = frozenset(
         *("mpeg", "mpg", "mts", "ogv", "ts", "webm", "wmv"),
     )
 )
-LIST_SUFFIXES = (".csv", ".parquet", ".jsonl")
-SPLITS = ("train", "val", "test")
+_COLUMNS = ("path", "split", "id")
 _SHOWN = 10
 """Most problems or names that one message shows."""
 _LONGEST_NAME = 500
@@ -54,25 +56,36 @@ class SourceVideo:
 
 @dataclass(frozen=True)
 class Listing:
-    """The videos of a source, in a fixed order, and how many other files lie there."""
+    """The videos of a source, in a fixed order, and how many other files lie there, by their suffix."""
 
     videos: tuple[SourceVideo, ...]
-    num_ignored: int = 0
+    ignored: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def num_ignored(self) -> int:
+        """Number of files that are no videos."""
+        return sum(self.ignored.values())
+
+    def passed_over(self) -> str:
+        """What was not read, with what is."""
+        found = ", ".join(f"{count} {suffix}" for suffix, count in sorted(self.ignored.items()))
+        return f"{self.num_ignored} other files ({found}); read are {', '.join(sorted(VIDEO_SUFFIXES))}"
 
 
 def list_videos(source: str) -> Listing:
     """Videos of a source, sorted by name; those of a list in its order.
 
     Args:
-        source: a folder, searched with its subfolders, of which ``train``, ``val`` and ``test`` decide the
-            split; a URI such as ``s3://bucket/prefix``, likewise; or a list (``.csv``, ``.parquet``,
-            ``.jsonl``) with the columns ``path`` (relative to the list's folder), and if wanted ``split``
-            (``train``, ``val``, ``test`` or empty) and ``id``. Other columns are left alone.
+        source: a folder, searched with its subfolders, of which those named ``train``, ``val`` and ``test``
+            decide the split; a URI such as ``s3://bucket/prefix``, likewise; or a list (``.csv``,
+            ``.parquet``, ``.jsonl``) with the columns ``path`` (relative to the list's folder), and if wanted
+            ``split`` (``train``, ``val``, ``test`` or empty; without it the folders of the path decide) and
+            ``id``. Other columns are left alone. Names of splits and columns may differ in case and spaces.
 
     Raises:
         MissingSourceError: it is not there, or empty as a folder is where nothing was mounted.
-        InputError: it holds no video or a folder that cannot be read, or a list has problems, all of which
-            are named.
+        InputError: it holds no video, a folder that cannot be read or names a split of another kind, or a
+            list has problems, all of which are named.
     """
     if "://" in source:
         return _in_store(source)
@@ -89,30 +102,40 @@ def list_videos(source: str) -> Listing:
 
 
 def _is_video(name: str) -> bool:
-    # Hidden files: what macOS and tools that copy leave beside videos.
-    return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES and not PurePosixPath(name).name.startswith(
-        "."
-    )
+    return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES and not is_hidden(PurePosixPath(name))
 
 
-def _split_of(name: str) -> str | None:
-    """The split that the uppermost folder of a path within the source names, if it does."""
-    first, _, below = name.partition("/")
-    return first if below and first in SPLITS else None
+def _kind(name: str) -> str:
+    """What a file is that is no video, for a count."""
+    path = PurePosixPath(name)
+    return "hidden" if is_hidden(path) else path.suffix.lower() or "without suffix"
 
 
-def _or_none_found(listing: Listing, source: str) -> Listing:
+def _split_of(name: str, problems: list[str]) -> str | None:
+    """The split that the folders of a path within the source name, if they do."""
+    try:
+        return split_of_folders(PurePosixPath(name).parts[:-1])
+    except InputError as error:
+        problems.append(f"{name}: {error}")
+        return None
+
+
+def _checked(listing: Listing, source: str, problems: Sequence[str]) -> Listing:
+    if problems:
+        raise InputError(
+            f"{source}: {len(problems)} videos lie in folders whose names are nearly those of a split; "
+            "rename these, or name the videos in a list:\n" + "\n".join(problems[:_SHOWN])
+        )
     if listing.videos:
         return listing
-    kind = InputError if listing.num_ignored else MissingSourceError
-    raise kind(
-        f"no video in {source} and below: looked for {', '.join(sorted(VIDEO_SUFFIXES))}, "
-        f"found {listing.num_ignored} other files"
-    )
+    if not listing.ignored:
+        raise MissingSourceError(f"no video in {source} and below: it is empty")
+    raise InputError(f"no video in {source} and below, only {listing.passed_over()}")
 
 
 def _in_folder(root: Path) -> Listing:
-    videos, ignored, astray = list[SourceVideo](), 0, list[str]()
+    videos, ignored = list[SourceVideo](), Counter[str]()
+    astray, problems = list[str](), list[str]()
     for path in _files(root):
         name = path.relative_to(root).as_posix()
         # Unlike Path.resolve, it lets links be that run in a circle.
@@ -122,16 +145,16 @@ def _in_folder(root: Path) -> Listing:
         elif path.is_dir():
             continue  # a link to a folder inside, which is searched by its own name
         elif _is_video(name) and (path.is_file() or not path.exists()):  # a dead link is rejected later
-            videos.append(SourceVideo(str(path), _as_text(name), _split_of(name)))
+            videos.append(SourceVideo(str(path), _as_text(name), _split_of(name, problems)))
         else:
-            ignored += 1
+            ignored[_kind(name)] += 1
     if astray:
         raise InputError(
             f"{len(astray)} links in {root} lead out of it: {'; '.join(sorted(astray)[:_SHOWN])}. "
             "Copy what they lead to, or name the files in a list"
         )
     videos.sort(key=lambda video: video.name)
-    return _or_none_found(Listing(tuple(videos), ignored), str(root))
+    return _checked(Listing(tuple(videos), ignored), str(root), problems)
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -160,14 +183,17 @@ def _in_store(uri: str) -> Listing:
         raise kind(redacted(f"{uri} cannot be listed: {error}")) from error
     given = urlsplit(uri)
     files = [info for info in found if info.is_file]
-    videos = list[SourceVideo]()
+    videos, ignored, problems = list[SourceVideo](), Counter[str](), list[str]()
     for info in files:
-        if _is_video(info.path):
-            name = PurePosixPath(info.path).relative_to(root).as_posix()
-            location = given._replace(path=f"{given.path.rstrip('/')}/{quote(name)}", fragment="").geturl()
-            videos.append(SourceVideo(location, name, _split_of(name), None, info.size, info.mtime_ns or 0))
+        name = PurePosixPath(info.path).relative_to(root).as_posix()
+        if not _is_video(name):
+            ignored[_kind(name)] += 1
+            continue
+        location = given._replace(path=f"{given.path.rstrip('/')}/{quote(name)}", fragment="").geturl()
+        split = _split_of(name, problems)
+        videos.append(SourceVideo(location, name, split, None, info.size, info.mtime_ns or 0))
     videos.sort(key=lambda video: video.name)
-    return _or_none_found(Listing(tuple(videos), len(files) - len(videos)), redacted(uri))
+    return _checked(Listing(tuple(videos), ignored), redacted(uri), problems)
 
 
 def _in_list(path: Path) -> Listing:
@@ -190,10 +216,14 @@ def _in_list(path: Path) -> Listing:
 
 def _listed(folder: Path, row: dict[str, Any]) -> tuple[SourceVideo, list[str]]:
     """The video of a row, and what is wrong with the row."""
-    name, split, given_id = (_text(row.get(column)) for column in ("path", "split", "id"))
-    wrong = []
-    if split not in (None, *SPLITS):
-        wrong.append(f"split is {split!r}, allowed: {', '.join(SPLITS)} or nothing")
+    name, said, given_id = (_text(row.get(column)) for column in _COLUMNS)
+    wrong = list[str]()
+    if "split" in row:
+        split = None if said is None else _meant(said)
+        if said is not None and split not in SPLITS:
+            wrong.append(f"split is {said!r}, allowed: {', '.join(SPLITS)} or nothing")
+    else:
+        split = _split_of(Path(name or "").as_posix(), wrong)
     if name is None:
         return SourceVideo("", "", None, given_id), [*wrong, "path is empty"]
     location = folder / name
@@ -201,7 +231,7 @@ def _listed(folder: Path, row: dict[str, Any]) -> tuple[SourceVideo, list[str]]:
         wrong.append(f"{name} is a URI, a list names local files")
     else:
         try:
-            location = folder / Path(name).expanduser()
+            location = existing(folder / Path(name).expanduser())
             found = location.is_file()
         except (OSError, RuntimeError, ValueError):  # too long, a home of nobody, no name at all
             found = False
@@ -216,25 +246,22 @@ def _text(value: Any) -> str | None:
 
 
 def _rows(path: Path) -> Sequence[dict[str, Any]]:
-    from pyarrow import csv, json, parquet
+    table = read_list(path, _COLUMNS)
+    names = table.column_names
+    for name in set(names) - {*_COLUMNS} if "split" not in names else ():
+        cells = table[name].unique().to_pylist() if pa.types.is_string(table[name].type) else []
+        values = [value for value in cells if value and value.strip()]
+        if values and all(_meant(value) for value in values):
+            raise InputError(
+                f"{path}: the column {name} holds {', '.join(values[:_SHOWN])}, which look like splits, but "
+                "only a column called split is taken for them: rename it"
+            )
+    return list(table.select([name for name in _COLUMNS if name in names]).to_pylist())
 
+
+def _meant(value: str) -> str | None:
+    """The split that a cell names, or the cell itself where it names one of another kind."""
     try:
-        match path.suffix.lower():
-            case ".csv":
-                # Ids such as 007 stay text.
-                text = csv.ConvertOptions(column_types=dict.fromkeys(("path", "split", "id"), pa.string()))
-                table = csv.read_csv(path, convert_options=text)
-            case ".parquet":
-                table = parquet.read_table(path)
-            case _:
-                table = json.read_json(path)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path} cannot be read as a list of videos: {error}") from error
-    if "path" not in table.column_names:
-        raise InputError(f"{path} has no column path; it has {', '.join(table.column_names) or 'none'}")
-    wanted = [name for name in ("path", "split", "id") if name in table.column_names]
-    nested = [name for name in wanted if pa.types.is_nested(table.schema.field(name).type)]
-    if nested:
-        kind = table.schema.field(nested[0]).type
-        raise InputError(f"{path}: the column {nested[0]} holds {kind}; allowed is one text or number a row")
-    return list(table.select(wanted).to_pylist())
+        return split_named(value)
+    except InputError:
+        return value

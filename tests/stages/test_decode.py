@@ -152,7 +152,7 @@ def test_other_files_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     (tmp_path / "in/notes.txt").write_text("x")
     with caplog.at_level("INFO"):
         assert len(items(tmp_path / "in")) == 1
-    assert "1 files" in caplog.text
+    assert "1 other files (1 .txt)" in caplog.text
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no video in"):
         items(tmp_path / "empty")

@@ -211,7 +211,8 @@ def test_workers_share_one_video(world, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("picture,poses\nref.png,poses.parquet\n", "image is needed"),
+        ("picture,poses\nref.png,poses.parquet\n", "has no column image; it has picture"),
+        ("Image;Poses;Dog\nref.png;poses.parquet;1\n", "image is needed, allowed are"),
         ("image,poses\n", "names no pair"),
         ("image,poses\nref.png,gone.parquet\n", "line 2: poses .*gone.parquet is not there"),
         (

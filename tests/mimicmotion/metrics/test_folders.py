@@ -1,5 +1,7 @@
 """Any two folders of videos or frames are scored in pairs."""
 
+from unicodedata import normalize
+
 import numpy as np
 import pytest
 
@@ -216,6 +218,15 @@ def test_hidden_files_are_no_frames_and_no_videos(folders):
     (folders[1] / "c" / "._frame_0.png").write_bytes(b"no picture")
     assert list(entries(folders[0])) == ["a", "b"]
     assert len(read_frames(folders[1] / "c")) == 3
+
+
+def test_names_are_equal_in_any_unicode_form_and_what_is_not_read_is_named(folders, caplog):
+    for side, form in zip(folders, ("NFC", "NFD"), strict=True):
+        (side / "a.mkv").rename(side / f"{normalize(form, 'für')}.mkv")
+        (side / "b.mkv").rename(side / "b.M4V")
+        (side / "c.gif").write_bytes(b"GIF89a")
+    assert set(entries(folders[0])) == set(entries(folders[1])) == {"für", "b"}
+    assert "c.gif not scored; read are videos (.3gp" in caplog.text
 
 
 @pytest.mark.parametrize("size", [(33, 27), (7, 19)])

@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from unicodedata import normalize
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,7 +34,7 @@ def test_folders_named_train_and_test_decide_the_split(tmp_path: Path) -> None:
     for source in (str(tmp_path), tmp_path.as_uri()):
         videos = list_videos(source).videos
         assert [(video.name, video.split) for video in videos] == list(
-            zip(names, [None, None, "test", "train"], strict=True)
+            zip(names, [None, "test", "test", "train"], strict=True)
         )
 
 
@@ -41,7 +42,7 @@ def test_missing_and_empty_sources(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"there is no folder or list of source videos at .*/missing"):
         list_videos(str(tmp_path / "missing"))
     touch(tmp_path / "notes.txt")
-    with pytest.raises(InputError, match=r"no video in .*looked for \.3gp.* found 1 other files"):
+    with pytest.raises(InputError, match=r"no video in .*only 1 other files \(1 \.txt\); read are \.3gp"):
         list_videos(str(tmp_path))
     with pytest.raises(InputError, match="neither a folder nor a list"):
         list_videos(str(tmp_path / "notes.txt"))
@@ -126,7 +127,7 @@ def test_all_problems_of_a_list_at_once(tmp_path: Path) -> None:
         "path,split,id",
         "a.mp4,train,1",
         "gone.mp4,,2",
-        "b.mp4,valid,1",
+        "b.mp4,dance,1",
         ",,",
         "a.mp4,,",
         "s3://b/c.mp4,,",
@@ -138,7 +139,7 @@ def test_all_problems_of_a_list_at_once(tmp_path: Path) -> None:
     assert "6 problems" in message
     for part in (
         "row 2: there is no file",
-        "row 3: split is 'valid', allowed: train, test or nothing",
+        "row 3: split is 'dance', allowed: train, val, test or nothing",
         "row 3: id 1 is that of row 1 too",
         "row 4: path is empty",
         "a.mp4 is that of row 1 too",
@@ -151,11 +152,17 @@ def test_lists_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("file,split\na.mp4,train\n")
     with pytest.raises(InputError, match="has no column path; it has file, split"):
         list_videos(str(tmp_path / "list.csv"))
+    (tmp_path / "list.csv").write_text("")
+    with pytest.raises(InputError, match="is empty"):
+        list_videos(str(tmp_path / "list.csv"))
+    (tmp_path / "list.csv").write_text("path,split\na.mp4,train,1\n")
+    with pytest.raises(InputError, match="row 2 has 3 cells, but there are 2 columns"):
+        list_videos(str(tmp_path / "list.csv"))
     (tmp_path / "list.csv").write_text("path\n")
     with pytest.raises(InputError, match="lists no video"):
         list_videos(str(tmp_path / "list.csv"))
     (tmp_path / "list.parquet").write_text("no parquet")
-    with pytest.raises(InputError, match="cannot be read as a list of videos"):
+    with pytest.raises(InputError, match="cannot be read as a list"):
         list_videos(str(tmp_path / "list.parquet"))
 
 
@@ -168,3 +175,104 @@ def test_stores_are_listed_by_their_uri(tmp_path: Path) -> None:
     assert listing.num_ignored == 1
     with pytest.raises(InputError, match="cannot be listed"):
         list_videos(f"file://{tmp_path}/missing")
+
+
+def splits(source: object) -> dict[str, str | None]:
+    return {video.name: video.split for video in list_videos(str(source)).videos}
+
+
+@pytest.mark.parametrize(
+    ("folder", "split"),
+    [
+        *(("Train", "train"), (" test ", "test"), ("TRAINING", "train"), ("testing", "test")),
+        *(("train_set", "train"), ("test videos", "test"), ("dances/train", "train"), ("train/01", "train")),
+        *(
+            ("ｔｒａｉｎ", "train"),
+            ("contest", None),
+            ("trainers", None),
+            ("my tests", None),
+            ("videos", None),
+        ),
+    ],
+)
+def test_a_folder_that_nearly_names_a_split_is_taken(tmp_path: Path, folder: str, split: str | None) -> None:
+    touch(tmp_path / folder / "a.mp4", tmp_path / "b.mp4")
+    for source in (tmp_path, tmp_path.as_uri()):
+        assert splits(source) == {f"{folder}/a.mp4": split, "b.mp4": None}
+
+
+@pytest.mark.parametrize("folder", ["eval", "Evaluation set", "Holdout", "train/val", "train/test"])
+def test_a_folder_that_names_another_split_is_refused_by_name(tmp_path: Path, folder: str) -> None:
+    touch(tmp_path / folder / "a.mp4", tmp_path / "b.mp4")
+    for source in (tmp_path, tmp_path.as_uri()):
+        with pytest.raises(InputError, match=f"{folder.split('/')[-1]}.*name.* in a list|{folder}"):
+            list_videos(str(source))
+
+
+def test_hidden_files_and_folders_hold_no_videos(tmp_path: Path) -> None:
+    hidden = ("._a.mp4", ".trash/b.mp4", "__MACOSX/c.mp4", "deep/.cache/d/e.mp4", "Thumbs.db")
+    touch(tmp_path / ".home" / "a.mp4", *(tmp_path / ".home" / name for name in hidden))
+    for source in (tmp_path / ".home", (tmp_path / ".home").as_uri()):
+        listing = list_videos(str(source))
+        assert [video.name for video in listing.videos] == ["a.mp4"]
+        assert listing.ignored == {"hidden": 5}
+
+
+def test_what_is_not_read_is_named_with_what_is(tmp_path: Path) -> None:
+    touch(*(tmp_path / name for name in ("a.mp4", "b.gif", "c.GIF", "d.heic", "README")))
+    said = list_videos(str(tmp_path)).passed_over()
+    assert said.startswith("4 other files (2 .gif, 1 .heic, 1 without suffix); read are .3gp, .avi")
+
+
+TEXT = "Path;Split ;ID\na.mp4;Train;007\nb.mp4;;\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-mark"])
+@pytest.mark.parametrize("mark", [";", ",", "\t"])
+def test_lists_as_office_programs_save_them(tmp_path: Path, encoding: str, mark: str) -> None:
+    touch(tmp_path / "a.mp4", tmp_path / "b.mp4")
+    text = TEXT.replace(";", mark).replace("\n", "\r\n")
+    content = (
+        b"\xff\xfe" + text.encode("utf-16-le") if encoding == "utf-16-le-mark" else text.encode(encoding)
+    )
+    (tmp_path / "list.csv").write_bytes(content)
+    videos = list_videos(str(tmp_path / "list.csv")).videos
+    assert [(video.name, video.split, video.given_id) for video in videos] == [
+        ("a.mp4", "train", "007"),
+        ("b.mp4", None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("path,split\nä.mp4,train\n".encode("latin-1"), "not UTF-8: its line 2 holds the byte 0xe4"),
+        ("path\na.mp4\n".encode("utf-16-le"), "zero bytes"),
+        (b"path,Path\na.mp4,a.mp4\n", "2 columns called path"),
+        (b"path,subset\na.mp4,train\n", "the column subset holds train.*rename it"),
+        (b"path,Fold\na.mp4,\na.mp4,val\n", "the column fold holds val"),
+        (b"path,split\na.mp4,dance\n", "split is 'dance', allowed"),
+        (b"path\neval/a.mp4\n", "row 1: eval/a.mp4: 'eval' is no split"),
+    ],
+)
+def test_a_list_is_refused_by_reason(tmp_path: Path, content: bytes, reason: str) -> None:
+    touch(tmp_path / "a.mp4", tmp_path / "eval/a.mp4")
+    (tmp_path / "list.csv").write_bytes(content)
+    with pytest.raises(InputError, match=reason):
+        list_videos(str(tmp_path / "list.csv"))
+
+
+def test_a_list_without_splits_takes_those_of_its_folders(tmp_path: Path) -> None:
+    touch(tmp_path / "Train/a.mp4", tmp_path / "x/b.mp4")
+    (tmp_path / "list.csv").write_text("path\nTrain/a.mp4\nx/b.mp4\n")
+    assert splits(tmp_path / "list.csv") == {"Train/a.mp4": "train", "x/b.mp4": None}
+    (tmp_path / "list.jsonl").write_text('{"PATH": "Train/a.mp4", "split": null}\n')
+    assert splits(tmp_path / "list.jsonl") == {"Train/a.mp4": None}
+
+
+@pytest.mark.parametrize(("listed", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_unicode_forms_of_a_name_are_equal(tmp_path: Path, listed: str, stored: str) -> None:
+    touch(tmp_path / normalize(stored, "Töne/für.mp4"))
+    (tmp_path / "list.csv").write_text(f"path\n{normalize(listed, 'Töne/für.mp4')}\n")
+    (video,) = list_videos(str(tmp_path / "list.csv")).videos
+    assert Path(video.location).read_bytes()

@@ -31,37 +31,32 @@ from gpu_machine import (
 from gpu_networks import make_networks
 
 from mimicmotion.diffusion.memory import is_out_of_memory
-from mimicmotion.pose.drawing import DrawingStyle, draw_pose
+from mimicmotion.pose.drawing import draw_pose
+from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.training.building import assemble
 from mimicmotion.training.data.batch import Batch
 from mimicmotion.training.data.hand_map import CELL_PX, confident_hands, hand_weight_map
-from mimicmotion.training.data.samples import Recipe
 from mimicmotion.training.distributed.group import World
-from mimicmotion.training.distributed.parts import Recompute
 from mimicmotion.training.estimate.needs import Estimate, Shape, estimate, training_flops
-from mimicmotion.training.plan import Plan, Preview
+from mimicmotion.training.job import TrainingJob
+from mimicmotion.training.settings import ActivationCheckpointing, TrainingRuntime, TrainingSettings
 from mimicmotion.training.step import accumulate, clip, update
 
-LEVELS: tuple[Recompute, ...] = ("off", "layers", "blocks")
+LEVELS: tuple[ActivationCheckpointing, ...] = ("off", "layers", "blocks")
 _STYLE = DrawingStyle()
 _CARD_GB, _WORKERS = 40.0, 8
 
 
-def make_plan(recompute: Recompute, compiled: bool) -> Plan:
-    """Return the plan of a run of which one step is done; its files are not read."""
+def make_job(recompute: ActivationCheckpointing, compiled: bool) -> TrainingJob:
+    """Return a run of which one step is done; its files are not read."""
     nowhere = Path()
-    recipe = Recipe(
-        style=_STYLE, noise="svd", reference_noise="none", dropout=0.1, hand_weight=10,
-        hand_threshold=0.3, face_weight=1, seed=0,
-    )  # fmt: skip
-    return Plan(
-        base=nowhere, init_from=None, clips=nowhere, test_clips=nowhere, state=nowhere, recipe=recipe, fps=7,
-        motion_bucket=127, steps=1, batch=1, learning_rate=1e-5, warmup_steps=500, weight_decay=0.01,
-        optimiser="adamw", clip_norm=1, ema_decay=0.9999, trained="all", precision="bfloat16",
-        preview=Preview(every=1, clips=0, num_steps=1, guidance=1), checkpoint_every=1, keep=1,
-        micro_batch=1, sharing="replicate", recompute=recompute, compile=compiled, loader_threads=1,
-        log_every=1,
-    )  # fmt: skip
+    settings = TrainingSettings(base=nowhere, steps=1, batch=1, validation_clips=0)
+    runtime = TrainingRuntime(
+        micro_batch=1, activation_checkpointing=recompute, compile=compiled, loader_threads=1
+    )
+    return TrainingJob(
+        settings=settings, runtime=runtime, steps=1, clips=nowhere, test_clips=nowhere, state=nowhere
+    )
 
 
 def random_poses(frames: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -110,12 +105,15 @@ def make_batch(frames: int, size: tuple[int, int], embedding: int, from_pixels: 
     )
 
 
-def needs(unet: Any, size: tuple[int, int], frames: int, recompute: Recompute, workers: int) -> Estimate:
+def needs(
+    unet: Any, size: tuple[int, int], frames: int, recompute: ActivationCheckpointing, workers: int
+) -> Estimate:
     """Return what ``--dry-run`` says of this step, on that many workers that share by shards."""
     return estimate(
         Shape(
             unet=dict(unet.config), size_px=size, num_frames=frames, micro_batch=1, accumulation_steps=1,
-            workers=workers, sharing="shard", recompute=recompute, trained="all", optimiser="adamw",
+            workers=workers, strategy="fsdp", activation_checkpointing=recompute, trained="all",
+            optimiser="adamw",
         )
     )  # fmt: skip
 
@@ -123,20 +121,20 @@ def needs(unet: Any, size: tuple[int, int], frames: int, recompute: Recompute, w
 class Case:
     """A network in training under one choice of memory and compiling."""
 
-    def __init__(self, options: "Options", recompute: Recompute, compiled: bool) -> None:
+    def __init__(self, options: "Options", recompute: ActivationCheckpointing, compiled: bool) -> None:
         self.options, self.recompute = options, recompute
-        self.plan = make_plan(recompute, compiled)
+        self.job = make_job(recompute, compiled)
         self.world = World(0, 1, options.device)
         parts = make_networks(options.small, options.device)
-        self.built = assemble(self.plan, self.world, parts, cached=False)
+        self.built = assemble(self.job, self.world, parts, cached=False)
         self.embedding = parts.unet.config.cross_attention_dim
         self.name = f"{recompute}{', compiled' if compiled else ''}"
 
     def step(self, batch: Batch) -> None:
         """Do one optimiser step."""
-        accumulate(self.built, batch, self.plan, self.world, 0, 1)
-        clip(self.built, self.plan)
-        update(self.built, self.plan.learning_rate)
+        accumulate(self.built, batch, self.job, self.world, 0, 1)
+        clip(self.built, self.job)
+        update(self.built, self.job.settings.learning_rate)
 
     def row(self, machine: Machine, from_pixels: bool) -> Row:
         """Measure the step from pixels or from latents."""

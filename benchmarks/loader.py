@@ -15,12 +15,14 @@ import numpy as np
 import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
-from mimicmotion.pose.drawing import DrawingStyle, draw_pose
+from mimicmotion.pose.drawing import draw_pose
 from mimicmotion.pose.framing import framed_track
 from mimicmotion.pose.people import Person
+from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PosesInfo, poses_table, read_track
 from mimicmotion.training.data.order import SampleIndex
-from mimicmotion.training.data.samples import Clip, Recipe, draw, framing_text, make_sample
+from mimicmotion.training.data.samples import Clip, draw, framing_text, make_sample
+from mimicmotion.training.settings import SampleSettings
 from mimicmotion.video.framing import framing
 from mimicmotion.video.reader import VideoReader
 from mimicmotion.video.settings import NormaliseSettings
@@ -97,16 +99,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=5)
     samples = parser.parse_args().samples
     cv2.setNumThreads(1)
-    recipe = Recipe(
-        style=DrawingStyle(),
-        noise="svd",
-        reference_noise="none",
-        dropout=0.1,
-        hand_weight=10.0,
-        hand_threshold=0.3,
-        face_weight=1.0,
-        seed=0,
-    )
+    recipe = SampleSettings()
     with tempfile.TemporaryDirectory() as name:
         clip = make_clip(Path(name))
         latents = Path(name) / "latents.safetensors"
@@ -118,7 +111,7 @@ def main() -> None:
                 make_sample(some, draw(some, SampleIndex(0, 0, slot), recipe), recipe)
             each_s = (time.process_time() - start) / samples
             print(f"from {label}: {1 / each_s:.2f} clips/s of one core, {1000 * each_s:.1f} ms a clip")
-        spent = shares(clip, recipe.style, samples)
+        spent = shares(clip, recipe.drawing, samples)
         total = sum(spent.values())
         print(f"parts of a clip from pictures, measured one by one: {1000 * total:.1f} ms")
         for part, seconds in spent.items():

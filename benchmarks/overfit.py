@@ -20,14 +20,15 @@ import torch
 
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
-from mimicmotion.pose.drawing import DrawingStyle
 from mimicmotion.pose.people import Person
+from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.synthetic.world import FPS, HEIGHT, WIDTH, film, simulated_confidence
-from mimicmotion.training.data.samples import Clip, Recipe
+from mimicmotion.training.data.samples import Clip
 from mimicmotion.training.distributed.group import World
+from mimicmotion.training.job import TrainingJob, write_clips
 from mimicmotion.training.loop import Training
-from mimicmotion.training.plan import Plan, Preview, write_clips
+from mimicmotion.training.settings import TrainingRuntime, TrainingSettings
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.framing import framing
 from mimicmotion.video.picture_files import write_picture
@@ -104,48 +105,39 @@ def untrained(folder: Path) -> Path:
     return folder
 
 
-def make_plan(folder: Path, options: argparse.Namespace) -> Plan:
+def make_job(folder: Path, options: argparse.Namespace) -> TrainingJob:
     """The paper's recipe at the small world's size, on four clips that are also those of the test."""
     clips = [make_clip(folder, FIRST_SEED + number) for number in range(NUM_CLIPS)]
     write_clips(folder / "clips.jsonl", clips)
     (folder / "base").mkdir()
-    return Plan(
+    settings = TrainingSettings(
         base=untrained(folder / "base"),
-        init_from=None,
-        clips=folder / "clips.jsonl",
-        test_clips=folder / "clips.jsonl",
-        state=folder / "state",
-        recipe=Recipe(
-            style=DrawingStyle(canvas_short_side_px=480),
-            noise="svd",
-            reference_noise="none",
-            dropout=0.1,
-            hand_weight=10.0,
-            hand_threshold=0.6,
-            face_weight=1.0,
-            seed=0,
-        ),
+        drawing=DrawingStyle(canvas_short_side_px=480),
+        hand_threshold=0.6,
         fps=FPS,
-        motion_bucket=127,
         steps=options.steps,
         batch=NUM_CLIPS,
         learning_rate=options.learning_rate,
         warmup_steps=20,
-        weight_decay=1e-2,
-        clip_norm=1.0,
         ema_decay=0.98,
-        trained="all",
-        precision="bfloat16",
-        preview=Preview(every=100, clips=NUM_CLIPS, num_steps=15, guidance=1.0),
+        validation_clips=NUM_CLIPS,
+    )
+    runtime = TrainingRuntime(
+        sample_every=100,
+        sample_steps=15,
+        sample_guidance_scale=1.0,
         checkpoint_every=10**6,
         keep=1,
-        optimiser="adamw",
-        micro_batch=None,
-        sharing="replicate",
-        recompute="off",
-        compile=False,
         loader_threads=1,
         log_every=25,
+    )
+    return TrainingJob(
+        settings=settings,
+        runtime=runtime,
+        steps=options.steps,
+        clips=folder / "clips.jsonl",
+        test_clips=folder / "clips.jsonl",
+        state=folder / "state",
     )
 
 
@@ -158,8 +150,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         report = Printed()
-        plan = make_plan(Path(name), options)
-        training = Training(plan, report, World(0, 1, torch.device("cpu")))
+        job = make_job(Path(name), options)
+        training = Training(job, report, World(0, 1, torch.device("cpu")))
         training.run()
         with training.built.average.applied(training.built.network):
             generated = training.validation.generate(training.built.network)

@@ -97,6 +97,7 @@ class Animate(ItemStage):
     version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("train", "clips", "decode", "pose")
     schema: ClassVar[pa.Schema] = ANIMATIONS_SCHEMA
+    renamed: ClassVar[Mapping[str, str]] = {"guidance": "guidance_scale"}
 
     runtime: AnimateRuntime = AnimateRuntime()
     num_steps: int = Field(25, ge=1, description="Denoising steps.")
@@ -109,7 +110,9 @@ class Animate(ItemStage):
         description="About a quarter of the work for nearly the same result: a third of the steps, on the "
         "Align-Your-Steps table, guided only in the middle.",
     )
-    guidance: float = Field(2.0, ge=0, le=100, description="Guidance scale; at most 1 means a single pass.")
+    guidance_scale: float = Field(
+        2.0, ge=0, le=100, description="Classifier-free guidance; at most 1 means a single pass."
+    )
     tile: int | None = Field(
         None, ge=2, description="Slots of a tile, the reference included; null takes the training clip's."
     )
@@ -232,8 +235,8 @@ class Animate(ItemStage):
             num_steps=self.num_steps,
             schedule=self.schedule,
             sigma_max=self.sigma_max,
-            guidance_min=self.guidance,
-            guidance_max=self.guidance,
+            guidance_min=self.guidance_scale,
+            guidance_max=self.guidance_scale,
             tile=facts.num_frames if self.tile is None else self.tile,
             overlap=self.overlap,
             fusion=self.fusion,

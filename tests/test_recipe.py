@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.settings import Section
 from stages.engine.config import load_config
 from stages.engine.contract import Runtime
-from stages.train import Guidance, Train, TrainRuntime
+from stages.train import Train, TrainRuntime
 
 RECIPE = (Path(__file__).parents[1] / "docs" / "recipe.md").read_text(encoding="utf-8")
 GENERAL = set(Runtime.model_fields)
@@ -30,8 +31,8 @@ def rows() -> dict[str, str]:
 @pytest.mark.parametrize(
     ("prefix", "section", "elsewhere"),
     [
-        ("train", Train, {"runtime", "guidance"}),
-        ("train.guidance", Guidance, set()),
+        ("train", Train, {"runtime", "drawing"}),
+        ("train.drawing", DrawingStyle, set()),
         ("train.runtime", TrainRuntime, GENERAL - {"workers"}),
     ],
 )

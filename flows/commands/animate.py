@@ -8,7 +8,6 @@ checkpoint, then from the release.
 """
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
     from mimicmotion.animation.request import AnimationRequest
     from mimicmotion.diffusion.sampler import SamplerSettings
-    from mimicmotion.pose.drawing import DrawingStyle
+    from mimicmotion.pose.settings import DrawingStyle
 
 
 Align = Literal["none", "release", "robust", "limbs"]
@@ -70,7 +69,7 @@ _Fast = Annotated[
         "--fast",
     ),
 ]
-_Guidance = Annotated[
+_GuidanceScale = Annotated[
     float | None, _option("Guidance scale; at most 1 means a single pass. Else the config's, or 2.", min=0)
 ]
 _Seed = Annotated[int, _option("Seed of all randomness.", min=0)]
@@ -125,7 +124,7 @@ def animate(
     fps: _Fps = None,
     steps: _Steps = None,
     fast: _Fast = False,
-    guidance: _Guidance = None,
+    guidance_scale: _GuidanceScale = None,
     seed: _Seed = 0,
     tile: _Tile = None,
     overlap: _Overlap = None,
@@ -167,7 +166,7 @@ def animate(
     given = {
         "num_steps": steps,
         "fast": fast or None,
-        "guidance": guidance,
+        "guidance_scale": guidance_scale,
         "tile": tile,
         "overlap": overlap,
         "fusion": fusion,
@@ -289,8 +288,8 @@ def sampler_settings(
     chosen = {**config, **{name: value for name, value in given.items() if value is not None}}
     same = ("num_steps", "schedule", "sigma_max", "overlap", "fusion", "noise")
     fields = {name: chosen[name] for name in same if name in chosen}
-    if "guidance" in chosen:
-        fields["guidance_min"] = fields["guidance_max"] = chosen["guidance"]
+    if "guidance_scale" in chosen:
+        fields["guidance_min"] = fields["guidance_max"] = chosen["guidance_scale"]
     settings = SamplerSettings(
         **fields,
         tile=chosen.get("tile") or facts.num_frames,
@@ -314,7 +313,7 @@ def shown_style(style: "DrawingStyle", hidden: list[str], confidence: bool) -> "
     changes: dict[str, Any] = {parts[part]: False for part in hidden}
     if not confidence:
         changes["use_confidence"] = False
-    return replace(style, **changes)
+    return style.model_copy(update=changes)
 
 
 def download_registered(model: str, config: PipelineConfig | None, folder: Path) -> Path:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
     from mimicmotion.animation.request import AnimationRequest
     from mimicmotion.diffusion.sampler import SamplerSettings
-    from mimicmotion.pose.drawing import DrawingStyle
     from mimicmotion.pose.estimator import PoseEstimator
+    from mimicmotion.pose.settings import DrawingStyle
 
 Precision = Literal["float32", "bfloat16", "float16"]
 

@@ -45,8 +45,8 @@ def training_needs(config: PipelineConfig, num_clips: int | None, gpu: str) -> s
         micro_batch=micro_batch,
         accumulation_steps=train.batch // (runtime.workers * micro_batch),
         workers=runtime.workers,
-        sharing=runtime.sharing,
-        recompute=runtime.recompute,
+        strategy=runtime.strategy,
+        activation_checkpointing=runtime.activation_checkpointing,
         trained=train.trained,
         optimiser=train.optimiser,
     )

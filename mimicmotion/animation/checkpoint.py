@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mimicmotion.errors import WeightsError
-from mimicmotion.pose.drawing import DrawingStyle
+from mimicmotion.pose.settings import DrawingStyle
 
 GUIDANCE_FILE = "guidance.json"
 TRAINING_FILE = "training.json"
@@ -41,7 +41,7 @@ def read_checkpoint_facts(checkpoint: Path) -> CheckpointFacts:
     given: dict[str, Any] = {}
     # Released weights that were written as a folder say nothing of drawing: an empty object.
     if guidance.is_file() and (style := _read_json(guidance)):
-        given["style"] = DrawingStyle.from_dict(style)
+        given["style"] = DrawingStyle.stored(style)
     if training.is_file():
         facts = _read_json(training)
         lacking = {"sizes_px", "num_frames", "fps", "motion_bucket"} - facts.keys()

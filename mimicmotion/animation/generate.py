@@ -9,7 +9,8 @@ import torch
 
 from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.pictures.panels import labelled_row
-from mimicmotion.pose.drawing import DrawingStyle, draw_pose
+from mimicmotion.pose.drawing import draw_pose
+from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PoseTrack
 
 Progress = Callable[[int, int], None]

@@ -22,9 +22,9 @@ from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.errors import InputError
 from mimicmotion.pictures.panels import alignment_preview, enlarged
 from mimicmotion.pose.alignment import AlignmentMode
-from mimicmotion.pose.drawing import DrawingStyle
 from mimicmotion.pose.estimator import PoseEstimator
 from mimicmotion.pose.framing import framed_track, released_size
+from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.smoothing import smoothed
 from mimicmotion.pose.table import PoseTrack
 from mimicmotion.video.files import write_preview
@@ -258,7 +258,7 @@ def _preview(inputs: AnimationInputs) -> np.ndarray:
     shown = replace(
         inputs,
         reference=reference,
-        style=replace(style, canvas_short_side_px=canvas),
+        style=style.model_copy(update={"canvas_short_side_px": canvas}),
         reference_pose=inputs.reference_pose.resized(width, height),
         driving=inputs.driving.select(chosen).resized(width, height),
     )

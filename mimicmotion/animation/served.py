@@ -28,7 +28,7 @@ from mimicmotion.video.picture_files import read_picture
 
 NUM_KEYPOINTS = 133
 _REQUIRED = {"image", "reference_pose", "poses"}
-_OPTIONAL = {"poses_size_px", "alignment", "num_steps", "guidance", "overlap", "seed"}
+_OPTIONAL = {"poses_size_px", "alignment", "num_steps", "guidance_scale", "overlap", "seed"}
 
 
 class ServedModel:
@@ -51,14 +51,15 @@ class ServedModel:
                 ``reference_pose`` (133, 3): x and y in pixels of the image, and confidence, of each
                 COCO-WholeBody keypoint; ``poses`` (n, 133, 3), of the driving frames. Optional:
                 ``poses_size_px`` (width, height) of the driving pictures, else the image's; ``alignment``
-                (``robust``), ``num_steps`` (25), ``guidance`` (2.0), ``overlap`` of tiles (6), ``seed`` (0).
+                (``robust``), ``num_steps`` (25), ``guidance_scale`` (2.0), ``overlap``
+                of tiles (6), ``seed`` (0).
 
         Raises:
             InputError: something is missing, unknown or of another shape.
         """
         request = _checked(model_input)
         inputs = self._animation_inputs(request)
-        guidance = float(request.get("guidance", 2.0))
+        guidance = float(request.get("guidance_scale", 2.0))
         settings = SamplerSettings(
             num_steps=int(request.get("num_steps", 25)),
             guidance_min=guidance,

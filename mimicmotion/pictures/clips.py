@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mimicmotion.pictures.panels import grid, labelled_row, pose_over
-from mimicmotion.pose.drawing import DrawingStyle, draw_pose
+from mimicmotion.pose.drawing import draw_pose
+from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PoseTrack
 from mimicmotion.video.reader import VideoReader
 

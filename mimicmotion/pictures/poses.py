@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32, UInt8
 
-from mimicmotion.pose.drawing import DrawingStyle, draw_pose
+from mimicmotion.pose.drawing import draw_pose
 from mimicmotion.pose.layout import BODY, FACE, FEET, LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND
+from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PosesInfo, column_array
 
 _PARTS: Final = {"body": (BODY,), "feet": (FEET,), "face": (FACE,), "hands": (LEFT_HAND, RIGHT_HAND)}

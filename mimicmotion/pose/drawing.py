@@ -12,15 +12,14 @@ first and third channel. Three observations make the same bytes cheap:
 
 import colorsys
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from mimicmotion.errors import DataError, InputError
+from mimicmotion.errors import InputError
 from mimicmotion.pose.layout import (
     HAND_EDGES,
     LIMBS,
@@ -31,6 +30,7 @@ from mimicmotion.pose.layout import (
     OPENPOSE_RIGHT_HAND,
     to_openpose,
 )
+from mimicmotion.pose.settings import DrawingStyle
 
 BODY_COLOURS: Final = (
     (255, 0, 0),
@@ -61,50 +61,6 @@ _POINT_RADIUS, _FACE_RADIUS, _LIMB_HALF_WIDTH, _EDGE_WIDTH = 4, 3, 4, 2
 _MARGIN_PX: Final = _POINT_RADIUS + 4
 # Limbs are turned by whole degrees, so the tip of one lies up to a degree beside its point.
 _TURN: Final = math.sin(math.radians(1))
-
-
-@dataclass(frozen=True, kw_only=True)
-class DrawingStyle:
-    """How poses are drawn. Stored with a checkpoint, since the network is trained on one style.
-
-    Attributes:
-        canvas_short_side_px: short side of the canvas that is drawn on; line widths are fixed on it.
-        use_confidence: brightness follows the confidence; else points are either full or left out.
-        keypoint_threshold: body points and limbs at or below it are left out (hands and faces too where
-            confidence is not used).
-        draw_body: draw body points and limbs.
-        draw_hands: draw hand points and their lines.
-        draw_face: draw face points.
-    """
-
-    canvas_short_side_px: int = 2160
-    use_confidence: bool = True
-    keypoint_threshold: float = 0.3
-    draw_body: bool = True
-    draw_hands: bool = True
-    draw_face: bool = True
-
-    def __post_init__(self) -> None:
-        if self.canvas_short_side_px < 1:
-            raise InputError(f"canvas_short_side_px must be at least 1, got {self.canvas_short_side_px}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "DrawingStyle":
-        """Return the style that ``to_dict`` described.
-
-        Raises:
-            DataError: fields are missing or unknown.
-        """
-        known = {field.name for field in fields(cls)}
-        if set(values) != known:
-            raise DataError(
-                f"guidance style must have exactly the fields {sorted(known)}, got {sorted(values)}"
-            )
-        return cls(**values)
 
 
 def draw_pose(

@@ -1,4 +1,4 @@
-"""The parts of a run, built from its plan: networks, optimiser, average."""
+"""The parts of a run, built from its run: networks, optimiser, average."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,11 +15,17 @@ from mimicmotion.model.latents import decode_frames, encode_frames
 from mimicmotion.model.weights import load_pipeline
 from mimicmotion.training.data.batch import Encoders
 from mimicmotion.training.distributed.group import World
-from mimicmotion.training.distributed.parts import RECOMPUTED, choose_trained, recompute, replicate, shard
+from mimicmotion.training.distributed.parts import (
+    CHECKPOINTED,
+    checkpoint_activations,
+    choose_trained,
+    replicate,
+    shard,
+)
 from mimicmotion.training.ema import MovingAverage
+from mimicmotion.training.job import TrainingJob
 from mimicmotion.training.network import PosedDenoiser
 from mimicmotion.training.optimiser import make_optimiser
-from mimicmotion.training.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -53,11 +59,11 @@ class Parts(Protocol):
     feature_extractor: Any
 
 
-def build(plan: Plan, world: World, cached: bool) -> Built:
+def build(job: TrainingJob, world: World, cached: bool) -> Built:
     """Return the parts of a run on this worker, before any checkpoint is read.
 
     Args:
-        plan: the run.
+        job: the run.
         world: this worker and the others.
         cached: whether all clips bring latents, so that the frozen networks only work at validations and
             wait on the host in between.
@@ -67,24 +73,24 @@ def build(plan: Plan, world: World, cached: bool) -> Built:
     """
     # A fresh PoseNet must be the same on every worker. It is made on the host; GPUs of others stay untouched.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan.recipe.seed)
-        if plan.init_from is None:
-            pipeline = load_pipeline(plan.base, new_pose_net=True)
+        torch.manual_seed(job.settings.seed)
+        if job.settings.init_from is None:
+            pipeline = load_pipeline(job.settings.base, new_pose_net=True)
         else:
-            pipeline = load_pipeline(plan.init_from, base=plan.base)
-    return assemble(plan, world, pipeline, cached)
+            pipeline = load_pipeline(job.settings.init_from, base=job.settings.base)
+    return assemble(job, world, pipeline, cached)
 
 
-def assemble(plan: Plan, world: World, pipeline: Parts, cached: bool) -> Built:
+def assemble(job: TrainingJob, world: World, pipeline: Parts, cached: bool) -> Built:
     """Return the parts of a run made of these networks; see ``build``."""
     network = PosedDenoiser(pipeline.unet, pipeline.pose_net).float().to(world.device).train()
-    choose_trained(network, plan.trained)
-    if plan.compile:
-        compile_blocks(network.unet, RECOMPUTED[plan.recompute] or BLOCKS)
-    recompute(network, plan.recompute)
+    choose_trained(network, job.settings.trained)
+    if job.runtime.compile:
+        compile_blocks(network.unet, CHECKPOINTED[job.runtime.activation_checkpointing] or BLOCKS)
+    checkpoint_activations(network, job.runtime.activation_checkpointing)
     shared: nn.Module = network
-    if world.size > 1 and plan.sharing == "shard":
-        shard(network, half=plan.precision == "bfloat16")
+    if world.size > 1 and job.runtime.strategy == "fsdp":
+        shard(network, half=job.settings.precision == "bfloat16")
     elif world.size > 1:
         shared = replicate(network, world)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -92,22 +98,24 @@ def assemble(plan: Plan, world: World, pipeline: Parts, cached: bool) -> Built:
         network=network,
         shared=shared,
         trained=trained,
-        optimiser=make_optimiser(plan.optimiser, trained, plan.learning_rate, plan.weight_decay),
-        average=MovingAverage(network, plan.ema_decay),
+        optimiser=make_optimiser(
+            job.settings.optimiser, trained, job.settings.learning_rate, job.settings.weight_decay
+        ),
+        average=MovingAverage(network, job.settings.ema_decay),
         encoders=encoders_of(
             pipeline.vae,
             pipeline.image_encoder,
             pipeline.feature_extractor,
             world.device,
             resident=not cached,
-            half=world.device.type == "cuda" and plan.precision == "bfloat16",
+            half=world.device.type == "cuda" and job.settings.precision == "bfloat16",
         ),
     )
 
 
-def autocast(plan: Plan, device: torch.device) -> AbstractContextManager[Any]:
+def autocast(job: TrainingJob, device: torch.device) -> AbstractContextManager[Any]:
     """Return the context in which the network computes."""
-    if plan.precision == "float32":
+    if job.settings.precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
 

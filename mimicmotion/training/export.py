@@ -16,10 +16,10 @@ from mimicmotion.model.pipeline import MimicMotionPipeline
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
 from mimicmotion.model.weights import load_pipeline, save_released
-from mimicmotion.pose.drawing import DrawingStyle
+from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.training.distributed.reading import TensorsReader
+from mimicmotion.training.job import FACTS_FILE, NETWORK_FILE, TrainingJob
 from mimicmotion.training.network import PosedDenoiser
-from mimicmotion.training.plan import FACTS_FILE, NETWORK_FILE, Plan
 from mimicmotion.weights.tensors import read_tensors
 
 CHECKPOINT_FOLDER = "checkpoint"
@@ -28,10 +28,10 @@ TRAINING_FILE = "training.json"
 _TOLERANCE = 1e-4
 
 
-def read_result(plan: Plan) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_result(job: TrainingJob) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the averaged network of a finished run, named as in released files, and what the run says."""
-    facts: dict[str, Any] = json.loads((plan.result / FACTS_FILE).read_text())
-    return read_tensors(plan.result / NETWORK_FILE), facts
+    facts: dict[str, Any] = json.loads((job.result / FACTS_FILE).read_text())
+    return read_tensors(job.result / NETWORK_FILE), facts
 
 
 def read_checkpoint(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -84,7 +84,7 @@ def export(
     released, target = folder / RELEASED_FILE, folder / CHECKPOINT_FOLDER
     save_released(network, released)
     pipeline = load_pipeline(released, base=base)
-    pipeline.guidance = style.to_dict()
+    pipeline.guidance = style.model_dump()
     if target.exists():
         shutil.rmtree(target)
     pipeline.save_pretrained(target)

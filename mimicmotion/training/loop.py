@@ -1,7 +1,7 @@
 """The training run as each worker runs it: plain torch, one process or many.
 
-``train({"plan": plan, "report": report})`` begins, or goes on from the newest checkpoint, and ends with the
-averaged network in ``plan.result``. The number of a step says which samples it sees and which noise they
+``train({"job": job, "report": report})`` begins, or goes on from the newest checkpoint, and ends with the
+averaged network in ``job.result``. The number of a step says which samples it sees and which noise they
 get, so a checkpoint needs to remember no random state beside it.
 """
 
@@ -33,10 +33,10 @@ from mimicmotion.training.distributed.group import World, lost_workers_are_conne
 from mimicmotion.training.distributed.parts import learning_rate
 from mimicmotion.training.distributed.stopping import stop_request
 from mimicmotion.training.estimate.needs import peak_tflops, training_flops
+from mimicmotion.training.job import FACTS_FILE, NETWORK_FILE, TrainingJob, read_clips
 from mimicmotion.training.measures import Measures, finite
 from mimicmotion.training.optimiser import set_moments
 from mimicmotion.training.pictures import comparison, sample_picture
-from mimicmotion.training.plan import FACTS_FILE, NETWORK_FILE, Plan, read_clips
 from mimicmotion.training.step import accumulate, clip, update, whole
 from mimicmotion.training.validation import Validation
 from mimicmotion.video.files import write_preview
@@ -51,7 +51,7 @@ def train(arguments: dict[str, Any]) -> None:
     """Train as one worker of a group; see ``Training.run``.
 
     Args:
-        arguments: ``plan``, a ``Plan``, and ``report``, a ``Report``.
+        arguments: ``job``, a ``TrainingJob``, and ``report``, a ``Report``.
 
     Raises:
         ConnectionError: another worker is gone; a new group goes on from the newest checkpoint.
@@ -59,7 +59,7 @@ def train(arguments: dict[str, Any]) -> None:
     """
     world = World.current()
     with lost_workers_are_connection_errors(world), _machine_watched(arguments["report"]):
-        Training(arguments["plan"], arguments["report"], world).run()
+        Training(arguments["job"], arguments["report"], world).run()
 
 
 def _machine_watched(report: Report) -> AbstractContextManager[None]:
@@ -74,7 +74,7 @@ class Training:
     """One worker's part in a training run.
 
     Args:
-        plan: the run.
+        job: the run.
         report: where to show it.
         world: this worker and the others.
 
@@ -82,21 +82,24 @@ class Training:
         DataError: the batch does not divide over the workers.
     """
 
-    def __init__(self, plan: Plan, report: Report, world: World) -> None:
-        self.plan, self.report, self.world = plan, Curves(report, plan.recorded), world
-        plan.state.mkdir(parents=True, exist_ok=True)
-        self.clips = read_clips(plan.clips)
+    def __init__(self, job: TrainingJob, report: Report, world: World) -> None:
+        self.job, self.report, self.world = job, Curves(report, job.recorded), world
+        job.state.mkdir(parents=True, exist_ok=True)
+        self.clips = read_clips(job.clips)
         sizes = {clip.fit.target for clip in self.clips}
         slots = 1 + len(self.clips[0].frames)
-        self.order = order_of(self.clips, plan.batch, plan.recipe.seed)
-        self.accumulation_steps = accumulation_steps(plan, world)
-        self.built = build(plan, world, cached=all(clip.latents is not None for clip in self.clips))
-        self.checkpoints = Checkpoints(plan.checkpoints, plan.keep, world)
+        self.order = order_of(self.clips, job.settings.batch, job.settings.seed)
+        self.accumulation_steps = accumulation_steps(job, world)
+        self.built = build(job, world, cached=all(clip.latents is not None for clip in self.clips))
+        self.checkpoints = Checkpoints(job.checkpoints, job.runtime.keep, world)
         unet: Any = self.built.network.unet
         self.flops = {size: training_flops(unet.config, size, slots) for size in sizes}
         self.measures = Measures(world.device, peak_tflops(world.device))
         self.validation = Validation(
-            read_clips(plan.test_clips)[: plan.preview.clips], plan, self.built.encoders, world.device
+            read_clips(job.test_clips)[: job.settings.validation_clips],
+            job,
+            self.built.encoders,
+            world.device,
         )
 
     def run(self) -> None:
@@ -116,15 +119,15 @@ class Training:
             self.report.begin(done)
         if done == 0:
             self._validate(0)
-        with stop_request(self.plan.stop_request) as stop:
+        with stop_request(self.job.stop_request) as stop:
             for step, batches in enumerate(self._batches(done), start=done + 1):
                 self._step(step, batches)
-                if step == self.plan.steps:
+                if step == self.job.steps:
                     break
-                if step % self.plan.preview.every == 0:
+                if step % self.job.runtime.sample_every == 0:
                     self._validate(step)
                 stopping = stop.seen(self.world)
-                if stopping or step % self.plan.checkpoint_every == 0:
+                if stopping or step % self.job.runtime.checkpoint_every == 0:
                     self._save(step)
                 if stopping:
                     self.checkpoints.wait()
@@ -137,10 +140,12 @@ class Training:
 
         def sample(index: SampleIndex) -> Sample:
             clip = self.clips[index.clip]
-            return make_sample(clip, draw(clip, index, self.plan.recipe), self.plan.recipe)
+            return make_sample(clip, draw(clip, index, self.job.settings), self.job.settings)
 
-        own = self.plan.batch // self.world.size
-        ready = prefetched(sample, self._sample_indices(done), self.plan.loader_threads, _BATCHES_AHEAD * own)
+        own = self.job.settings.batch // self.world.size
+        ready = prefetched(
+            sample, self._sample_indices(done), self.job.runtime.loader_threads, _BATCHES_AHEAD * own
+        )
 
         channels = self.built.encoders.channels
 
@@ -151,16 +156,16 @@ class Training:
 
         # One thread joins the samples of the next step, and draws their noise, while this one trains.
         ahead = prefetched(
-            joined, range((self.plan.steps - done) * self.accumulation_steps), 1, self.accumulation_steps
+            joined, range((self.job.steps - done) * self.accumulation_steps), 1, self.accumulation_steps
         )
-        for _ in range(done, self.plan.steps):
+        for _ in range(done, self.job.steps):
             started_s = time.perf_counter()
             batches = list(islice(ahead, self.accumulation_steps))
             self.measures.waited(time.perf_counter() - started_s)
             yield batches
 
     def _sample_indices(self, done: int) -> Iterator[SampleIndex]:
-        for step in range(done, self.plan.steps):
+        for step in range(done, self.job.steps):
             for indices in share(
                 self.order.at(step), self.world.rank, self.world.size, self.accumulation_steps
             ):
@@ -168,30 +173,30 @@ class Training:
 
     def _step(self, step: int, batches: list[Batch]) -> None:
         """Do one optimiser step; ``step`` counts from 1."""
-        plan, built = self.plan, self.built
+        job, built = self.job, self.built
         numbers = []
         for index, batch in enumerate(batches):
-            parts, sigma = accumulate(built, batch, plan, self.world, index, len(batches))
+            parts, sigma = accumulate(built, batch, job, self.world, index, len(batches))
             height, width = batch.poses.shape[-2:]
             self.measures.add(parts, sigma, self.flops[width, height])
             numbers.append(parts.total.detach())
-        norm = clip(built, plan)
+        norm = clip(built, job)
         if not finite([*numbers, norm], self.world):
             raise self._not_finite(step, batches, numbers, norm)
-        rate = learning_rate(step - 1, plan.learning_rate, plan.warmup_steps)
+        rate = learning_rate(step - 1, job.settings.learning_rate, job.settings.warmup_steps)
         update(built, rate)
-        if step % plan.log_every == 0 or step == plan.steps:
+        if step % job.runtime.log_every == 0 or step == job.steps:
             self._log(step, {"optimiser/gradient_norm": float(norm), "optimiser/learning_rate": rate})
 
     def _log(self, step: int, extra: Mapping[str, float]) -> None:
         values = {**self.measures.report(self.world), **extra}
         if self.world.is_first:
             self.report.metrics(values, step)
-            samples_left = (self.plan.steps - step) * self.plan.batch
+            samples_left = (self.job.steps - step) * self.job.settings.batch
             logger.info(
                 "step %d of %d: loss %.4f, gradient %.3f, %.2f samples/s, %s left",
                 step,
-                self.plan.steps,
+                self.job.steps,
                 values["loss/total"],
                 values["optimiser/gradient_norm"],
                 values["speed/samples_per_s"],
@@ -217,7 +222,7 @@ class Training:
         if not self.validation.samples:
             return None
         built = self.built
-        with built.average.applied(built.network), autocast(self.plan, self.world.device):
+        with built.average.applied(built.network), autocast(self.job, self.world.device):
             loss = self.validation.loss(built.network)
             generated = self.validation.generate(built.network)
         if self.world.is_first:
@@ -225,7 +230,7 @@ class Training:
             pictures = comparison(self.validation.samples, generated)
             # MLflow's page puts sections in the order of their names: pictures, then loss.
             self.report.image("generated/samples", pictures[len(pictures) // 2], step)
-            video = self.plan.state / f"samples-step-{step:08d}.mp4"
+            video = self.job.state / f"samples-step-{step:08d}.mp4"
             write_preview(video, pictures, _PREVIEW_FPS)
             self.report.file(video, "samples")
             video.unlink()
@@ -239,7 +244,7 @@ class Training:
 
     def _resume_contract(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to be gone on from."""
-        return {"batch": self.plan.batch, "seed": self.plan.recipe.seed, "clips": len(self.clips)}
+        return {"batch": self.job.settings.batch, "seed": self.job.settings.seed, "clips": len(self.clips)}
 
     def _save(self, step: int) -> None:
         path = self.checkpoints.save(step, self._tensors(), self._resume_contract())
@@ -265,8 +270,8 @@ class Training:
 
     def _finish(self) -> None:
         """Write the averaged network, whole, and what the run came to; all workers gather, one writes."""
-        loss = self._validate(self.plan.steps)
-        self._save(self.plan.steps)
+        loss = self._validate(self.job.steps)
+        self._save(self.job.steps)
         self.checkpoints.wait()
         average = self.built.average.state_dict()
         network = {}
@@ -276,34 +281,34 @@ class Training:
                 network[name] = gathered.cpu().contiguous()
         if not self.world.is_first:
             return
-        staging = self.plan.result.with_name(self.plan.result.name + ".partial")
-        for old in (staging, self.plan.result):
+        staging = self.job.result.with_name(self.job.result.name + ".partial")
+        for old in (staging, self.job.result):
             if old.exists():
                 shutil.rmtree(old)
         staging.mkdir(parents=True)
         save_file(network, staging / NETWORK_FILE)
         facts = {
-            "steps": self.plan.steps,
+            "steps": self.job.steps,
             "validation_loss": loss,
             "num_parameters": sum(value.numel() for value in network.values()),
             "num_trained_parameters": sum(value.numel() for value in self.built.trained),
             **self._resume_contract(),
         }
         (staging / FACTS_FILE).write_text(json.dumps(facts, indent=2))
-        put_in_place(staging, self.plan.result)
+        put_in_place(staging, self.job.result)
 
 
-def accumulation_steps(plan: Plan, world: World) -> int:
+def accumulation_steps(job: TrainingJob, world: World) -> int:
     """Return how many micro-batches each worker sums up for one optimiser step.
 
     Raises:
         DataError: the batch does not divide over workers and micro-batches.
     """
-    micro = plan.micro_batch or max(1, plan.batch // world.size)
-    count, rest = divmod(plan.batch, world.size * micro)
+    micro = job.runtime.micro_batch or max(1, job.settings.batch // world.size)
+    count, rest = divmod(job.settings.batch, world.size * micro)
     if rest or not count:
         raise DataError(
-            f"a batch of {plan.batch} samples does not divide over {world.size} workers with {micro} samples "
-            "at once: let train.batch be a multiple of workers x runtime.micro_batch"
+            f"a batch of {job.settings.batch} samples does not divide over {world.size} workers with {micro} "
+            "samples at once: let train.batch be a multiple of workers x runtime.micro_batch"
         )
     return count

@@ -1,15 +1,14 @@
 """AdamW in two sizes, and its moments as tensors that any number of workers can save and load."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from mimicmotion.errors import InputError
-
-Optimiser = Literal["adamw", "adamw_8bit"]
+from mimicmotion.training.settings import Optimiser
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 

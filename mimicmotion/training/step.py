@@ -9,35 +9,35 @@ from mimicmotion.training.building import Built, autocast
 from mimicmotion.training.data.batch import Batch, loss_inputs
 from mimicmotion.training.distributed.group import World
 from mimicmotion.training.distributed.parts import set_sync
+from mimicmotion.training.job import TrainingJob
 from mimicmotion.training.loss import LossParts, denoising_loss
 from mimicmotion.training.optimiser import set_learning_rate
-from mimicmotion.training.plan import Plan
 
 
 def accumulate(
-    built: Built, batch: Batch, plan: Plan, world: World, index: int, accumulation_steps: int
+    built: Built, batch: Batch, job: TrainingJob, world: World, index: int, accumulation_steps: int
 ) -> tuple[LossParts, Float[Tensor, " b"]]:
     """Add one round's share to the gradients; returns its loss and the noise levels it drew.
 
     Args:
         built: what trains.
         batch: the round's samples, still on the host.
-        plan: the run.
+        job: the run.
         world: this worker and the others, who share gradients in the last round only.
         index: number of the round within the step, from 0.
         accumulation_steps: micro-batches whose gradients are added up.
     """
-    inputs = loss_inputs(batch, built.encoders, world.device, plan.fps, plan.motion_bucket)
+    inputs = loss_inputs(batch, built.encoders, world.device, job.settings.fps, job.settings.motion_bucket)
     set_sync(built.shared, last=index == accumulation_steps - 1)
-    with autocast(plan, world.device):
+    with autocast(job, world.device):
         parts = denoising_loss(built.shared, **inputs)
     torch.autograd.backward(parts.total / accumulation_steps)
     return parts, inputs["sigma"]
 
 
-def clip(built: Built, plan: Plan) -> Float[Tensor, ""]:
+def clip(built: Built, job: TrainingJob) -> Float[Tensor, ""]:
     """Scale the gradients down to the largest norm allowed; returns the norm they had."""
-    return whole(torch.nn.utils.clip_grad_norm_(built.trained, plan.clip_norm))
+    return whole(torch.nn.utils.clip_grad_norm_(built.trained, job.settings.clip_norm))
 
 
 def update(built: Built, rate: float) -> None:

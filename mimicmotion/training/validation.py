@@ -11,9 +11,9 @@ from mimicmotion.diffusion.edm import NOISE_PRESETS
 from mimicmotion.diffusion.sampler import SamplerSettings, sample_latents
 from mimicmotion.training.data.batch import Encoders, collate, loss_inputs
 from mimicmotion.training.data.samples import Clip, Draw, Sample, make_sample
+from mimicmotion.training.job import TrainingJob
 from mimicmotion.training.loss import denoising_loss
 from mimicmotion.training.network import PosedDenoiser
-from mimicmotion.training.plan import Plan
 
 _QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 
@@ -25,13 +25,13 @@ class Validation:
 
     Args:
         clips: test clips; each stands for itself, whatever its size.
-        plan: the run.
+        job: the run.
         encoders: the frozen networks.
         device: where to compute.
     """
 
-    def __init__(self, clips: list[Clip], plan: Plan, encoders: Encoders, device: torch.device) -> None:
-        self._plan = plan
+    def __init__(self, clips: list[Clip], job: TrainingJob, encoders: Encoders, device: torch.device) -> None:
+        self._job = job
         self._encoders = encoders
         self._device = device
         self.samples = [self._sample(number, clip) for number, clip in enumerate(clips)]
@@ -41,13 +41,15 @@ class Validation:
         fixed = Draw(
             clip.frames, clip.references[0], sigma=1.0, reference_noise=0.0, dropped=False, noise_seed=number
         )
-        return make_sample(replace(clip, latents=None), fixed, self._plan.recipe)
+        return make_sample(replace(clip, latents=None), fixed, self._job.settings)
 
     def _encoded(self, sample: Sample) -> dict[str, Any]:
         """Inputs of the loss, on the host between visits: drawn poses are large."""
-        plan = self._plan
+        job = self._job
         batch = collate([sample], self._encoders.channels)
-        inputs = loss_inputs(batch, self._encoders, self._device, plan.fps, plan.motion_bucket)
+        inputs = loss_inputs(
+            batch, self._encoders, self._device, job.settings.fps, job.settings.motion_bucket
+        )
         return {name: value.cpu() for name, value in inputs.items()}
 
     def _fetched(self) -> Iterator[dict[str, Any]]:
@@ -59,7 +61,7 @@ class Validation:
     def loss(self, network: PosedDenoiser) -> float:
         """Return the mean loss over clips and fixed noise levels, with hand weights."""
         quantiles = torch.tensor(_QUANTILES, dtype=torch.float64)
-        levels = NOISE_PRESETS[self._plan.recipe.noise].sigmas(quantiles).float().to(self._device)
+        levels = NOISE_PRESETS[self._job.settings.noise].sigmas(quantiles).float().to(self._device)
         losses = [
             denoising_loss(network, **{**inputs, "sigma": sigma[None]}).total
             for inputs in self._fetched()
@@ -75,13 +77,13 @@ class Validation:
     def _generated(self, network: PosedDenoiser, inputs: dict[str, Any]) -> np.ndarray:
         num_frames = inputs["latents"].shape[1]
         settings = SamplerSettings(
-            num_steps=self._plan.preview.num_steps,
-            guidance_min=self._plan.preview.guidance,
-            guidance_max=self._plan.preview.guidance,
+            num_steps=self._job.runtime.sample_steps,
+            guidance_min=self._job.runtime.sample_guidance_scale,
+            guidance_max=self._job.runtime.sample_guidance_scale,
             tile=num_frames,
             overlap=0,
-            fps=self._plan.fps,
-            motion_bucket_id=self._plan.motion_bucket,
+            fps=self._job.settings.fps,
+            motion_bucket_id=self._job.settings.motion_bucket,
         )
         latents = sample_latents(
             network.unet,

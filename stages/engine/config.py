@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from mimicmotion.errors import ConfigError, InputError
@@ -278,7 +278,10 @@ def _problem(model: type[Section], details: ErrorDetails, place: Place, tree: Tr
     kind = details["type"]
     message = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if kind == "extra_forbidden":
-        return f"{where}: {path}: unknown field{_did_you_mean(str(loc[-1]), _field_names(model, loc[:-1]))}"
+        section = _section_at(model, loc[:-1])
+        if instead := section.renamed.get(str(loc[-1])):
+            return f"{where}: {path}: has another name now: write {instead} instead"
+        return f"{where}: {path}: unknown field{_did_you_mean(str(loc[-1]), list(section.model_fields))}"
     if kind == "missing":
         return f"{where}: {path}: is required."
     if kind == "value_error":
@@ -286,13 +289,13 @@ def _problem(model: type[Section], details: ErrorDetails, place: Place, tree: Tr
     return f"{where}: {path}: got {details['input']!r}, allowed: {message}."
 
 
-def _field_names(model: type[BaseModel], loc: Place) -> list[str]:
-    """Names of the fields at a place in a model, through optional and nested sections."""
+def _section_at(model: type[Section], loc: Place) -> type[Section]:
+    """The section at a place in a model, through optional and nested sections."""
     for part in loc:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        annotation = model.model_fields[str(part)].annotation if part in model.model_fields else None
         nested = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
-        model = next((kind for kind in nested if issubclass(kind, BaseModel)), model)
-    return list(model.model_fields)
+        model = next((kind for kind in nested if issubclass(kind, Section)), model)
+    return model
 
 
 def _did_you_mean(name: str, allowed: Sequence[str]) -> str:

@@ -6,7 +6,9 @@ import signal
 import threading
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -21,7 +23,9 @@ from mimicmotion.model.unet import PoseUNet
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.training.data.samples import Clip
+from mimicmotion.training.job import TrainingJob
 from mimicmotion.training.loop import train
+from mimicmotion.training.settings import TrainingRuntime, TrainingSettings
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.framing import framing
 
@@ -181,5 +185,19 @@ def train_and_be_killed(arguments):
         os.kill(os.getpid(), signal.SIGKILL)
 
     if torch.distributed.get_rank() == 1 and not marker.exists():
-        threading.Thread(target=kill, args=(arguments["plan"].checkpoints,), daemon=True).start()
+        threading.Thread(target=kill, args=(arguments["job"].checkpoints,), daemon=True).start()
     train(arguments)
+
+
+def changed(job: TrainingJob, **values: Any) -> TrainingJob:
+    """The same run with other values, wherever each of them belongs."""
+    own = {name: values.pop(name) for name in ("steps", "state", "clips", "test_clips") if name in values}
+    settings = {name: value for name, value in values.items() if name in TrainingSettings.model_fields}
+    runtime = {name: value for name, value in values.items() if name not in settings}
+    assert runtime.keys() <= TrainingRuntime.model_fields.keys()
+    return replace(
+        job,
+        settings=job.settings.model_copy(update=settings),
+        runtime=job.runtime.model_copy(update=runtime),
+        **own,
+    )

@@ -29,7 +29,7 @@ from mimicmotion.training.curves import publish_curves
 from mimicmotion.training.data.batch import collate, loss_inputs
 from mimicmotion.training.data.order import SampleIndex
 from mimicmotion.training.data.samples import draw, make_sample
-from mimicmotion.training.plan import read_clips
+from mimicmotion.training.job import read_clips
 from stages.adapters.ray import training as ray_training
 from stages.engine.config import RaySettings
 from stages.engine.contract import Context
@@ -108,11 +108,11 @@ def stage(base):
         batch=2,
         learning_rate=1e-3,
         warmup_steps=0,
-        guidance={"canvas_short_side_px": 480},
+        drawing={"canvas_short_side_px": 480},
         fps=6,
         precision="float32",
         validation_clips=0,
-        runtime={"log_every": 1, "sample_steps": 2, "sample_guidance": 1.0},
+        runtime={"log_every": 1, "sample_steps": 2, "sample_guidance_scale": 1.0},
     )
 
 
@@ -202,15 +202,15 @@ def test_curves_and_pictures_are_published_and_shown_again(stage, inputs, contex
 
 
 def test_one_window_of_each_val_video_is_validated_on_and_read_as_pictures(stage, inputs, context):
-    plan = stage._plan(inputs, context.state)
-    (val,) = read_clips(plan.test_clips)
+    job = stage._job(inputs, context.state)
+    (val,) = read_clips(job.test_clips)
     assert (val.frames, val.references, val.latents) == ((2, 4, 6), (0, 9), None)
-    assert [clip.frames for clip in read_clips(plan.clips)] == [(2, 4, 6)] * 2
+    assert [clip.frames for clip in read_clips(job.clips)] == [(2, 4, 6)] * 2
 
 
 def test_epochs_become_steps(stage, inputs, context):
     by_epochs = Train.model_validate({**stage.model_dump(), "steps": None, "epochs": 7.0, "batch": 1})
-    assert by_epochs._plan(inputs, context.state).steps == 14
+    assert by_epochs._job(inputs, context.state).steps == 14
 
 
 def test_a_run_that_stopped_early_says_how_to_go_on(stage, inputs, context, tmp_path):
@@ -289,10 +289,10 @@ def test_training_from_latents_equals_training_from_pictures(stage, base, inputs
     encoders = encoders_of(*load_encoders(base), torch.device("cpu"))
     batches = {}
     for name, some in both.items():
-        plan = stage._plan(some, context.state / name)
-        clips = read_clips(plan.clips)
-        drawn = [draw(clip, SampleIndex(n, 0, n), plan.recipe) for n, clip in enumerate(clips)]
-        samples = [make_sample(clip, one, plan.recipe) for clip, one in zip(clips, drawn, strict=True)]
+        job = stage._job(some, context.state / name)
+        clips = read_clips(job.clips)
+        drawn = [draw(clip, SampleIndex(n, 0, n), job.settings) for n, clip in enumerate(clips)]
+        samples = [make_sample(clip, one, job.settings) for clip, one in zip(clips, drawn, strict=True)]
         batches[name] = loss_inputs(
             collate(samples, encoders.channels), encoders, torch.device("cpu"), 6, 127
         )
@@ -318,8 +318,8 @@ def test_noise_on_references_and_stored_latents_do_not_go_together(stage, inputs
 def test_a_video_without_latents_is_named_and_left_out(stage, inputs, latents, context, caplog):
     del latents.rows["a"]
     latents.ids = ("b",)
-    plan = stage._plan({**inputs, "latents": latents}, context.state)
-    assert [clip.video.stem for clip in read_clips(plan.clips)] == ["b"]
+    job = stage._job({**inputs, "latents": latents}, context.state)
+    assert [clip.video.stem for clip in read_clips(job.clips)] == ["b"]
     assert "1 videos are left out, e.g. a: the latents stage rejected them" in caplog.text
 
 

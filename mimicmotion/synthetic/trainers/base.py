@@ -23,7 +23,8 @@ from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
-from mimicmotion.pose.drawing import DrawingStyle, draw_pose
+from mimicmotion.pose.drawing import draw_pose
+from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.synthetic.trainers.corpus import Corpus, open_corpus
 from mimicmotion.synthetic.trainers.detect import open_poses
 from mimicmotion.synthetic.trainers.encoder import EMBEDDING, pixels

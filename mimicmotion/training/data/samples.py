@@ -6,7 +6,6 @@ Everything random about a sample comes from its place in the run, so any worker 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,15 +15,15 @@ from safetensors import safe_open
 from mimicmotion.clips.windows import far_frames
 from mimicmotion.diffusion.edm import NOISE_PRESETS
 from mimicmotion.errors import DataError, StageError
-from mimicmotion.pose.drawing import DrawingStyle, draw_pose
+from mimicmotion.pose.drawing import draw_pose
 from mimicmotion.pose.framing import framed_track
+from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PoseTrack, read_track
 from mimicmotion.training.data.hand_map import CELL_PX, confident_hands, face_weight_map, hand_weight_map
 from mimicmotion.training.data.order import Order, SampleIndex
+from mimicmotion.training.settings import SampleSettings
 from mimicmotion.video.framing import Framing
 from mimicmotion.video.reader import VideoReader
-
-ReferenceNoise = Literal["none", "fixed", "lognormal"]
 
 
 @dataclass(frozen=True)
@@ -58,32 +57,6 @@ class Clip:
     video_frames: int
     fit: Framing
     fps: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What a sample is made of.
-
-    Attributes:
-        style: how poses are drawn.
-        noise: name of a noise preset.
-        reference_noise: how strongly the reference picture is noised before it is encoded: not at all, by
-            0.02 (as SVD samples), or by exp of N(-3, 0.5) (as SVD was trained).
-        dropout: probability that a sample loses image embedding, reference latents and pose together.
-        hand_weight: weight of the loss in the box of a confident hand; 1 for none.
-        hand_threshold: what all confidences of a hand, or of a face, must exceed.
-        face_weight: weight of the loss in the box of a confident face; 1 for none.
-        seed: of the whole run.
-    """
-
-    style: DrawingStyle
-    noise: str
-    reference_noise: ReferenceNoise
-    dropout: float
-    hand_weight: float
-    hand_threshold: float
-    face_weight: float
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -141,10 +114,10 @@ def order_of(clips: Sequence[Clip], batch: int, seed: int) -> Order:
     return Order([(clip.fit.target, clip.unit, clip.num_windows) for clip in clips], batch, seed)
 
 
-def draw(clip: Clip, index: SampleIndex, recipe: Recipe) -> Draw:
+def draw(clip: Clip, index: SampleIndex, settings: SampleSettings) -> Draw:
     """Return what is random about the sample at this index."""
-    rng = index.rng(recipe.seed)
-    later = int(index.rng(recipe.seed, 1).integers(clip.num_windows))
+    rng = index.rng(settings.seed)
+    later = int(index.rng(settings.seed, 1).integers(clip.num_windows))
     frames = tuple(frame + later for frame in clip.frames)
     references = far_frames(np.array(clip.references), frames[0], frames[-1], clip.reference_distance)
     quantile = torch.tensor([rng.random()], dtype=torch.float64)
@@ -152,16 +125,16 @@ def draw(clip: Clip, index: SampleIndex, recipe: Recipe) -> Draw:
     return Draw(
         frames=frames,
         reference=int(references[rng.integers(len(references))]),
-        sigma=float(NOISE_PRESETS[recipe.noise].sigmas(quantile)),
+        sigma=float(NOISE_PRESETS[settings.noise].sigmas(quantile)),
         reference_noise={"none": 0.0, "fixed": 0.02, "lognormal": float(np.exp(log_noise))}[
-            recipe.reference_noise
+            settings.reference_noise
         ],
-        dropped=bool(rng.random() < recipe.dropout),
+        dropped=bool(rng.random() < settings.dropout),
         noise_seed=int(rng.integers(2**63)),
     )
 
 
-def make_sample(clip: Clip, drawn: Draw, recipe: Recipe) -> Sample:
+def make_sample(clip: Clip, drawn: Draw, settings: SampleSettings) -> Sample:
     """Return the sample of a clip.
 
     Raises:
@@ -169,31 +142,31 @@ def make_sample(clip: Clip, drawn: Draw, recipe: Recipe) -> Sample:
             for it, so it is neither skipped nor replaced.
     """
     try:
-        return _make_sample(clip, drawn, recipe)
+        return _make_sample(clip, drawn, settings)
     except Exception as error:
         raise StageError(
             f"clip {clip.clip_id} ({clip.video}) cannot be read, although the clips stage kept it: {error}"
         ) from error
 
 
-def _make_sample(clip: Clip, drawn: Draw, recipe: Recipe) -> Sample:
+def _make_sample(clip: Clip, drawn: Draw, settings: SampleSettings) -> Sample:
     slots, fit = [drawn.reference, *drawn.frames], clip.fit
     width, height = fit.target
     cells = (height // CELL_PX, width // CELL_PX)
     track = framed_track(read_track(clip.poses, clip.video_frames, 0, *fit.source).select(slots), fit)
-    hands = confident_hands(track.hand_boxes, track.hand_confidences, recipe.hand_threshold)
+    hands = confident_hands(track.hand_boxes, track.hand_confidences, settings.hand_threshold)
     sample = Sample(
         clip_id=clip.clip_id,
         draw=drawn,
         frames=None,
         latents=None,
         image_embedding=None,
-        poses=_drawn(track, recipe.style),
+        poses=_drawn(track, settings.drawing),
         hand_boxes=hands.astype(np.float32),
         hand_cells=hand_weight_map(hands, cells, 2.0) > 1,
-        hand_weights=hand_weight_map(hands, cells, recipe.hand_weight),
+        hand_weights=hand_weight_map(hands, cells, settings.hand_weight),
         face_weights=face_weight_map(
-            track.keypoints, track.confidences, recipe.hand_threshold, cells, recipe.face_weight
+            track.keypoints, track.confidences, settings.hand_threshold, cells, settings.face_weight
         ),
     )
     if clip.latents is None:

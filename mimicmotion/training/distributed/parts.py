@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
@@ -17,12 +17,9 @@ from torch.utils.checkpoint import checkpoint
 
 from mimicmotion.training.distributed.group import World
 from mimicmotion.training.network import PosedDenoiser
+from mimicmotion.training.settings import ActivationCheckpointing, TrainedPart
 
-TrainedPart = Literal["all", "attention", "temporal", "pose_net"]
-Recompute = Literal["off", "layers", "blocks"]
-Sharing = Literal["replicate", "shard"]
-
-RECOMPUTED: Mapping[Recompute, tuple[type[nn.Module], ...]] = MappingProxyType(
+CHECKPOINTED: Mapping[ActivationCheckpointing, tuple[type[nn.Module], ...]] = MappingProxyType(
     {
         "off": (),
         "layers": (SpatioTemporalResBlock, BasicTransformerBlock, TemporalBasicTransformerBlock),
@@ -58,7 +55,7 @@ def choose_trained(network: PosedDenoiser, part: TrainedPart) -> None:
     network.pose_net.requires_grad_(True)
 
 
-def recompute(network: nn.Module, level: Recompute) -> None:
+def checkpoint_activations(network: nn.Module, level: ActivationCheckpointing) -> None:
     """Let layers forget their activations and compute them again in the backward pass.
 
     diffusers' own switch leaves out the temporal transformer blocks, which are the largest part in long
@@ -70,11 +67,11 @@ def recompute(network: nn.Module, level: Recompute) -> None:
             block and each whole spatio-temporal transformer, which keeps less between and needs more at once.
     """
     for module in network.modules():
-        if isinstance(module, RECOMPUTED[level]):
-            module.forward = partial(_recomputed, module.forward)
+        if isinstance(module, CHECKPOINTED[level]):
+            module.forward = partial(_checkpointed, module.forward)
 
 
-def _recomputed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _checkpointed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if not torch.is_grad_enabled():
         return forward(*args, **kwargs)
     return checkpoint(forward, *args, use_reentrant=False, **kwargs)

@@ -68,7 +68,7 @@ class CudaAutocast(TorchFunctionMode):
         """Let layers of these kinds enter by themselves: autograd computes them again outside of every mode.
 
         Args:
-            network: changed in place, before ``mimicmotion.training.distributed.parts.recompute``.
+            network: changed in place, before ``checkpoint_activations``.
             kinds: what will be computed again.
         """
         for module in network.modules():

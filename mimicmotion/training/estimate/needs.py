@@ -15,16 +15,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
 from mimicmotion.training.distributed.parts import (
-    RECOMPUTED,
-    Recompute,
-    Sharing,
-    TrainedPart,
+    CHECKPOINTED,
+    checkpoint_activations,
     choose_trained,
-    recompute,
 )
 from mimicmotion.training.estimate.live_memory import CudaAutocast, LiveBytes
 from mimicmotion.training.network import PosedDenoiser
-from mimicmotion.training.optimiser import Optimiser
+from mimicmotion.training.settings import ActivationCheckpointing, Optimiser, Strategy, TrainedPart
 
 PEAK_TFLOPS = {"A100": 312.0, "H100": 989.0, "H200": 989.0, "L40S": 362.0, "RTX 4090": 165.0}
 """Dense bfloat16 TFLOP/s as the makers state them."""
@@ -43,8 +40,8 @@ class Shape:
         micro_batch: samples at once.
         accumulation_steps: micro-batches of an optimiser step; from the second on, gradients are held.
         workers: number of workers.
-        sharing: how they share the network.
-        recompute: activations that are forgotten.
+        strategy: how they share the network.
+        activation_checkpointing: activations that are forgotten and computed again.
         trained: part that trains.
         optimiser: what keeps the moments.
     """
@@ -55,8 +52,8 @@ class Shape:
     micro_batch: int
     accumulation_steps: int
     workers: int
-    sharing: Sharing
-    recompute: Recompute
+    strategy: Strategy
+    activation_checkpointing: ActivationCheckpointing
     trained: TrainedPart
     optimiser: Optimiser
 
@@ -96,7 +93,7 @@ class Estimate:
 
 def estimate(shape: Shape) -> Estimate:
     """Return what a worker needs; takes seconds and next to no memory at any size."""
-    shards = shape.workers if shape.sharing == "shard" else 1
+    shards = shape.workers if shape.strategy == "fsdp" else 1
     network = _on_meta(shape, torch.bfloat16 if shards > 1 else torch.float32)
     choose_trained(network, shape.trained)
     parameters = sum(value.numel() for value in network.parameters())
@@ -113,7 +110,9 @@ def estimate(shape: Shape) -> Estimate:
         average=_FLOAT32 * trained // shards,
         passes=_held_by_passes(network, shape, shards),
         checkpoint=_FLOAT32 * (parameters + 3 * trained),
-        flops_per_sample=(3 if shape.recompute == "off" else 4) * _forward_flops(shape) // shape.micro_batch,
+        flops_per_sample=(3 if shape.activation_checkpointing == "off" else 4)
+        * _forward_flops(shape)
+        // shape.micro_batch,
     )
 
 
@@ -143,8 +142,8 @@ def training_flops(unet: Mapping[str, Any], size_px: tuple[int, int], num_slots:
         micro_batch=1,
         accumulation_steps=1,
         workers=1,
-        sharing="replicate",
-        recompute="off",
+        strategy="ddp",
+        activation_checkpointing="off",
         trained="all",
         optimiser="adamw",
     )
@@ -161,8 +160,8 @@ def _forward_flops(shape: Shape) -> int:
 def _held_by_passes(network: PosedDenoiser, shape: Shape, shards: int) -> int:
     """Return the most bytes that the passes of one optimiser step hold at once, parameters left out."""
     autocast = CudaAutocast()
-    autocast.reach_into(network, RECOMPUTED[shape.recompute])
-    recompute(network, shape.recompute)
+    autocast.reach_into(network, CHECKPOINTED[shape.activation_checkpointing])
+    checkpoint_activations(network, shape.activation_checkpointing)
     live = LiveBytes(network)
     for parameter in network.parameters():
         if parameter.requires_grad:

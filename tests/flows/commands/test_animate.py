@@ -19,9 +19,9 @@ from mimicmotion.animation.checkpoint import CheckpointFacts
 from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.errors import InputError, MimicMotionError
 from mimicmotion.pose.detector import Detections
-from mimicmotion.pose.drawing import DrawingStyle
 from mimicmotion.pose.estimator import TopDownEstimator
 from mimicmotion.pose.people import Person
+from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.video.files import iter_frames
 
@@ -35,8 +35,15 @@ def run(*arguments):
 
 
 def test_what_is_given_wins_over_the_config_and_that_over_the_release():
-    nothing = dict.fromkeys(("num_steps", "guidance", "tile", "overlap", "fusion"))
-    config = {"num_steps": 10, "guidance": 1.2, "tile": None, "sigma_max": 80.0, "runtime": {}, "seed": 4}
+    nothing = dict.fromkeys(("num_steps", "guidance_scale", "tile", "overlap", "fusion"))
+    config = {
+        "num_steps": 10,
+        "guidance_scale": 1.2,
+        "tile": None,
+        "sigma_max": 80.0,
+        "runtime": {},
+        "seed": 4,
+    }
     plain = sampler_settings(nothing, {}, FACTS, 1.0)
     assert plain == SamplerSettings(tile=8, fps=12.0, motion_bucket_id=100.0)
     ours = sampler_settings(nothing, config, FACTS, 0.5)
@@ -149,7 +156,7 @@ def test_a_run_writes_the_video_and_the_preview(world, caplog):
     result = run(
         *("--image", tmp_path / "ref.png", "--poses", tmp_path / "poses.parquet"),
         *("--checkpoint", tmp_path / "checkpoint", "--out", tmp_path / "out.mp4", "--align", "none"),
-        *("--steps", 2, "--guidance", 1.5, "--pose-strength", 0.7, "--hide", "face", "--device", "cpu"),
+        *("--steps", 2, "--guidance-scale", 1.5, "--pose-strength", 0.7, "--hide", "face", "--device", "cpu"),
     )
     assert result.exception is None, result.output
     assert len(list(iter_frames(tmp_path / "out.mp4"))) == 6

@@ -6,12 +6,12 @@ import pytest
 
 from mimicmotion.animation.checkpoint import CheckpointFacts, read_checkpoint_facts
 from mimicmotion.errors import DataError, WeightsError
-from mimicmotion.pose.drawing import DrawingStyle
+from mimicmotion.pose.settings import DrawingStyle
 
 
 def test_a_trained_checkpoint_tells_style_sizes_and_clip(tmp_path):
     style = DrawingStyle(canvas_short_side_px=480, draw_face=False)
-    (tmp_path / "guidance.json").write_text(json.dumps(style.to_dict()))
+    (tmp_path / "guidance.json").write_text(json.dumps(style.model_dump()))
     training = {"sizes_px": [[128, 192]], "num_frames": 8, "fps": 12.0, "motion_bucket": 100, "steps": 3}
     (tmp_path / "training.json").write_text(json.dumps(training))
     assert read_checkpoint_facts(tmp_path) == CheckpointFacts(

@@ -17,9 +17,9 @@ from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.errors import InputError
 from mimicmotion.pictures.panels import LABEL_HEIGHT_PX, enlarged, pose_over
 from mimicmotion.pose.detector import Detections
-from mimicmotion.pose.drawing import DrawingStyle
 from mimicmotion.pose.estimator import TopDownEstimator
 from mimicmotion.pose.people import Person
+from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.picture_files import read_picture, write_picture

@@ -24,7 +24,7 @@ def request_():
     pose = np.concatenate([rng.uniform(10, 70, (133, 2)), np.ones((133, 1))], axis=1)
     image = rng.integers(0, 256, (80, 80, 3), dtype=np.uint8)
     moved = [pose + np.array([shift, 0, 0]) for shift in (0, 2, 4, 6, 8)]
-    return {"image": image, "reference_pose": pose, "poses": moved, "num_steps": 1, "guidance": 1.0}
+    return {"image": image, "reference_pose": pose, "poses": moved, "num_steps": 1, "guidance_scale": 1.0}
 
 
 def test_a_frame_for_each_pose_that_depends_on_picture_pose_and_seed(served, request_, tmp_path):

@@ -15,7 +15,7 @@ from mimicmotion.animation.request import AnimationRequest, PreparedRequest
 from mimicmotion.animation.workers import WorkerGroup, perform_together
 from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.errors import MimicMotionError
-from mimicmotion.pose.drawing import DrawingStyle
+from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PoseTrack
 from mimicmotion.video.files import iter_frames
 

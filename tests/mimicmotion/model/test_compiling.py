@@ -8,7 +8,7 @@ from torch._dynamo.backends.registry import lookup_backend
 
 from mimicmotion.model.compiling import compile_blocks
 from mimicmotion.model.unet import PoseUNet
-from mimicmotion.training.distributed.parts import RECOMPUTED, recompute
+from mimicmotion.training.distributed.parts import CHECKPOINTED, checkpoint_activations
 
 pytestmark = [
     # Of what torch traces, and of a module its compiler imports.
@@ -84,9 +84,9 @@ def low_limit():
 @pytest.mark.usefixtures("low_limit")
 def test_each_form_is_compiled_once_and_trains_as_a_plain_network(unet, inputs):
     """Beyond the number of forms that torch allows by itself, and with activations computed again."""
-    backend, plain, kinds = CountingBackend(), deepcopy(unet), RECOMPUTED["layers"]
+    backend, plain, kinds = CountingBackend(), deepcopy(unet), CHECKPOINTED["layers"]
     compile_blocks(unet, kinds, backend)
-    recompute(unet, "layers")
+    checkpoint_activations(unet, "layers")
     ours, theirs = loss(unet, inputs), loss(plain, inputs)
     ours.backward()
     theirs.backward()

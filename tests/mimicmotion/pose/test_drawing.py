@@ -7,8 +7,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mimicmotion.errors import DataError, InputError
-from mimicmotion.pose.drawing import DrawingStyle, draw_openpose, draw_pose
+from mimicmotion.pose.drawing import draw_openpose, draw_pose
 from mimicmotion.pose.layout import BODY, FACE, LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND, to_openpose
+from mimicmotion.pose.settings import DrawingStyle
 
 SMALL = DrawingStyle(canvas_short_side_px=480)
 
@@ -177,6 +178,6 @@ def test_refuses_numbers_that_are_not_finite(person):
 
 def test_style_survives_its_dict():
     style = DrawingStyle(canvas_short_side_px=480, draw_face=False)
-    assert DrawingStyle.from_dict(style.to_dict()) == style
+    assert DrawingStyle.stored(style.model_dump()) == style
     with pytest.raises(DataError, match="line_width"):
-        DrawingStyle.from_dict({**style.to_dict(), "line_width": 3})
+        DrawingStyle.stored({**style.model_dump(), "line_width": 3})

@@ -9,9 +9,10 @@ import pytest
 import torch
 from training_world import RecordedReport, make_clip, make_pipeline
 
-from mimicmotion.pose.drawing import DrawingStyle
-from mimicmotion.training.data.samples import Clip, Recipe
-from mimicmotion.training.plan import Plan, Preview, write_clips
+from mimicmotion.pose.settings import DrawingStyle
+from mimicmotion.training.data.samples import Clip
+from mimicmotion.training.job import TrainingJob, write_clips
+from mimicmotion.training.settings import SampleSettings, TrainingRuntime, TrainingSettings
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,17 +38,8 @@ def wide_clip(tmp_path_factory) -> Clip:
 
 
 @pytest.fixture(scope="session")
-def recipe() -> Recipe:
-    return Recipe(
-        style=DrawingStyle(canvas_short_side_px=480),
-        noise="svd",
-        reference_noise="none",
-        dropout=0.1,
-        hand_weight=10.0,
-        hand_threshold=0.3,
-        face_weight=1.0,
-        seed=3,
-    )
+def recipe() -> SampleSettings:
+    return SampleSettings(drawing=DrawingStyle(canvas_short_side_px=480), seed=3)
 
 
 @pytest.fixture(scope="session")
@@ -59,48 +51,41 @@ def base(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_plan(base: Path, clips: list[Clip], recipe: Recipe) -> Callable[[Path], Plan]:
+def make_job(base: Path, clips: list[Clip], recipe: SampleSettings) -> Callable[[Path], TrainingJob]:
     """Gives a run of a few steps on one worker, in float32, with its files in a folder."""
-    return partial(_plan, base, clips, recipe)
+    return partial(_job, base, clips, recipe)
 
 
 @pytest.fixture
-def plan(tmp_path: Path, make_plan: Callable[[Path], Plan]) -> Plan:
+def job(tmp_path: Path, make_job: Callable[[Path], TrainingJob]) -> TrainingJob:
     """Such a run in a folder of its own."""
-    return make_plan(tmp_path)
+    return make_job(tmp_path)
 
 
-def _plan(base: Path, clips: list[Clip], recipe: Recipe, folder: Path) -> Plan:
+def _job(base: Path, clips: list[Clip], recipe: SampleSettings, folder: Path) -> TrainingJob:
     write_clips(folder / "clips.jsonl", clips)
     write_clips(folder / "test.jsonl", [replace(clips[0], references=(0,))])
-    return Plan(
+    settings = TrainingSettings(
+        **dict(recipe),
         base=base,
-        init_from=None,
-        clips=folder / "clips.jsonl",
-        test_clips=folder / "test.jsonl",
-        state=folder / "state",
-        recipe=recipe,
-        fps=7,
-        motion_bucket=127,
         steps=4,
         batch=2,
         learning_rate=1e-3,
         warmup_steps=2,
-        weight_decay=1e-2,
-        clip_norm=1.0,
         ema_decay=0.9,
-        trained="all",
         precision="float32",
-        preview=Preview(every=100, clips=0, num_steps=2, guidance=1.0),
-        checkpoint_every=100,
-        keep=2,
-        optimiser="adamw",
-        micro_batch=None,
-        sharing="replicate",
-        recompute="off",
-        compile=False,
-        loader_threads=2,
-        log_every=1,
+        validation_clips=0,
+    )
+    runtime = TrainingRuntime(
+        checkpoint_every=100, sample_every=100, sample_steps=2, sample_guidance_scale=1.0, log_every=1
+    )
+    return TrainingJob(
+        settings=settings,
+        runtime=runtime,
+        steps=4,
+        clips=folder / "clips.jsonl",
+        test_clips=folder / "test.jsonl",
+        state=folder / "state",
     )
 
 

@@ -1,7 +1,6 @@
-from dataclasses import replace
-
 import pytest
 import torch
+from training_world import changed
 
 from mimicmotion.model.weights import load_encoders, load_pipeline, save_released
 from mimicmotion.training.building import build, encoders_of
@@ -39,12 +38,12 @@ def test_frozen_networks_in_half_precision_say_nearly_the_same(base):
     assert abs(apart).mean() < 2
 
 
-def test_a_run_starts_from_a_released_file(plan, tmp_path):
-    pipeline = load_pipeline(plan.base)
+def test_a_run_starts_from_a_released_file(job, tmp_path):
+    pipeline = load_pipeline(job.settings.base)
     torch.nn.init.constant_(pipeline.unet.conv_in.weight, 0.25)
     torch.nn.init.constant_(pipeline.pose_net.scale, 7.0)
     save_released(pipeline, tmp_path / "released.pth")
-    built = build(replace(plan, init_from=tmp_path / "released.pth"), ALONE, cached=False)
+    built = build(changed(job, init_from=tmp_path / "released.pth"), ALONE, cached=False)
     assert (built.network.unet.conv_in.weight == 0.25).all()
     assert built.network.pose_net.scale.item() == 7.0
     average = built.average.state_dict()

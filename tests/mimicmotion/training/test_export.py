@@ -1,8 +1,7 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from training_world import changed
 
 from mimicmotion.errors import DataError, WeightsError
 from mimicmotion.model.weights import load_pipeline
@@ -11,11 +10,11 @@ from mimicmotion.training.loop import train
 
 
 @pytest.fixture
-def trained(plan, report):
+def trained(job, report):
     """A finished run with a checkpoint in its middle."""
-    plan = replace(plan, steps=3, checkpoint_every=2, trained="attention")
-    train({"plan": plan, "report": report})
-    return plan
+    job = changed(job, steps=3, checkpoint_every=2, trained="attention")
+    train({"job": job, "report": report})
+    return job
 
 
 def test_any_checkpoint_becomes_a_folder_and_a_released_file(trained, tmp_path):
@@ -29,9 +28,9 @@ def test_any_checkpoint_becomes_a_folder_and_a_released_file(trained, tmp_path):
     assert moved
     assert all(".attentions." in name or name.startswith("pose_net.") for name in moved)
 
-    export(network, trained.base, trained.recipe.style, tmp_path / "out", {"fps": 7})
+    export(network, trained.settings.base, trained.settings.drawing, tmp_path / "out", {"fps": 7})
     folder = load_pipeline(tmp_path / "out" / "checkpoint")
-    assert folder.guidance == trained.recipe.style.to_dict()
+    assert folder.guidance == trained.settings.drawing.model_dump()
     released = load_file(tmp_path / "out" / "released.safetensors")
     for name, value in folder.unet.state_dict().items():
         assert torch.equal(value, network[f"unet.{name}"])
@@ -40,12 +39,12 @@ def test_any_checkpoint_becomes_a_folder_and_a_released_file(trained, tmp_path):
 
 def test_files_that_put_out_something_else_are_noticed(trained, tmp_path):
     network, _ = read_result(trained)
-    export(network, trained.base, trained.recipe.style, tmp_path, {})
+    export(network, trained.settings.base, trained.settings.drawing, tmp_path, {})
     released = load_file(tmp_path / "released.safetensors")
     released["unet.conv_out.bias"] += 0.5
     save_file(released, tmp_path / "released.safetensors")
     with pytest.raises(WeightsError, match=r"released\.safetensors was written, but loaded again"):
-        check_export(network, trained.base, tmp_path)
+        check_export(network, trained.settings.base, tmp_path)
 
 
 def test_a_folder_that_is_no_checkpoint_is_named(tmp_path):

@@ -9,37 +9,38 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from training_world import changed
 
 from mimicmotion.errors import DataError, InputError, StageError
 from mimicmotion.training import loop
 from mimicmotion.training.data.batch import collate
 from mimicmotion.training.data.samples import draw
 from mimicmotion.training.distributed.group import World, lost_workers_are_connection_errors
+from mimicmotion.training.job import read_clips, write_clips
 from mimicmotion.training.loop import Training, accumulation_steps, train
-from mimicmotion.training.plan import read_clips, write_clips
 
 ALONE = World(0, 1, torch.device("cpu"))
 
 
-def result(plan):
-    return load_file(plan.result / "network.safetensors")
+def result(job):
+    return load_file(job.result / "network.safetensors")
 
 
-def run(plan, report):
-    train({"plan": plan, "report": report})
-    return result(plan)
+def run(job, report):
+    train({"job": job, "report": report})
+    return result(job)
 
 
-def test_the_shipped_base_trains(plan, report):
+def test_the_shipped_base_trains(job, report):
     shipped = Path(__file__).parents[3] / "mimicmotion" / "synthetic" / "weights" / "base"
-    trained = run(replace(plan, base=shipped, steps=1, warmup_steps=0), report)
+    trained = run(changed(job, base=shipped, steps=1, warmup_steps=0), report)
     before = load_file(shipped / "unet" / "diffusion_pytorch_model.safetensors")
     name = "conv_out.weight"
     assert trained[f"unet.{name}"].shape == before[name].shape
     assert not torch.equal(trained[f"unet.{name}"], before[name].float())
 
 
-def test_batches_are_joined_by_a_thread_and_in_order(plan, report, monkeypatch):
+def test_batches_are_joined_by_a_thread_and_in_order(job, report, monkeypatch):
     seen = []
 
     def spied(samples, channels):
@@ -47,12 +48,12 @@ def test_batches_are_joined_by_a_thread_and_in_order(plan, report, monkeypatch):
         return collate(samples, channels)
 
     monkeypatch.setattr(loop, "collate", spied)
-    training = Training(replace(plan, micro_batch=1), report, ALONE)
+    training = Training(changed(job, micro_batch=1), report, ALONE)
     training.run()
     assert threading.main_thread() not in {thread for thread, _ in seen}
     expected = [
-        [draw(training.clips[index.clip], index, plan.recipe)]
-        for step in range(plan.steps)
+        [draw(training.clips[index.clip], index, job.settings)]
+        for step in range(job.steps)
         for index in training.order.at(step)
     ]
     assert [draws for _, draws in seen] == expected
@@ -79,8 +80,8 @@ def test_clips_survive_their_file(tmp_path, clips):
     assert read_clips(tmp_path / "list.jsonl") == [*clips, replace(clips[0], latents=tmp_path / "a")]
 
 
-def test_a_run_reports_trains_and_leaves_its_average(plan, report):
-    network = run(plan, report)
+def test_a_run_reports_trains_and_leaves_its_average(job, report):
+    network = run(job, report)
     assert {name for name in report.values if name.startswith(("optimiser", "speed", "memory"))} == {
         "optimiser/gradient_norm",
         "optimiser/learning_rate",
@@ -91,77 +92,77 @@ def test_a_run_reports_trains_and_leaves_its_average(plan, report):
     }
     assert [step for step, _ in report.values["loss/total"]] == [1, 2, 3, 4]
     assert [rate for _, rate in report.values["optimiser/learning_rate"]] == [5e-4, 1e-3, 1e-3, 1e-3]
-    start = Training(plan, report, ALONE).built.network.state_dict()
+    start = Training(job, report, ALONE).built.network.state_dict()
     assert start.keys() == network.keys()
     assert not torch.equal(network["unet.conv_in.weight"], start["unet.conv_in.weight"])
-    assert json.loads((plan.result / "facts.json").read_text())["steps"] == 4
+    assert json.loads((job.result / "facts.json").read_text())["steps"] == 4
     assert report.machines == [""]
 
 
 @pytest.mark.parametrize(("local", "node", "watched"), [("0", "2", ["machine-2"]), ("1", "0", [])])
-def test_one_worker_of_each_machine_watches_it(plan, report, monkeypatch, local, node, watched):
+def test_one_worker_of_each_machine_watches_it(job, report, monkeypatch, local, node, watched):
     monkeypatch.setenv("LOCAL_RANK", local)
     monkeypatch.setenv("NODE_RANK", node)
     with pytest.raises(DataError):
-        train({"plan": replace(plan, micro_batch=3), "report": report})
+        train({"job": changed(job, micro_batch=3), "report": report})
     assert report.machines == watched
 
 
 @pytest.mark.parametrize(("ask", "steps", "at"), [("signal", 10, 6), ("file", 3, 1)])
-def test_a_stopped_run_that_goes_on_equals_one_that_never_stopped(plan, report, tmp_path, ask, steps, at):
-    plan = replace(plan, steps=steps)
-    whole = run(replace(plan, state=tmp_path / "whole"), report)
+def test_a_stopped_run_that_goes_on_equals_one_that_never_stopped(job, report, tmp_path, ask, steps, at):
+    job = changed(job, steps=steps)
+    whole = run(changed(job, state=tmp_path / "whole"), report)
 
     def request():
         if ask == "signal":
             os.kill(os.getpid(), signal.SIGTERM)
         else:
-            plan.stop_request.touch()
+            job.stop_request.touch()
 
-    train({"plan": plan, "report": StopAt(at, request)})
-    assert not plan.result.exists()
-    assert [path.name for path in plan.checkpoints.iterdir()] == [f"step-{at:08d}"]
+    train({"job": job, "report": StopAt(at, request)})
+    assert not job.result.exists()
+    assert [path.name for path in job.checkpoints.iterdir()] == [f"step-{at:08d}"]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    plan.stop_request.unlink(missing_ok=True)
-    for name, value in run(plan, report).items():
+    job.stop_request.unlink(missing_ok=True)
+    for name, value in run(job, report).items():
         assert torch.equal(value, whole[name]), name
 
 
-def test_a_killed_run_goes_on_from_its_newest_checkpoint(plan, report, tmp_path):
-    whole = run(replace(plan, state=tmp_path / "whole", steps=5), report)
+def test_a_killed_run_goes_on_from_its_newest_checkpoint(job, report, tmp_path):
+    whole = run(changed(job, state=tmp_path / "whole", steps=5), report)
 
     def die():
         raise KeyboardInterrupt
 
-    plan = replace(plan, checkpoint_every=2, steps=5)
+    job = changed(job, checkpoint_every=2, steps=5)
     with pytest.raises(KeyboardInterrupt):
-        train({"plan": plan, "report": StopAt(5, die)})
-    assert sorted(path.name for path in plan.checkpoints.iterdir()) == ["step-00000002", "step-00000004"]
+        train({"job": job, "report": StopAt(5, die)})
+    assert sorted(path.name for path in job.checkpoints.iterdir()) == ["step-00000002", "step-00000004"]
     report.values.clear()
-    resumed = run(plan, report)
+    resumed = run(job, report)
     assert [step for step, _ in report.values["loss/total"]] == [5]
     assert all(torch.equal(value, whole[name]) for name, value in resumed.items())
 
 
-def test_it_runs_outside_the_main_thread(plan, report):
-    worker = threading.Thread(target=train, args=({"plan": replace(plan, steps=1), "report": report},))
+def test_it_runs_outside_the_main_thread(job, report):
+    worker = threading.Thread(target=train, args=({"job": changed(job, steps=1), "report": report},))
     worker.start()
     worker.join()
-    assert plan.result.exists()
+    assert job.result.exists()
 
 
-def test_micro_batches_add_up_to_the_batch(plan, report, second_report, tmp_path):
-    plan = replace(plan, batch=4)
-    run(replace(plan, state=tmp_path / "whole"), report)
-    run(replace(plan, micro_batch=1), second_report)
+def test_micro_batches_add_up_to_the_batch(job, report, second_report, tmp_path):
+    job = changed(job, batch=4)
+    run(changed(job, state=tmp_path / "whole"), report)
+    run(changed(job, micro_batch=1), second_report)
     for name in ("loss/total", "optimiser/gradient_norm"):
         whole, summed = ([value for _, value in told.values[name]] for told in (report, second_report))
         assert summed == pytest.approx(whole, rel=1e-3), name
 
 
-def test_validation_is_the_same_at_every_visit_and_shows_pictures(plan, report):
-    plan = replace(plan, steps=2, learning_rate=1e-12, preview=replace(plan.preview, every=1, clips=1))
-    run(plan, report)
+def test_validation_is_the_same_at_every_visit_and_shows_pictures(job, report):
+    job = changed(job, steps=2, learning_rate=1e-12, sample_every=1, validation_clips=1)
+    run(job, report)
     assert [step for step, _ in report.values["loss/validation"]] == [0, 1, 2]
     losses = [loss for _, loss in report.values["loss/validation"]]
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
@@ -174,54 +175,55 @@ def test_validation_is_the_same_at_every_visit_and_shows_pictures(plan, report):
 
 
 def test_videos_of_two_shapes_train_in_batches_of_one_shape_and_are_shown_together(
-    plan, report, clips, wide_clip
+    job, report, clips, wide_clip
 ):
-    write_clips(plan.clips, [*clips, wide_clip])
-    write_clips(plan.test_clips, [clips[0], wide_clip])
-    preview = replace(plan.preview, clips=2)
-    run(replace(plan, preview=preview, steps=2, batch=2), report)
+    write_clips(job.clips, [*clips, wide_clip])
+    write_clips(job.test_clips, [clips[0], wide_clip])
+    run(changed(job, validation_clips=2, steps=2, batch=2), report)
     assert [step for step, _ in report.values["loss/total"]] == [1, 2]
     assert [step for name, _, step in report.images if name == "generated/samples"] == [0, 2]
 
 
-def test_bfloat16_and_frozen_parts(plan, report):
-    before = Training(plan, report, ALONE).built.network.state_dict()
-    network = run(replace(plan, precision="bfloat16", trained="pose_net", recompute="layers"), report)
+def test_bfloat16_and_frozen_parts(job, report):
+    before = Training(job, report, ALONE).built.network.state_dict()
+    network = run(
+        changed(job, precision="bfloat16", trained="pose_net", activation_checkpointing="layers"), report
+    )
     assert all(torch.equal(network[name], value) for name, value in before.items() if name.startswith("unet"))
     assert not torch.equal(network["pose_net.scale"], before["pose_net.scale"])
     assert network["pose_net.scale"].dtype == torch.float32
 
 
-def test_a_loss_that_is_not_finite_stops_with_clips_step_and_checkpoint(plan, report):
-    run(replace(plan, steps=2, checkpoint_every=1), report)
+def test_a_loss_that_is_not_finite_stops_with_clips_step_and_checkpoint(job, report):
+    run(changed(job, steps=2, checkpoint_every=1), report)
     with pytest.raises(StageError) as stopped:
-        run(replace(plan, steps=30, learning_rate=1e30, warmup_steps=0, clip_norm=1e30), report)
+        run(changed(job, steps=30, learning_rate=1e30, warmup_steps=0, clip_norm=1e30), report)
     message = str(stopped.value)
     assert "stopped at step" in message
     assert "video0-clip" in message
-    assert str(plan.checkpoints / "step-00000002") in message
+    assert str(job.checkpoints / "step-00000002") in message
 
 
-def test_a_bad_clip_stops_with_its_name(plan, report, clips, tmp_path):
-    write_clips(plan.clips, [clips[0], replace(clips[1], video=tmp_path / "gone.mp4")])
+def test_a_bad_clip_stops_with_its_name(job, report, clips, tmp_path):
+    write_clips(job.clips, [clips[0], replace(clips[1], video=tmp_path / "gone.mp4")])
     with pytest.raises(StageError, match="video1-clip"):
-        run(plan, report)
+        run(job, report)
 
 
-def test_checkpoints_of_another_batch_or_list_are_refused(plan, report):
-    run(plan, report)
+def test_checkpoints_of_another_batch_or_list_are_refused(job, report):
+    run(job, report)
     with pytest.raises(DataError, match="made with batch 2, this run has 4"):
-        run(replace(plan, batch=4), report)
+        run(changed(job, batch=4), report)
 
 
-def test_a_batch_must_divide_over_workers(plan):
+def test_a_batch_must_divide_over_workers(job):
     two = World(0, 2, torch.device("cpu"))
-    assert accumulation_steps(replace(plan, batch=8), two) == 1
-    assert accumulation_steps(replace(plan, batch=8, micro_batch=2), two) == 2
+    assert accumulation_steps(changed(job, batch=8), two) == 1
+    assert accumulation_steps(changed(job, batch=8, micro_batch=2), two) == 2
     with pytest.raises(DataError, match="batch of 3 samples does not divide over 2 workers"):
-        accumulation_steps(replace(plan, batch=3), two)
+        accumulation_steps(changed(job, batch=3), two)
     with pytest.raises(DataError, match="1 samples does not divide"):
-        accumulation_steps(replace(plan, batch=1), two)
+        accumulation_steps(changed(job, batch=1), two)
 
 
 @pytest.mark.parametrize(
@@ -244,11 +246,11 @@ def test_a_lost_worker_is_told_from_a_fault_of_ones_own(error, becomes):
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # of what torch traces
-def test_a_compiled_network_trains_as_a_plain_one(plan, report, second_report, tmp_path, monkeypatch):
-    run(replace(plan, state=tmp_path / "plain", steps=2), report)
+def test_a_compiled_network_trains_as_a_plain_one(job, report, second_report, tmp_path, monkeypatch):
+    run(changed(job, state=tmp_path / "plain", steps=2), report)
     compile_with = torch.compile
     # Traced as ever, but run as it stands: writing kernels takes minutes on a processor.
     monkeypatch.setattr(torch, "compile", lambda f, **how: compile_with(f, **{**how, "backend": "eager"}))
-    run(replace(plan, steps=2, compile=True), second_report)
+    run(changed(job, steps=2, compile=True), second_report)
     plain, compiled = ([value for _, value in told.values["loss/total"]] for told in (report, second_report))
     assert compiled == pytest.approx(plain, rel=1e-5)

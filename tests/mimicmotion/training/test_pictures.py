@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 
 from mimicmotion.training.data.order import SampleIndex
@@ -30,7 +28,7 @@ def test_reliable_hands_are_marked_on_frames_and_on_poses(clips, recipe):
     def shown(recipe):
         return sample_picture(make_sample(clips[0], draw(clips[0], SampleIndex(0, 0, 0), recipe), recipe))
 
-    marked = (shown(recipe) != shown(replace(recipe, hand_threshold=0.95))).any(axis=(1, 2))
+    marked = (shown(recipe) != shown(recipe.model_copy(update={"hand_threshold": 0.95}))).any(axis=(1, 2))
     half = len(marked) // 2
     assert marked[:half].any()
     assert marked[half:].any()

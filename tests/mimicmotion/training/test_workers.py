@@ -10,14 +10,14 @@ import pytest
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
-from training_world import make_pipeline
+from training_world import changed, make_pipeline
 
 from mimicmotion.errors import StageError
 from mimicmotion.training import loop
 from mimicmotion.training.data.samples import framing_text
+from mimicmotion.training.job import TrainingJob, read_clips, write_clips
 from mimicmotion.training.loop import train
 from mimicmotion.training.network import PosedDenoiser
-from mimicmotion.training.plan import Plan, read_clips, write_clips
 
 
 class SilentReport:
@@ -56,14 +56,14 @@ def work(rank: int, plans, store: Path, double: bool) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     with in_double_precision(double):
-        for plan in plans:
-            train({"plan": plan, "report": SilentReport()})
+        for job in plans:
+            train({"job": job, "report": SilentReport()})
     dist.destroy_process_group()
 
 
-def work_and_tell(rank: int, plan, store: Path, told: Path) -> None:
+def work_and_tell(rank: int, job, store: Path, told: Path) -> None:
     try:
-        work(rank, [plan], store, double=False)
+        work(rank, [job], store, double=False)
     except StageError as error:
         (told / str(rank)).write_text(str(error))
 
@@ -78,14 +78,14 @@ def start_two(target, *arguments) -> None:
         assert worker.exitcode == 0
 
 
-def result(plan):
-    return load_file(plan.result / "network.safetensors")
+def result(job):
+    return load_file(job.result / "network.safetensors")
 
 
-def from_step_3_of(source, plan):
+def from_step_3_of(source, job):
     """A run that begins with the checkpoint that another one wrote at its step 3."""
-    shutil.copytree(source.checkpoints / "step-00000003", plan.checkpoints / "step-00000003")
-    return plan
+    shutil.copytree(source.checkpoints / "step-00000003", job.checkpoints / "step-00000003")
+    return job
 
 
 # Attention to a single token: its weights are always one, so queries and keys get rounding for a gradient.
@@ -103,21 +103,21 @@ def assert_alike(ours, theirs, start):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("sharing", ["replicate", "shard"])
-def test_two_workers_equal_one_in_every_parameter(plan, tmp_path, sharing):
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_workers_equal_one_in_every_parameter(job, tmp_path, strategy):
     """Also when a run of one goes on with two, or of two with one.
 
     In double precision no gradient is mere rounding to AdamW, so every single value must agree.
     """
-    plan = replace(plan, steps=5, batch=4, micro_batch=1, sharing=sharing, checkpoint_every=3)
-    one, two, joined, left = (replace(plan, state=tmp_path / name) for name in ("1", "2", "1-2", "2-1"))
+    job = changed(job, steps=5, batch=4, micro_batch=1, strategy=strategy, checkpoint_every=3)
+    one, two, joined, left = (changed(job, state=tmp_path / name) for name in ("1", "2", "1-2", "2-1"))
     with in_double_precision():
-        train({"plan": one, "report": SilentReport()})
+        train({"job": one, "report": SilentReport()})
     start_two(work, [two, from_step_3_of(one, joined)], tmp_path / "store", True)
     with in_double_precision():
-        train({"plan": from_step_3_of(two, left), "report": SilentReport()})
+        train({"job": from_step_3_of(two, left), "report": SilentReport()})
     alone = result(one)
-    start = load_file(plan.base / "unet" / "diffusion_pytorch_model.safetensors")
+    start = load_file(job.settings.base / "unet" / "diffusion_pytorch_model.safetensors")
     assert (alone["unet.conv_out.weight"] - start["conv_out.weight"]).abs().max() > 1e-4, (
         "nothing was learned"
     )
@@ -130,9 +130,9 @@ def test_two_workers_equal_one_in_every_parameter(plan, tmp_path, sharing):
 
 
 FORMS = {
-    "replicate": {"sharing": "replicate"},
-    "shard": {"sharing": "shard"},
-    "as-the-paper": {"sharing": "shard", "recompute": "blocks", "precision": "bfloat16"},
+    "ddp": {"strategy": "ddp"},
+    "fsdp": {"strategy": "fsdp"},
+    "as-the-paper": {"strategy": "fsdp", "activation_checkpointing": "blocks", "precision": "bfloat16"},
 }
 
 
@@ -141,14 +141,14 @@ class Runs:
     """What two workers ran in single precision, all in one start of processes, which takes longer than a run.
 
     Attributes:
-        summed: by sharing, the run of two workers to compare with one that sums up.
+        summed: by strategy, the run of two workers to compare with one that sums up.
         whole: by form, ten steps without a stop, with looks on the way that no checkpoint follows.
         halved: by form, ten steps with a stop after five and a look only there.
     """
 
-    summed: dict[str, Plan]
-    whole: dict[str, Plan]
-    halved: dict[str, Plan]
+    summed: dict[str, TrainingJob]
+    whole: dict[str, TrainingJob]
+    halved: dict[str, TrainingJob]
 
 
 @pytest.fixture(scope="module")
@@ -160,22 +160,22 @@ def wide_base(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def runs(make_plan, wide_base, tmp_path_factory):
+def runs(make_job, wide_base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    plan = make_plan(folder)
+    job = make_job(folder)
     summed = {
-        name: replace(
-            plan, base=wide_base[0], steps=5, micro_batch=1, sharing=name, state=folder / f"summed-{name}"
+        name: changed(
+            job, base=wide_base[0], steps=5, micro_batch=1, strategy=name, state=folder / f"summed-{name}"
         )
-        for name in ("replicate", "shard")
+        for name in ("ddp", "fsdp")
     }
-    short = replace(plan, steps=10, preview=replace(plan.preview, clips=1))
+    short = changed(job, steps=10, validation_clips=1)
     whole, halved = (
-        {name: replace(short, **form, state=folder / f"{kind}-{name}") for name, form in FORMS.items()}
+        {name: changed(short, **form, state=folder / f"{kind}-{name}") for name, form in FORMS.items()}
         for kind in ("whole", "halved")
     )
-    whole = {name: replace(one, preview=replace(one.preview, every=3)) for name, one in whole.items()}
-    first_halves = [replace(one, steps=5) for one in halved.values()]
+    whole = {name: changed(one, sample_every=3) for name, one in whole.items()}
+    first_halves = [changed(one, steps=5) for one in halved.values()]
     every = [*summed.values(), *whole.values(), *first_halves, *halved.values()]
     start_two(work, every, folder / "store", False)
     return Runs(summed, whole, halved)
@@ -183,16 +183,16 @@ def runs(make_plan, wide_base, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("sharing", ["replicate", "shard"])
-def test_two_workers_equal_one_that_sums_up(runs, wide_base, tmp_path, sharing):
-    two = runs.summed[sharing]
-    one = replace(two, state=tmp_path / "one")
-    train({"plan": one, "report": SilentReport()})
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_workers_equal_one_that_sums_up(runs, wide_base, tmp_path, strategy):
+    two = runs.summed[strategy]
+    one = changed(two, state=tmp_path / "one")
+    train({"job": one, "report": SilentReport()})
     assert_alike(result(two), result(one), wide_base[1])
 
 
-def validated(plan) -> float:
-    return json.loads((plan.result / "facts.json").read_text())["validation_loss"]
+def validated(job) -> float:
+    return json.loads((job.result / "facts.json").read_text())["validation_loss"]
 
 
 @pytest.mark.slow
@@ -209,8 +209,8 @@ def test_two_workers_that_stopped_go_on_as_if_they_had_not(runs, form):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_every_worker_names_the_clip_that_spoilt_the_loss_of_one(plan, tmp_path):
-    good, bad = read_clips(plan.clips)
+def test_every_worker_names_the_clip_that_spoilt_the_loss_of_one(job, tmp_path):
+    good, bad = read_clips(job.clips)
     frames = torch.tensor(sorted({*bad.references, *bad.frames}), dtype=torch.int32)
     tensors = {
         "frames": frames,
@@ -220,8 +220,8 @@ def test_every_worker_names_the_clip_that_spoilt_the_loss_of_one(plan, tmp_path)
     }
     named = {f"{framing_text(bad.fit)}/{name}": tensor for name, tensor in tensors.items()}
     save_file(named, tmp_path / "bad.safetensors")
-    write_clips(plan.clips, [good, replace(bad, latents=tmp_path / "bad.safetensors")])
-    start_two(work_and_tell, plan, tmp_path / "store", tmp_path)
+    write_clips(job.clips, [good, replace(bad, latents=tmp_path / "bad.safetensors")])
+    start_two(work_and_tell, job, tmp_path / "store", tmp_path)
     first, second = ((tmp_path / str(rank)).read_text() for rank in range(2))
     assert first == second
     assert "stopped at step 1: the loss is [nan]" in first

@@ -98,6 +98,15 @@ def test_all_problems_at_once_with_file_line_field_and_remedy(folder: Path) -> N
     assert "workspace: is required." in found
 
 
+def test_an_old_name_of_a_field_ends_with_the_new_one() -> None:
+    overrides = ["train.guidance.use_confidence=false", "train.runtime.sharing=shard", "animate.guidance=2"]
+    with pytest.raises(ConfigError) as error:
+        load_config("demo", overrides)
+    assert "train.guidance: has another name now: write drawing instead" in str(error.value)
+    assert "train.runtime.sharing: has another name now: write strategy (ddp for" in str(error.value)
+    assert "animate.guidance: has another name now: write guidance_scale instead" in str(error.value)
+
+
 def test_a_problem_of_an_override_names_the_override(folder: Path) -> None:
     assert problems("base", "total.ofset=1") == [
         "--set total.ofset=1: total.ofset: unknown field; did you mean offset?"

@@ -70,7 +70,7 @@ def test_every_epoch_draws_a_window_of_the_run_and_a_reference_away_from_it(clip
 
 def test_reference_noise_is_as_named(clips, recipe):
     def noises(kind):
-        named = replace(recipe, reference_noise=kind)
+        named = recipe.model_copy(update={"reference_noise": kind})
         return np.array(
             [draw(clips[0], SampleIndex(0, 0, slot), named).reference_noise for slot in range(500)]
         )
@@ -170,7 +170,9 @@ def test_latents_of_another_framing_stop_the_run(latents_clip, recipe):
 
 def test_hands_are_measured_where_they_weigh_nothing_more(clips, recipe):
     weighed = make_sample(clips[0], draw(clips[0], INDEX, recipe), recipe)
-    plain = make_sample(clips[0], draw(clips[0], INDEX, recipe), replace(recipe, hand_weight=1.0))
+    plain = make_sample(
+        clips[0], draw(clips[0], INDEX, recipe), recipe.model_copy(update={"hand_weight": 1.0})
+    )
     assert (plain.hand_weights == 1).all()
     np.testing.assert_array_equal(plain.hand_cells, weighed.hand_weights == 10)
     assert plain.hand_cells.any()

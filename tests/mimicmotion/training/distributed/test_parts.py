@@ -2,7 +2,12 @@ import pytest
 import torch
 
 from mimicmotion.diffusion.edm import raw_target
-from mimicmotion.training.distributed.parts import choose_trained, learning_rate, recompute, shard
+from mimicmotion.training.distributed.parts import (
+    checkpoint_activations,
+    choose_trained,
+    learning_rate,
+    shard,
+)
 from mimicmotion.training.ema import MovingAverage
 from mimicmotion.training.loss import added_time_ids, denoising_loss
 from mimicmotion.training.network import PosedDenoiser
@@ -77,7 +82,7 @@ def test_recomputing_changes_memory_and_nothing_else(network, inputs, level):
 
     plain_size, plain_loss, plain = held(network)
     before = set(network.state_dict())
-    recompute(network, level)
+    checkpoint_activations(network, level)
     size, loss, grads = held(network)
     assert set(network.state_dict()) == before
     assert size < 0.5 * plain_size

@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
-from mimicmotion.training.distributed.parts import RECOMPUTED, recompute
+from mimicmotion.training.distributed.parts import CHECKPOINTED, checkpoint_activations
 from mimicmotion.training.estimate.live_memory import CudaAutocast, LiveBytes
 from mimicmotion.training.network import PosedDenoiser
 
@@ -123,11 +123,11 @@ def test_the_peak_is_that_of_a_real_allocator(base, level) -> None:
         return network.to(device)
 
     real, other = make("cpu"), make("meta")
-    recompute(real, level)
+    checkpoint_activations(real, level)
     measured = _allocated(lambda: torch.autograd.backward(_pass(real, "cpu")))
     autocast = CudaAutocast(FLOAT32)
-    autocast.reach_into(other, RECOMPUTED[level])
-    recompute(other, level)
+    autocast.reach_into(other, CHECKPOINTED[level])
+    checkpoint_activations(other, level)
     with LiveBytes(other) as live:
         with autocast:
             loss = _pass(other, "meta")

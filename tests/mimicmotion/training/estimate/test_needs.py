@@ -21,8 +21,8 @@ TINY = Shape(
     micro_batch=2,
     accumulation_steps=1,
     workers=4,
-    sharing="replicate",
-    recompute="off",
+    strategy="ddp",
+    activation_checkpointing="off",
     trained="all",
     optimiser="adamw",
 )
@@ -42,14 +42,14 @@ def test_the_full_network_has_the_parameters_of_released_checkpoints(golden):
 
 def test_each_way_to_save_memory_saves_it(tiny):
     plain, layers, blocks = (
-        estimate(replace(tiny, recompute=level)) for level in ("off", "layers", "blocks")
+        estimate(replace(tiny, activation_checkpointing=level)) for level in ("off", "layers", "blocks")
     )
     assert max(layers.passes, blocks.passes) < plain.passes
     assert layers.flops_per_sample * 3 == plain.flops_per_sample * 4
     again = estimate(replace(tiny, accumulation_steps=2))
     # Gradients are there from the second round on, and the first round's loss still is.
     assert plain.passes < again.passes <= plain.passes + plain.gradients + 4
-    shared = estimate(replace(tiny, sharing="shard"))
+    shared = estimate(replace(tiny, strategy="fsdp"))
     assert shared.optimiser * 4 == plain.optimiser == 8 * plain.parameters
     frozen = estimate(replace(tiny, trained="pose_net"))
     assert frozen.trained_parameters < 0.3 * frozen.parameters

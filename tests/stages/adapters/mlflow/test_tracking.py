@@ -223,7 +223,7 @@ def test_a_registered_version_predicts_from_its_uri(
     }
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(config))
     served = mlflow.pyfunc.load_model("models:/served@champion")
-    frames = served.predict({**request, "num_steps": 2, "guidance": 1.0})
+    frames = served.predict({**request, "num_steps": 2, "guidance_scale": 1.0})
     assert frames.shape == (2, 64, 64, 3)
     assert frames.dtype == np.uint8
 

@@ -1,0 +1,43 @@
+"""How poses are drawn: the section ``drawing`` of a config, and what a checkpoint says of its training."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import Field, ValidationError
+
+from mimicmotion.errors import DataError
+from mimicmotion.settings import Section
+
+
+class DrawingStyle(Section):
+    """How poses are drawn. Stored with a checkpoint, since the network is trained on one style."""
+
+    canvas_short_side_px: int = Field(
+        2160, ge=16, description="Short side of the canvas that is drawn on; it fixes the width of lines."
+    )
+    use_confidence: bool = Field(
+        True, description="Brightness follows the confidence of each point; else points are full or left out."
+    )
+    keypoint_threshold: float = Field(
+        0.3,
+        ge=0,
+        description="Body points at or below it are left out; without use_confidence hands and faces too.",
+    )
+    draw_body: bool = Field(True, description="Draw the body.")
+    draw_hands: bool = Field(True, description="Draw the hands.")
+    draw_face: bool = Field(True, description="Draw the face.")
+
+    @classmethod
+    def stored(cls, values: Mapping[str, Any]) -> Self:
+        """The style that a checkpoint stores.
+
+        Raises:
+            DataError: fields are missing, unknown or of another kind.
+        """
+        try:
+            if set(values) == set(cls.model_fields):
+                return cls.model_validate(dict(values))
+            problem = f"got {sorted(values)}"
+        except ValidationError as error:
+            problem = str(error)
+        raise DataError(f"a drawing style must have exactly the fields {sorted(cls.model_fields)}: {problem}")

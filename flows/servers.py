@@ -16,6 +16,7 @@ from flows.commands.processes import LOOPBACK, Processes, answers, free_port
 from flows.settings import prepare_prefect
 from mimicmotion.errors import InputError
 from stages.adapters.guard import Guard, loopback_hosts
+from stages.adapters.mlflow.client import bring_here
 from stages.adapters.mlflow.server import APP_NAME
 from stages.engine.config import PipelineConfig, redacted
 
@@ -49,6 +50,7 @@ def mlflow_server(uri: str, port: int, artifacts: Path | None = None) -> list[st
     """
     if uri.startswith(("http://", "https://")):
         raise InputError(f"MLflow runs at {redacted(uri)} already: open that address.")
+    bring_here(uri)
     options = ["--host", LOOPBACK, "--port", str(port), "--workers", "1", "--app-name", APP_NAME]
     options += ["--allowed-hosts", ",".join(loopback_hosts(port))]
     if artifacts is not None:

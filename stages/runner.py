@@ -297,7 +297,7 @@ def _manifest(
         recipe_key=plan.store.recipe_key,
         dataset_key=key_of(states),
         fields=dict(plan.fields),
-        config=config.resolved(),
+        config=config.portable(),
         inputs=plan.input_keys,
         git_revision=git_revision(),
         versions=library_versions(),

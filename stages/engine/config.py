@@ -29,6 +29,7 @@ from stages.engine.yaml_tree import Place, Tree, find_config, override_tree, rea
 _Model = TypeVar("_Model", bound=Section)
 _SECRET = re.compile(r"(?i)token|secret|password|api_?key|access_?key")
 """Names of fields, e.g. of variables in ``ray.runtime_env``, whose values are never stored."""
+WORKSPACE = "WORKSPACE"
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
@@ -132,6 +133,10 @@ class PipelineConfig:
         assert isinstance(without_secrets, dict)
         return without_secrets
 
+    def portable(self) -> dict[str, Any]:
+        """The same with places in its workspace relative to it, as a manifest keeps it: workspaces move."""
+        return without_workspace(self.resolved())
+
     def digest(self) -> str:
         """Key of everything that can change a result, and of where the results lie."""
         stages = self.stages.items()
@@ -186,6 +191,22 @@ def load_config(
     if problems or settings is None:
         raise ConfigError(problems)
     return PipelineConfig(_name(path), shown(path), settings, stages)
+
+
+def without_workspace(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved config in which ``WORKSPACE`` stands for the workspace it names, wherever that lies."""
+    top = str(resolved.get("workspace", WORKSPACE))
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: plain(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [plain(inner) for inner in value]
+        if isinstance(value, str) and (value == top or value.startswith(f"{top}/")):
+            return WORKSPACE + value.removeprefix(top)
+        return value
+
+    return {key: plain(value) for key, value in resolved.items()}
 
 
 def tracking_uri(config: PipelineConfig) -> str:

@@ -15,7 +15,7 @@ from mimicmotion.errors import (
     MissingSourceError,
     StageError,
 )
-from stages.engine.config import PipelineConfig
+from stages.engine.config import PipelineConfig, without_workspace
 from stages.engine.contract import WHOLE, Item, ItemStage, Stage
 from stages.engine.datasets import PublishedDataset
 from stages.engine.keys import item_key, key_fields, recipe_key, remembering
@@ -170,7 +170,8 @@ class Pipeline:
 
     @staticmethod
     def _settings_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-        return {field: value for field, value in config.get(name, {}).items() if field != "runtime"}
+        section = without_workspace(config).get(name, {})
+        return {field: value for field, value in section.items() if field != "runtime"}
 
     def reads(self, stage: Stage) -> list[str]:
         """Names of the stages whose datasets a stage reads under this config."""
@@ -200,9 +201,9 @@ class Pipeline:
 
         Its recipe does not tell: where sources lie is no part of it, and configs may share one.
         """
-        ours = self.config.resolved()[stage.name]
+        ours = self._settings_of(self.config.resolved(), stage.name)
         for manifest in [] if self.reads(stage) else self.store(stage.name).manifests():
-            theirs = manifest.config.get(stage.name, {})
+            theirs = self._settings_of(manifest.config, stage.name)
             if all(field in theirs and theirs[field] == ours[field] for field in stage.source_fields):
                 return manifest
         return None

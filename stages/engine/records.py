@@ -131,7 +131,7 @@ class Manifest(Sealed):
 
     Attributes:
         fields: the result-changing fields its recipe key was made from.
-        config: the fully resolved config it was made with.
+        config: the fully resolved config it was made with, places in the workspace relative to it.
         inputs: keys of the datasets it reads, by stage.
         items_sha256: sha256 of the ``items.parquet`` beside it.
         run_id: MLflow run that shows it, if there was one.

@@ -1,12 +1,25 @@
 """MLflow's client: quiet, impatient, and how its refusals are told from its absence."""
 
+import contextlib
 import logging
 import os
+import sqlite3
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from stages.engine.config import PipelineConfig, redacted, tracking_uri
 
+ARTIFACTS = "mlartifacts"
+"""Folder of a workspace, beside its ``mlflow.db``."""
+_PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Columns in which MLflow keeps where artifacts are."""
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Else MLflow's page takes the experiment for one about prompts, and hides runs and models."""
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
@@ -25,8 +38,35 @@ def mlflow_client(uri: str) -> Any:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
+    bring_here(uri)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     return MlflowClient(uri, registry_uri=uri)
+
+
+@cache
+def bring_here(uri: str) -> None:
+    """Let a database that was copied or moved with its workspace name the artifacts that lie beside it.
+
+    MLflow stores where they are in full, so that a copy would write into the original, and lose its pictures
+    with it.
+    """
+    database = Path(uri.removeprefix("sqlite:///"))
+    beside = database.parent / ARTIFACTS
+    if not uri.startswith("sqlite:///") or not database.is_file() or not beside.is_dir():
+        return
+    here = beside.as_uri()
+    # One that is read only, or not of this MLflow, stays as it is.
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(database)) as store, store:
+        old = store.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
+        for (place,) in old:
+            if place == here or not str(place).endswith(f"/{ARTIFACTS}"):
+                continue
+            for table, column in _PLACES:
+                store.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR "
+                    f"substr({column}, 1, ?) = ?",
+                    (here, len(place) + 1, place, len(place) + 1, f"{place}/"),
+                )
 
 
 def experiment_of(client: Any, config: PipelineConfig) -> str:
@@ -36,7 +76,7 @@ def experiment_of(client: Any, config: PipelineConfig) -> str:
     if found is not None:
         return str(found.experiment_id)
     in_workspace = tracking_uri(config) == f"sqlite:///{config.workspace}/mlflow.db"
-    artifacts = Path(config.workspace, "mlartifacts").as_uri() if in_workspace else None
+    artifacts = Path(config.workspace, ARTIFACTS).as_uri() if in_workspace else None
     return str(client.create_experiment(name, artifact_location=artifacts, tags=_EXPERIMENT_TAGS))
 
 

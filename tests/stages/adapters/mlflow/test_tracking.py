@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import time
 import zlib
 from pathlib import Path
@@ -15,6 +16,7 @@ from training_world import make_pipeline
 
 from mimicmotion.errors import InputError
 from stages.adapters.mlflow import tracking
+from stages.adapters.mlflow.client import ARTIFACTS
 from stages.adapters.mlflow.registry import download_model
 from stages.adapters.mlflow.reports import MlflowReport
 from stages.adapters.mlflow.runs import DIGEST_TAG
@@ -270,3 +272,29 @@ def test_where_mlflow_is(tmp_path: Path, letters: Letters, monkeypatch) -> None:
     with pytest.raises(InputError, match="MLflow needs an address"):
         tracking_uri(make_config("s3://bucket/space", letters))
     assert DIGEST_TAG.startswith("mimicmotion")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_copied_workspace_has_its_own_pictures_and_leaves_the_originals_alone(
+    tmp_path: Path, letters: Letters
+) -> None:
+    config = make_config(tmp_path / "original", letters, Total())
+    for name in config.stages:
+        run_stage(config, name)
+    shutil.copytree(tmp_path / "original", tmp_path / "copy")
+    before = {path: path.read_bytes() for path in (tmp_path / "original").rglob("*") if path.is_file()}
+    copied = make_config(tmp_path / "copy", letters, Total())
+    run_stage(copied, "total", force=True)
+    after = {path: path.read_bytes() for path in (tmp_path / "original").rglob("*") if path.is_file()}
+    assert after == before
+    shutil.rmtree(tmp_path / "original")
+    client = client_of(copied)
+    (experiment,) = client.search_experiments(filter_string="name = 'test'")
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 5, "of each place the parent and total, and letters"
+    assert {path.path for run in runs for path in client.list_artifacts(run.info.run_id)} >= {
+        "note.md",
+        "notes",
+    }
+    places = [experiment.artifact_location, *(run.info.artifact_uri for run in runs)]
+    assert all(place.startswith((tmp_path / "copy" / ARTIFACTS).as_uri()) for place in places)

@@ -53,6 +53,8 @@ VIDEOS_SCHEMA = pa.schema(
         ("num_bad_frames", pa.int32()),
         ("bad_frames", pa.list_(pa.int32())),
         ("trimmed_s", pa.float64()),
+        ("source_num_frames", pa.int32()),
+        ("source_frames", pa.list_(pa.int32())),
     ]
 )
 """One row per video, see ``VideoFacts``. ``source`` is its path in the source folder or list; ``given_id``
@@ -143,7 +145,7 @@ class Decode(NormaliseSettings, ItemStage):
                 "trimmed_videos": float(sum(row["trimmed_s"] > 0 for row in rows)),
             }
         )
-        report.table("videos", table)
+        report.table("videos", table.drop_columns(["source_frames"]))
         if rows:
             report.image("videos", _contact_sheet(dataset, rows))
 

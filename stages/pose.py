@@ -7,6 +7,7 @@ that a user already has. Raw values are stored; thresholds and drawing come late
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
@@ -21,6 +22,7 @@ from stages.engine.keys import content_sha256, file_sha256
 
 if TYPE_CHECKING:
     from mimicmotion.pose.estimator import PoseEstimator
+    from mimicmotion.pose.matching import Match
     from mimicmotion.pose.people import Person
 
 _VIDEO_COLUMNS = (
@@ -30,9 +32,14 @@ _VIDEO_COLUMNS = (
     "fps",
     "width_px",
     "height_px",
+)
+_IMPORT_COLUMNS = (
     "source_width_px",
     "source_height_px",
     "rotation_deg",
+    "trimmed_s",
+    "source_num_frames",
+    "source_frames",
 )
 _MAX_VIDEOS_SHOWN = 200
 _MAX_SAMPLES_SHOWN = 4
@@ -98,18 +105,23 @@ class Pose(ItemStage):
     def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:
         """One item per normalised video."""
         decode = inputs["decode"]
-        for row in decode.table().select(_VIDEO_COLUMNS).to_pylist():
+        importing = self.import_folder is not None
+        columns = [*_VIDEO_COLUMNS, *(_IMPORT_COLUMNS if importing else ())]
+        rows = decode.table().select(columns).to_pylist()
+        matches = self._matches([row["source"] for row in rows])
+        for row in rows:
             video_id, source = row["video_id"], row["source"]
             keys = {"video": decode.item_key(video_id)}
             # A path, not its text: a worker fetches what lies in an object store by its type.
             payload = {**row, "video": decode.path(video_id, VIDEO_FILE)}
-            if self.import_folder is not None:
-                from mimicmotion.pose.importing import find_import
-
-                found = find_import(self.import_folder, source)
-                keys["poses"] = content_sha256(found) if found else "missing"
-                payload["poses"] = str(found) if found else None
+            if match := matches.get(source):
+                keys["poses"], payload["poses"] = _keyed(match)
             yield Item(id=video_id, inputs=keys, payload=payload, label=source)
+
+    def _matches(self, sources: "list[str]") -> "dict[str, Match]":
+        from mimicmotion.pose.matching import match_imports
+
+        return match_imports(self.import_folder, sources) if self.import_folder else {}
 
     def load(self) -> "PoseEstimator | None":
         """Open the models; nothing to open where poses are imported.
@@ -176,25 +188,11 @@ class Pose(ItemStage):
         from mimicmotion.pose.importing import VideoShape, import_poses
 
         facts = item.payload
-        if facts["poses"] is None:
-            stem = Path(facts["source"]).with_suffix("").name
-            raise RejectedItem(
-                "no_poses_to_import",
-                f"{self.import_folder} has no {stem}.parquet, {stem}.json or folder {stem}",
-            )
-        source_size = (facts["source_width_px"], facts["source_height_px"])
-        if facts["rotation_deg"] % 180:
-            source_size = source_size[::-1]
-        shape = VideoShape(
-            num_frames=facts["num_frames"],
-            fps=facts["fps"],
-            width_px=facts["width_px"],
-            height_px=facts["height_px"],
-            source_width_px=source_size[0],
-            source_height_px=source_size[1],
-        )
+        match: Match = facts["poses"]
+        if match.path is None:
+            raise RejectedItem(match.code, match.sentence)
         try:
-            return import_poses(Path(facts["poses"]), shape), {"import": item.inputs["poses"]}
+            return import_poses(match.path, VideoShape.of(facts)), {"import": item.inputs["poses"]}
         except InputError as error:
             raise RejectedItem("unusable_poses", str(error)) from error
 
@@ -215,6 +213,16 @@ class Pose(ItemStage):
                 reader = VideoReader(inputs["decode"].path(video_id, VIDEO_FILE))
                 frame = table["frame"][table.num_rows // 2].as_py()
                 report.image(f"pose/{video_id}", pose_on_frame(reader.read([frame])[0], table, frame))
+
+
+def _keyed(match: "Match") -> "tuple[str, Match]":
+    """Return what identifies the poses of a video, and these; what cannot be read is none."""
+    if match.path is None:
+        return match.code, match
+    try:
+        return content_sha256(match.path), match
+    except InputError as error:
+        return "unreadable", replace(match, path=None, code="unusable_poses", sentence=str(error))
 
 
 def _spread(ids: Iterable[str], most: int) -> list[str]:

@@ -22,7 +22,17 @@ from mimicmotion.model.weights import read_released
 from mimicmotion.pose.importing import VideoShape, import_poses
 from mimicmotion.pose.sessions import ImageGraph, open_session
 
-VIDEO = VideoShape(num_frames=4, fps=12.0, width_px=64, height_px=96, source_width_px=64, source_height_px=96)
+VIDEO = VideoShape(
+    num_frames=4,
+    fps=12.0,
+    width_px=64,
+    height_px=96,
+    source_width_px=64,
+    source_height_px=96,
+    source_frames=range(4),
+    source_num_frames=4,
+    source_length_s=4 / 12,
+)
 NUM_ROWS = 3
 NUM_POINTS = 133
 DETECTOR = Path(__file__).resolve().parents[1] / "mimicmotion" / "synthetic" / "weights" / "detector.onnx"

@@ -1,7 +1,7 @@
 """The poses that drive a result: from a video, or stored already, at an even rate by time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +71,7 @@ def reference_pose_from(poses: Path, width_px: int, height_px: int) -> PoseTrack
         height_px=height_px,
         source_width_px=width_px,
         source_height_px=height_px,
+        source_frames=[0],
     )
     return _checked(_track_of(import_poses(poses, shape), width_px, height_px, 0), f"reference poses {poses}")
 
@@ -114,7 +115,7 @@ def driving_from_poses(
     """
     if not poses.exists():
         raise InputError(f"no poses at {poses}")
-    table = read_parquet(poses) if poses.suffix == ".parquet" else None
+    table = read_parquet(poses) if poses.suffix.lower() == ".parquet" else None
     if table is not None and table.schema.equals(POSES_SCHEMA):
         return _from_table(table, poses, fps, person)
     if video is None:
@@ -122,16 +123,7 @@ def driving_from_poses(
             f"{poses} is an import file: its poses are relative to a video; give that video too (--video)"
         )
     _, facts = _normalised(video, fps, folder)
-    upright = (facts.source_width_px, facts.source_height_px)
-    source_width, source_height = upright[::-1] if facts.rotation_deg % 180 else upright
-    shape = VideoShape(
-        num_frames=facts.num_frames,
-        fps=facts.fps,
-        width_px=facts.width_px,
-        height_px=facts.height_px,
-        source_width_px=source_width,
-        source_height_px=source_height,
-    )
+    shape = VideoShape.of(asdict(facts))
     track = _track_of(import_poses(poses, shape), facts.width_px, facts.height_px, person)
     return Driving(_checked(track, f"poses {poses}", person), facts.fps, facts.source_fps)
 

@@ -2,14 +2,14 @@
 
 Parquet: one file per source video, one row per frame and person, columns ``frame``, ``time_s``, ``person``,
 ``box`` (4), ``box_score``, ``keypoints`` (266), ``confidences`` (133), coordinates relative to width and
-height. JSON: see ``openpose_json``. Both are matched to the frames of the normalised video by time, the way
-normalising does it: each instant takes the source frame shown then.
+height. JSON: see ``openpose_json``. Rows of Parquet are matched to the frames of the normalised video by
+time, frames of JSON by their number: each instant takes the source frame shown then.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -18,11 +18,13 @@ import pyarrow.parquet as pq
 
 from mimicmotion.errors import InputError
 from mimicmotion.pose.layout import NUM_KEYPOINTS
-from mimicmotion.pose.openpose_json import LARGEST, read_json
+from mimicmotion.pose.openpose_json import LARGEST, StatedFrames, read_json
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.tracks import link
 
 _COLUMNS: Final = ("frame", "time_s", "person", "box", "box_score", "keypoints", "confidences")
+_TAIL_FRAMES: Final = 2.5
+"""Frames by which poses may outlast their video: containers state ends differently."""
 _TIME_TOLERANCE_S: Final = 0.001
 _MAX_RELATIVE: Final = 10.0
 _LAST_PERSON: Final = 32_767  # poses are stored with int16 people
@@ -31,11 +33,14 @@ _LAST_PERSON: Final = 32_767  # poses are stored with int16 people
 
 @dataclass(frozen=True, kw_only=True)
 class VideoShape:
-    """The normalised video that imported poses are for, and the size of its source.
+    """The normalised video that imported poses are for, and what is known of its source.
 
     Attributes:
         num_frames, fps, width_px, height_px: of the normalised video.
         source_width_px, source_height_px: of the upright source, whose pixels JSON files may count in.
+        source_frames: for each normalised frame, the frame of the source that it shows.
+        source_num_frames: frames of the source; None where any number will do.
+        source_length_s: length of the source; None likewise.
     """
 
     num_frames: int
@@ -44,23 +49,22 @@ class VideoShape:
     height_px: int
     source_width_px: int
     source_height_px: int
+    source_frames: Sequence[int]
+    source_num_frames: int | None = None
+    source_length_s: float | None = None
 
-
-def find_import(folder: Path, source: str) -> Path | None:
-    """Return the file or folder with the poses of a source video, or None.
-
-    Looked for under the source's relative path without suffix, then under its bare name: ``.parquet``,
-    ``.json``, and a folder of OpenPose's ``*_keypoints.json``, in this order.
-    """
-    stem = Path(source).with_suffix("")
-    for name in dict.fromkeys((stem, Path(stem.name))):
-        base = folder / name
-        for path in (base.with_name(base.name + ".parquet"), base.with_name(base.name + ".json")):
-            if path.is_file():
-                return path
-        if base.is_dir() and any(base.glob("*_keypoints.json")):
-            return base
-    return None
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> "VideoShape":
+        """The shape of a video by its facts, see ``VideoFacts``."""
+        source_size = [facts["source_width_px"], facts["source_height_px"]]
+        width_px, height_px = source_size[::-1] if facts["rotation_deg"] % 180 else source_size
+        same = ("num_frames", "fps", "width_px", "height_px", "source_frames", "source_num_frames")
+        return cls(
+            **{name: facts[name] for name in same},
+            source_width_px=width_px,
+            source_height_px=height_px,
+            source_length_s=facts["num_frames"] / facts["fps"] + facts["trimmed_s"],
+        )
 
 
 def import_poses(path: Path, video: VideoShape) -> list[list[tuple[int, Person]]]:
@@ -69,20 +73,67 @@ def import_poses(path: Path, video: VideoShape) -> list[list[tuple[int, Person]]
     Parquet brings its own track numbers; people of JSON files are linked as detected ones are.
 
     Raises:
-        InputError: the file is of another form.
+        InputError: the file is of another form, or of a video of another length.
     """
-    if path.suffix != ".parquet":
+    if path.suffix.lower() != ".parquet":
         size = (video.source_height_px, video.source_width_px)
-        spread = _spread(read_json(path, size), video)
-        frames = [[_in_pixels(person, video) for person in people] for people in spread]
+        stated = read_json(path, size)
+        places = _places(stated, video, path)
+        frames = [[_in_pixels(person, video) for person in stated.people.get(place, [])] for place in places]
         return link(frames, video.fps, (video.height_px, video.width_px))
     rows = _read_parquet(path)
+    _check_length(rows, video, path)
     chosen = shown_frames(rows.frame, rows.time_s, video.num_frames, video.fps)
     by_frame: dict[int, list[tuple[int, Person]]] = {}
     for row, frame in enumerate(rows.frame):
         person = Person(rows.box[row], float(rows.box_score[row]), rows.keypoints[row], rows.confidences[row])
         by_frame.setdefault(int(frame), []).append((int(rows.person[row]), _in_pixels(person, video)))
     return [[] if frame is None else by_frame.get(frame, []) for frame in chosen]
+
+
+def _places(stated: StatedFrames, video: VideoShape, path: Path) -> Sequence[int]:
+    """Return the stated frame that each normalised frame shows.
+
+    Files count the frames of the source, from 0 or, where the last number is their count, from 1; or those of
+    the normalised video, where every one of these is there.
+
+    Raises:
+        InputError: the counts do not fit.
+    """
+    wanted, count = video.source_num_frames, len(stated.people)
+    if wanted is None:
+        return [sorted(stated.people)[0]] if stated.people else video.source_frames
+    first, last = min(stated.people, default=0), max(stated.people, default=-1)
+    whole = not stated.numbered or (first == 0 and last == count - 1)
+    if whole and count == video.num_frames != wanted and not stated.numbered:
+        return range(video.num_frames)
+    if stated.numbered and first > 0 and last == wanted:
+        return [place + 1 for place in video.source_frames]
+    ambiguous = whole and count == video.num_frames != wanted
+    if last >= wanted or ambiguous or (not stated.numbered and count != wanted):
+        numbers = f", numbered {first} to {last}" if stated.numbered else ""
+        raise InputError(
+            f"{path} has poses of {count} frames{numbers}, but the video has {wanted} frames (normalised: "
+            f"{video.num_frames}): make them again from the whole video, with every frame's number"
+        )
+    return video.source_frames
+
+
+def _check_length(rows: "_Rows", video: VideoShape, path: Path) -> None:
+    """Refuse rows that lie after the end of the video."""
+    if video.source_length_s is None or not len(rows.frame):
+        return
+    known, first = np.unique(rows.frame, return_index=True)
+    times, span = rows.time_s[first], int(known[-1] - known[0])
+    step = float(times[-1] - times[0]) / span if span else 1 / video.fps
+    length_s, most = (int(known[-1]) + 1) * step, _TAIL_FRAMES * max(step, 1 / video.fps)
+    late = length_s - video.source_length_s
+    # Poses of every frame must last as long as the video, not only no longer.
+    if late > most or (known[-1] + 1 == video.source_num_frames and late < -most):
+        raise InputError(
+            f"{path} has poses up to frame {known[-1]}, by time_s {length_s:.2f} s, but the video has "
+            f"{video.source_num_frames} frames and lasts {video.source_length_s:.2f} s: make them from it"
+        )
 
 
 def shown_frames(frames: np.ndarray, times_s: np.ndarray, num_frames: int, fps: float) -> list[int | None]:
@@ -106,13 +157,6 @@ def shown_frames(frames: np.ndarray, times_s: np.ndarray, num_frames: int, fps: 
     followed = np.append(np.diff(known) == 1, False)
     fresh = (last >= 0) & (followed[last] | (instants - times[last] < step))
     return [int(known[place]) if there else None for place, there in zip(last, fresh, strict=True)]
-
-
-def _spread(frames: Sequence[list[Person]], video: VideoShape) -> list[list[Person]]:
-    """Return the people of frames that carry no time, spread evenly over the video."""
-    if not frames:
-        return [[] for _ in range(video.num_frames)]
-    return [frames[place * len(frames) // video.num_frames] for place in range(video.num_frames)]
 
 
 def _in_pixels(person: Person, video: VideoShape) -> Person:

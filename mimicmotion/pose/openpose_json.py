@@ -3,16 +3,22 @@
 * OpenPose: a folder, one ``*_keypoints.json`` per frame, each ``{"people": [...]}``, 18 or 25 body points.
 * DWPose of ComfyUI and ControlNet: one file, a list of such frames, with ``canvas_width``, ``canvas_height``.
 * MMPose: one file, ``{"instance_info": [{"instances": [...]}]}``, 133 keypoints.
+
+The number in a file's name, or a frame's ``frame_id``, says which frame it is; without it frames are counted.
 """
 
 import json
+import re
+from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 import numpy as np
 
 from mimicmotion.errors import InputError
+from mimicmotion.names import is_hidden
 from mimicmotion.pose.layout import BODY, FACE, FEET, LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND
 from mimicmotion.pose.people import Person
 
@@ -27,32 +33,88 @@ _PARTS: Final = (
     ("hand_left_keypoints_2d", LEFT_HAND),
     ("hand_right_keypoints_2d", RIGHT_HAND),
 )
+KEYPOINTS_SUFFIX: Final = "_keypoints.json"
+_NUMBER: Final = re.compile(r"(.*?)([0-9]{1,18})([^0-9]*)", re.DOTALL)
+_FRAME_NAMES: Final = ("frame_id", "frame_idx", "frame_index", "frame")
+_MAX_SKEW: Final = 1.2
+"""Tools resize to multiples of 64; a canvas of another aspect than this allows is of another video."""
 _MAX_RELATIVE: Final = 2.0
 LARGEST: Final = 1e6
 """No picture has that many pixels, and no video that many seconds: larger numbers are damage."""
 
 
-def read_json(path: Path, size: tuple[int, int]) -> list[list[Person]]:
-    """Return the people of each frame, coordinates relative to width and height.
+@dataclass(frozen=True)
+class StatedFrames:
+    """The people of each frame that files speak of, coordinates relative to width and height.
+
+    Attributes:
+        people: by the number of the frame.
+        numbered: whether files state the numbers; else the frames were counted from 0.
+    """
+
+    people: dict[int, list[Person]]
+    numbered: bool
+
+
+def read_json(path: Path, size: tuple[int, int]) -> StatedFrames:
+    """Return the people of each frame.
 
     Args:
-        path: a JSON file, or a folder of OpenPose's files, one per frame in the order of their names.
+        path: a JSON file, or a folder of OpenPose's files, one per frame.
         size: height and width of the video, for files that count in pixels and do not say of what.
 
     Raises:
-        InputError: the JSON is of none of the known forms.
+        InputError: the JSON is of none of the known forms, frames have no number or one twice, or the canvas
+            has another shape than the video.
     """
-    files = sorted(path.glob("*_keypoints.json")) if path.is_dir() else [path]
-    documents = [_load(file) for file in files]
-    frames = documents if path.is_dir() else _frames(documents[0], path)
-    return [_people(frame, size, path) for frame in frames]
+    if path.is_dir():
+        files = keypoint_files(path)
+        numbers, frames = _numbers_of(files), [_load(file) for file in files]
+    else:
+        frames = _frames(_load(path), path)
+        numbers = [_stated(frame) for frame in frames]
+    known = [number for number in numbers if number is not None]
+    if known and len(known) < len(numbers):
+        raise InputError(
+            f"{path}: {len(known)} of {len(numbers)} frames have a number; either all or none may"
+        )
+    twice = [number for number, count in Counter(known).items() if count > 1]
+    if twice:
+        raise InputError(f"{path} has frame {twice[0]} {known.count(twice[0])} times; each may be there once")
+    people = [_people(frame, size, path) for frame in frames]
+    return StatedFrames(dict(zip(known or range(len(people)), people, strict=True)), bool(known))
+
+
+def keypoint_files(folder: Path) -> list[Path]:
+    """OpenPose's files in a folder, hidden ones left out."""
+    found = (path for path in folder.iterdir() if path.name.lower().endswith(KEYPOINTS_SUFFIX))
+    return sorted(path for path in found if not is_hidden(PurePath(path.name)))
+
+
+def _numbers_of(files: Sequence[Path]) -> list[int | None]:
+    """The last number in each name, which counts frames; a single file needs none."""
+    stems = [file.name[: -len(KEYPOINTS_SUFFIX)] for file in files]
+    parts = [_NUMBER.fullmatch(stem) for stem in stems]
+    if len(files) > 1:
+        without = [file.name for file, part in zip(files, parts, strict=True) if part is None]
+        if without:
+            raise InputError(f"{files[0].parent}: {without[0]} has no number that says which frame it is")
+        videos = sorted({f"{part[1]}#{part[3]}" for part in parts if part})
+        if len(videos) > 1:
+            raise InputError(
+                f"{files[0].parent} holds files of several videos ({', '.join(videos[:3])}): give each its "
+                "own folder"
+            )
+    return [int(part[2]) if part else None for part in parts]
 
 
 def _load(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} is no JSON file that can be read: {error}") from error
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise InputError(
+            f"{path} is no JSON file that can be read: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _frames(document: Any, path: Path) -> list[Any]:
@@ -67,6 +129,17 @@ def _frames(document: Any, path: Path) -> list[Any]:
     )
 
 
+def _stated(frame: Any) -> int | None:
+    """The frame's number, as whichever tool calls it."""
+    for name in _FRAME_NAMES:
+        number = frame.get(name) if isinstance(frame, dict) else None
+        if isinstance(number, int) and number >= 0:
+            return number
+        if number is not None:
+            raise InputError(f"{name} must be a whole number from 0 on, not {str(number)[:40]!r}")
+    return None
+
+
 def _people(frame: Any, size: tuple[int, int], path: Path) -> list[Person]:
     try:
         if "instances" in frame:
@@ -76,6 +149,11 @@ def _people(frame: Any, size: tuple[int, int], path: Path) -> list[Person]:
         canvas = (float(frame.get("canvas_height", size[0])), float(frame.get("canvas_width", size[1])))
         if not all(1 <= side <= LARGEST for side in canvas):
             raise ValueError(f"the canvas is {canvas[1]:g} by {canvas[0]:g} pixels")
+        if max(skew := canvas[0] / canvas[1] * size[1] / size[0], 1 / skew) > _MAX_SKEW:
+            raise ValueError(
+                f"its canvas of {canvas[1]:g} x {canvas[0]:g} has another shape than the video of "
+                f"{size[1]} x {size[0]} pixels"
+            )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: a frame is of no known form ({type(error).__name__}: {error})") from error
     seen = [np.abs(keypoints[confidences > 0]).max(initial=0.0) for keypoints, confidences in found]

@@ -86,6 +86,6 @@ def _facts(answer: dict[str, dict]) -> VideoFacts:
         code, sentence = answer["rejected"]
         raise RejectedItem(code, sentence)
     facts = answer["facts"]
-    for name in ("scene_cuts", "bad_frames"):
+    for name in ("scene_cuts", "bad_frames", "source_frames"):
         facts[name] = tuple(facts[name])
     return VideoFacts(**facts)

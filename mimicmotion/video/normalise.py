@@ -53,6 +53,8 @@ class VideoFacts:
         num_bad_frames: frames of the source that did not decode or refer to such.
         bad_frames: normalised frames that stand in for them, showing the last good one.
         trimmed_s: length of a broken tail that was cut off.
+        source_num_frames: frames of the source, those that did not decode included.
+        source_frames: for each normalised frame, the frame of the source that it shows.
     """
 
     codec: str
@@ -71,6 +73,8 @@ class VideoFacts:
     num_bad_frames: int
     bad_frames: tuple[int, ...]
     trimmed_s: float
+    source_num_frames: int
+    source_frames: tuple[int, ...]
 
 
 def normalise_video(source: Path, target: Path, settings: NormaliseSettings) -> VideoFacts:
@@ -102,6 +106,7 @@ def _transcode(source: Path, staging: Path, outline: Outline, settings: Normalis
     fps = outline.rate.fps if settings.fps is None else Fraction(settings.fps).limit_denominator(1001)
     frames = GoodFrames(source, outline)
     scenes, upright, bad_frames = SceneCutFinder(), Upright(source, outline, settings), list[int]()
+    source_frames = list[int]()
     good_s = 0.0
     with VideoWriter(staging, fps, settings.crf, settings.key_frame_interval) as writer:
         for held in hold(frames, fps, outline.tick_s):
@@ -112,6 +117,7 @@ def _transcode(source: Path, staging: Path, outline: Outline, settings: Normalis
                 bad_frames.extend(range(writer.num_frames + 1, writer.num_frames + held.num_slots))
             picture = upright(held.picture)
             writer.write(picture, held.num_slots)
+            source_frames.extend([held.number] * held.num_slots)
             scenes.add(picture)
             scenes.repeat(held.num_slots - 1)
         check_tail(source, outline, good_s, settings)
@@ -138,6 +144,8 @@ def _transcode(source: Path, staging: Path, outline: Outline, settings: Normalis
         num_bad_frames=frames.num_bad,
         bad_frames=tuple(bad_frames),
         trimmed_s=max(0.0, outline.expected_length_s - good_s) if outline.breaks_off(good_s) else 0.0,
+        source_num_frames=frames.num_frames,
+        source_frames=tuple(source_frames),
     )
 
 

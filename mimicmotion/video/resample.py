@@ -19,12 +19,14 @@ class Held:
         num_slots: how many output frames show it; 0 when the next one comes before the next instant.
         end_s: when it stops being shown.
         before_error: whether frames after it were lost, so that it stands in for them.
+        number: its place among the frames of the source.
     """
 
     picture: av.VideoFrame
     num_slots: int
     end_s: float
     before_error: bool
+    number: int
 
 
 def hold(frames: Iterable[SourceFrame], fps: Fraction, tick_s: float) -> Iterator[Held]:
@@ -37,13 +39,13 @@ def hold(frames: Iterable[SourceFrame], fps: Fraction, tick_s: float) -> Iterato
     for following in frames:
         if current is not None:
             until = max(slot, first_slot(following.time_s, fps, tick_s))
-            yield Held(current.picture, until - slot, following.time_s, following.after_error)
+            yield Held(current.picture, until - slot, following.time_s, following.after_error, current.number)
             slot = until
         current = following
     if current is not None:
         end_s = current.time_s + current.duration_s
         until = max(slot, round(end_s * float(fps)), 1)
-        yield Held(current.picture, until - slot, end_s, False)
+        yield Held(current.picture, until - slot, end_s, False, current.number)
 
 
 def first_slot(time_s: float, fps: Fraction, tick_s: float) -> int:

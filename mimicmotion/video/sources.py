@@ -89,12 +89,14 @@ class SourceFrame:
         duration_s: how long it is shown if nothing follows.
         picture: the decoded frame.
         after_error: whether frames before it could not be decoded.
+        number: its place among all frames of the source, those that did not decode included.
     """
 
     time_s: float
     duration_s: float
     picture: av.VideoFrame
     after_error: bool
+    number: int
 
 
 def read_outline(path: Path) -> Outline:
@@ -183,6 +185,7 @@ class GoodFrames:
 
     Attributes:
         num_bad: frames left out so far.
+        num_frames: frames met so far, good or bad.
 
     Raises:
         RejectedItem: while iterated, ``unreadable``, or ``changes_midway`` where the size of pictures or of
@@ -190,30 +193,31 @@ class GoodFrames:
     """
 
     def __init__(self, path: Path, outline: Outline) -> None:
-        self.num_bad = 0
+        self.num_bad = self.num_frames = 0
         self._path = path
         self._outline = outline
 
     def __iter__(self) -> Iterator[SourceFrame]:
         first_s: float | None = None
-        for (time_s, duration_s, after_error), frame in deinterlaced(self._timed()):
+        for (time_s, duration_s, after_error, number), frame in deinterlaced(self._timed()):
             if first_s is None:
                 first_s = time_s
             shown_s = max(0.0, time_s - first_s)
             step_s = self._outline.step_s
             if self._outline.rate.constant:
                 shown_s, duration_s = round(shown_s / step_s) * step_s, step_s
-            yield SourceFrame(shown_s, duration_s, frame, after_error)
+            yield SourceFrame(shown_s, duration_s, frame, after_error, number)
 
-    def _timed(self) -> Iterator[tuple[tuple[float, float, bool], av.VideoFrame]]:
-        for time_s, (frame, after_error) in in_order(self._stamped()):
+    def _timed(self) -> Iterator[tuple[tuple[float, float, bool, int], av.VideoFrame]]:
+        for time_s, (frame, after_error, number) in in_order(self._stamped()):
             duration_s = _seconds(frame.duration, self._outline.tick_s) or self._outline.step_s
-            yield (time_s, duration_s, after_error), frame
+            yield (time_s, duration_s, after_error, number), frame
 
-    def _stamped(self) -> Iterator[tuple[float, tuple[av.VideoFrame, bool]]]:
+    def _stamped(self) -> Iterator[tuple[float, tuple[av.VideoFrame, bool, int]]]:
         clock, tick_s = Clock(self._outline.step_s, self._outline.max_gap_s), self._outline.tick_s
         spoilt, after_error = False, False
-        for frame in self._decoded():
+        for number, frame in enumerate(self._decoded()):
+            self.num_frames += 1
             if frame is not None and not frame.is_corrupt and frame.key_frame:
                 spoilt = False
             if frame is None or frame.is_corrupt or spoilt:
@@ -223,7 +227,7 @@ class GoodFrames:
                     clock(_seconds(frame.pts, tick_s), 0.0)
                 continue
             duration_s = _seconds(frame.duration, tick_s) or 0.0
-            yield clock(_seconds(frame.pts, tick_s), duration_s), (frame, after_error)
+            yield clock(_seconds(frame.pts, tick_s), duration_s), (frame, after_error, number)
             after_error = False
 
     def _decoded(self) -> Iterator[av.VideoFrame | None]:

@@ -63,6 +63,7 @@ def decoded(tmp_path):
         write_preview(tmp_path / "decode" / video_id / "video.mp4", frames, 12)
         size = {"width_px": WIDTH, "height_px": HEIGHT, "source_width_px": 192, "source_height_px": 128}
         facts = {"num_frames": NUM_FRAMES, "fps": 12.0, "rotation_deg": 90, "codec": "h264"}
+        facts |= {"trimmed_s": 0.0, "source_num_frames": NUM_FRAMES, "source_frames": list(range(NUM_FRAMES))}
         rows.append({"video_id": video_id, "source": source, **size, **facts})
     return Published(tmp_path / "decode", rows)
 
@@ -230,6 +231,7 @@ def test_imports_real_poses_onto_the_dancer(real_data, tmp_path):
     height, width = frames[0].shape[:2]
     size = {"width_px": width, "height_px": height, "source_width_px": 576, "source_height_px": 1024}
     facts = {"num_frames": len(frames), "fps": 30.0, "rotation_deg": 0}
+    facts |= {"trimmed_s": 0.0, "source_num_frames": len(frames), "source_frames": list(range(len(frames)))}
     rows = [{"video_id": "v0", "source": clip.name, **size, **facts}]
     shutil.copy(real_data / "poses" / "fast_dwpose_dance.parquet", tmp_path)
     stage = Pose(source="import", import_folder=tmp_path)

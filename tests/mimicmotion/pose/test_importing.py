@@ -1,6 +1,7 @@
 """Poses of other programs become ours: right frame by time, right pixel, right point."""
 
 import json
+from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
@@ -8,12 +9,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from mimicmotion.errors import InputError
-from mimicmotion.pose.importing import VideoShape, find_import, import_poses, shown_frames
+from mimicmotion.pose.importing import VideoShape, import_poses, shown_frames
 from mimicmotion.pose.layout import LEFT_HAND, to_openpose
+from mimicmotion.pose.matching import match_imports
 from mimicmotion.pose.openpose_json import read_json
 
 VIDEO = VideoShape(
-    num_frames=6, fps=12.0, width_px=100, height_px=200, source_width_px=300, source_height_px=600
+    num_frames=6,
+    fps=12.0,
+    width_px=100,
+    height_px=200,
+    source_width_px=300,
+    source_height_px=600,
+    source_frames=range(0, 12, 2),
+    source_num_frames=12,
+    source_length_s=0.5,
 )
 
 
@@ -104,15 +114,141 @@ def test_what_is_no_parquet_is_refused(tmp_path):
 
 
 def test_files_are_found_by_path_then_by_name(tmp_path):
-    assert find_import(tmp_path, "deep/clip.one.mp4") is None
-    write(tmp_path / "clip.one.parquet")
-    assert find_import(tmp_path, "deep/clip.one.mp4") == tmp_path / "clip.one.parquet"
+    def found(*sources):
+        return [match.path or match.code for match in match_imports(tmp_path, sources).values()]
+
+    assert found("deep/clip.one.mp4") == ["no_poses_to_import"]
+    write(tmp_path / "clip.one.PARQUET")
+    (tmp_path / "._clip.one.json").write_text("hidden")
+    assert found("deep/clip.one.mp4") == [tmp_path / "clip.one.PARQUET"]
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "clip.one.json").write_text("[]")
-    assert find_import(tmp_path, "deep/clip.one.mp4") == tmp_path / "deep" / "clip.one.json"
+    assert found("deep/clip.one.mp4") == [tmp_path / "deep" / "clip.one.json"]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "x_000_keypoints.json").write_text("{}")
-    assert find_import(tmp_path, "other.mp4") == tmp_path / "other"
+    (tmp_path / "other" / "loop").symlink_to(tmp_path)
+    assert found("other.mp4", "x.mp4") == [tmp_path / "other", "no_poses_to_import"]
+
+
+def test_one_file_for_two_videos_and_two_files_for_one_are_ambiguous(tmp_path):
+    (tmp_path / "clip.json").write_text("[]")
+    matches = match_imports(tmp_path, ["anna/clip.mp4", "ben/clip.mp4"])
+    for match in matches.values():
+        assert match.code == "ambiguous_poses"
+        assert "clip.json" in match.sentence
+        assert "anna/clip.mp4, ben/clip.mp4" in match.sentence
+    matches = match_imports(tmp_path, ["clip.mp4", "ben/clip.mp4"])
+    assert [match.code for match in matches.values()] == ["", "ambiguous_poses"]
+    assert match_imports(tmp_path, ["clip.mp4", "clip.mov"])["clip.mov"].code == "ambiguous_poses"
+    write(tmp_path / "clip.parquet")
+    assert "clip.json, clip.parquet" in match_imports(tmp_path, ["clip.mp4"])["clip.mp4"].sentence
+
+
+def test_names_are_equal_in_any_unicode_form_and_other_forms_are_named(tmp_path):
+    (tmp_path / normalize("NFD", "für.json")).write_text("[]")
+    (tmp_path / "b.npz").write_bytes(b"")
+    matches = match_imports(tmp_path, [normalize("NFC", "für.mp4"), "b.mp4"])
+    assert [match.path is not None for match in matches.values()] == [True, False]
+    assert (
+        "b.parquet, b.json or folder b of *_keypoints.json; b.npz is of a form" in matches["b.mp4"].sentence
+    )
+
+
+def body(k, n=25):
+    """OpenPose's people of source frame k: the nose stands at (0.1 + 0.008 k) of the width."""
+    points = [[(0.1 + 0.008 * k + 0.01 * (j % 5)) * 300, (0.2 + 0.02 * j) * 600, 0.9] for j in range(n)]
+    return {"people": [{"pose_keypoints_2d": [value for point in points for value in point]}]}
+
+
+def nose_frames(frames):
+    """The source frame that each pose was made for, None where nobody is."""
+    return [
+        round((people[0][1].keypoints[0, 0] / 100 - 0.1) / 0.008) if people else None for people in frames
+    ]
+
+
+@pytest.mark.parametrize("name", ["{}_keypoints.json", "clip_{:012d}_keypoints.json", "a2_{}_keypoints.json"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_number_in_a_name_is_the_frame(tmp_path, name, first):
+    for k in range(12):
+        (tmp_path / name.format(k + first)).write_text(json.dumps(body(k)))
+    (tmp_path / "._0_keypoints.json").write_text("hidden")
+    assert nose_frames(import_poses(tmp_path, VIDEO)) == [0, 2, 4, 6, 8, 10]
+    if first == 0:
+        (tmp_path / name.format(4)).unlink()
+        assert nose_frames(import_poses(tmp_path, VIDEO)) == [0, 2, None, 6, 8, 10]
+        (tmp_path / name.format(12)).write_text(json.dumps(body(12)))
+        with pytest.raises(InputError, match="12 frames, numbered 0 to 12, but the video has 12 frames"):
+            import_poses(tmp_path, VIDEO)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("1", "01"), "frame 1 2 times"),
+        (("a_1", "b_2"), "several videos"),
+        (("x", "1"), "x_keypoints.json has no number"),
+    ],
+)
+def test_numbers_that_do_not_tell_are_refused(tmp_path, names, message):
+    for name in names:
+        (tmp_path / f"{name}_keypoints.json").write_text(json.dumps(body(0)))
+    with pytest.raises(InputError, match=message):
+        import_poses(tmp_path, VIDEO)
+
+
+@pytest.mark.parametrize("count", [0, 7, 11, 13])
+def test_counts_that_do_not_fit_are_refused_with_both(tmp_path, count):
+    (tmp_path / "a.json").write_text(json.dumps([body(k) for k in range(count)]))
+    with pytest.raises(InputError, match=f"poses of {count} frames, but the video has 12 frames"):
+        import_poses(tmp_path / "a.json", VIDEO)
+
+
+@pytest.mark.parametrize("count", [6, 12])
+def test_counts_of_the_source_or_of_the_normalised_video_fit(tmp_path, count):
+    step = 12 // count
+    (tmp_path / "a.json").write_text(json.dumps([body(step * k) for k in range(count)]))
+    assert nose_frames(import_poses(tmp_path / "a.json", VIDEO)) == [0, 2, 4, 6, 8, 10]
+
+
+def test_a_frame_id_is_the_frame_whatever_the_order(tmp_path, person):
+    def document(ids):
+        return {"instance_info": [{"frame_id": k, **body(k % 12)} for k in ids]}
+
+    def noses(ids):
+        (tmp_path / "a.json").write_text(json.dumps(document(ids)))
+        return nose_frames(import_poses(tmp_path / "a.json", VIDEO))
+
+    assert noses([11, *range(11)]) == [0, 2, 4, 6, 8, 10]
+    assert noses([0, 4, 10]) == [0, None, 4, None, None, 10]
+    for ids, message in (
+        ([0, 4, 4], "frame 4 2 times"),
+        ([0, 12], "2 frames, numbered 0 to 12, but the video has 12"),
+        (range(6), "6 frames, numbered 0 to 5, but the video has 12 frames .normalised: 6"),
+        ([0, "1"], "frame_id must be a whole number"),
+        ([0, None], "1 of 2 frames have a number"),
+    ):
+        infos = [{"frame_id": k, **body(0)} for k in ids]
+        (tmp_path / "a.json").write_text(json.dumps({"instance_info": infos}))
+        with pytest.raises(InputError, match=message):
+            import_poses(tmp_path / "a.json", VIDEO)
+
+
+def test_poses_of_a_longer_or_a_faster_video_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"up to frame 23, by time_s 1.00 s, but the video has 12 frames"):
+        import_poses(write(tmp_path / "a.parquet", frames=range(24)), VIDEO)
+    with pytest.raises(InputError, match=r"up to frame 11, by time_s 0.20 s, but the video has 12 frames"):
+        import_poses(write(tmp_path / "a.parquet", fps=60.0), VIDEO)
+
+
+def test_a_canvas_of_another_shape_and_deep_nesting_are_refused(tmp_path):
+    frames = [{**body(k), "canvas_width": 640, "canvas_height": 480} for k in range(12)]
+    (tmp_path / "a.json").write_text(json.dumps(frames))
+    with pytest.raises(InputError, match="canvas of 640 x 480 has another shape than the video of 300 x 600"):
+        import_poses(tmp_path / "a.json", VIDEO)
+    (tmp_path / "a.json").write_text("[" * 100_000 + "]" * 100_000)
+    with pytest.raises(InputError, match="RecursionError"):
+        import_poses(tmp_path / "a.json", VIDEO)
 
 
 def flat(points, scores):
@@ -138,8 +274,8 @@ def as_openpose(keypoints, confidences):
 
 
 def test_openpose_files_give_the_same_points(tmp_path, person):
-    for frame in range(3):
-        people = [as_openpose(*person)] if frame else []
+    for frame in range(12):
+        people = [as_openpose(*person)] if frame > 3 else []
         (tmp_path / f"a_{frame:03}_keypoints.json").write_text(json.dumps({"people": people}))
     frames = import_poses(tmp_path, VIDEO)
     assert [len(people) for people in frames] == [0, 0, 1, 1, 1, 1]
@@ -158,7 +294,7 @@ def test_one_file_with_a_canvas(tmp_path, person, relative):
     written = keypoints / 500 if relative else keypoints
     frame = {"people": [as_openpose(written, confidences)], "canvas_width": 500, "canvas_height": 500}
     (tmp_path / "a.json").write_text(json.dumps([frame]))
-    found = read_json(tmp_path / "a.json", (1, 1))[0][0]
+    found = read_json(tmp_path / "a.json", (1, 1)).people[0][0]
     np.testing.assert_allclose(found.keypoints[:17], keypoints[:17] / 500, rtol=1e-5)
 
 
@@ -166,7 +302,7 @@ def test_body_25_brings_feet(tmp_path, person):
     points = np.concatenate([person[0][:25], person[1][:25, None]], axis=1)
     frame = {"people": [{"pose_keypoints_2d": points.ravel().tolist()}]}
     (tmp_path / "a.json").write_text(json.dumps(frame))
-    found = read_json(tmp_path / "a.json", (300, 300))[0][0]
+    found = read_json(tmp_path / "a.json", (300, 300)).people[0][0]
     np.testing.assert_allclose(found.keypoints[11] * 300, points[12, :2], rtol=1e-5)
     np.testing.assert_allclose(found.keypoints[17:23] * 300, points[19:25, :2], rtol=1e-5)
 
@@ -175,9 +311,9 @@ def test_mmpose_predictions(tmp_path, person):
     instance = {"keypoints": person[0].tolist(), "keypoint_scores": person[1].tolist()}
     document = {"instance_info": [{"frame_id": 1, "instances": [instance]}, {"frame_id": 2, "instances": []}]}
     (tmp_path / "a.json").write_text(json.dumps(document))
-    frames = read_json(tmp_path / "a.json", (300, 300))
-    assert [len(people) for people in frames] == [1, 0]
-    np.testing.assert_allclose(frames[0][0].keypoints * 300, person[0], rtol=1e-5)
+    frames = read_json(tmp_path / "a.json", (300, 300)).people
+    assert {number: len(people) for number, people in frames.items()} == {1: 1, 2: 0}
+    np.testing.assert_allclose(frames[1][0].keypoints * 300, person[0], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +327,15 @@ def test_json_of_another_form_is_refused(tmp_path, document):
 
 def test_real_poses_can_be_imported(real_data):
     video = VideoShape(
-        num_frames=288, fps=24.0, width_px=576, height_px=1024, source_width_px=1080, source_height_px=1920
+        num_frames=288,
+        fps=24.0,
+        width_px=576,
+        height_px=1024,
+        source_width_px=1080,
+        source_height_px=1920,
+        source_frames=range(288),
+        source_num_frames=288,
+        source_length_s=12.0,
     )
     frames = import_poses(real_data / "poses" / "musepose_dance.parquet", video)
     assert len(frames) == 288

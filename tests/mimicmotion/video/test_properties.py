@@ -204,3 +204,12 @@ def test_a_length_that_is_no_length_says_nothing(ugly, tmp_path: Path, said: byt
     assert b"00:00:00.200" in content
     source.write_bytes(content.replace(b"00:00:00.200", said))
     assert normalised(source)[0].num_frames == 5
+
+
+def test_each_normalised_frame_says_which_frame_of_the_source_it_shows(ugly, tmp_path: Path) -> None:
+    stamps_ms = [0, 40, 80, 200, 240, 280, 320, 360]
+    source = ugly.write(tmp_path / "v.mkv", ugly.numbered(8), stamps_ms=stamps_ms, options={"bf": "2"})
+    for fps, wanted in ((25, [0, 1, 2, 2, 2, 3, 4, 5, 6, 7]), (12.5, [0, 2, 2, 4, 6])):
+        facts = normalise_video(source, tmp_path / "n.mp4", NormaliseSettings(fps=fps, crf=4))
+        assert ugly.numbers(list(iter_frames(tmp_path / "n.mp4"))) == wanted
+        assert (facts.source_num_frames, list(facts.source_frames)) == (8, wanted)

@@ -69,7 +69,7 @@ def test_rate_without_any_stamp() -> None:
 def shown(times: list[float], end_s: float, fps: Fraction) -> list[int]:
     """Which frame each slot shows."""
     durations = [*np.diff(times), end_s - times[-1]]
-    frames = [SourceFrame(t, d, k, False) for k, (t, d) in enumerate(zip(times, durations, strict=True))]
+    frames = [SourceFrame(t, d, k, False, k) for k, (t, d) in enumerate(zip(times, durations, strict=True))]
     return [held.picture for held in hold(frames, fps, 0.0) for _ in range(held.num_slots)]
 
 

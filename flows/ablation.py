@@ -4,6 +4,7 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 
 from flows.rebuild import one_rebuild
+from flows.settings import check_parameters
 from flows.study import StudyResult, load_study, publish_study
 from flows.tasks import log_into_run, run_as_task
 from stages.runner import check_stages
@@ -17,6 +18,7 @@ def ablation(config: str, overrides: list[str] | None = None) -> StudyResult:
         config: name or path of a config with a section ``ablation``, e.g. ``ablation/demo``.
         overrides: changed fields of every arm, e.g. ``train.steps=200`` or ``ablation.seeds=[0]``.
     """
+    check_parameters(overrides)
     log_into_run()
     study = load_study(config, overrides or [])
     for trial in study.trials:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import typer
-from rich.console import Console
 
 from flows.commands import (
     ablation,
@@ -22,7 +21,9 @@ from flows.commands import (
     ui,
     weights,
 )
+from flows.terminal import Terminal
 from mimicmotion.errors import MimicMotionError
+from mimicmotion.redaction import CleanRecord
 from stages.adapters.ray.environment import QUIET_VARIABLES
 
 app = typer.Typer(
@@ -67,7 +68,8 @@ def main() -> None:
         logging.getLogger(name).setLevel(logging.INFO)
     for name, value in QUIET_VARIABLES.items():
         os.environ.setdefault(name, value)
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    logging.setLogRecordFactory(CleanRecord)
+    console = Terminal(stderr=True, soft_wrap=True, highlight=False)
     try:
         app()
     except MimicMotionError as error:

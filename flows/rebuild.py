@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 
 from prefect import flow
 
+from flows.settings import check_parameters
 from flows.tasks import log_into_run, run_as_task
 from stages.engine.config import PipelineConfig, load_config, redacted
 from stages.engine.storage.opening import open_workspace
@@ -19,6 +20,7 @@ def rebuild(config: str, overrides: list[str] | None = None, force: bool = False
         overrides: changed fields, e.g. ``train.steps=200``.
         force: work on everything again.
     """
+    check_parameters(overrides)
     log_into_run()
     settings = load_config(config, overrides or [])
     check_stages(settings, list(settings.stages))

@@ -4,8 +4,10 @@ Only what the user has not set: an address, a profile or a variable of theirs wi
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from mimicmotion.errors import InputError, redacted
 from stages.adapters.ray.environment import QUIET_VARIABLES
 from stages.engine.config import PipelineConfig
 from stages.engine.storage.workspace import is_remote
@@ -44,6 +46,20 @@ def prepare_prefect(config: PipelineConfig) -> None:
         os.environ.setdefault("PREFECT_HOME", str(home))
     for name, value in _TEMPORARY.items():
         os.environ.setdefault(name, value)
+
+
+def check_parameters(overrides: Sequence[str] | None) -> None:
+    """Refuse changed fields that hold a secret: Prefect keeps the parameters of a flow in its database.
+
+    Raises:
+        InputError: names them, and where secrets belong.
+    """
+    hidden = [shown for field in overrides or () if (shown := redacted(field)) != field]
+    if hidden:
+        raise InputError(
+            f"{'; '.join(hidden)}: Prefect would keep what is hidden. Write it into a config file of yours, "
+            "which is stored without secrets, or into the environment (MLFLOW_TRACKING_URI, ...)."
+        )
 
 
 def quiet_environment() -> dict[str, str]:

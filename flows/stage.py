@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from flows.settings import check_parameters
 from flows.tasks import log_into_run, run_as_task
 from stages.catalogue import StageName
 from stages.runner import StageResult
@@ -19,5 +20,6 @@ def stage(
         overrides: changed fields, e.g. ``clips.min_confidence=0.4``.
         force: work on everything again.
     """
+    check_parameters(overrides)
     log_into_run()
     return run_as_task(name, config, overrides or [], force)

@@ -10,6 +10,7 @@ from prefect.tasks import Task
 
 from flows.settings import LOGGERS
 from mimicmotion.errors import MachineError, MimicMotionError
+from mimicmotion.redaction import CleanRecord
 from stages.adapters.mlflow.tracking import run_page
 from stages.engine.config import PipelineConfig, load_config
 from stages.engine.plan import Pipeline
@@ -81,6 +82,7 @@ def _show(settings: PipelineConfig, result: StageResult) -> None:
 
 
 def log_into_run() -> None:
-    """Let the lines of our own loggers reach the flow run's logs."""
+    """Let the lines of our own loggers reach the flow run's logs, without secrets."""
+    logging.setLogRecordFactory(CleanRecord)
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.INFO)

@@ -17,22 +17,24 @@
 A message says which thing, what it got, what is allowed, and what to do.
 """
 
-import re
 from collections.abc import Sequence
 
-_USER = re.compile(r"(?<=://)[^/\s]*@")
-_SECRET_OPTION = re.compile(
-    r"(?i)(?<=[?&])([^=&\s]*(?:key|token|secret|password|credential)[^=&\s]*)=[^&\s]*"
-)
-
-
-def redacted(text: object) -> str:
-    """An address, or a message with addresses, without the user names and passwords in them."""
-    return _SECRET_OPTION.sub(r"\1=***", _USER.sub("***@", str(text)))
+from mimicmotion.redaction import redacted as redacted
+from mimicmotion.redaction import shown_lines
 
 
 class MimicMotionError(Exception):
-    """Base of all errors of this project; its text is meant for the user, without a traceback."""
+    """Base of all errors of this project; its text is meant for the user, without a traceback.
+
+    Args:
+        lines: of the message; each is shown as one line without secrets, whatever names it holds.
+    """
+
+    def __init__(self, *lines: object) -> None:
+        super().__init__(*lines)
+
+    def __str__(self) -> str:
+        return shown_lines(self.args)
 
 
 class ConfigError(MimicMotionError):
@@ -44,7 +46,7 @@ class ConfigError(MimicMotionError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(self.problems))
+        super().__init__(*self.problems)
 
     def __reduce__(self) -> tuple[type, tuple[tuple[str, ...]]]:
         return type(self), (self.problems,)
@@ -92,8 +94,8 @@ class RejectedItem(MimicMotionError):  # noqa: N818 - it is an outcome, not a fa
 
     def __init__(self, code: str, sentence: str) -> None:
         self.code = code
-        # It is stored as UTF-8, whatever bytes the name of a file holds.
-        self.sentence = sentence.encode("utf-8", "backslashreplace").decode()
+        # It is stored and shown, whatever bytes the name of a file holds.
+        self.sentence = shown_lines([sentence])
         super().__init__(f"{code}: {self.sentence}")
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:

@@ -24,6 +24,7 @@ HEAVY = {"torch", "onnxruntime", "decord", "diffusers", "transformers", *ENGINES
 """What costs seconds to import, so that ``status`` must not."""
 
 LADDER = (
+    ("redaction",),
     ("errors", "durable", "foreign", "parent", "devices", "settings"),
     ("names",),
     ("lists",),

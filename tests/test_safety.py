@@ -1,54 +1,18 @@
 """Secrets stay where they are, and servers listen on this machine only."""
 
 import ast
-import logging
 import re
 from pathlib import Path
 
 import pytest
 import yaml
-from fake_stages import Letters, Total, write_texts
 
 from flows.servers import mlflow_server
 from mimicmotion.errors import InputError
-from stages.adapters.mlflow import tracking
-from stages.adapters.mlflow.tracking import stage_run
-from stages.engine.config import MlflowSettings, PipelineConfig, RaySettings, Settings
 from stages.engine.storage.opening import open_workspace
-from stages.runner import run_stage
 
 ROOT = Path(__file__).resolve().parents[1]
 SECRET = "hunter2"
-
-
-def test_secrets_reach_no_file_of_a_workspace_and_no_line_of_a_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    caplog.set_level(logging.DEBUG, logger="stages")
-    variables = {"HF_TOKEN": SECRET, "AWS_SECRET_ACCESS_KEY": SECRET, "A": "b"}
-    settings = Settings(
-        workspace=str(tmp_path / "space"),
-        mlflow=MlflowSettings(tracking_uri=f"http://user:{SECRET}@127.0.0.1:9"),
-        ray=RaySettings(runtime_env={"env_vars": variables}),
-    )
-    stages = {"total": Total(), "letters": Letters(source=write_texts(tmp_path / "source", a="one"))}
-    config = PipelineConfig("fake", "fake.yaml", settings, stages)
-    from stages.adapters.ray import workers as ray_adapter
-
-    monkeypatch.setattr(ray_adapter, "connect", lambda settings: None)
-    monkeypatch.setattr(
-        ray_adapter, "map_items", lambda task, stage, work, runtime, reject: (task.run(*one) for one in work)
-    )
-    monkeypatch.setattr("stages.engine.item_task.ItemTask._loaded", "loaded", raising=False)
-    monkeypatch.setattr(tracking, "stage_run", stage_run)
-    for name in ("letters", "total"):
-        run_stage(config, name)
-    assert "letters goes on without MLflow at http://***@127.0.0.1:9" in caplog.text
-    written = [path for path in (tmp_path / "space").rglob("*") if path.is_file()]
-    assert [path for path in written if SECRET.encode() in path.read_bytes()] == []
-    assert SECRET not in caplog.text
-    assert config.resolved()["ray"]["runtime_env"]["env_vars"]["A"] == "b"
 
 
 def test_a_workspace_that_cannot_be_opened_is_named_without_its_password() -> None:

@@ -1,17 +1,19 @@
 """The command ``ablation``: every arm and seed of a config's ablation, and the table they come to."""
 
-from rich.console import Console
 from rich.markdown import Markdown
 
 from flows.commands.run import Config, Overrides
 from flows.servers import start_prefect
+from flows.settings import check_parameters
 from flows.study import CHART_FILE, FRAMES_FILE, load_study
+from flows.terminal import Terminal
 
 
 def ablation(config: Config, overrides: Overrides = None) -> None:
     """Run the ablation of a config (configs/ablation/*.yaml), as a Prefect flow in this process."""
+    check_parameters(overrides)
     study = load_study(config, overrides or [])
-    console = Console()
+    console = Terminal()
     runs = sum(len(trial.stages) for trial in study.trials)
     arms, seeds = len(study.settings.arms), len(study.settings.seeds)
     console.print(f"{arms} arms with {seeds} seeds need {runs} stages; what they share runs once")

@@ -267,8 +267,9 @@ def _trained(config: PipelineConfig) -> Path:
         return Pipeline(config).result("train").path(WHOLE, "checkpoint")
     except MimicMotionError as error:
         raise InputError(
-            f"config {config.name} has no trained model here: {error}\nTrain it with `mimicmotion rebuild "
-            f"{config.name}` (`make demo` for demo), or name weights with --checkpoint"
+            f"config {config.name} has no trained model here: {error}",
+            "Train it with `mimicmotion rebuild "
+            f"{config.name}` (`make demo` for demo), or name weights with --checkpoint",
         ) from error
 
 

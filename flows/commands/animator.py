@@ -7,9 +7,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rich.console import Console
 from rich.markup import escape
 
+from flows.terminal import Terminal
 from mimicmotion.errors import InputError, MimicMotionError
 from stages.engine.progress import progress
 
@@ -79,7 +79,7 @@ class Animator:
     work: Work
 
     def __post_init__(self) -> None:
-        self.console = Console()
+        self.console = Terminal()
 
     @cached_property
     def pose_models(self) -> "PoseEstimator | None":
@@ -140,9 +140,7 @@ def run_pairs(animator: Animator, requests: "list[AnimationRequest]") -> None:
             animator.console.print(f"[red]{escape(str(error))}[/red]")
             failed.append(f"{request.out.stem}: {error}")
     if failed:
-        raise InputError(
-            f"{len(failed)} of {len(requests)} pairs could not be animated:\n" + "\n".join(failed)
-        )
+        raise InputError(f"{len(failed)} of {len(requests)} pairs could not be animated:", *failed)
 
 
 def _pose_models(sources: Sources, cuda: bool) -> "PoseEstimator | None":

@@ -3,12 +3,12 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from flows.commands.examination import examine
 from flows.commands.run import Config, Overrides
+from flows.terminal import Terminal
 from stages.engine.config import load_config
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
@@ -24,14 +24,14 @@ def doctor(
     table = Table("", "what")
     table.add_column("found", overflow="fold")
     table.add_column("what to do", overflow="fold")
-    with Console(stderr=True).status("looking") as progress:
+    with Terminal(stderr=True).status("looking") as progress:
         for finding in examine(load_config(config, overrides or [])):
             progress.update(f"looked at {finding.what}")
             findings.append(finding)
             style = _STYLES[finding.state]
             texts = map(escape, (finding.what, finding.found, finding.advice))
             table.add_row(f"[{style}]{finding.state}[/{style}]", *texts)
-    Console().print(table)
+    Terminal().print(table)
     bad = {"fail", "warn"} if strict else {"fail"}
     if any(finding.state in bad for finding in findings):
         raise typer.Exit(1)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markdown import Markdown
 
+from flows.terminal import Terminal
 from mimicmotion.errors import InputError
 
 
@@ -60,7 +60,7 @@ def evaluate(
     device, _ = device_and_dtype(has_cuda(), "float32")
     judge = open_judge(settings, device, cuda=has_cuda(), allow_cpu=True, called=_option_of)
     scores = score_folders(generated, truth, chosen, judge)
-    Console().print(Markdown(summary_markdown(scores, chosen.id)))
+    Terminal().print(Markdown(summary_markdown(scores, chosen.id)))
     if out is not None:
         rows = [{**asdict(score), "protocol": chosen.id} for score in scores]
         out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

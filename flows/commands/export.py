@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.run import Config, Overrides
+from flows.terminal import Terminal
 from mimicmotion.errors import InputError
 from stages.engine.config import load_config
 from stages.train import Train
@@ -28,4 +29,4 @@ def export(
     if not isinstance(train, Train):
         raise InputError(f"config {settings.name}: an export needs the section train")
     step = train.export_checkpoint(checkpoint, out)
-    typer.echo(f"step {step}: {out / 'checkpoint'} and {out / 'released.safetensors'}")
+    Terminal().lines(f"step {step}: {out / 'checkpoint'} and {out / 'released.safetensors'}")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.run import Config, Overrides
+from flows.terminal import Terminal
 from mimicmotion.errors import InputError
 from stages.adapters.mlflow.tracking import run_page
 from stages.engine.config import load_config
@@ -40,6 +41,6 @@ def report(
         write_report(out, scores, inputs, links)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror or error}): give --out FILE.") from error
-    typer.echo(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
+    Terminal().lines(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
     if show:
         webbrowser.open(out.resolve().as_uri())

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from flows.commands.summary import print_summary
 from flows.servers import start_prefect
+from flows.settings import check_parameters
+from flows.terminal import Terminal
 from mimicmotion.errors import InputError
 from stages.catalogue import STAGES
 from stages.engine.config import load_config, redacted
@@ -31,6 +32,7 @@ def rebuild(config: Config, overrides: Overrides = None, force: Force = False) -
     settings = load_config(config, overrides or [])
     before = statuses_of(settings)
     if force or any(line.state != "fresh" for line in before):
+        check_parameters(overrides)
         start_prefect(settings)
         # Imported late, as Prefect is.
         from flows.rebuild import rebuild as flow
@@ -38,7 +40,7 @@ def rebuild(config: Config, overrides: Overrides = None, force: Force = False) -
         results: Sequence[StageResult] = flow(config, overrides or [], force)
     else:
         results = [run_stage(settings, line.name) for line in before]
-    print_summary(Console(), settings, results)
+    print_summary(Terminal(), settings, results)
 
 
 def stage(
@@ -62,15 +64,15 @@ def stage(
             raise InputError(f"--dry-run reckons for train alone, not for {name}")
         from flows.commands.dry_run import training_needs
 
-        typer.echo(training_needs(settings, clips, gpu))
+        Terminal().lines(*training_needs(settings, clips, gpu).split("\n"))
         return
-    print_summary(Console(), settings, [run_stage(settings, name, force)])
+    print_summary(Terminal(), settings, [run_stage(settings, name, force)])
 
 
 def status(config: Config, overrides: Overrides = None) -> None:
     """Show what is fresh, stale, partial, missing or rejected, and why. Runs nothing."""
     settings = load_config(config, overrides or [])
-    console = Console()
+    console = Terminal()
     lines = statuses_of(settings)
     console.print(_status_table(lines))
     for line in lines:

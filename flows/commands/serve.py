@@ -13,12 +13,12 @@ from typing import Annotated
 
 import typer
 import yaml
-from rich.console import Console
 
 from flows.commands.processes import LOOPBACK, Processes, check_port, free_port, stop_by_signals
 from flows.commands.run import Config, Overrides
 from flows.servers import NO_JOBS, STORE_VARIABLE, mlflow_server, prefect_access, start_prefect_server
 from flows.settings import POOL, prefect_home, quiet_environment
+from flows.terminal import Terminal
 from mimicmotion.errors import InputError, StageError
 from stages.adapters.ray.environment import local_variables
 from stages.engine.config import PipelineConfig, load_config, redacted, tracking_uri
@@ -50,7 +50,7 @@ def serve(
     for option, port in ports.items():
         check_port(port, option)
     stop_by_signals()
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal(soft_wrap=True, highlight=False)
     environment = _environment(settings, mlflow_port, prefect_port, ray_port)
     try:
         with Processes(Path(settings.workspace) / "serve") as processes:

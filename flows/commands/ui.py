@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from flows.commands.processes import LOOPBACK, Processes, check_port, stop_by_signals
 from flows.commands.run import Config, Overrides
 from flows.servers import NO_JOBS, STORE_VARIABLE, mlflow_server, prefect_access, start_prefect_server
 from flows.settings import prefect_home, prepare_prefect
+from flows.terminal import Terminal
 from stages.engine.config import load_config, tracking_uri
 from stages.engine.storage.workspace import CACHE_VARIABLE
 
@@ -31,7 +31,7 @@ def ui(
         check_port(prefect_port, "--prefect-port")
         prepare_prefect(settings)
     stop_by_signals()
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal(soft_wrap=True, highlight=False)
     home = prefect_home(settings)
     cache = Path(os.environ.get(CACHE_VARIABLE, Path.home() / ".cache" / "mimicmotion"))
     folder = (home.parent if home else cache) / "ui"

@@ -7,11 +7,11 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from flows.commands.animate import download_registered
 from flows.commands.run import Config, Overrides
+from flows.terminal import Terminal
 from mimicmotion.errors import InputError
 from mimicmotion.weights.fetching import fetch_file, file_digest
 from mimicmotion.weights.known import KnownFile, KnownWeights, known_weights, named_path
@@ -51,7 +51,7 @@ class Needed:
 
 def list_weights(config: Config, overrides: Overrides = None) -> None:
     """List the weights a config names: where they lie, where they come from, under which licence."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal(soft_wrap=True, highlight=False)
     for needed in _needed(config, overrides):
         there = "[green]there[/green]" if _is_complete(needed) else "[red]missing[/red]"
         console.print(f"[bold]{needed.path.name}[/bold] {there}")
@@ -63,7 +63,7 @@ def list_weights(config: Config, overrides: Overrides = None) -> None:
 
 def fetch(config: Config, overrides: Overrides = None, endpoint: Endpoint = None) -> None:
     """Download the weights a config names and that are not there. A stopped download goes on."""
-    console = Console(soft_wrap=True)
+    console = Terminal(soft_wrap=True)
     by_hand = []
     for needed in _needed(config, overrides):
         if _is_complete(needed):
@@ -74,7 +74,7 @@ def fetch(config: Config, overrides: Overrides = None, endpoint: Endpoint = None
         else:
             _fetch(needed.known, needed.path, endpoint, console)
     if by_hand:
-        raise InputError("No address to fetch from; put them there by hand:\n" + "\n".join(by_hand))
+        raise InputError("No address to fetch from; put them there by hand:", *by_hand)
 
 
 def verify(config: Config, overrides: Overrides = None) -> None:
@@ -88,7 +88,7 @@ def verify(config: Config, overrides: Overrides = None) -> None:
         is_bad |= state in ("missing", "differs")
         style = "red" if state in ("missing", "differs") else "green" if state == "as published" else "yellow"
         table.add_row(str(path), f"[{style}]{state}[/{style}]", found or "")
-    Console().print(table)
+    Terminal().print(table)
     if is_bad:
         raise typer.Exit(1)
 
@@ -103,7 +103,7 @@ def convert(source: _Source, target: _Target, base: _Base = None, config: _Regis
             loaded = None if config is None else load_config(config)
             place = download_registered(source, loaded, Path(folder))
         write_converted(place, target, base)
-    Console(soft_wrap=True).print(f"wrote {target}", highlight=False)
+    Terminal().lines(f"wrote {target}")
 
 
 def _facts(known: KnownWeights | None) -> list[tuple[str, str]]:
@@ -156,7 +156,7 @@ def _is_complete(needed: Needed) -> bool:
     return all(needed.known.place(file, needed.path).is_file() for file in needed.known.files)
 
 
-def _fetch(known: KnownWeights, path: Path, endpoint: str | None, console: Console) -> None:
+def _fetch(known: KnownWeights, path: Path, endpoint: str | None, console: Terminal) -> None:
     console.print(f"[bold]{known.name}[/bold]")
     for label, text in _facts(known):
         console.print(f"  {label:<8} {text}", highlight=False)

@@ -44,7 +44,7 @@ def read_pairs(path: Path, out: Path, wishes: Mapping[str, Any]) -> list[Animati
         except InputError as error:
             wrong.append(f"line {line}: {error}")
     if wrong:
-        raise InputError(f"{path} cannot be used:\n" + "\n".join(wrong))
+        raise InputError(f"{path} cannot be used:", *wrong)
     return requests
 
 

@@ -219,9 +219,8 @@ def read_track(
     """
     table = pq.read_table(source) if isinstance(source, Path) else source
     if not table.schema.equals(POSES_SCHEMA):
-        wanted = POSES_SCHEMA.to_string()
-        got = table.schema.remove_metadata()
-        raise DataError(f"a poses table must have the schema:\n{wanted}\n\ngot:\n{got}")
+        wanted, got = (str(schema.remove_metadata()).split("\n") for schema in (POSES_SCHEMA, table.schema))
+        raise DataError("a poses table must have the schema:", *wanted, "got:", *got)
     if width_px is None or height_px is None:
         info = PosesInfo.of(table)
         width_px, height_px = info.width_px, info.height_px

@@ -207,8 +207,8 @@ def _in_list(path: Path) -> Listing:
         problems.extend(f"row {number}: {sentence}" for sentence in wrong)
         videos.append(found)
     if problems:
-        more = f"\nand {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise InputError(f"{path} has {len(problems)} problems:\n" + "\n".join(problems[:_SHOWN]) + more)
+        more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        raise InputError(f"{path} has {len(problems)} problems:", *problems[:_SHOWN], *more)
     if not videos:
         raise InputError(f"{path} lists no video")
     return Listing(tuple(videos))

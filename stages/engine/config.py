@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from mimicmotion.errors import ConfigError, InputError
+from mimicmotion.redaction import HIDDEN, is_secret_name
 from mimicmotion.settings import Section
 from stages.catalogue import STAGES
 from stages.engine.contract import Location, Stage
@@ -27,8 +28,6 @@ from stages.engine.storage.workspace import redacted as redacted
 from stages.engine.yaml_tree import Place, Tree, find_config, override_tree, read_tree, shown
 
 _Model = TypeVar("_Model", bound=Section)
-_SECRET = re.compile(r"(?i)token|secret|password|api_?key|access_?key")
-"""Names of fields, e.g. of variables in ``ray.runtime_env``, whose values are never stored."""
 WORKSPACE = "WORKSPACE"
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
@@ -327,9 +326,9 @@ def _did_you_mean(name: str, allowed: Sequence[str]) -> str:
 def _without_secrets(value: Any) -> Any:
     if isinstance(value, dict):
         return {
-            key: "***" if isinstance(item, str) and _SECRET.search(str(key)) else _without_secrets(item)
+            key: HIDDEN if isinstance(item, str) and is_secret_name(str(key)) else _without_secrets(item)
             for key, item in value.items()
         }
     if isinstance(value, list):
         return [_without_secrets(item) for item in value]
-    return redacted(value) if isinstance(value, str) and "://" in value else value
+    return redacted(value) if isinstance(value, str) else value

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from mimicmotion.errors import DamagedError, DiskFullError, MimicMotionError, RejectedItem, StageError
 from mimicmotion.foreign import says_disk_full
 from mimicmotion.parent import end_with_parent
+from mimicmotion.redaction import CleanRecord, printable
 from stages.engine.contract import Item, ItemStage
 from stages.engine.keys import check_weights, remembering
 from stages.engine.records import ItemRecord, ItemState
@@ -41,6 +42,7 @@ class Worker:
         end_with_parent()
         self._task = task
         self._stage = stage
+        logging.setLogRecordFactory(CleanRecord)
         self._lines = logging.StreamHandler()
         root = logging.getLogger()
         root.handlers = [self._lines]
@@ -60,7 +62,8 @@ class Worker:
         return self._task.run(item, key)
 
     def _name(self, what: str) -> None:
-        self._lines.setFormatter(logging.Formatter(f"{what.replace('%', '%%')}: %(levelname)s %(message)s"))
+        what = printable(what).replace("%", "%%")
+        self._lines.setFormatter(logging.Formatter(f"{what}: %(levelname)s %(message)s"))
 
 
 @dataclass

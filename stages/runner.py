@@ -96,7 +96,7 @@ def _mend(config: PipelineConfig, name: str, damage: DamagedError) -> None:
             if upstream in reads:
                 run_stage(config, upstream, trusts=False)
     except MimicMotionError as error:
-        raise StageError(f"{damage}\nIt could not be made again: {error}") from error
+        raise StageError(damage, f"It could not be made again: {error}") from error
 
 
 def _run_if_stale(config: PipelineConfig, name: str, force: bool, trusts: bool) -> StageResult:

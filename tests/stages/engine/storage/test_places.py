@@ -189,6 +189,45 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.check_call(["umount", str(folder)])
 
 
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Callable[[Path], Path]]:
+    """Gives the place where a folder can be read and not written."""
+    mounts: list[Path] = []
+
+    def mounted(folder: Path) -> Path:
+        place = tmp_path / "read-only"
+        place.mkdir()
+        if os.geteuid() or subprocess.call(
+            ["mount", "-o", "bind,ro", folder, place], stderr=subprocess.DEVNULL
+        ):
+            pytest.skip("a folder cannot be mounted read only here: needs root")
+        mounts.append(place)
+        return place
+
+    yield mounted
+    for place in mounts:
+        subprocess.check_call(["umount", str(place)])
+
+
+def test_a_workspace_that_cannot_be_written_can_be_read(
+    tmp_path: Path, letters: Letters, read_only: Callable[[Path], Path]
+) -> None:
+    stages = (letters, Shouts(), Total())
+    config = make_config(tmp_path / "space", *stages)
+    for name in config.stages:
+        run_stage(config, name)
+    (tmp_path / "space" / "index" / "hashes.jsonl").unlink(missing_ok=True)
+    config = make_config(read_only(tmp_path / "space"), *stages)
+    assert {line.state for line in status(config)} == {"fresh"}
+    assert (Pipeline(config).result("total").path("all", "parts") / "note.txt").read_text() == "note"
+    assert Pipeline(config).dataset("shouts").table().num_rows == 2
+    assert run_stage(config, "total").state == "fresh"
+    with pytest.raises(
+        StageError, match=r"stage total .* cannot start: .*lock.json cannot be written \(Read-only"
+    ):
+        run_stage(config, "total", force=True)
+
+
 def test_a_full_disk_stops_with_one_message_and_loses_nothing(small_disk: Path, tmp_path: Path) -> None:
     source = write_texts(tmp_path / "source", a="small", b="large " * 200_000, c="tiny")
     config = make_config(small_disk / "space", Letters(source=source))

@@ -21,6 +21,11 @@ _SURROUNDINGS = frozenset(
     )
 )
 """What says that a disk, network or machine went away while a file was read: trying again may help."""
+_FILMS_ALONE = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,matroska,webm,avi,flv,asf,mpegts,mpeg,mpegvideo,ogg,h264,hevc,m4v,ivf,gif",
+}
+"""Forms of files that hold their pictures themselves, and no way to reach others."""
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Decoders that read the transparency beside these codecs' frames, which FFmpeg's own pass over."""
 
@@ -55,8 +60,21 @@ def reason(error: BaseException) -> str:
 
 
 def open_film(path: Path) -> Any:
-    """A container to read from; tags in other encodings than UTF-8 are no fault of its pictures."""
-    return av.open(str(path), metadata_errors="replace")
+    """A container to read from; tags in other encodings than UTF-8 are no fault of its pictures.
+
+    FFmpeg goes by a file's content, not its name: a playlist named ``.mp4`` would open what it names.
+
+    Raises:
+        RejectedItem: ``unreadable``, for a form that is not read.
+    """
+    try:
+        return av.open(str(path.absolute()), options=_FILMS_ALONE, metadata_errors="replace")
+    except av.ArgumentError as error:
+        raise RejectedItem(
+            "unreadable",
+            f"{path.name} is of a form that is not read, such as a list of others; read are "
+            f"{_FILMS_ALONE['format_whitelist'].replace(',', ', ')}",
+        ) from error
 
 
 def film_stream(path: Path) -> int:

@@ -10,6 +10,7 @@ import yaml
 
 from mimicmotion.errors import ConfigError
 
+_MAX_VALUES = 10_000
 Place = tuple[str | int, ...]
 """Where a value stands in a config: field names and list positions from the top."""
 
@@ -70,8 +71,9 @@ def override_tree(overrides: Sequence[str], folder: Path) -> Tree:
             problems.append(f"--set {override}: write it as section.field=value.")
             continue
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            loader, node = _read(text)
+            value = None if node is None else loader.construct_document(node)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             problems.append(f"--set {override}: the value is not YAML ({_reason(error)}).")
             continue
         for part in reversed(names):
@@ -124,8 +126,7 @@ def _read_file(path: Path) -> Tree:
     tree = Tree(marks={(): Mark(f"{shown(path)}:1", path.parent)})
     problems: list[str] = []
     try:
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
+        loader, node = _read(text)
         values = {} if node is None else _construct(loader, node, (), tree, path, problems)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError([f"{shown(path)}: is not YAML ({_reason(error)})."]) from error
@@ -135,6 +136,30 @@ def _read_file(path: Path) -> Tree:
         raise ConfigError(problems)
     tree.values = values
     return tree
+
+
+def _read(text: str) -> tuple[yaml.SafeLoader, yaml.Node | None]:
+    """YAML before it is made into values.
+
+    Raises:
+        YAMLError: it is none, or its aliases, which may hold aliases in turn, come to very many values.
+    """
+    loader = yaml.SafeLoader(text)
+    node = loader.get_single_node()
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node) -> int:
+        if id(node) in sizes:
+            return sizes[id(node)]
+        sizes[id(node)] = _MAX_VALUES + 1  # of a node within itself
+        inner = node.value if isinstance(node, yaml.CollectionNode) else []
+        parts = [part for one in inner for part in (one if isinstance(one, tuple) else (one,))]
+        sizes[id(node)] = 1 + sum(map(size, parts))
+        return sizes[id(node)]
+
+    if node is not None and size(node) > _MAX_VALUES:
+        raise yaml.YAMLError(f"its aliases come to more than {_MAX_VALUES} values, or go round in a circle")
+    return loader, node
 
 
 def _construct(

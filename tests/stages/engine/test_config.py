@@ -163,3 +163,30 @@ def test_secrets_stay_out_of_the_resolved_config(folder: Path) -> None:
     assert "hunter2" not in config.to_yaml()
     assert yaml.safe_load(config.to_yaml())["mlflow"]["tracking_uri"] == "postgresql://***@host/db"
     assert redacted("http://host/x") == "http://host/x"
+
+
+LAUGHS = "\n".join(
+    ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30))]
+)
+"""A kilobyte that comes to more values than any machine can hold."""
+
+
+@pytest.mark.parametrize("text", [LAUGHS, "a: &a [*a]", "a: &a {b: *a}"])
+def test_aliases_that_come_to_very_much_are_refused(folder: Path, text: str) -> None:
+    (folder / "much.yaml").write_text(text)
+    (problem,) = problems("much")
+    assert "its aliases come to more than 10000 values, or go round in a circle" in problem
+
+
+def test_so_are_those_of_an_override_and_deep_nesting(folder: Path) -> None:
+    laughs = "[&a [x, x], &b [*a, *a], &c [" + ", ".join(["*b"] * 3000) + "]]"
+    (problem,) = problems("base", f"total.offset={laughs}")
+    assert "the value is not YAML (its aliases come to more than" in problem
+    (problem,) = problems("base", "total.offset=" + "[" * 5000)
+    assert "the value is not YAML" in problem
+
+
+def test_aliases_are_read(folder: Path) -> None:
+    (folder / "twice.yaml").write_text("extends: base\nletters: &same {source: texts, factor: 3}\n")
+    (folder / "more.yaml").write_text("extends: twice\ntotal: {offset: &one 4, runtime: {workers: *one}}\n")
+    assert load("more").stages["total"].runtime.workers == 4

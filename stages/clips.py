@@ -53,6 +53,8 @@ CLIPS_SCHEMA = pa.schema(
         ("left_hand_reliability", pa.float32()),
         ("right_hand_reliability", pa.float32()),
         ("hand_reliability", pa.float32()),
+        ("video_frames_nobody", pa.int32()),
+        ("video_frames_person_lost", pa.int32()),
     ]
 )
 """One row per window or clip (``form``), kept or not. ``num_frames`` counts driving frames, ``step`` apart in
@@ -69,7 +71,7 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
     """Chooses training windows, val clips and test clips from poses and facts of the videos."""
 
     name: ClassVar[str] = "clips"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     reads: ClassVar[tuple[str, ...]] = ("decode", "pose")
     schema: ClassVar[pa.Schema] = CLIPS_SCHEMA
 
@@ -85,11 +87,14 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
         """
         from mimicmotion.clips.choosing import generated_clip, training_windows
         from mimicmotion.clips.split import split_videos
+        from mimicmotion.pose.people import Presence
 
         videos = {row["video_id"]: row for row in inputs["decode"].table().to_pylist()}
         windows, clips = dict[str, list["Candidate"]](), dict[str, "Candidate"]()
         for name in sorted(videos):
             video, unseen = self._posed(videos[name], inputs["pose"])
+            presence = Presence.of(video.track.present, video.frames)
+            videos[name]["presence"] = None if unseen else presence
             windows[name] = [unseen] if unseen else training_windows(video)
             clips[name] = unseen or generated_clip(video)
         usable = {
@@ -198,6 +203,8 @@ def _row(facts: Mapping[str, Any], side: str, form: Form, found: "Candidate") ->
         "kept": found.reject is None,
         "reason": found.reject.reason if found.reject else None,
         "sentence": found.reject.sentence if found.reject else None,
+        "video_frames_nobody": facts["presence"] and facts["presence"].num_nobody,
+        "video_frames_person_lost": facts["presence"] and facts["presence"].num_lost,
         **(_numbers(found.measures) if found.measures else {}),
     }
 

@@ -6,15 +6,18 @@ Keypoints are either detected (YOLOX, then a SimCC whole-body model, in ONNX Run
 that a user already has. Raw values are stored; thresholds and drawing come later, on reading.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
+import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
 from mimicmotion.errors import DataError, InputError, RejectedItem
+from mimicmotion.pose.people import Presence
 from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, poses_table
 from stages.clip_rows import VIDEO_FILE
 from stages.engine.contract import Dataset, Item, ItemStage, Report, Runtime
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from mimicmotion.pose.estimator import PoseEstimator
     from mimicmotion.pose.matching import Match
     from mimicmotion.pose.people import Person
+
+log = logging.getLogger(__name__)
 
 _VIDEO_COLUMNS = (
     "video_id",
@@ -58,7 +63,7 @@ class Pose(ItemStage):
     """Finds, or imports, everybody's keypoints; one normalised video is one item."""
 
     name: ClassVar[str] = "pose"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("decode",)
     schema: ClassVar[pa.Schema] = POSES_SCHEMA
     source_fields: ClassVar[tuple[str, ...]] = ("import_folder",)
@@ -168,7 +173,12 @@ class Pose(ItemStage):
             num_frames=item.payload["num_frames"],
             models=models,
         )
-        return poses_table(info, frames)
+        table = poses_table(info, frames)
+        present = np.array([any(track == 0 for track, _ in people) for people in frames], dtype=bool)
+        presence = Presence.of(present, table["frame"].to_numpy())
+        if presence.num_nobody or presence.num_lost:
+            log.warning("%s: %s", item.label, presence.sentence)
+        return table
 
     def _detect(self, estimator: "PoseEstimator", item: Item) -> "list[list[tuple[int, Person]]]":
         from mimicmotion.pose.estimator import estimate_video
@@ -201,10 +211,17 @@ class Pose(ItemStage):
         from mimicmotion.pictures.poses import Tally, confidence_picture, pose_on_frame
         from mimicmotion.video.reader import VideoReader
 
-        tally = Tally()
-        for video_id in _spread(dataset.ids, _MAX_VIDEOS_SHOWN):
+        tally, shown = Tally(), _spread(dataset.ids, _MAX_VIDEOS_SHOWN)
+        for video_id in shown:
             tally.add(dataset.item_table(video_id))
         report.metrics(tally.metrics())
+        rows = [
+            {"video_id": video_id, **asdict(presence)}
+            for video_id, presence in zip(shown, tally.presences, strict=True)
+        ]
+        if rows:
+            report.table("people", pa.Table.from_pylist(rows))
+            log.info("pose: in %d videos, %s", len(rows), tally.presence.sentence)
         if tally.num_people:
             report.image("confidences", confidence_picture(tally))
         for video_id in _spread(dataset.ids, _MAX_SAMPLES_SHOWN):

@@ -110,6 +110,7 @@ class Animator:
             f"(driving video: {driving.source_fps:g}), {self.settings.num_steps} steps, "
             f"guidance {self.settings.guidance_max:g}"
         )
+        console.print(f"driving poses: {driving.presence.sentence}")
         if self.work.workers > 1:
             load = partial(_load, self.sources, self.work)
             group = WorkerGroup(self.work.workers, self.work.cuda)

@@ -12,7 +12,7 @@ from mimicmotion.pose.alignment import AlignmentMode, align
 from mimicmotion.pose.estimator import PoseEstimator, estimate_image, estimate_video
 from mimicmotion.pose.importing import VideoShape, import_poses, read_parquet
 from mimicmotion.pose.layout import BODY
-from mimicmotion.pose.people import Person
+from mimicmotion.pose.people import Person, Presence
 from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, PoseTrack, poses_table, read_track
 from mimicmotion.pose.tracks import link
 from mimicmotion.video.isolated import normalise_isolated
@@ -39,11 +39,13 @@ class Driving:
         track: one pose for each frame of the result.
         fps: frames per second of the result.
         source_fps: of the driving video.
+        presence: in how many frames the person is.
     """
 
     track: PoseTrack
     fps: float
     source_fps: float
+    presence: Presence
 
 
 def reference_pose(picture: np.ndarray, estimator: PoseEstimator) -> PoseTrack:
@@ -94,8 +96,7 @@ def driving_from_video(
     reader, facts = _normalised(video, fps, folder)
     people = estimate_video(estimator, reader, _FRAMES_PER_BATCH)
     linked = link(people, facts.fps, (facts.height_px, facts.width_px))
-    track = _track_of(linked, facts.width_px, facts.height_px, person)
-    return Driving(_checked(track, f"driving video {video}", person), facts.fps, facts.source_fps)
+    return _driving(linked, facts, f"driving video {video}", person)
 
 
 def driving_from_poses(
@@ -124,8 +125,7 @@ def driving_from_poses(
         )
     _, facts = _normalised(video, fps, folder)
     shape = VideoShape.of(asdict(facts))
-    track = _track_of(import_poses(poses, shape), facts.width_px, facts.height_px, person)
-    return Driving(_checked(track, f"poses {poses}", person), facts.fps, facts.source_fps)
+    return _driving(import_poses(poses, shape), facts, f"poses {poses}", person)
 
 
 def aligned(mode: AlignmentMode, driving: PoseTrack, reference: PoseTrack) -> PoseTrack:
@@ -168,11 +168,21 @@ def _normalised(video: Path, fps: float | None, folder: Path) -> tuple[VideoRead
     return VideoReader(target), facts
 
 
+def _driving(
+    frames: Sequence[Sequence[tuple[int, Person]]], facts: VideoFacts, where: str, person: int
+) -> Driving:
+    track = _checked(_track_of(frames, facts.width_px, facts.height_px, person), where, person)
+    seen = np.flatnonzero([len(people) > 0 for people in frames])
+    return Driving(track, facts.fps, facts.source_fps, Presence.of(track.present, seen))
+
+
 def _from_table(table: pa.Table, path: Path, fps: float | None, person: int) -> Driving:
     info = PosesInfo.of(table)
     rate = min(info.fps, MAX_DEFAULT_FPS) if fps is None else fps
-    track = read_track(table, info.num_frames, person).select(frames_by_time(info.num_frames, info.fps, rate))
-    return Driving(_checked(track, f"poses {path}", person), rate, info.fps)
+    whole = read_track(table, info.num_frames, person)
+    track = whole.select(frames_by_time(info.num_frames, info.fps, rate))
+    presence = Presence.of(whole.present, table["frame"].to_numpy())
+    return Driving(_checked(track, f"poses {path}", person), rate, info.fps, presence)
 
 
 def _track_of(

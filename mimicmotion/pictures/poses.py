@@ -8,6 +8,7 @@ from jaxtyping import Float32, UInt8
 
 from mimicmotion.pose.drawing import draw_pose
 from mimicmotion.pose.layout import BODY, FACE, FEET, LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND
+from mimicmotion.pose.people import Presence
 from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PosesInfo, column_array
 
@@ -26,13 +27,18 @@ class Tally:
         self.hand_histogram = np.zeros(len(_BINS) - 1)
         self._sums = dict.fromkeys(_PARTS, 0.0)
         self._num_sure_hands = 0
+        self.presences: list[Presence] = []
 
     def add(self, table: pa.Table) -> None:
         """Count the poses of one video."""
+        num_frames = PosesInfo.of(table).num_frames
+        present, frames = np.zeros(num_frames, dtype=bool), table["frame"].to_numpy()
+        present[frames[table["person"].to_numpy() == 0]] = True
+        self.presences.append(Presence.of(present, frames))
         confidences = column_array(table, "confidences", (NUM_KEYPOINTS,))
         self.num_videos += 1
         self.num_videos_without_person += not len(confidences)
-        self.num_frames += PosesInfo.of(table).num_frames
+        self.num_frames += num_frames
         self.num_frames_with_person += len(np.unique(table["frame"].to_numpy()))
         self.num_people += len(confidences)
         for part, slices in _PARTS.items():
@@ -44,6 +50,12 @@ class Tally:
             self.hand_histogram += _count(smallest)
             self._num_sure_hands += int((smallest > _SURE).sum())
 
+    @property
+    def presence(self) -> Presence:
+        """In how many frames of all videos their main person is."""
+        counts = [(one.num_frames, one.num_nobody, one.num_lost) for one in self.presences]
+        return Presence(*(int(total) for total in np.sum(counts or [(0, 0, 0)], axis=0)))
+
     def metrics(self) -> dict[str, float]:
         """Return counts and means by name."""
         values = {
@@ -51,6 +63,8 @@ class Tally:
             "videos_without_person": float(self.num_videos_without_person),
             "frames": float(self.num_frames),
             "frames_with_person_fraction": self.num_frames_with_person / max(1, self.num_frames),
+            "frames_nobody": float(self.presence.num_nobody),
+            "frames_person_lost": float(self.presence.num_lost),
             "people_per_frame": self.num_people / max(1, self.num_frames),
         }
         if self.num_people:

@@ -2,7 +2,8 @@
 
 People of neighbouring frames are linked by the overlap of their boxes and the similarity of their keypoints,
 both against where the person should be by now if it went on moving as before. A person that is hidden for a
-moment keeps its number.
+moment keeps its number. So does one that was away for long or moved in a cut, where nobody else can
+have come back: one candidate is one person.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ _MAX_GAP_S: Final = 1.0
 _SURE: Final = 0.3
 _KEYPOINT_SCALE: Final = 0.1
 """Distance, relative to the size of a person, at which keypoints count as fairly different."""
+_SLIGHT: Final = 0.05
+"""Share of the weight of the heaviest track below which one beside it is no candidate."""
 _VELOCITY_MEMORY: Final = 0.5
 _LOST_DAMPING: Final = 0.8
 """Share of its speed that a hidden person is expected to keep per frame."""
@@ -58,7 +61,7 @@ def link(
 
     Args:
         frames: people of each frame.
-        fps: frame rate; a person may be hidden for up to a second.
+        fps: frame rate; among several, a person may be hidden for up to a second.
         size: height and width of the frames.
     """
     max_gap = max(1, round(_MAX_GAP_S * fps))
@@ -71,6 +74,7 @@ def link(
                 matched[index].add(person, frame, index)
             else:
                 tracks.append(_Track(person, frame, members=[(frame, index)]))
+    tracks = _joined(tracks, [_weight(track, frames, size) for track in tracks])
     weights = [_weight(track, frames, size) for track in tracks]
     order = sorted(range(len(tracks)), key=lambda number: (-weights[number], number))
     linked: list[list[tuple[int, Person]]] = [[] for _ in frames]
@@ -78,6 +82,47 @@ def link(
         for frame, index in tracks[number].members:
             linked[frame].append((rank, frames[frame][index]))
     return linked
+
+
+def _joined(tracks: Sequence[_Track], weights: Sequence[float]) -> list[_Track]:
+    """Return the tracks, those of one person put together.
+
+    A track goes on with the only one that has ended before it begins, unless others begin beside it. Slight
+    ones beside a person of weight, such as a picture on a wall, are no candidates.
+    """
+    least = _SLIGHT * max(weights, default=0.0)
+    heavy = [track for track, weight in zip(tracks, weights, strict=True) if weight >= least]
+    slight = [
+        track
+        for track, weight in zip(tracks, weights, strict=True)
+        if weight < least and any(_beside(track, other) for other in heavy)
+    ]
+    left_out = {id(track) for track in slight}
+    candidates = sorted(
+        (track for track in tracks if id(track) not in left_out), key=lambda track: track.members[0][0]
+    )
+    people: list[_Track] = []
+    for track in candidates:
+        gone = [person for person in people if person.last_frame < track.members[0][0]]
+        if len(gone) == 1 and not _rivals(track, gone[0], candidates):
+            gone[0].members.extend(track.members)
+            gone[0].last_frame = track.last_frame
+        else:
+            people.append(track)
+    return [*people, *slight]
+
+
+def _rivals(track: _Track, gone: _Track, candidates: Sequence[_Track]) -> bool:
+    """Return whether others beside this track may be the one that is gone just as well."""
+    return any(
+        other is not track and gone.last_frame < other.members[0][0] and _beside(track, other)
+        for other in candidates
+    )
+
+
+def _beside(track: _Track, other: _Track) -> bool:
+    """Return whether two tracks share a part of the film."""
+    return track.members[0][0] <= other.last_frame and other.members[0][0] <= track.last_frame
 
 
 def _match(tracks: Sequence[_Track], people: Sequence[Person], frame: int) -> dict[int, _Track]:

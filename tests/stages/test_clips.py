@@ -257,3 +257,10 @@ def test_show(tmp_path: Path) -> None:
     assert report.tables["clips"] == table
     assert set(report.images) == {"reasons", "histograms", "kept", "rejected"}
     assert all(image.dtype == np.uint8 and image.ndim == 3 for image in report.images.values())
+
+
+def test_every_row_says_in_how_many_frames_of_its_film_the_person_is_not() -> None:
+    people = [[(0, dancer(k))] if k < 30 else [(1, dancer(k))] if k < 33 else [] for k in range(40)]
+    info = PosesInfo(video_id="a", width_px=WIDTH, height_px=HEIGHT, fps=FPS, num_frames=40, models={})
+    rows = run(make(test_fraction=0), {"a": video("a", split="train")}, {"a": poses_table(info, people)})
+    assert {(row["video_frames_nobody"], row["video_frames_person_lost"]) for row in rows} == {(7, 3)}

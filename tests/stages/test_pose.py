@@ -44,10 +44,13 @@ class Published:
 
 class Reported:
     def __init__(self):
-        self.numbers, self.images = {}, {}
+        self.numbers, self.images, self.tables = {}, {}, {}
 
     def metrics(self, values, step=0):
         self.numbers.update(values)
+
+    def table(self, name, table):
+        self.tables[name] = table.to_pylist()
 
     def image(self, name, image, step=None):
         self.images[name] = image
@@ -201,11 +204,16 @@ def test_check_names_a_missing_folder(tmp_path):
     assert Pose(source="import", import_folder=tmp_path).check() == []
 
 
-def test_shows_numbers_and_pictures(detecting, decoded, tmp_path):
+def test_shows_numbers_and_pictures(detecting, decoded, tmp_path, caplog):
     items = list(detecting.items({"decode": decoded}))
     tables = {item.id: detecting.process(MODELS, item, tmp_path) for item in items}
+    assert "dark.mov: of 10 frames 10 show nobody, 0 show others" in caplog.text
     report = Reported()
-    detecting.show(Published(tmp_path, tables=tables), {"decode": decoded}, report)
+    with caplog.at_level("INFO"):
+        detecting.show(Published(tmp_path, tables=tables), {"decode": decoded}, report)
+    assert "in 2 videos, of 20 frames 10 show nobody" in caplog.text
+    assert (report.numbers["frames_nobody"], report.numbers["frames_person_lost"]) == (10, 0)
+    assert [row["num_nobody"] for row in report.tables["people"]] == [0, 10]
     assert report.numbers["videos"] == 2
     assert report.numbers["videos_without_person"] == 1
     assert report.numbers["frames_with_person_fraction"] == 0.5

@@ -164,6 +164,7 @@ def test_a_run_writes_the_video_and_the_preview(world, caplog):
     assert "sampling 3/3" in caplog.text
     assert "left) decoding and writing frames" in caplog.text
     assert "6 frames of 32x48 at 12 per second" in " ".join(result.output.split())
+    assert "driving poses: of 6 frames 0 show nobody, 0 show others" in " ".join(result.output.split())
     settings = pipeline.settings
     assert (settings.num_steps, settings.guidance_max, settings.tile) == (2, 1.5, 5)
     assert settings.pose_strength == 0.7

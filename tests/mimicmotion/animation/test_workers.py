@@ -15,6 +15,7 @@ from mimicmotion.animation.request import AnimationRequest, PreparedRequest
 from mimicmotion.animation.workers import WorkerGroup, perform_together
 from mimicmotion.diffusion.sampler import SamplerSettings
 from mimicmotion.errors import MimicMotionError
+from mimicmotion.pose.people import Presence
 from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PoseTrack
 from mimicmotion.video.files import iter_frames
@@ -64,7 +65,7 @@ def together(folder: Path, fault: str, progress) -> int:
     inputs = AnimationInputs(
         reference=reference, reference_pose=track(1), driving=track(5), style=DrawingStyle()
     )
-    driving = Driving(track=track(5), fps=12.0, source_fps=12.0)
+    driving = Driving(track=track(5), fps=12.0, source_fps=12.0, presence=Presence(5, 0, 0))
     request = AnimationRequest(image=folder / "ref.png", out=folder / "out.mp4", poses=folder / "p.parquet")
     prepared = PreparedRequest(inputs, driving, reference)
     return perform_together(WORKERS, partial(Pipeline, fault), request, prepared, SamplerSettings(), progress)

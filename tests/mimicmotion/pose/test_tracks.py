@@ -57,11 +57,37 @@ def test_order_within_a_frame_does_not_matter():
         assert {(number, id(p)) for number, p in row} == {(number, id(p)) for number, p in other}
 
 
-def test_a_gap_of_a_second_is_bridged_and_a_longer_one_is_not():
+def test_among_several_a_gap_of_a_second_is_bridged_and_a_longer_one_is_not():
     for gap, same in ((12, True), (14, False)):
-        frames = [[person(100)] for _ in range(8)] + [[] for _ in range(gap - 1)] + [[person(101)]] * 4
+        pair = [person(40, seed=1), person(300, seed=2)]
+        frames = [pair] * 8 + [[] for _ in range(gap - 1)] + [pair] * 4
         linked = link(frames, 12, SIZE)
-        assert (linked[-1][0][0] == linked[0][0][0]) is same
+        assert ({number for number, _ in linked[-1]} == {number for number, _ in linked[0]}) is same
+
+
+@pytest.mark.parametrize("away", [0, 5, 24, 100])
+def test_one_candidate_is_one_person_across_gaps_and_cuts(away):
+    # She comes back elsewhere, of another size, as after a cut.
+    frames = [[person(30)] for _ in range(20)] + [[]] * away + [[person(300, y=5, height=40)]] * 15
+    assert all(number == 0 for row in link(frames, 12, SIZE) for number, _ in row)
+
+
+def test_who_comes_back_to_one_that_stayed_is_the_one_that_was_away():
+    stays = person(30, seed=1, height=60)
+    frames = [[stays, person(250, seed=2)]] * 20 + [[stays]] * 30 + [[stays, person(350, seed=2)]] * 20
+    linked = link(frames, 12, SIZE)
+    assert [sorted(number for number, _ in row) for row in linked] == [[0, 1]] * 20 + [[1]] * 30 + [
+        [0, 1]
+    ] * 20
+
+
+def test_a_slight_one_beside_is_no_candidate_and_two_that_come_are_none():
+    poster = person(5, y=0, height=15, seed=3, score=0.3)
+    frames = [[person(150, seed=1), poster]] * 5 + [[person(150, seed=1)]] * 15 + [[]] * 30
+    frames += [[person(300, y=10, height=80, seed=1)]] * 20
+    assert all((0 in {number for number, _ in row}) == bool(row) for row in link(frames, 12, SIZE))
+    frames = [[person(150)]] * 20 + [[]] * 30 + [[person(20), person(300)]] * 5
+    assert 0 not in {number for number, _ in link(frames, 12, SIZE)[-1]}
 
 
 @pytest.mark.parametrize(

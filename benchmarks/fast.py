@@ -9,10 +9,9 @@ Times are the process's own CPU seconds in sampling; scores are those of
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 
-from mimicmotion.diffusion.sampler import SamplerSettings
+from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.pose.simcc import WholeBodyModel
 from mimicmotion.synthetic.trainers.corpus import open_corpus
 from mimicmotion.synthetic.trainers.judge import Models, judge
@@ -21,15 +20,13 @@ from mimicmotion.synthetic.world import FPS
 
 def presets(steps: int, guidance: float) -> dict[str, SamplerSettings]:
     """Return the full sampler, each trick alone, and both: what ``fast`` does."""
-    full = SamplerSettings(
-        num_steps=steps, guidance_min=guidance, guidance_max=guidance, tile=8, overlap=2, fps=FPS
-    )
+    full = SamplerSettings(num_steps=steps, guidance_scale=guidance, tile=8, overlap=2, fps=FPS)
     fast = full.fast()
     return {
         "full": full,
-        "fewer Karras steps": replace(full, num_steps=fast.num_steps),
-        "fewer steps, Align-Your-Steps": replace(full, num_steps=fast.num_steps, schedule=fast.schedule),
-        "guidance in the middle": replace(full, guidance_sigmas=fast.guidance_sigmas),
+        "fewer Karras steps": full.replaced(num_steps=fast.num_steps),
+        "fewer steps, Align-Your-Steps": full.replaced(num_steps=fast.num_steps, schedule=fast.schedule),
+        "guidance in the middle": full.replaced(guidance_sigmas=fast.guidance_sigmas),
         "fast": fast,
     }
 

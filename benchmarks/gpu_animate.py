@@ -11,7 +11,7 @@ Then: roofline of the parts, decoding by chunk, peak memory by length, and what 
 import gc
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -33,7 +33,8 @@ from gpu_networks import Networks, make_networks
 from sampler import World, released_plan
 from torch import Tensor, nn
 
-from mimicmotion.diffusion.sampler import SamplerSettings, sample_latents
+from mimicmotion.diffusion.sampler import sample_latents
+from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.model.compiling import compile_blocks
 from mimicmotion.model.latents import decode_frames
 from mimicmotion.model.pose_features import GPU_SHARE, PoseFeatures, compute_pose_features
@@ -140,7 +141,7 @@ def tables(small: bool, size: Size, device: torch.device, repeats: int) -> tuple
     """Return what each step brought, whole videos, and the bench in its last state."""
     rows = list[Row]()
     bench = Bench(size, small, device, "bfloat16" if device.type == "cpu" else "float16")
-    one = replace(size.settings, num_steps=1, guidance_in_one_batch=False)
+    one = size.settings.replaced(num_steps=1, guidance_in_one_batch=False)
     bench.upstream_attention(True)
     label = bench.dtype
     rows.append(step_row(f"release's plan, {label}", bench, lambda: bench.released(one), 0.0, repeats))
@@ -156,14 +157,14 @@ def tables(small: bool, size: Size, device: torch.device, repeats: int) -> tuple
     added("+ features in the device's memory", one, bench, features)
     bench.upstream_attention(False)
     added("+ one-token attention left out", one, bench, features)
-    joint = replace(one, guidance_in_one_batch=True)
+    joint = one.replaced(guidance_in_one_batch=True)
     added("+ both branches in one batch", joint, bench, features)
     choices = {1: rows[-1].seconds}
     for tiles in (2, 4):
-        added(f"+ {tiles} tiles in one batch", replace(joint, tile_batch_size=tiles), bench, features)
+        added(f"+ {tiles} tiles in one batch", joint.replaced(tile_batch_size=tiles), bench, features)
         choices[tiles] = rows[-1].seconds
     best = min(choices, key=lambda tiles: choices[tiles] or float("inf"))
-    joint, label = replace(joint, tile_batch_size=best), f"{best} tiles in one batch, the fastest"
+    joint, label = joint.replaced(tile_batch_size=best), f"{best} tiles in one batch, the fastest"
     if bench.dtype != "bfloat16":
         other = Bench(size, small, device, "bfloat16")
         added(f"{label}, bfloat16", joint, other, other.features())
@@ -178,8 +179,8 @@ def tables(small: bool, size: Size, device: torch.device, repeats: int) -> tuple
     compile_blocks(bench.parts.unet, backend="inductor" if device.type == "cuda" else "eager")
     added(f"{label}, + compile", joint, bench, features)
     # The fast preset also calls the network without guidance: its compiling is not to count.
-    bench.ours(features, replace(joint, guidance_min=1.0, guidance_max=1.0))
-    once = replace(size.settings, tile_batch_size=best)
+    bench.ours(features, joint.replaced(guidance_scale=1.0))
+    once = size.settings.replaced(tile_batch_size=best)
     ours, latents = whole("whole, ours", bench, lambda: bench.ours(bench.features(), once))
     ours.extra |= {"speed": _ratio(released, ours), "cosine": cosine(latents, released_latents)}
     fast, _ = whole("whole, ours, fast preset", bench, lambda: bench.ours(bench.features(), once.fast()))
@@ -197,7 +198,7 @@ def lengths(bench: Bench) -> list[Row]:
     A share of the card is left to pose features, of which the rest lies in a file.
     """
     rows = list[Row]()
-    one = replace(bench.size.settings, num_steps=1)
+    one = bench.size.settings.replaced(num_steps=1)
     for slots in bench.size.lengths:
         # Pose features in a file: with them in memory the peak would follow what happens to be free.
         with bench.features(slots, memory_bytes=0) as features:
@@ -218,7 +219,7 @@ def lengths(bench: Bench) -> list[Row]:
 def part_rows(bench: Bench, machine: Machine, repeats: int) -> list[Row]:
     """Return time, counted work and roofline of each part, and decoding by chunk."""
     size, tile = bench.size, bench.size.settings.tile
-    features, one = bench.features(), replace(size.settings, num_steps=1)
+    features, one = bench.features(), size.settings.replaced(num_steps=1)
     latents = torch.randn(tile, 4, size.height // 8, size.width // 8, device=bench.device)
     works: dict[str, Callable[[], object]] = {
         "part: UNet, both branches of a tile, eager": lambda: bench.ours(features, one, tile),
@@ -244,7 +245,7 @@ def main() -> None:
     # Counting looks at each operator, so the network runs as it is written.
     with torch.compiler.set_stance("force_eager"):
         measured = part_rows(bench, machine, asked.repeats)
-    features, one = bench.features(), replace(size.settings, num_steps=1)
+    features, one = bench.features(), size.settings.replaced(num_steps=1)
     costs = largest_costs(lambda: bench.ours(features, one), device)
     show(machine, [*rows, *wholes, *measured, *lengths(bench)], costs, asked.out)
 

@@ -25,7 +25,8 @@ from torch import Tensor
 
 from mimicmotion.diffusion import edm, sampling
 from mimicmotion.diffusion.fusion import fusion_weights, tiles
-from mimicmotion.diffusion.sampler import SamplerSettings, sample_latents
+from mimicmotion.diffusion.sampler import sample_latents
+from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.model.latents import decode_frames
 from mimicmotion.model.pose_features import compute_pose_features
 from mimicmotion.model.pose_net import PoseNet
@@ -77,7 +78,7 @@ def make_world(widths: tuple[int, ...], layers: int) -> World:
 @torch.no_grad()
 def released_plan(world: World, poses: Tensor, noise: Tensor, settings: SamplerSettings) -> Tensor:
     """Return latents by the released order of work, in the network's number type and on its device."""
-    num, sigmas = len(poses), settings.sigmas()
+    num, sigmas = len(poses), sampling.sigmas_of(settings)
     dtype, device = world.unet.dtype, world.unet.device
     parts = tiles(num, settings.tile, settings.overlap)
     weights = fusion_weights(settings.fusion, parts, num).to(device)
@@ -99,7 +100,7 @@ def released_plan(world: World, poses: Tensor, noise: Tensor, settings: SamplerS
                 outputs.append(
                     world.unet(sample, *condition, pose_latents=features, return_dict=False)[0][0].float()
                 )
-            guided = outputs[0] + settings.guidance_min * (outputs[1] - outputs[0])
+            guided = outputs[0] + settings.guidance_scale * (outputs[1] - outputs[0])
             raw[frames] += guided * weight[:, None, None, None]
         return edm.denoised(raw, noisy, level)
 
@@ -172,7 +173,7 @@ def peak_of_one_run(num_frames: int) -> float:
         for _ in range(num_frames):
             yield source.integers(0, 256, (3, HEIGHT, WIDTH), np.uint8)
 
-    settings = SamplerSettings(num_steps=1, tile=16, overlap=4, guidance_min=1.0, guidance_max=1.0)
+    settings = SamplerSettings(num_steps=1, tile=16, overlap=4, guidance_scale=1.0)
     with compute_pose_features(world.pose_net, poses(), (HEIGHT, WIDTH)) as features:
         latents = sample_latents(
             world.unet,

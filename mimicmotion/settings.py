@@ -4,7 +4,7 @@ A setting is declared once, next to what it sets; a stage inherits the section t
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,6 +18,10 @@ class Section(BaseModel):
 
     renamed: ClassVar[Mapping[str, str]] = {}
     """Old names of fields -> what to write instead; an old name ends with a message that says so."""
+
+    def replaced(self, **values: Any) -> Self:
+        """The same section with other values, checked."""
+        return type(self).model_validate({**dict(self), **values})
 
     def part(self, section: type[_Part]) -> _Part:
         """The fields that this section inherits from another one, alone."""

@@ -16,7 +16,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from mimicmotion.animation.settings import DrivingSettings, SamplingSettings
 from mimicmotion.errors import RejectedItem
+from mimicmotion.pose.settings import AlignmentMode
 from stages.clip_rows import (
     GENERATED_FILE,
     JUDGED,
@@ -32,8 +34,6 @@ from stages.engine.contract import WHOLE, Dataset, Item, ItemStage, Report, Runt
 if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
     from mimicmotion.animation.generate import AnimationInputs, Pipeline
-    from mimicmotion.diffusion.sampler import SamplerSettings
-    from mimicmotion.pose.alignment import AlignmentMode
 
 ANIMATIONS_SCHEMA = pa.schema(
     [
@@ -90,7 +90,7 @@ class Pipelines:
         return self._loaded[checkpoint]
 
 
-class Animate(ItemStage):
+class Animate(SamplingSettings, DrivingSettings, ItemStage):
     """Generates every val and test clip from one frame of it and its poses."""
 
     name: ClassVar[str] = "animate"
@@ -100,44 +100,12 @@ class Animate(ItemStage):
     renamed: ClassVar[Mapping[str, str]] = {"guidance": "guidance_scale"}
 
     runtime: AnimateRuntime = AnimateRuntime()
-    num_steps: int = Field(25, ge=1, description="Denoising steps.")
-    schedule: Literal["karras", "align_your_steps"] = Field(
-        "karras", description="Noise levels: Karras as released, or SVD's Align-Your-Steps table."
-    )
-    sigma_max: float = Field(700.0, gt=0.002, description="First noise level of the Karras schedule.")
-    fast: bool = Field(
-        False,
-        description="About a quarter of the work for nearly the same result: a third of the steps, on the "
-        "Align-Your-Steps table, guided only in the middle.",
-    )
-    guidance_scale: float = Field(
-        2.0, ge=0, le=100, description="Classifier-free guidance; at most 1 means a single pass."
-    )
-    tile: int | None = Field(
-        None, ge=2, description="Slots of a tile, the reference included; null takes the training clip's."
-    )
-    overlap: int = Field(6, ge=0, description="Slots that neighbouring tiles share, the reference included.")
-    fusion: Literal["progressive", "release", "uniform", "none"] = Field(
-        "progressive", description="How predictions of overlapping tiles are joined."
-    )
-    noise: Literal["repeated", "independent", "reference"] = Field(
-        "repeated",
-        description="Starting noise: one tile's over and over, new for every frame, or the reference's.",
-    )
-    seed: int = Field(0, ge=0, description="Seed of the starting noise.")
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="Number type of weights and work."
     )
-    alignment: Literal["none", "release", "robust", "limbs"] = Field(
-        "none",
-        description="How driving poses are brought onto the reference's body, here the same one.",
+    alignment: AlignmentMode = Field(
+        "none", description="How driving poses are brought onto the reference's body, here the same one."
     )
-    smoothing_s: float = Field(
-        0.0,
-        ge=0,
-        description="Seconds over which jittery driving poses are averaged; 0 leaves them as found.",
-    )
-    decode_chunk: int = Field(8, ge=1, description="Frames that the temporal decoder sees together.")
 
     def idle_fields(self) -> set[str]:
         """No smoothing is no part of the recipe."""
@@ -195,7 +163,13 @@ class Animate(ItemStage):
         pipeline, facts = loaded.at(Path(item.payload["checkpoint"]))
         animation, true = _animation_inputs(item, facts, self.alignment, self.smoothing_s)
         fps = item.payload["fps"]
-        frames = generate(pipeline, animation, self._settings(facts), self.seed, self.decode_chunk)
+        settings = self.sampler(
+            facts.num_frames,
+            fps=facts.fps,
+            motion_bucket_id=facts.motion_bucket,
+            tile_batch_size=self.runtime.tile_batch_size,
+        )
+        frames = generate(pipeline, animation, settings, self.seed, self.decode_chunk)
         num_frames = write_lossless(folder / GENERATED_FILE, frames, fps)
         generated = iter_frames(folder / GENERATED_FILE)
         write_preview(folder / PREVIEW_FILE, side_by_side(animation, generated, true), fps)
@@ -228,28 +202,9 @@ class Animate(ItemStage):
         if rows:
             report.image("reference_pose_generated_true", grid(rows))
 
-    def _settings(self, facts: "CheckpointFacts") -> "SamplerSettings":
-        from mimicmotion.diffusion.sampler import SamplerSettings
-
-        settings = SamplerSettings(
-            num_steps=self.num_steps,
-            schedule=self.schedule,
-            sigma_max=self.sigma_max,
-            guidance_min=self.guidance_scale,
-            guidance_max=self.guidance_scale,
-            tile=facts.num_frames if self.tile is None else self.tile,
-            overlap=self.overlap,
-            fusion=self.fusion,
-            noise=self.noise,
-            fps=facts.fps,
-            motion_bucket_id=facts.motion_bucket,
-            tile_batch_size=self.runtime.tile_batch_size,
-        )
-        return settings.fast() if self.fast else settings
-
 
 def _animation_inputs(
-    item: Item, facts: "CheckpointFacts", alignment: "AlignmentMode", smoothing_s: float
+    item: Item, facts: "CheckpointFacts", alignment: AlignmentMode, smoothing_s: float
 ) -> "tuple[AnimationInputs, np.ndarray]":
     """What the model is to dance, and the true frames at the same size."""
     from mimicmotion.animation.driving import aligned

@@ -8,6 +8,7 @@ checkpoint, then from the release.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from flows.commands.animator import Animator, Precision, Sources, Work, run_pairs
+from flows.commands.options import checked, takes
+from mimicmotion.animation.settings import RequestSettings, SamplingSettings
 from mimicmotion.errors import InputError, MimicMotionError
 from stages.engine.config import PipelineConfig, load_config
 from stages.engine.contract import WHOLE
@@ -23,13 +26,20 @@ from stages.engine.plan import Pipeline
 if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
     from mimicmotion.animation.request import AnimationRequest
-    from mimicmotion.diffusion.sampler import SamplerSettings
+    from mimicmotion.diffusion.settings import SamplerSettings
     from mimicmotion.pose.settings import DrawingStyle
 
 
-Align = Literal["none", "release", "robust", "limbs"]
-Fusion = Literal["progressive", "release", "uniform", "none"]
 Device = Literal["auto", "cuda", "cpu"]
+
+OPTIONS = {
+    "num_steps": "--steps",
+    "short_side_px": "--resolution",
+    "alignment": "--align",
+    "smoothing_s": "--smooth",
+    "keep_audio": "--audio/--no-audio",
+}
+"""Fields of settings -> options that have another name."""
 
 
 def _option(text: str, *names: str, **more: Any) -> Any:
@@ -54,59 +64,22 @@ _Checkpoint = Annotated[
 _Base = Annotated[Path | None, _option("SVD folder in diffusers layout, for a released file.")]
 _Detector = Annotated[Path | None, _option("YOLOX person detector, ONNX.")]
 _WholeBody = Annotated[Path | None, _option("SimCC whole-body model, ONNX.")]
-_Size = Annotated[
-    str | None, _option("WIDTHxHEIGHT of the result; else as trained, 576x1024 or 1024x576 as released.")
-]
-_Resolution = Annotated[int | None, _option("Short side of the result at 9:16 or 16:9, a multiple of 64.")]
-_Fps = Annotated[
-    float | None, _option("Frames per second of the result, by time; else the video's, at most 15.")
-]
-_Steps = Annotated[int | None, _option("Denoising steps; else the config's, or 25.", min=1)]
-_Fast = Annotated[
-    bool,
-    _option(
-        "A quarter of the network passes, about 0.4 of the time on a CPU, for nearly the same result.",
-        "--fast",
-    ),
-]
-_GuidanceScale = Annotated[
-    float | None, _option("Guidance scale; at most 1 means a single pass. Else the config's, or 2.", min=0)
-]
-_Seed = Annotated[int, _option("Seed of all randomness.", min=0)]
-_Tile = Annotated[int | None, _option("Slots of a tile, the reference included; else as trained.", min=2)]
-_Overlap = Annotated[
-    int | None, _option("Slots that neighbouring tiles share; else the config's, or 6.", min=0)
-]
-_Fusion = Annotated[
-    Fusion | None, _option("How overlapping tiles are joined; else the config's, or progressive.")
-]
-_Align = Annotated[
-    Align,
-    _option(
-        "How driving poses are brought onto the reference's body. none: only scaled with the picture; "
-        "release: as released; robust: one scale and shift that hidden points do not disturb; limbs: robust, "
-        "then each limb as long as the reference's."
-    ),
-]
-_Smooth = Annotated[float, _option("Seconds over which jittery driving poses are averaged.", min=0)]
-_Person = Annotated[int, _option("Which person drives; 0 is the main person.", min=0)]
 _Strength = Annotated[float, _option("Factor on the pose features.", min=0)]
 _Hide = Annotated[list[str] | None, _option("Part that is not drawn: body, hands or face; may be repeated.")]
 _Confidence = Annotated[
     bool, _option("Draw poses as bright as they are confident.", "--confidence/--no-confidence")
 ]
-_Audio = Annotated[bool, _option("Keep the driving video's sound.", "--audio/--no-audio")]
 _Device = Annotated[Device, _option("Where to work.")]
 _Precision = Annotated[Precision | None, _option("Number type; else float16 on a GPU, float32 on a CPU.")]
 _Compile = Annotated[bool, _option("Compile the network: minutes at first, faster after.", "--compile")]
 _Offload = Annotated[bool, _option("Keep only the module at work on the GPU, for small ones.", "--offload")]
-
 _Workers = Annotated[
     int,
     _option("Processes that make one video together, each with its own GPU; more than tiles wait.", min=1),
 ]
 
 
+@takes(OPTIONS, SamplingSettings, RequestSettings)
 def animate(
     out: _Out,
     image: _Image = None,
@@ -119,58 +92,29 @@ def animate(
     base: _Base = None,
     detector: _Detector = None,
     wholebody: _WholeBody = None,
-    size: _Size = None,
-    resolution: _Resolution = None,
-    fps: _Fps = None,
-    steps: _Steps = None,
-    fast: _Fast = False,
-    guidance_scale: _GuidanceScale = None,
-    seed: _Seed = 0,
-    tile: _Tile = None,
-    overlap: _Overlap = None,
-    fusion: _Fusion = None,
-    align: _Align = "robust",
-    smooth: _Smooth = 0.0,
-    person: _Person = 0,
     pose_strength: _Strength = 1.0,
     hide: _Hide = None,
     confidence: _Confidence = True,
-    audio: _Audio = True,
     device: _Device = "auto",
     precision: _Precision = None,
     offload: _Offload = False,
     compile: _Compile = False,
     workers: _Workers = 1,
+    *,
+    given: Mapping[str, Any],
 ) -> None:
-    """Let the person of a picture dance as the one in a video does.
+    """Animate the person in a picture with the motion of a video.
 
     Before the long work it writes OUT's name with .poses.png: see there whether the poses fit the body.
     """
     from mimicmotion.animation.checkpoint import read_checkpoint_facts
 
     files = {"image": image, "video": video, "poses": poses, "reference_poses": reference_poses}
-    wishes = {
-        "person": person,
-        "seed": seed,
-        "size": _parsed_size(size),
-        "short_side_px": resolution,
-        "fps": fps,
-        "smoothing_s": smooth,
-        "alignment": align,
-        "keep_audio": audio,
-    }
+    wishes = {name: given[name] for name in RequestSettings.model_fields if name in given}
     if pairs is None:
         requests = [_single_request(out, {**files, **wishes})]
     else:
         requests = _requests_of_pairs(pairs, out, files, wishes)
-    given = {
-        "num_steps": steps,
-        "fast": fast or None,
-        "guidance_scale": guidance_scale,
-        "tile": tile,
-        "overlap": overlap,
-        "fusion": fusion,
-    }
     work = Work(_wants_cuda(device), precision, offload, compile, workers)
     _check_workers(work, pairs)
     with TemporaryDirectory() as folder:
@@ -205,7 +149,7 @@ def _single_request(out: Path, fields: dict[str, Any]) -> "AnimationRequest":
 
     if fields["image"] is None:
         raise InputError("no reference picture is given: name one with --image, or many with --pairs")
-    request = AnimationRequest(out=out, **fields)
+    request: AnimationRequest = checked(AnimationRequest, {**fields, "out": out}, OPTIONS)
     request.check()
     return request
 
@@ -274,31 +218,21 @@ def _trained(config: PipelineConfig) -> Path:
 
 
 def sampler_settings(
-    given: dict[str, Any], config: dict[str, Any], facts: "CheckpointFacts", pose_strength: float
+    given: Mapping[str, Any], config: Mapping[str, Any], facts: "CheckpointFacts", pose_strength: float
 ) -> "SamplerSettings":
     """How to sample: each field as given, else as in the config, else as released.
 
     Args:
-        given: field of the animate stage -> value or None.
+        given: field -> value of the options that were given.
         config: fields of the config's animate section.
         facts: of the checkpoint.
         pose_strength: factor on the pose features.
     """
-    from mimicmotion.diffusion.sampler import SamplerSettings
-
-    chosen = {**config, **{name: value for name, value in given.items() if value is not None}}
-    same = ("num_steps", "schedule", "sigma_max", "overlap", "fusion", "noise")
-    fields = {name: chosen[name] for name in same if name in chosen}
-    if "guidance_scale" in chosen:
-        fields["guidance_min"] = fields["guidance_max"] = chosen["guidance_scale"]
-    settings = SamplerSettings(
-        **fields,
-        tile=chosen.get("tile") or facts.num_frames,
-        fps=facts.fps,
-        motion_bucket_id=facts.motion_bucket,
-        pose_strength=pose_strength,
+    chosen = {**config, **given}
+    values = {name: chosen[name] for name in SamplingSettings.model_fields if name in chosen}
+    return checked(SamplingSettings, values, OPTIONS).sampler(
+        facts.num_frames, fps=facts.fps, motion_bucket_id=facts.motion_bucket, pose_strength=pose_strength
     )
-    return settings.fast() if chosen.get("fast") else settings
 
 
 def shown_style(style: "DrawingStyle", hidden: list[str], confidence: bool) -> "DrawingStyle":
@@ -336,15 +270,6 @@ def download_registered(model: str, config: PipelineConfig | None, folder: Path)
     if uri is None:
         raise InputError(f"{model}: which MLflow? Give --config, or set MLFLOW_TRACKING_URI")
     return download_model(mlflow_client(uri), model, folder)
-
-
-def _parsed_size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    width, _, height = text.partition("x")
-    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
-        raise InputError(f"--size {text} is not understood; write WIDTHxHEIGHT, e.g. 576x1024")
-    return int(width), int(height)
 
 
 def _wants_cuda(device: Device) -> bool:

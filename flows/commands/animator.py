@@ -16,7 +16,7 @@ from stages.engine.progress import progress
 if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
     from mimicmotion.animation.request import AnimationRequest
-    from mimicmotion.diffusion.sampler import SamplerSettings
+    from mimicmotion.diffusion.settings import SamplerSettings
     from mimicmotion.pose.estimator import PoseEstimator
     from mimicmotion.pose.settings import DrawingStyle
 
@@ -108,7 +108,7 @@ class Animator:
         console.print(
             f"{len(driving.track)} frames of {width}x{height} at {driving.fps:g} per second by time "
             f"(driving video: {driving.source_fps:g}), {self.settings.num_steps} steps, "
-            f"guidance {self.settings.guidance_max:g}"
+            f"guidance {self.settings.guidance_scale:g}"
         )
         console.print(f"driving poses: {driving.presence.sentence}")
         if self.work.workers > 1:

@@ -7,7 +7,7 @@ from typing import Protocol, overload
 import numpy as np
 import torch
 
-from mimicmotion.diffusion.sampler import SamplerSettings
+from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.pictures.panels import labelled_row
 from mimicmotion.pose.drawing import draw_pose
 from mimicmotion.pose.settings import DrawingStyle

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from pydantic import Field
 
 from mimicmotion.animation.audio import add_audio
 from mimicmotion.animation.checkpoint import CheckpointFacts
@@ -18,10 +19,10 @@ from mimicmotion.animation.driving import (
     reference_pose_from,
 )
 from mimicmotion.animation.generate import AnimationInputs, Pipeline, Progress, generate
-from mimicmotion.diffusion.sampler import SamplerSettings
+from mimicmotion.animation.settings import RequestSettings
+from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.errors import InputError
 from mimicmotion.pictures.panels import alignment_preview, enlarged
-from mimicmotion.pose.alignment import AlignmentMode
 from mimicmotion.pose.estimator import PoseEstimator
 from mimicmotion.pose.framing import framed_track, released_size
 from mimicmotion.pose.settings import DrawingStyle
@@ -40,41 +41,16 @@ _SIDE_MULTIPLE = 8
 """Pixels of a side for each of SVD's latents."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class AnimationRequest:
-    """What a user asks for.
+class AnimationRequest(RequestSettings):
+    """What a user asks for."""
 
-    Attributes:
-        image: the reference picture.
-        out: the MP4 to write.
-        video: the driving video; its sound is kept.
-        poses: stored poses in place of those found in the video.
-        reference_poses: stored pose of the reference in place of one found in the picture.
-        person: which person of the driving video, 0 is the main person.
-        size: (width, height) of the result; None for the checkpoint's.
-        short_side_px: short side of the result at the released aspects; None for the checkpoint's size.
-        fps: of the result; None for the driving video's, at most 15.
-        smoothing_s: over how many seconds driving poses are averaged, see ``smoothed``; 0 for not at all.
-        alignment: how driving poses are brought onto the reference's body.
-        seed: of all randomness.
-        decode_chunk: frames that the temporal decoder sees together.
-        keep_audio: keep the driving video's sound.
-    """
-
-    image: Path
-    out: Path
-    video: Path | None = None
-    poses: Path | None = None
-    reference_poses: Path | None = None
-    person: int = 0
-    size: tuple[int, int] | None = None
-    short_side_px: int | None = None
-    fps: float | None = None
-    smoothing_s: float = 0.0
-    alignment: AlignmentMode = "robust"
-    seed: int = 0
-    decode_chunk: int = 8
-    keep_audio: bool = True
+    image: Path = Field(description="The reference picture.")
+    out: Path = Field(description="The MP4 to write.")
+    video: Path | None = Field(None, description="The driving video; its sound is kept.")
+    poses: Path | None = Field(None, description="Stored poses in place of those found in the video.")
+    reference_poses: Path | None = Field(
+        None, description="Stored pose of the reference in place of one found in the picture."
+    )
 
     def check(self) -> None:
         """Refuse what cannot be done before anything is loaded.

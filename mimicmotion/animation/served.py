@@ -18,7 +18,7 @@ from mimicmotion.animation.checkpoint import read_checkpoint_facts
 from mimicmotion.animation.driving import aligned
 from mimicmotion.animation.generate import AnimationInputs, generate
 from mimicmotion.devices import device_and_dtype, has_cuda
-from mimicmotion.diffusion.sampler import SamplerSettings
+from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.errors import InputError
 from mimicmotion.model.weights import load_pipeline
 from mimicmotion.pose.framing import framed_track, released_size
@@ -62,8 +62,7 @@ class ServedModel:
         guidance = float(request.get("guidance_scale", 2.0))
         settings = SamplerSettings(
             num_steps=int(request.get("num_steps", 25)),
-            guidance_min=guidance,
-            guidance_max=guidance,
+            guidance_scale=guidance,
             tile=self._facts.num_frames,
             overlap=int(request.get("overlap", min(6, self._facts.num_frames - 2))),
             fps=self._facts.fps,

@@ -19,7 +19,7 @@ import torch.distributed as dist
 
 from mimicmotion.animation.generate import Progress, generate
 from mimicmotion.animation.request import AnimationRequest, PreparedRequest, perform_in, result_folder
-from mimicmotion.diffusion.sampler import SamplerSettings
+from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.diffusion.spread import Share
 from mimicmotion.errors import MimicMotionError
 from mimicmotion.model.pipeline import MimicMotionPipeline

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mimicmotion.diffusion.settings import Fusion
 from mimicmotion.errors import InputError
 
-Fusion = Literal["progressive", "release", "uniform", "none"]
 Tile = tuple[int, ...]
 
 

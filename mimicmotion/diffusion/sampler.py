@@ -4,18 +4,17 @@ Buffers live on the latents of the video and never per tile. Nothing is computed
 embeddings come in ready, and there is no unconditional pass where guidance would not change the result.
 """
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Literal, Protocol, Self
+from typing import Protocol
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mimicmotion.diffusion import edm, sampling
-from mimicmotion.diffusion.fusion import Fusion, fusion_weights, tiles
+from mimicmotion.diffusion.fusion import fusion_weights, tiles
 from mimicmotion.diffusion.memory import is_out_of_memory
+from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.diffusion.spread import Share
 from mimicmotion.errors import InputError
 
@@ -28,76 +27,6 @@ class FrameFeatures(Protocol):
 
     def __getitem__(self, frames: Int[Tensor, " k"], /) -> Float[Tensor, "k c h w"]:
         """Return the features of these frames."""
-
-
-FAST_STEPS = 0.32
-FAST_GUIDANCE_SIGMAS = (0.3, 20.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplerSettings:
-    """How to sample.
-
-    Attributes:
-        num_steps: denoising steps.
-        schedule: ``karras`` as released, or SVD's ``align_your_steps`` table, which ignores ``sigma_max``.
-        sigma_max: first noise level.
-        guidance_min: guidance scale of slot 0; no more than 1 at both ends means a single pass.
-        guidance_max: guidance scale of the last frame; linear over frames in between.
-        guidance_sigmas: (low, high) noise levels between which guidance applies, both included.
-        tile: slots of a tile, the reference slot included; the number of frames the network was trained with.
-        overlap: slots that neighbouring tiles share, the reference slot included.
-        fusion: how predictions of tiles are joined; see ``fusion.fusion_weights``.
-        noise: where sampling starts; see ``sampling.initial_noise``.
-        fps: frames per second the network is told; SVD wants one less, which is subtracted here.
-        motion_bucket_id: how much motion the network is told, at most 255.
-        noise_aug_strength: noise in the reference picture, as the network is told.
-        pose_strength: factor on the pose features.
-        tile_batch_size: tiles in one network call; halved when memory runs out.
-        guidance_in_one_batch: both branches of guidance in one call; two calls when memory runs out.
-    """
-
-    num_steps: int = 25
-    schedule: Literal["karras", "align_your_steps"] = "karras"
-    sigma_max: float = 700.0
-    guidance_min: float = 2.0
-    guidance_max: float = 2.0
-    guidance_sigmas: tuple[float, float] = (0.0, math.inf)
-    tile: int = 16
-    overlap: int = 6
-    fusion: Fusion = "progressive"
-    noise: sampling.NoisePrior = "repeated"
-    fps: float = 7
-    motion_bucket_id: float = 127
-    noise_aug_strength: float = 0.0
-    pose_strength: float = 1.0
-    tile_batch_size: int = 1
-    guidance_in_one_batch: bool = True
-
-    def fast(self) -> Self:
-        """Return the settings with about a quarter of the network evaluations, a third without guidance.
-
-        A third of the steps, on SVD's optimised noise levels, and guidance only in the middle of them: at
-        higher noise it narrows what can come out, at lower noise it no longer matters (Kynkäänniemi et al.
-        2024, arXiv 2404.07724).
-        """
-        return replace(
-            self,
-            num_steps=max(round(FAST_STEPS * self.num_steps), 1),
-            schedule="align_your_steps",
-            guidance_sigmas=FAST_GUIDANCE_SIGMAS,
-        )
-
-    def sigmas(self) -> list[float]:
-        """Return the noise levels of the run and a final zero."""
-        if self.schedule == "align_your_steps":
-            return sampling.align_your_steps_sigmas(self.num_steps)
-        return sampling.karras_sigmas(self.num_steps, sigma_max=self.sigma_max)
-
-    def guided(self, sigma: float) -> bool:
-        """Return whether the unconditional pass is needed at this noise level."""
-        low, high = self.guidance_sigmas
-        return max(self.guidance_min, self.guidance_max) > 1 and low <= sigma <= high
 
 
 @torch.no_grad()
@@ -152,7 +81,7 @@ def sample_latents(
         )
     else:
         noise = sampling.repeat_noise(noise.to(first.device, torch.float32), num_frames)
-    sigmas = settings.sigmas()
+    sigmas = sampling.sigmas_of(settings)
     run = TiledDenoiser(unet, pose_latents, image_embeds, reference, num_frames, settings, progress, share)
     return sampling.euler(run, sampling.start(noise, sigmas), sigmas, callback)
 
@@ -188,9 +117,7 @@ class TiledDenoiser:
         self.tiles = torch.tensor(parts)[own]
         self._tiles_there = self.tiles.to(first.device)
         self.weights = fusion_weights(settings.fusion, parts, num_frames)[own].to(first.device)
-        self.guidance = torch.linspace(
-            settings.guidance_min, settings.guidance_max, num_frames, device=first.device
-        )
+        self.guidance_scale = settings.guidance_scale
         self.batch_size, self.joint = settings.tile_batch_size, settings.guidance_in_one_batch
         if self.batch_size < 1:
             raise InputError(f"tile_batch_size is {self.batch_size}; allowed are 1 and more")
@@ -257,7 +184,7 @@ class TiledDenoiser:
         else:
             without = self._network(scaled, timestep, None, (False,))
             posed = self._network(scaled, timestep, features, (True,))
-        return torch.lerp(without, posed, self.guidance[index][..., None, None, None])
+        return torch.lerp(without, posed, self.guidance_scale)
 
     def _features(self, frames: Int[Tensor, "b t"]) -> Float[Tensor, "bt c h w"] | None:
         if self.pose_latents is None:

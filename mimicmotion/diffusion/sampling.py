@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 import torch
@@ -11,9 +10,8 @@ from diffusers.utils.torch_utils import randn_tensor
 from jaxtyping import Float
 from torch import Tensor
 
+from mimicmotion.diffusion.settings import NoisePrior, SamplerSettings
 from mimicmotion.errors import InputError
-
-NoisePrior = Literal["repeated", "independent", "reference"]
 
 ALIGN_YOUR_STEPS_SVD = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)
 """Optimised for SVD with 10 steps: Sabour et al. 2024 (arXiv 2404.14507), appendix B."""
@@ -31,6 +29,13 @@ def karras_sigmas(
     ramp = np.linspace(0, 1, num_steps)
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
     return [*((high + ramp * (low - high)) ** rho).tolist(), 0.0]
+
+
+def sigmas_of(settings: SamplerSettings) -> list[float]:
+    """Return the noise levels of a run and a final zero."""
+    if settings.schedule == "align_your_steps":
+        return align_your_steps_sigmas(settings.num_steps)
+    return karras_sigmas(settings.num_steps, sigma_max=settings.sigma_max)
 
 
 def align_your_steps_sigmas(num_steps: int = 10) -> list[float]:

@@ -23,7 +23,8 @@ from transformers import CLIPVisionModelWithProjection
 from transformers.image_processing_utils import BaseImageProcessor
 
 from mimicmotion.diffusion.fusion import tiles
-from mimicmotion.diffusion.sampler import FrameFeatures, Progress, SamplerSettings, sample_latents
+from mimicmotion.diffusion.sampler import FrameFeatures, Progress, sample_latents
+from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.diffusion.spread import Share
 from mimicmotion.errors import InputError
 from mimicmotion.model.compiling import compile_blocks

@@ -9,7 +9,7 @@
 """
 
 from collections.abc import Sequence
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -23,8 +23,7 @@ from mimicmotion.pose.layout import (
     from_openpose,
     to_openpose,
 )
-
-AlignmentMode = Literal["none", "release", "robust", "limbs"]
+from mimicmotion.pose.settings import AlignmentMode
 
 _SURE: Final = 0.3
 _FITTED: Final = (0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17)

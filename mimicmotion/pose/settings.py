@@ -1,12 +1,14 @@
 """How poses are drawn: the section ``drawing`` of a config, and what a checkpoint says of its training."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
 from mimicmotion.errors import DataError
 from mimicmotion.settings import Section
+
+AlignmentMode = Literal["none", "release", "robust", "limbs"]
 
 
 class DrawingStyle(Section):

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from mimicmotion.diffusion.edm import NOISE_PRESETS
-from mimicmotion.diffusion.sampler import SamplerSettings, sample_latents
+from mimicmotion.diffusion.sampler import sample_latents
+from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.training.data.batch import Encoders, collate, loss_inputs
 from mimicmotion.training.data.samples import Clip, Draw, Sample, make_sample
 from mimicmotion.training.job import TrainingJob
@@ -78,8 +79,7 @@ class Validation:
         num_frames = inputs["latents"].shape[1]
         settings = SamplerSettings(
             num_steps=self._job.runtime.sample_steps,
-            guidance_min=self._job.runtime.sample_guidance_scale,
-            guidance_max=self._job.runtime.sample_guidance_scale,
+            guidance_scale=self._job.runtime.sample_guidance_scale,
             tile=num_frames,
             overlap=0,
             fps=self._job.settings.fps,

@@ -72,7 +72,7 @@ def override_tree(overrides: Sequence[str], folder: Path) -> Tree:
             continue
         try:
             loader, node = _read(text)
-            value = None if node is None else loader.construct_document(node)
+            value: Any = None if node is None else loader.construct_document(node)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             problems.append(f"--set {override}: the value is not YAML ({_reason(error)}).")
             continue

@@ -15,7 +15,8 @@ from diffusers import AutoencoderKLTemporalDecoder
 from torch import nn
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
-from mimicmotion.diffusion.sampler import SamplerSettings, sample_latents
+from mimicmotion.diffusion.sampler import sample_latents
+from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.model.embedding import embed_images
 from mimicmotion.model.latents import decode_frames, encode_frames
 from mimicmotion.model.pose_net import PoseNet
@@ -143,8 +144,7 @@ def main() -> None:
     pose_model = WholeBodyModel.open(options.weights / "wholebody.onnx", cuda=False, allow_cpu=True)
     settings = SamplerSettings(
         num_steps=options.steps,
-        guidance_min=options.guidance,
-        guidance_max=options.guidance,
+        guidance_scale=options.guidance,
         tile=8,
         overlap=2,
         fps=FPS,

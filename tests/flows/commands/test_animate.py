@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from typer.testing import CliRunner
 from flows.commands import animator
 from flows.commands.animate import animate, find_sources, sampler_settings, shown_style
 from mimicmotion.animation.checkpoint import CheckpointFacts
-from mimicmotion.diffusion.sampler import SamplerSettings
+from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.errors import InputError, MimicMotionError
 from mimicmotion.pose.detector import Detections
 from mimicmotion.pose.estimator import TopDownEstimator
@@ -35,7 +34,6 @@ def run(*arguments):
 
 
 def test_what_is_given_wins_over_the_config_and_that_over_the_release():
-    nothing = dict.fromkeys(("num_steps", "guidance_scale", "tile", "overlap", "fusion"))
     config = {
         "num_steps": 10,
         "guidance_scale": 1.2,
@@ -44,15 +42,24 @@ def test_what_is_given_wins_over_the_config_and_that_over_the_release():
         "runtime": {},
         "seed": 4,
     }
-    plain = sampler_settings(nothing, {}, FACTS, 1.0)
+    plain = sampler_settings({}, {}, FACTS, 1.0)
     assert plain == SamplerSettings(tile=8, fps=12.0, motion_bucket_id=100.0)
-    ours = sampler_settings(nothing, config, FACTS, 0.5)
-    assert ours == replace(
-        plain, num_steps=10, guidance_min=1.2, guidance_max=1.2, sigma_max=80.0, pose_strength=0.5
-    )
-    asked = sampler_settings({**nothing, "num_steps": 3, "tile": 6, "fusion": "uniform"}, config, FACTS, 1.0)
-    assert (asked.num_steps, asked.tile, asked.fusion, asked.guidance_max) == (3, 6, "uniform", 1.2)
-    assert sampler_settings(nothing, {"fast": True}, FACTS, 1.0) == plain.fast()
+    ours = sampler_settings({}, config, FACTS, 0.5)
+    assert ours == plain.replaced(num_steps=10, guidance_scale=1.2, sigma_max=80.0, pose_strength=0.5)
+    asked = sampler_settings({"num_steps": 3, "tile": 6, "fusion": "uniform"}, config, FACTS, 1.0)
+    assert (asked.num_steps, asked.tile, asked.fusion, asked.guidance_scale) == (3, 6, "uniform", 1.2)
+    assert sampler_settings({}, {"fast": True}, FACTS, 1.0) == plain.fast()
+
+
+def test_options_come_from_the_fields_with_their_limits():
+    assert "--resolution" in run("--help").output
+    refused = run("--out", "x.mp4", "--steps", 0)
+    assert refused.exit_code == 2
+    assert "--steps" in refused.output
+    with pytest.raises(InputError, match=r"--sigma-max: got 0.0, allowed: greater than 0.002"):
+        sampler_settings({"sigma_max": 0.0}, {}, FACTS, 1.0)
+    with pytest.raises(InputError, match="--size 5 is not understood"):
+        raise run("--out", "x.mp4", "--size", "5").exception
 
 
 def test_parts_are_left_out_of_the_drawing():
@@ -166,7 +173,7 @@ def test_a_run_writes_the_video_and_the_preview(world, caplog):
     assert "6 frames of 32x48 at 12 per second" in " ".join(result.output.split())
     assert "driving poses: of 6 frames 0 show nobody, 0 show others" in " ".join(result.output.split())
     settings = pipeline.settings
-    assert (settings.num_steps, settings.guidance_max, settings.tile) == (2, 1.5, 5)
+    assert (settings.num_steps, settings.guidance_scale, settings.tile) == (2, 1.5, 5)
     assert settings.pose_strength == 0.7
 
 

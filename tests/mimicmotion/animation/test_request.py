@@ -1,6 +1,5 @@
 """A request from files to an MP4, with fake models: length, rate, sound, size, and every way to go wrong."""
 
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import torch
 from mimicmotion.animation.checkpoint import CheckpointFacts
 from mimicmotion.animation.driving import frames_by_time
 from mimicmotion.animation.request import AnimationRequest, perform, prepare
-from mimicmotion.diffusion.sampler import SamplerSettings
+from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.errors import InputError
 from mimicmotion.pictures.panels import LABEL_HEIGHT_PX, enlarged, pose_over
 from mimicmotion.pose.detector import Detections
@@ -116,7 +115,7 @@ def stored_poses(path, num_frames=24, fps=24.0):
 
 def request(files, **changes):
     base = AnimationRequest(image=files / "ref.png", out=files / "out.mp4", video=files / "drive.mp4")
-    return replace(base, **changes)
+    return base.replaced(**changes)
 
 
 def facts_of(path):
@@ -165,7 +164,7 @@ def test_smoothing_is_off_unless_asked_for(files):
     plain = request(files, poses=poses, video=None)
     default, off, on = (
         prepare(asked, FACTS, STYLE, MODELS).inputs.driving.keypoints
-        for asked in (plain, replace(plain, smoothing_s=0.0), replace(plain, smoothing_s=0.1))
+        for asked in (plain, plain.replaced(smoothing_s=0.0), plain.replaced(smoothing_s=0.1))
     )
     np.testing.assert_array_equal(default, off)
     # The poses move evenly: their first frame is drawn towards those that follow.

@@ -13,7 +13,7 @@ from mimicmotion.animation.driving import Driving
 from mimicmotion.animation.generate import AnimationInputs
 from mimicmotion.animation.request import AnimationRequest, PreparedRequest
 from mimicmotion.animation.workers import WorkerGroup, perform_together
-from mimicmotion.diffusion.sampler import SamplerSettings
+from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.errors import MimicMotionError
 from mimicmotion.pose.people import Presence
 from mimicmotion.pose.settings import DrawingStyle

@@ -1,15 +1,15 @@
 """The tiled sampler with a network that is known in closed form and counts its calls."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
 
-from mimicmotion.diffusion.sampler import SamplerSettings, sample_latents
+from mimicmotion.diffusion.sampler import sample_latents
+from mimicmotion.diffusion.sampling import sigmas_of
+from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.errors import InputError
 
-SETTINGS = SamplerSettings(num_steps=3, tile=4, overlap=2, guidance_min=1.0, guidance_max=1.0)
+SETTINGS = SamplerSettings(num_steps=3, tile=4, overlap=2, guidance_scale=1.0)
 
 
 class Network(nn.Module):
@@ -64,8 +64,8 @@ def run(
 @pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 5, 9])
 def test_tiles_that_agree_fuse_to_what_they_agree_on(fusion: str, num_frames: int) -> None:
     """From zero noise, each frame's path depends on its own pose alone, whatever tile it is in."""
-    whole = run(Network(), replace(SETTINGS, tile=20, overlap=0), num_frames)
-    tiled = run(Network(), replace(SETTINGS, fusion=fusion), num_frames)
+    whole = run(Network(), SETTINGS.replaced(tile=20, overlap=0), num_frames)
+    tiled = run(Network(), SETTINGS.replaced(fusion=fusion), num_frames)
     torch.testing.assert_close(tiled, whole)
     assert tiled.shape == (num_frames, 4, 2, 2)
 
@@ -73,12 +73,12 @@ def test_tiles_that_agree_fuse_to_what_they_agree_on(fusion: str, num_frames: in
 def test_no_unconditional_pass_without_guidance() -> None:
     for guidance, batches in ((1.0, [1]), (0.5, [1]), (2.0, [2])):
         network = Network()
-        run(network, replace(SETTINGS, guidance_min=guidance, guidance_max=guidance), 4)
+        run(network, SETTINGS.replaced(guidance_scale=guidance), 4)
         assert network.calls == batches * 3
 
 
 def test_tiles_and_branches_in_batches() -> None:
-    guided = replace(SETTINGS, guidance_min=2.0, guidance_max=2.0)
+    guided = SETTINGS.replaced(guidance_scale=2.0)
     expected = run(Network(), guided)
     for changes, calls in (
         ({"tile_batch_size": 3}, [6, 2]),
@@ -87,7 +87,7 @@ def test_tiles_and_branches_in_batches() -> None:
         ({"guidance_in_one_batch": False, "tile_batch_size": 2}, [2] * 4),
     ):
         network = Network()
-        torch.testing.assert_close(run(network, replace(guided, **changes)), expected)
+        torch.testing.assert_close(run(network, guided.replaced(**changes)), expected)
         assert network.calls == calls * 3
 
 
@@ -100,22 +100,22 @@ def test_no_constant_is_brought_to_the_device_between_network_calls(monkeypatch:
             return super().forward(*arguments, **more)
 
     network = Calling()
-    run(network, replace(SETTINGS, guidance_min=2.0, guidance_max=2.0))
+    run(network, SETTINGS.replaced(guidance_scale=2.0))
     assert len(network.calls) == 12
 
 
-def test_guidance_is_linear_over_frames_and_drops_everything() -> None:
+def test_guidance_scales_what_is_seen_and_drops_everything() -> None:
     """One step from zero noise gives -raw; the unconditional branch sees nothing, so raw = scale * seen."""
-    settings = replace(SETTINGS, num_steps=1, guidance_min=1.0, guidance_max=3.0, sigma_max=1e6)
+    settings = SETTINGS.replaced(num_steps=1, guidance_scale=3.0, sigma_max=1e6)
     latents = run(Network(), settings, num_frames=9, pose=2.0)
     seen = 0.2 + 0.3 + 2.0 * torch.arange(9)
-    torch.testing.assert_close(latents[:, 0, 0, 0], -seen * torch.linspace(1, 3, 9))
+    torch.testing.assert_close(latents[:, 0, 0, 0], -seen * 3)
 
 
 def test_guidance_only_between_two_noise_levels() -> None:
     network = Network()
-    guided = replace(SETTINGS, guidance_min=2.0, guidance_max=2.0, guidance_sigmas=(1.0, 100.0))
-    assert [guided.guided(sigma) for sigma in guided.sigmas()] == [False, True, False, False]
+    guided = SETTINGS.replaced(guidance_scale=2.0, guidance_sigmas=(1.0, 100.0))
+    assert [guided.guided(sigma) for sigma in sigmas_of(guided)] == [False, True, False, False]
     run(network, guided, 4)
     assert network.calls == [1, 2, 1]
 
@@ -123,33 +123,33 @@ def test_guidance_only_between_two_noise_levels() -> None:
 def test_fast_preset_needs_far_fewer_evaluations() -> None:
     def evaluations(settings: SamplerSettings) -> int:
         network = Network()
-        run(network, replace(settings, tile=4, overlap=2), 4)
+        run(network, settings.replaced(tile=4, overlap=2), 4)
         return sum(network.calls)
 
     released = SamplerSettings()
     assert evaluations(released) == 50
     assert evaluations(released.fast()) == 12
-    single = replace(released, num_steps=10, guidance_min=1.0, guidance_max=1.0)
+    single = released.replaced(num_steps=10, guidance_scale=1.0)
     assert (evaluations(single), evaluations(single.fast())) == (10, 3)
-    assert replace(released, num_steps=1).fast().num_steps == 1
+    assert released.replaced(num_steps=1).fast().num_steps == 1
 
 
 def test_network_is_told_fps_minus_one_bucket_and_noise_in_this_order() -> None:
     network = Network()
-    run(network, replace(SETTINGS, fps=8, motion_bucket_id=100, noise_aug_strength=0.5), 4)
+    run(network, SETTINGS.replaced(fps=8, motion_bucket_id=100, noise_aug_strength=0.5), 4)
     assert network.time_ids is not None
     assert network.time_ids.tolist() == [[7.0, 100.0, 0.5]]
 
 
 def test_pose_strength_scales_features() -> None:
-    half = run(Network(), replace(SETTINGS, pose_strength=0.5), pose=2.0)
+    half = run(Network(), SETTINGS.replaced(pose_strength=0.5), pose=2.0)
     torch.testing.assert_close(half, run(Network(), SETTINGS, pose=1.0))
-    none = run(Network(), replace(SETTINGS, pose_strength=0.0), pose=2.0)
+    none = run(Network(), SETTINGS.replaced(pose_strength=0.0), pose=2.0)
     torch.testing.assert_close(none, run(Network(), SETTINGS, pose=None))
 
 
 def test_shortage_of_memory_makes_calls_smaller() -> None:
-    guided = replace(SETTINGS, guidance_min=2.0, guidance_max=2.0, tile_batch_size=4)
+    guided = SETTINGS.replaced(guidance_scale=2.0, tile_batch_size=4)
     network = Network(limit=1)
     torch.testing.assert_close(run(network, guided), run(Network(), guided))
     assert network.calls == [1] * 24
@@ -163,7 +163,7 @@ def test_other_errors_are_not_taken_for_a_shortage_of_memory() -> None:
             raise RuntimeError("shapes do not fit")
 
     with pytest.raises(RuntimeError, match="shapes do not fit"):
-        run(Broken(), replace(SETTINGS, tile_batch_size=4))
+        run(Broken(), SETTINGS.replaced(tile_batch_size=4))
 
 
 def test_progress_counts_tiles_and_callback_steps() -> None:
@@ -171,7 +171,7 @@ def test_progress_counts_tiles_and_callback_steps() -> None:
     steps: list[int] = []
     run(
         Network(),
-        replace(SETTINGS, tile_batch_size=3),
+        SETTINGS.replaced(tile_batch_size=3),
         progress=lambda now, total: done.append((now, total)),
         callback=lambda step, sigma, latents: steps.append(step),
     )
@@ -194,13 +194,13 @@ def test_generator_decides_and_impossible_settings_say_so() -> None:
     assert torch.equal(sample(1), sample(1))
     assert not torch.equal(sample(1), sample(2))
     with pytest.raises(InputError, match="tile_batch_size is 0"):
-        run(Network(), replace(SETTINGS, tile_batch_size=0))
+        run(Network(), SETTINGS.replaced(tile_batch_size=0))
     with pytest.raises(InputError, match="overlap 4"):
-        run(Network(), replace(SETTINGS, overlap=4))
+        run(Network(), SETTINGS.replaced(overlap=4))
 
 
 def test_ten_thousand_frames() -> None:
-    settings = replace(SETTINGS, num_steps=1, tile=16, overlap=4, tile_batch_size=8)
+    settings = SETTINGS.replaced(num_steps=1, tile=16, overlap=4, tile_batch_size=8)
     latents = run(Network(), settings, num_frames=10_000, pose=1e-3)
     expected = -(0.5 + 1e-3 * torch.arange(10_000))
     torch.testing.assert_close(latents[:, 0, 0, 0], expected, rtol=1e-4, atol=1e-3)

@@ -1,7 +1,6 @@
 """Two workers make the video that one makes, whatever the number of tiles and the fusion."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +8,12 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from mimicmotion.diffusion.sampler import SamplerSettings
+from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.diffusion.spread import Share
 from mimicmotion.errors import InputError
 from mimicmotion.model.pipeline import MimicMotionPipeline
 
-QUICK = SamplerSettings(num_steps=2, tile=4, overlap=2, guidance_min=2.0, guidance_max=2.0)
+QUICK = SamplerSettings(num_steps=2, tile=4, overlap=2, guidance_scale=2.0)
 FUSIONS = ("progressive", "release", "uniform", "none")
 SLOTS = {4: "one tile", 8: "three tiles", 10: "four tiles"}
 Result = tuple[torch.Tensor, np.ndarray | None, int]
@@ -29,7 +28,7 @@ def results(pipeline: MimicMotionPipeline) -> Iterator[Result]:
         for slots in SLOTS:
             seen.clear()
             drawn = np.random.default_rng(1).integers(0, 256, (slots, 3, 32, 32), np.uint8)
-            settings = replace(QUICK, fusion=fusion)
+            settings = QUICK.replaced(fusion=fusion)
             generator = torch.Generator().manual_seed(3)
             latents = pipeline.sample(image, drawn, settings=settings, generator=generator)
             frames = list(pipeline.decode(latents, chunk_size=3))

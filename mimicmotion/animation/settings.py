@@ -1,0 +1,65 @@
+"""What a person chooses about an animation: fields of the stage ``animate`` and options of the command."""
+
+from typing import Any
+
+from pydantic import Field
+
+from mimicmotion.diffusion.settings import SamplerSettings, SamplingChoices
+from mimicmotion.pose.settings import AlignmentMode
+from mimicmotion.settings import Section
+
+
+class SamplingSettings(SamplingChoices):
+    """How to sample, before the checkpoint is known."""
+
+    fast: bool = Field(
+        False,
+        description="About a quarter of the work for nearly the same result: a third of the steps, on the "
+        "Align-Your-Steps table, guided only in the middle.",
+    )
+    tile: int | None = Field(
+        None, ge=2, description="Slots of a tile, the reference included; null takes the training clip's."
+    )
+
+    def sampler(self, trained_tile: int, **told: Any) -> SamplerSettings:
+        """The settings of the sampler for a checkpoint.
+
+        Args:
+            trained_tile: slots of the clips that the checkpoint was trained with.
+            told: further fields of ``SamplerSettings``.
+        """
+        choices = dict(self.part(SamplingChoices))
+        settings = SamplerSettings(**choices, tile=self.tile or trained_tile, **told)
+        return settings.fast() if self.fast else settings
+
+
+class DrivingSettings(Section):
+    """How driving poses are prepared, and frames decoded."""
+
+    alignment: AlignmentMode = Field(
+        "robust",
+        description="How driving poses are brought onto the reference's body. none: only scaled with the "
+        "picture; release: as released; robust: one scale and shift that hidden points do not disturb; "
+        "limbs: robust, then each limb as long as the reference's.",
+    )
+    smoothing_s: float = Field(
+        0.0, ge=0, description="Seconds over which jittery driving poses are averaged; 0 leaves them."
+    )
+    seed: int = Field(0, ge=0, description="Seed of the starting noise.")
+    decode_chunk: int = Field(8, ge=1, description="Frames that the temporal decoder sees together.")
+
+
+class RequestSettings(DrivingSettings):
+    """What a request says besides its files."""
+
+    person: int = Field(0, ge=0, description="Which person drives; 0 is the main person.")
+    size: tuple[int, int] | None = Field(
+        None, description="WIDTHxHEIGHT of the result; null: as trained, 576x1024 or 1024x576 as released."
+    )
+    short_side_px: int | None = Field(
+        None, description="Short side of the result at 9:16 or 16:9, a multiple of 64."
+    )
+    fps: float | None = Field(
+        None, description="Frames per second of the result, by time; null: the video's, at most 15."
+    )
+    keep_audio: bool = Field(True, description="Keep the driving video's sound.")

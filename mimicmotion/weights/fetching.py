@@ -1,11 +1,18 @@
 """Downloads that go on where they stopped, and count only when their content is right."""
 
 import hashlib
+import json
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from safetensors import SafetensorError, safe_open
 
 from mimicmotion.durable import put_in_place
 from mimicmotion.errors import InputError, WeightsError
 
+_BEGIN_BYTES = 512
+_PICKLED = (b"PK", b"\x80")  # as a zip archive, and of old versions of torch
+_STARTS = {".pth": _PICKLED, ".pt": _PICKLED, ".bin": _PICKLED, ".onnx": (b"\x08",)}
 _GONE_ON_TO_THE_END = 416
 _REFUSED = (401, 403)
 
@@ -16,7 +23,7 @@ def fetch_file(
     """Download a file to ``target``; what an earlier, stopped download left in ``target.part`` is used.
 
     A connection that breaks is taken up again five times. The token of HF_TOKEN, or of ``hf auth login``,
-    goes to the endpoint alone. A terminal shows a bar.
+    goes by https to huggingface.co, or to the host of HF_ENDPOINT, alone. A terminal shows a bar.
 
     Args:
         repository: of huggingface.co, e.g. ``tencent/MimicMotion``.
@@ -35,11 +42,14 @@ def fetch_file(
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     _download(url, part)
-    if sha256 is not None:
+    if sha256 is None:
+        wrong = _wrong_content(part, target.suffix)
+    else:
         found = file_digest(part)
-        if found != sha256:
-            part.unlink()
-            raise WeightsError(f"{url}: has sha256 {found}, expected {sha256}. The download was deleted.")
+        wrong = None if found == sha256 else f"has sha256 {found}, expected {sha256}"
+    if wrong:
+        part.unlink()
+        raise WeightsError(f"{url}: {wrong}. The download was deleted.")
     put_in_place(part, target)
 
 
@@ -49,18 +59,43 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _wrong_content(path: Path, suffix: str) -> str | None:
+    """Why a file cannot be of the kind that its name says, if it cannot: a page of a login, or a part."""
+    with path.open("rb") as file:
+        begin = file.read(_BEGIN_BYTES)
+    if begin.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return "is a page for a browser and no weight file"
+    try:
+        if suffix == ".json":
+            json.loads(path.read_bytes())
+        elif suffix == ".safetensors":
+            with safe_open(path, "pt"):
+                pass  # its header fits its length
+        elif (starts := _STARTS.get(suffix)) and not begin.startswith(starts):
+            return f"is no {suffix} file"
+    except (ValueError, RecursionError, SafetensorError) as error:
+        return f"is no {suffix} file ({error})"
+    return None
+
+
+def _login(url: str) -> dict[str, str]:
+    """The header with the token, for the host that it is of, and never in the clear."""
+    from huggingface_hub import constants, get_token
+
+    own, asked = urlsplit(constants.ENDPOINT), urlsplit(url)
+    token = get_token() if asked.scheme == "https" and asked.netloc == own.netloc else None
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
 def _download(url: str, part: Path) -> None:
     import httpx2
-    from huggingface_hub import get_token
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.file_download import http_get
 
-    token = get_token()
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         with part.open("ab") as file:
             # Its whole ``hf_hub_download`` begins anew after a stop.
-            http_get(url, file, resume_size=file.tell(), headers=headers)
+            http_get(url, file, resume_size=file.tell(), headers=_login(url))
     except HfHubHTTPError as error:
         code = error.response.status_code
         if code in _REFUSED:

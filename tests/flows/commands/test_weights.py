@@ -15,7 +15,7 @@ from flows import cli
 from flows.commands import weights as weights_commands
 from mimicmotion.errors import InputError, WeightsError
 
-CONTENT = bytes(range(256)) * 4_000
+CONTENT = b"PK" + bytes(range(256)) * 4_000
 TENSORS = {"unet.a": torch.arange(3.0), "pose_net.b": torch.ones(2, 2, dtype=torch.float16)}
 
 

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import torch
+from safetensors.torch import save
 from served import serving
 
 from mimicmotion.errors import InputError, WeightsError
+from mimicmotion.weights import fetching
 from mimicmotion.weights.fetching import fetch_file
 
 CONTENT = bytes(range(256)) * 20_000
@@ -114,9 +117,56 @@ def test_refusals_say_what_to_do(server: str, tmp_path: Path, monkeypatch: pytes
     with pytest.raises(InputError, match=r"refused \(401\).*HF_TOKEN"):
         fetch(server, "gated", tmp_path / "x")
     monkeypatch.setenv("HF_TOKEN", "secret")
+    with pytest.raises(InputError, match=r"refused \(401\)"):
+        fetch(server, "gated", tmp_path / "x")  # a token goes nowhere in the clear
+    monkeypatch.setattr(fetching, "_login", lambda url: {"Authorization": "Bearer secret"})
     fetch(server, "gated", tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == CONTENT
     with pytest.raises(InputError, match="the server answers 404"):
         fetch(server, "gone", tmp_path / "y")
     with pytest.raises(InputError, match=r"127\.0\.0\.1:9.*fetch again to go on"):
         fetch("http://127.0.0.1:9", "x", tmp_path / "y")
+
+
+def test_the_token_goes_by_https_to_its_own_host_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "https://huggingface.co")
+    assert fetching._login("https://huggingface.co/a/b") == {"Authorization": "Bearer secret"}
+    for other in ("http://huggingface.co/a", "https://mirror/a", "https://huggingface.co.evil/a",
+                  "https://evil@mirror/huggingface.co", "https://huggingface.co:444/a"):  # fmt: skip
+        assert fetching._login(other) == {}, other
+
+
+SAFETENSORS = save({"a": torch.zeros(8)})
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content", "says"),
+    [
+        (".pth", b"\n <!DOCTYPE html><html>", "a page for a browser"),
+        (".safetensors", b"\xef\xbb\xbf<html>", "a page for a browser"),
+        (".safetensors", SAFETENSORS[:-4], "no .safetensors file"),
+        (".safetensors", SAFETENSORS + b"more", "no .safetensors file"),
+        (".safetensors", b"\xff" * 64, "no .safetensors file"),
+        (".json", b"{", "no .json file"),
+        (".json", b"[" * 100_000, "no .json file"),
+        (".onnx", b"not found", "no .onnx file"),
+        (".pth", b"not found", "no .pth file"),
+        (".pth", b"PK\x03\x04", None),
+        (".onnx", b"\x08\x07", None),
+        (".json", b'{"a": 1}', None),
+        (".safetensors", SAFETENSORS, None),
+    ],
+)
+def test_content_of_another_kind_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, suffix: str, content: bytes, says: str | None
+) -> None:
+    monkeypatch.setattr(fetching, "_download", lambda url, part: part.write_bytes(content))
+    target = tmp_path / f"x{suffix}"
+    if says is None:
+        fetching.fetch_file("some/body", target.name, target, None)
+        assert target.read_bytes() == content
+        return
+    with pytest.raises(WeightsError, match=says):
+        fetching.fetch_file("some/body", target.name, target, None)
+    assert list(tmp_path.iterdir()) == []

@@ -5,7 +5,6 @@ Both are JSON with a sha256 of their own content, so that a truncated or edited 
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -175,30 +174,15 @@ class ItemState:
 
 def items_table(items: list[ItemState]) -> pa.Table:
     """The item list of a dataset in ``ITEMS_SCHEMA``."""
-    columns: Mapping[str, list[Any]] = {
-        "id": [item.id for item in items],
-        "label": [item.label for item in items],
-        "item_key": [item.item_key for item in items],
-        "state": [item.state for item in items],
-        "reason": [item.reason for item in items],
-        "sentence": [item.sentence for item in items],
-        "rows": [item.rows for item in items],
-        "time": [round(item.time_s * 1000) for item in items],
-        "seconds": [item.seconds for item in items],
-    }
-    return pa.table(
-        [pa.array(columns[field.name], type=field.type) for field in ITEMS_SCHEMA], schema=ITEMS_SCHEMA
-    )
+    rows = [{**vars(item), "time": round(item.time_s * 1000)} for item in items]
+    return pa.Table.from_pylist(rows, schema=ITEMS_SCHEMA)
 
 
 def item_states(table: pa.Table) -> list[ItemState]:
     """The rows of an item list."""
-    columns = {name: table.column(name).to_pylist() for name in ITEMS_SCHEMA.names if name != "time"}
-    times = table.column("time").cast(pa.int64()).to_pylist()
-    return [
-        ItemState(time_s=time / 1000, **dict(zip(columns, values, strict=True)))
-        for time, *values in zip(times, *columns.values(), strict=True)
-    ]
+    place = table.schema.get_field_index("time")
+    plain = table.set_column(place, "time_ms", table.column("time").cast(pa.int64()))
+    return [ItemState(time_s=row.pop("time_ms") / 1000, **row) for row in plain.to_pylist()]
 
 
 def _canonical(content: Any) -> str:

@@ -3,58 +3,78 @@
 import logging
 import os
 import sys
-from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from flows.commands import (
-    ablation,
-    animate,
-    doctor,
-    evaluate,
-    export,
-    report,
-    run,
-    serve,
-    track,
-    ui,
-    weights,
-)
 from flows.terminal import Terminal
 from mimicmotion.errors import MimicMotionError
 from mimicmotion.redaction import CleanRecord
-from stages.adapters.ray.environment import QUIET_VARIABLES
+
+COMMANDS = {
+    "rebuild": ("run", "Run every stale stage of a config, as a Prefect flow in this process."),
+    "stage": ("run", "Run one stage by name, in this process."),
+    "status": ("run", "Show which stages are fresh, stale, partial or missing, and what was rejected."),
+    "ablation": ("ablation", "Run the arms of an ablation with every seed, and compare their scores."),
+    "animate": ("animate", "Animate the person in a picture with the motion of a video."),
+    "evaluate": ("evaluate", "Score generated videos against the true ones under a named protocol."),
+    "export": ("export", "Write a checkpoint's averaged weights as a pipeline folder and a released file."),
+    "report": ("report", "Write one page with every test video side by side, sortable by score."),
+    "ui": ("ui", "Serve MLflow's page, and Prefect's if asked, on this machine only."),
+    "serve": ("serve", "Serve Prefect with a worker, MLflow and Ray on this machine only, until Ctrl-C."),
+    "track": ("track", "Show in MLflow what it lacks of every fresh dataset."),
+    "doctor": ("doctor", "Check this machine against a config."),
+    "weights": ("weights", "The weight files that a config needs, and their forms."),
+}
+"""Command -> its module in ``flows/commands``, and what the list of commands says of it.
+
+A module is imported when its command runs, so that help comes at once.
+"""
+
+
+class Commands(TyperGroup):
+    """The commands, each imported when it is called."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = {name: TyperCommand(name, help=text) for name, (_, text) in COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        """Return the command itself in place of its line in the list."""
+        name, line, rest = super().resolve_command(ctx, args)
+        return name, load_command(args[0]) if line else None, rest
+
+
+def load_command(name: str) -> Any:
+    """Import a command, or a group of them."""
+    from stages.adapters.ray.environment import QUIET_VARIABLES
+
+    for variable, value in QUIET_VARIABLES.items():
+        os.environ.setdefault(variable, value)
+    found: Any = getattr(import_module(f"flows.commands.{COMMANDS[name][0]}"), name)
+    if not isinstance(found, typer.Typer):
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        single.command(name)(found)
+        found = single
+    command = typer.main.get_command(found)
+    command.name = name
+    return command
+
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Train, run and judge MimicMotion as one staged pipeline.",
 )
-weights_app = typer.Typer(no_args_is_help=True, help="The weight files that a config needs, and their forms.")
-app.add_typer(weights_app, name="weights")
 
-_COMMANDS: dict[str, Callable[..., Any]] = {
-    "rebuild": run.rebuild,
-    "stage": run.stage,
-    "status": run.status,
-    "ablation": ablation.ablation,
-    "animate": animate.animate,
-    "evaluate": evaluate.evaluate,
-    "export": export.export,
-    "report": report.report,
-    "ui": ui.ui,
-    "serve": serve.serve,
-    "track": track.track,
-    "doctor": doctor.doctor,
-}
-for _name, _command in _COMMANDS.items():
-    app.command(_name)(_command)
-weights_app.command("list")(weights.list_weights)
-weights_app.command("fetch")(weights.fetch)
-weights_app.command("verify")(weights.verify)
-weights_app.command("convert")(weights.convert)
+
+@app.callback()
+def _root() -> None:
+    """Train, run and judge MimicMotion as one staged pipeline."""
+
 
 _FAILED, _INTERRUPTED = 1, 130
 
@@ -66,8 +86,6 @@ def main() -> None:
     )
     for name in ("flows", "mimicmotion", "stages"):
         logging.getLogger(name).setLevel(logging.INFO)
-    for name, value in QUIET_VARIABLES.items():
-        os.environ.setdefault(name, value)
     logging.setLogRecordFactory(CleanRecord)
     console = Terminal(stderr=True, soft_wrap=True, highlight=False)
     try:

@@ -165,3 +165,11 @@ def _fetch(known: KnownWeights, path: Path, endpoint: str | None, console: Termi
         if known.repository is not None and not target.is_file():
             fetch_file(known.repository, file.path, target, file.sha256, endpoint)
     console.print(f"fetched {path}", highlight=False)
+
+
+weights = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="The weight files that a config needs, and their forms."
+)
+weights.command("list")(list_weights)
+for _command in (fetch, verify, convert):
+    weights.command()(_command)

@@ -1,5 +1,6 @@
 """The command line: what it prints, and how it ends."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -23,6 +24,19 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         cli.main()
     assert isinstance(end.value.code, int)
     return end.value.code
+
+
+def test_every_command_of_the_list_can_be_loaded_and_help_imports_none() -> None:
+    for name in cli.COMMANDS:
+        assert cli.load_command(name).name == name
+    code = (
+        "import sys; from flows.cli import app\ntry: app(['--help'])\nexcept SystemExit: pass\n"
+        "print(sorted({'numpy', 'pyarrow', 'yaml', 'torch', 'prefect', 'ray', 'mlflow'} & {*sys.modules}))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip().endswith("[]")
+    assert all(name in shown for name in cli.COMMANDS)
+    assert "Did you mean 'status'" in run("statu").output
 
 
 def test_stage_and_status(project: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from training_world import make_clip
 from typer.testing import CliRunner
 
 from flows import cli
@@ -11,6 +12,7 @@ from mimicmotion.errors import DataError
 from mimicmotion.model.weights import load_pipeline
 from mimicmotion.training.distributed.checkpoints import Checkpoints
 from mimicmotion.training.distributed.group import World
+from mimicmotion.training.job import write_clips
 from mimicmotion.training.network import PosedDenoiser
 
 BASE = Path(__file__).parents[3] / "mimicmotion" / "synthetic" / "weights" / "base"
@@ -26,6 +28,7 @@ def test_a_checkpoint_becomes_a_folder_and_a_file(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "checkpoints", 1, World(0, 1, torch.device("cpu")))
     saved = checkpoints.save(7, {**tensors, **average}, {})
     checkpoints.wait()
+    write_clips(tmp_path / "clips.jsonl", [make_clip(tmp_path, "video", (80, 80), 0)])
 
     arguments = ["export", "demo", str(saved), "--out", str(tmp_path / "out")]
     shown = CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "300"})

@@ -7,6 +7,7 @@ MLflow loads it where a registered version is asked for:
     )
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from mimicmotion.video.framing import framing
 from mimicmotion.video.picture_files import read_picture
 
 NUM_KEYPOINTS = 133
+PICTURES_VARIABLE = "MIMICMOTION_PICTURES"
+"""Environment variable with the folder whose pictures clients of a served model may name."""
 _REQUIRED = {"image", "reference_pose", "poses"}
 _OPTIONAL = {"poses_size_px", "alignment", "num_steps", "guidance_scale", "overlap", "seed"}
 
@@ -47,7 +50,8 @@ class ServedModel:
         """Return one frame for each pose, at the size the checkpoint was trained with.
 
         Args:
-            model_input: ``image``, the reference: uint8 (h, w, 3) RGB, or the path of a picture;
+            model_input: ``image``, the reference: uint8 (h, w, 3) RGB, or the name of a picture in the folder
+                that the operator of the server gives by ``MIMICMOTION_PICTURES``;
                 ``reference_pose`` (133, 3): x and y in pixels of the image, and confidence, of each
                 COCO-WholeBody keypoint; ``poses`` (n, 133, 3), of the driving frames. Optional:
                 ``poses_size_px`` (width, height) of the driving pictures, else the image's; ``alignment``
@@ -103,7 +107,7 @@ def _checked(request: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _picture(image: Any) -> UInt8[np.ndarray, "height width 3"]:
     if isinstance(image, (str, Path)):
-        return read_picture(Path(image))
+        return read_picture(_allowed(Path(image)))
     picture = np.asarray(image)
     if picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
         raise InputError(f"image has the shape {picture.shape}; allowed is (height, width, 3), or a path")
@@ -113,6 +117,21 @@ def _picture(image: Any) -> UInt8[np.ndarray, "height width 3"]:
             "numbers from 0 to 255 in RGB. Multiply a picture from 0 to 1 by 255 and round it."
         )
     return picture.astype(np.uint8)
+
+
+def _allowed(name: Path) -> Path:
+    """The picture of a name, in the folder that the operator opens to clients."""
+    given = os.environ.get(PICTURES_VARIABLE)
+    if given is None:
+        raise InputError(
+            "image is a path, and this server opens no files for its clients: send the picture as an array. "
+            f"Its operator may open a folder to them by the environment variable {PICTURES_VARIABLE}."
+        )
+    folder = Path(given).resolve()
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder):
+        raise InputError(f"image {name} lies outside of the folder that this server opens to clients")
+    return path
 
 
 def _points(request: Mapping[str, Any], name: str) -> Float32[np.ndarray, "*n 133 3"]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mimicmotion.diffusion import edm, sampling
 from mimicmotion.diffusion.fusion import fusion_weights, tiles
 from mimicmotion.diffusion.memory import is_out_of_memory
+from mimicmotion.diffusion.numbers import check_finite
 from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.diffusion.spread import Share
 from mimicmotion.errors import InputError
@@ -137,6 +138,7 @@ class TiledDenoiser:
                 self.progress(done, self.settings.num_steps * len(self.tiles))
         if self.share is not None:
             self.share.sum_(raw)
+        check_finite(raw, f"what the network gives in step {step + 1} of {self.settings.num_steps}")
         return edm.denoised(raw, noisy, level)
 
     def _outputs(

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mimicmotion.diffusion.memory import is_out_of_memory
+from mimicmotion.diffusion.numbers import check_finite
 
 
 @torch.no_grad()
@@ -71,5 +72,6 @@ def decode_frames(
 def _decode(vae: Any, latents: Float[Tensor, "n 4 h w"]) -> np.ndarray:
     unscaled = (latents / vae.config.scaling_factor).to(vae.device, vae.dtype)
     pictures: Tensor = vae.decode(unscaled, num_frames=len(unscaled)).sample
+    check_finite(pictures, "what the decoder of pictures gives")
     pixels = ((pictures.float() + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8)
     return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()

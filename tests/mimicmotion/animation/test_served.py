@@ -27,15 +27,30 @@ def request_():
     return {"image": image, "reference_pose": pose, "poses": moved, "num_steps": 1, "guidance_scale": 1.0}
 
 
-def test_a_frame_for_each_pose_that_depends_on_picture_pose_and_seed(served, request_, tmp_path):
+def test_a_frame_for_each_pose_that_depends_on_picture_pose_and_seed(served, request_, tmp_path, monkeypatch):
     frames = served.predict(request_)
     assert (frames.shape, frames.dtype) == ((5, 64, 64, 3), np.uint8)
     np.testing.assert_array_equal(served.predict(request_), frames)
     assert not np.array_equal(served.predict({**request_, "seed": 1}), frames)
     assert not np.array_equal(served.predict({**request_, "image": 255 - request_["image"]}), frames)
     cv2.imwrite(str(tmp_path / "picture.png"), request_["image"][..., ::-1])
-    from_file = served.predict({**request_, "image": str(tmp_path / "picture.png")})
+    monkeypatch.setenv("MIMICMOTION_PICTURES", str(tmp_path))
+    from_file = served.predict({**request_, "image": "picture.png"})
     np.testing.assert_array_equal(from_file, frames)
+
+
+def test_clients_name_no_files_but_those_of_the_folder_that_the_operator_opens(
+    served, request_, tmp_path, monkeypatch
+):
+    cv2.imwrite(str(tmp_path / "own.png"), request_["image"])
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open" / "link.png").symlink_to(tmp_path / "own.png")
+    with pytest.raises(InputError, match="this server opens no files for its clients"):
+        served.predict({**request_, "image": str(tmp_path / "own.png")})
+    monkeypatch.setenv("MIMICMOTION_PICTURES", str(tmp_path / "open"))
+    for name in (str(tmp_path / "own.png"), "../own.png", "link.png"):
+        with pytest.raises(InputError, match="lies outside of the folder"):
+            served.predict({**request_, "image": name})
 
 
 def test_plain_lists_will_do_and_driving_pictures_may_have_another_size(served, request_):
@@ -59,7 +74,7 @@ def test_plain_lists_will_do_and_driving_pictures_may_have_another_size(served, 
         ({"image": np.full((4, 4, 3), 256)}, "image holds int64 from 256 to 256"),
         ({"alignment": "robus"}, "alignment is 'robus'; allowed are none, release, robust, limbs"),
         ({"image": np.zeros((0, 4, 3), np.uint8)}, r"image has the shape \(0, 4, 3\)"),
-        ({"image": "/gone.png"}, "no picture at"),
+        ({"image": "/gone.png"}, "opens no files for its clients"),
         ({"steps": 3}, r"has the unknown \['steps'\]"),
     ],
 )

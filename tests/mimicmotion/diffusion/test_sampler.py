@@ -7,7 +7,7 @@ from torch import nn
 from mimicmotion.diffusion.sampler import sample_latents
 from mimicmotion.diffusion.sampling import sigmas_of
 from mimicmotion.diffusion.settings import SamplerSettings
-from mimicmotion.errors import InputError
+from mimicmotion.errors import InputError, StageError
 
 SETTINGS = SamplerSettings(num_steps=3, tile=4, overlap=2, guidance_scale=1.0)
 
@@ -204,3 +204,11 @@ def test_ten_thousand_frames() -> None:
     latents = run(Network(), settings, num_frames=10_000, pose=1e-3)
     expected = -(0.5 + 1e-3 * torch.arange(10_000))
     torch.testing.assert_close(latents[:, 0, 0, 0], expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("wrong", [float("inf"), float("nan")])
+def test_numbers_that_are_none_stop_with_a_sentence(wrong: float) -> None:
+    network = Network()
+    network.weight.data.fill_(wrong)
+    with pytest.raises(StageError, match=r"in step 1 of 3: \d+ of 144 numbers are infinite.*bfloat16"):
+        run(network, SETTINGS)

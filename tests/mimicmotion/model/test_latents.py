@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mimicmotion.errors import StageError
 from mimicmotion.model.latents import decode_frames, encode_frames
 from mimicmotion.model.pipeline import MimicMotionPipeline
 
@@ -78,3 +79,9 @@ def test_encoding_gives_the_unscaled_mode_in_float32(small_pipeline: MimicMotion
     assert vae.dtype == torch.float16
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, expected, atol=1e-2, rtol=1e-2)
+
+
+def test_a_decoder_that_gives_no_numbers_is_told() -> None:
+    latents = torch.full((2, 4, 2, 2), float("nan"))
+    with pytest.raises(StageError, match="the decoder of pictures gives: 96 of 96 numbers"):
+        list(decode_frames(Decoder(8), latents))

@@ -83,9 +83,8 @@ class Curves:
 
     def image(self, name: str, image: np.ndarray, step: int | None = None) -> None:
         """Show and record a picture, uint8 (h, w, 3); without a step it is the same at all of them."""
-        path = (
-            self._folder / PICTURES_FOLDER / (f"{name}.png" if step is None else f"{name}/{_step(step)}.png")
-        )
+        place = name if step is None else f"{name}/{_STEP}{step:08d}"
+        path = self._folder / PICTURES_FOLDER / f"{place}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
         self._report.image(name, image, step)
@@ -135,10 +134,6 @@ def show_curves(curves: Path, pictures: Path | None, report: Report) -> None:
             report.image(f"{folder}/{number}", image)
         else:
             report.image(folder, image, int(number))
-
-
-def _step(step: int) -> str:
-    return f"{_STEP}{step:08d}"
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:

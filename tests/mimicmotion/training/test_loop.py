@@ -160,7 +160,8 @@ def test_micro_batches_add_up_to_the_batch(job, report, second_report, tmp_path)
         assert summed == pytest.approx(whole, rel=1e-3), name
 
 
-def test_validation_is_the_same_at_every_visit_and_shows_pictures(job, report):
+def test_validation_is_the_same_at_every_visit_and_shows_pictures(job, report, caplog):
+    caplog.set_level("INFO", logger="mimicmotion")
     job = changed(job, steps=2, learning_rate=1e-12, sample_every=1, validation_clips=1)
     run(job, report)
     assert [step for step, _ in report.values["loss/validation"]] == [0, 1, 2]
@@ -172,6 +173,8 @@ def test_validation_is_the_same_at_every_visit_and_shows_pictures(job, report):
     assert [name for name, folder, size in report.files if folder == "samples" and size] == [
         f"samples-step-{step:08d}.mp4" for step in range(3)
     ]
+    assert "step 2 of 2" in caplog.text
+    assert "samples/s, 0:00:00 left" in caplog.text
 
 
 def test_videos_of_two_shapes_train_in_batches_of_one_shape_and_are_shown_together(

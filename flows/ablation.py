@@ -27,7 +27,7 @@ def ablation(config: str, overrides: list[str] | None = None) -> StudyResult:
         for trial in study.trials:
             for name in trial.stages:
                 label = f"{name}: {trial.arm}, seed {trial.seed}"
-                run_as_task(name, config, list(trial.overrides), force=False, label=label)
+                run_as_task(name, config, list(trial.overrides), False, "ablation", label)
         return compare_task(config, overrides or [])
 
 

@@ -25,7 +25,7 @@ def rebuild(config: str, overrides: list[str] | None = None, force: bool = False
     settings = load_config(config, overrides or [])
     check_stages(settings, list(settings.stages))
     with one_rebuild(settings):
-        return [run_as_task(name, config, overrides or [], force) for name in settings.stages]
+        return [run_as_task(name, config, overrides or [], force, "rebuild") for name in settings.stages]
 
 
 def one_rebuild(settings: PipelineConfig) -> AbstractContextManager[None]:

@@ -22,4 +22,4 @@ def stage(
     """
     check_parameters(overrides)
     log_into_run()
-    return run_as_task(name, config, overrides or [], force)
+    return run_as_task(name, config, overrides or [], force, "stage")

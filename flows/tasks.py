@@ -1,6 +1,7 @@
 """One Prefect task: a stage brought up to date, with a table of what it did."""
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 from prefect import task
@@ -28,7 +29,7 @@ def _is_machine_fault(work: "Task[Any, Any]", run: TaskRun, state: State[Any]) -
 
 
 def run_as_task(
-    name: str, config: str, overrides: list[str], force: bool, label: str | None = None
+    name: str, config: str, overrides: list[str], force: bool, run_by: str, label: str | None = None
 ) -> StageResult:
     """Bring one stage up to date as a task, with the retries and the time limit of its config.
 
@@ -37,6 +38,7 @@ def run_as_task(
         config: name or path of a config.
         overrides: changed fields.
         force: work on everything again.
+        run_by: the flow, for MLflow.
         label: what the task is called; else as the stage.
 
     Raises:
@@ -49,13 +51,13 @@ def run_as_task(
         retries=runtime.stage_retries,
         timeout_seconds=runtime.stage_timeout_s,
     )
-    return work(name, config, overrides, force)
+    return work(name, config, overrides, force, run_by)
 
 
 @task(retry_delay_seconds=_RETRY_DELAY_S, retry_condition_fn=_is_machine_fault)
-def stage_task(name: str, config: str, overrides: list[str], force: bool) -> StageResult:
+def stage_task(name: str, config: str, overrides: list[str], force: bool, run_by: str) -> StageResult:
     """Bring the dataset of one stage up to date, and show it as a table artifact."""
-    settings = load_config(config, overrides)
+    settings = replace(load_config(config, overrides), run_by=run_by)
     result = run_stage(settings, name, force)
     _show(settings, result)
     return result

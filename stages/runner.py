@@ -152,7 +152,7 @@ def check_stages(config: PipelineConfig, names: list[str]) -> None:
             )
         problems += [
             f"{config.source}: {name}.{field}: there is no file or folder {path}. "
-            f"`mimicmotion weights list {config.source}` says where weights come from."
+            f"`{config.command('weights list')}` says where weights come from."
             for field, path in stage.weight_files().items()
             if not path.exists()
         ]
@@ -189,7 +189,7 @@ def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float) -> Sta
         dataset = PublishedDataset(plan.store, manifest, plan.stage.schema)
         is_shown = run.show(plan.stage, dataset, plan.inputs)
     if not run.is_whole:
-        log.warning("%s: MLflow lacks some of it; show it later: mimicmotion track %s", name, config.source)
+        log.warning("%s: MLflow lacks some of it; show it later: %s", name, config.command("track"))
     _clear_state(plan)
     log.info(
         "%s: published %s (%d kept, %s)", name, manifest.dataset_key, manifest.counts.kept, reasons(states)

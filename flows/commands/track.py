@@ -1,5 +1,7 @@
 """The command ``track``: show in MLflow what it lacks, from what is published."""
 
+from dataclasses import replace
+
 import typer
 
 from flows.commands.run import Config, Overrides
@@ -10,7 +12,7 @@ from stages.runner import track_stage
 
 def track(config: Config, overrides: Overrides = None) -> None:
     """Show in MLflow what it lacks of every fresh dataset: numbers over steps, pictures, tables, inputs."""
-    settings = load_config(config, overrides or [])
+    settings = replace(load_config(config, overrides or []), run_by="track")
     states = {}
     for line in status(settings):
         # Only what is published for this very config can be shown.

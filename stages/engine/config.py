@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -112,17 +113,26 @@ class PipelineConfig:
         source: path of its file, as a person wants to read it; commands take it.
         settings: what it says besides its stages.
         stages: its stages, in the order in which they run.
+        overrides: ``section.field=value`` that were set besides, secrets left out.
+        run_by: what runs its stages: the command ``stage``, ``rebuild``, ``ablation`` or ``track``.
     """
 
     name: str
     source: str
     settings: Settings
     stages: Mapping[str, Stage]
+    overrides: tuple[str, ...] = ()
+    run_by: str = "stage"
 
     @property
     def workspace(self) -> str:
         """Folder or URI where all datasets are kept."""
         return self.settings.workspace
+
+    def command(self, words: str) -> str:
+        """The command line that does something with this very config, e.g. ``track`` or ``stage pose``."""
+        changed = [part for override in self.overrides for part in ("--set", override)]
+        return f"mimicmotion {words} {shlex.join([self.source, *changed])}"
 
     def resolved(self) -> dict[str, Any]:
         """Every field with its value as plain JSON, secrets in addresses left out."""
@@ -189,7 +199,8 @@ def load_config(
     ]
     if problems or settings is None:
         raise ConfigError(problems)
-    return PipelineConfig(_name(path), shown(path), settings, stages)
+    shown_overrides = tuple(map(_shown_override, overrides))
+    return PipelineConfig(_name(path), shown(path), settings, stages, shown_overrides)
 
 
 def without_workspace(resolved: Mapping[str, Any]) -> dict[str, Any]:
@@ -321,6 +332,13 @@ def _section_at(model: type[Section], loc: Place) -> type[Section]:
 def _did_you_mean(name: str, allowed: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, allowed, n=1)
     return f"; did you mean {near[0]}?" if near else f"; allowed: {', '.join(sorted(allowed))}."
+
+
+def _shown_override(override: str) -> str:
+    name, _, text = override.partition("=")
+    plain = {name: yaml.safe_load(text)}
+    safe = _without_secrets(plain)
+    return override if safe == plain else f"{name}={json.dumps(safe[name])}"
 
 
 def _without_secrets(value: Any) -> Any:

@@ -192,7 +192,7 @@ class Pipeline:
             left = f"{len(plan.todo)} of {len(plan.work)} items to do" if plan.todo else "not published"
             raise StageError(
                 f"{name} has no dataset for this config yet ({left}). "
-                f"Run it first: mimicmotion stage {name} {self.config.name}"
+                f"Run it first: {self.config.command(f'stage {name}')}"
             )
         return self._published(name, plan.manifest)
 

@@ -25,15 +25,20 @@ BEGUN_TAG, SHOWN_TAG = "mimicmotion.dataset", "mimicmotion.shown"
 NOTE_TAG = "mlflow.note.content"
 PARENT_TAG = "mlflow.parentRunId"
 _PARAMS_PER_CALL = 100
-_LONGEST_TEXT = 5000
+_LONGEST_TEXT, _LONGEST_NAME = 5000, 200
 _SECTION = "\n## "
 _STAGES = "Stages"
 _STAGES_HEAD = "| stage | kept | rejected | dataset | run |\n|---|---|---|---|---|"
 
 
 def origin_tags(config: PipelineConfig) -> dict[str, str]:
-    """Tags that say which config and which revision a run belongs to."""
-    return {CONFIG_TAG: config.name, "git_revision": git_revision() or "unknown"}
+    """Tags that say which config, fields and revision a run belongs to, and what ran it."""
+    return {
+        CONFIG_TAG: config.name,
+        "overrides": " ".join(config.overrides)[:_LONGEST_TEXT],
+        "run_by": config.run_by,
+        "git_revision": git_revision() or "unknown",
+    }
 
 
 def find_parent(client: Any, experiment: str, config: PipelineConfig) -> str | None:
@@ -60,18 +65,23 @@ def new_run(
     from mlflow.entities import Param
 
     tags, start_ms = {STAGE_TAG: stage.name, **origin_tags(config)}, None
+    tags["again"] = config.command(f"stage {stage.name}")[:_LONGEST_TEXT]
     if of is not None:
         tags |= {BEGUN_TAG: publication(of), "git_revision": of.git_revision or "unknown"}
         start_ms = milliseconds(of.timings.started)
     parent_id = find_parent(client, experiment, config) or _new_parent(client, experiment, config, start_ms)
     tags[PARENT_TAG] = parent_id
+    client.set_tag(parent_id, "run_by", config.run_by)
     run_id = str(
         client.create_run(experiment, start_time=start_ms, run_name=stage.name, tags=tags).info.run_id
     )
     fields = flat(stage.model_dump(mode="json"), "")
-    batch = [Param(name, str(value)[:_LONGEST_TEXT]) for name, value in fields]
+    batch = [Param(*_changed_fields(config))]
+    batch += [Param(name, str(value)[:_LONGEST_TEXT]) for name, value in fields]
     # How it was run may change under one parent, and MLflow's params may not.
-    lasting = [Param(f"{stage.name}.{p.key}", p.value) for p in batch if not p.key.startswith("runtime")]
+    lasting = [
+        Param(f"{stage.name}.{p.key}", p.value) for p in batch if not p.key.startswith(("_", "runtime"))
+    ]
     for start in range(0, len(batch), _PARAMS_PER_CALL):
         client.log_batch(run_id, params=batch[start : start + _PARAMS_PER_CALL])
         client.log_batch(parent_id, params=lasting[start : start + _PARAMS_PER_CALL])
@@ -111,9 +121,16 @@ def _newest(client: Any, experiment: str, tag: str, value: str) -> str | None:
 
 def _new_parent(client: Any, experiment: str, config: PipelineConfig, start_ms: int | None) -> str:
     tags = {DIGEST_TAG: config.digest(), NOTE_TAG: first_note(config), **origin_tags(config)}
-    run = client.create_run(experiment, start_time=start_ms, run_name=f"rebuild {config.name}", tags=tags)
-    client.log_text(run.info.run_id, config.to_yaml(), "config.yaml")
-    return str(run.info.run_id)
+    name = " ".join([config.name, *config.overrides])[:_LONGEST_NAME]
+    run_id = str(client.create_run(experiment, start_time=start_ms, run_name=name, tags=tags).info.run_id)
+    client.log_param(run_id, *_changed_fields(config))
+    client.log_text(run_id, config.to_yaml(), "config.yaml")
+    return run_id
+
+
+def _changed_fields(config: PipelineConfig) -> tuple[str, str]:
+    """A param that stands first where MLflow's page compares runs, as it sorts by name."""
+    return "_changed", (" ".join(config.overrides) or "nothing")[:_LONGEST_TEXT]
 
 
 def named_run(
@@ -229,8 +246,8 @@ def first_note(config: PipelineConfig) -> str:
         f"{_SECTION}{_STAGES}\n\n"
         "Each nested run is one stage: its curves, pictures and videos are under its artifacts.\n\n"
         f"* datasets: `{redacted(config.workspace)}`\n"
-        f"* again: `mimicmotion rebuild {config.source}`\n"
-        f"* one stage: `mimicmotion stage NAME {config.source}`\n\n"
+        f"* again: `{config.command('rebuild')}`\n"
+        f"* one stage: `{config.command('stage NAME')}`\n\n"
         f"{_STAGES_HEAD}\n"
     )
 

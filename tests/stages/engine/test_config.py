@@ -1,5 +1,6 @@
 """Configs: merged, typed, resolved, and wrong in every way at once."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -190,3 +191,24 @@ def test_aliases_are_read(folder: Path) -> None:
     (folder / "twice.yaml").write_text("extends: base\nletters: &same {source: texts, factor: 3}\n")
     (folder / "more.yaml").write_text("extends: twice\ntotal: {offset: &one 4, runtime: {workers: *one}}\n")
     assert load("more").stages["total"].runtime.workers == 4
+
+
+def test_a_command_repeats_what_was_set_but_secrets(folder: Path) -> None:
+    config = load(
+        "base",
+        "letters.factor=7",
+        "mlflow.experiment=two words",
+        "mlflow.tracking_uri=postgresql://user:hunter2@host/db",
+        "ray.runtime_env={env_vars: {HF_TOKEN: hunter2, A: b}}",
+        "ray.runtime_env.env_vars.AWS_SECRET_ACCESS_KEY=hunter2",
+    )
+    command = config.command("stage total")
+    assert "hunter2" not in command
+    assert shlex.split(command) == [
+        *("mimicmotion", "stage", "total", "configs/base.yaml"),
+        *("--set", "letters.factor=7"),
+        *("--set", "mlflow.experiment=two words"),
+        *("--set", 'mlflow.tracking_uri="postgresql://***@host/db"'),
+        *("--set", 'ray.runtime_env={"env_vars": {"HF_TOKEN": "***", "A": "b"}}'),
+        *("--set", 'ray.runtime_env.env_vars.AWS_SECRET_ACCESS_KEY="***"'),
+    ]

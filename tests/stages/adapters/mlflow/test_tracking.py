@@ -5,6 +5,7 @@ import pickle
 import shutil
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def config(space: Path, tmp_path: Path) -> PipelineConfig:
     source = write_texts(tmp_path / "source", a="one", b="reject it", c="three")
     # The workspace is shared: another factor for each test makes its work its own.
     return make_config(
-        space, Letters(source=source, factor=zlib.crc32(tmp_path.name.encode()) % 97 + 1), Total()
+        space, Letters(source=source, factor=zlib.crc32(tmp_path.name.encode()) % 9973 + 1), Total()
     )
 
 
@@ -228,6 +229,27 @@ def test_a_registered_version_predicts_from_its_uri(
     frames = served.predict({**request, "num_steps": 2, "guidance_scale": 1.0})
     assert frames.shape == (2, 64, 64, 3)
     assert frames.dtype == np.uint8
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_says_what_it_is_and_how_to_repeat_it(config: PipelineConfig) -> None:
+    result = run_stage(replace(config, overrides=("letters.factor=2", "mlflow.experiment=a b")), "letters")
+    client = client_of(config)
+    run, parent = client.get_run(result.run_id), client.get_run(parent_run_id(config))
+    again = "configs/fake.yaml --set letters.factor=2 --set 'mlflow.experiment=a b'"
+    assert run.data.tags["again"] == f"mimicmotion stage letters {again}"
+    assert f"* again: `mimicmotion rebuild {again}`" in parent.data.tags["mlflow.note.content"]
+    assert parent.info.run_name == "fake letters.factor=2 mlflow.experiment=a b"
+    for shown in (run, parent):
+        assert shown.data.tags["overrides"] == "letters.factor=2 mlflow.experiment=a b"
+        assert shown.data.tags["run_by"] == "stage"
+        # The page that compares runs sorts params by name.
+        assert min(shown.data.params) == "_changed"
+        assert shown.data.params["_changed"] == shown.data.tags["overrides"]
+    again_run = run_stage(replace(config, run_by="rebuild"), "letters", force=True)
+    shown = client.get_run(again_run.run_id)
+    assert (shown.data.tags["run_by"], shown.data.params["_changed"]) == ("rebuild", "nothing")
+    assert client.get_run(parent.info.run_id).data.tags["run_by"] == "rebuild"
 
 
 @pytest.mark.usefixtures("here")

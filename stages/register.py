@@ -2,7 +2,8 @@
 
 ``mimicmotion stage register configs/demo.yaml``
 
-Every version becomes ``candidate``. It becomes ``champion`` when there is none, or when its primary metric
+Every version becomes ``candidate``, and stays that where it scores worse than copying the reference.
+Otherwise it becomes ``champion`` when there is none, or when its primary metric
 is better than the champion's on the same videos, under the same protocol, beyond the interval of that change.
 """
 
@@ -108,7 +109,7 @@ class Register(DatasetStage):
     """Keeps the trained checkpoint as a version of a named model."""
 
     name: ClassVar[str] = "register"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: ClassVar[tuple[str, ...]] = ("train", "evaluate", "clips")
     schema: ClassVar[pa.Schema] = MODELS_SCHEMA
 
@@ -123,7 +124,7 @@ class Register(DatasetStage):
         if context.registry is None:
             raise StageError("register needs a model registry: set mlflow in the config")
         registry = context.registry
-        standing = _standing(inputs)
+        standing, floor = _standing(inputs)
         checkpoint = inputs["train"].path(WHOLE, "checkpoint")
         # Trained again by force, other weights come under the same key.
         identity = {
@@ -131,7 +132,7 @@ class Register(DatasetStage):
             "checkpoint_sha256": content_sha256(checkpoint),
         }
         tags = {**standing.tags(), **identity, "scores_key": inputs["evaluate"].item_key(WHOLE)}
-        wins, reason = _is_better(standing, identity, registry.tags(self.model_name, CHAMPION))
+        wins, reason = _is_champion(standing, floor, identity, registry.tags(self.model_name, CHAMPION))
         description = (
             f"**{standing.metric} {standing}** under protocol `{standing.protocol}`, test clips "
             f"`{standing.data_key}`. {reason} "
@@ -171,20 +172,20 @@ class Register(DatasetStage):
         report.section("Model", "\n".join([f"**{row['name']} version {row['version']}**", *lines[1:]]) + "\n")
 
 
-def _standing(inputs: Mapping[str, Dataset]) -> ModelScore:
+def _standing(inputs: Mapping[str, Dataset]) -> tuple[ModelScore, float | None]:
+    """What the model scored by the primary metric, and what copying the reference did."""
+    from mimicmotion.metrics.scores import COPY, MODEL, SUMMARY
+
     scores = inputs["evaluate"].table().to_pylist()
-    primary = [
-        row
-        for row in scores
-        if row["is_primary"] and row["clip_id"] == "summary" and row["method"] == "model"
-    ]
-    if not primary or primary[0]["value"] is None:
-        why = primary[0]["note"] if primary else "it is not in the scores"
+    primary = {row["method"]: row for row in scores if row["is_primary"] and row["clip_id"] == SUMMARY}
+    row = primary.get(MODEL)
+    if row is None or row["value"] is None:
+        why = row["note"] if row else "it is not in the scores"
         raise StageError(
             f"the primary metric of the evaluate stage has no value ({why}); choose another primary_metric"
         )
-    row = primary[0]
-    return ModelScore(
+    floor = primary[COPY]["value"] if COPY in primary else None
+    standing = ModelScore(
         row["metric"],
         row["value"],
         row["low"],
@@ -194,6 +195,7 @@ def _standing(inputs: Mapping[str, Dataset]) -> ModelScore:
         row["backbone_sha256"],
         tuple(row["without"] or ()),
     )
+    return standing, floor
 
 
 def _data_key(clips: Dataset) -> str:
@@ -205,13 +207,21 @@ def _data_key(clips: Dataset) -> str:
     return hashlib.sha256(json.dumps(windows).encode()).hexdigest()[:16]
 
 
-def _is_better(
-    standing: ModelScore, identity: Mapping[str, str], champion: Mapping[str, str] | None
+def _is_champion(
+    standing: ModelScore,
+    floor: float | None,
+    identity: Mapping[str, str],
+    champion: Mapping[str, str] | None,
 ) -> tuple[bool, str]:
     """Whether a version becomes champion, and a sentence that says why."""
     from mimicmotion.metrics.intervals import paired_change
-    from mimicmotion.metrics.scores import is_better
+    from mimicmotion.metrics.scores import is_below_floor, is_better
 
+    if is_below_floor(standing.metric, standing.value, floor):
+        return False, (
+            f"Its {standing.metric} of {standing.value:.4g} is worse than that of copying the reference "
+            f"picture, {floor:.4g}: no champion."
+        )
     if champion is None:
         return True, "There was no champion."
     if identity.items() <= champion.items():

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mimicmotion.errors import MimicMotionError
+from mimicmotion.metrics.scores import COPY, MODEL, is_below_floor, title_of
 from stages.engine.config import PipelineConfig
 from stages.engine.contract import WHOLE
 from stages.engine.plan import Pipeline
@@ -67,15 +68,26 @@ def _scores_table(pipeline: Pipeline) -> Table:
         if any(row["metric"] == metric and row["value"] is not None for row in rows)
     ]
     values = {(row["method"], row["metric"]): row["value"] for row in rows}
-    table = Table(title=f"scores, protocol {rows[0]['protocol']}" if rows else "scores")
+    table = Table(
+        title=f"scores, protocol {rows[0]['protocol']}" if rows else "scores",
+        caption="↑ more is better, ↓ less is better; ! worse than copying the reference",
+    )
     table.add_column("metric", no_wrap=True)
     for method in methods:
         # Names break at underscores, so that a narrow terminal cuts none of them.
         table.add_column(method.replace("_", " "), overflow="fold", justify="right")
     for metric in metrics:
-        cells = [values.get((method, metric)) for method in methods]
-        table.add_row(metric, *("" if value is None else f"{value:.4g}" for value in cells))
+        floor = values.get((COPY, metric))
+        cells = [_cell(method, metric, values.get((method, metric)), floor) for method in methods]
+        table.add_row(title_of(metric), *cells)
     return table
+
+
+def _cell(method: str, metric: str, value: float | None, floor: float | None) -> str:
+    if value is None:
+        return ""
+    is_below = method == MODEL and is_below_floor(metric, value, floor)
+    return f"[red]! {value:.4g}[/red]" if is_below else f"{value:.4g}"
 
 
 def _place(pipeline: Pipeline, name: str, file: str) -> str:

@@ -136,6 +136,13 @@ def is_better(metric: str, change: float, half: float | None) -> bool | None:
     return (change > 0) == metric_name(metric).higher_is_better
 
 
+def is_below_floor(metric: str, value: float | None, floor: float | None) -> bool:
+    """Whether a model's value is worse than that of copying the reference, which needs no model."""
+    if value is None or floor is None:
+        return False
+    return value < floor if metric_name(metric).higher_is_better else value > floor
+
+
 def summary_markdown(scores: Sequence[Score], protocol_id: str) -> str:
     """The summary as a Markdown table, a row per metric and a column per method, then the notes.
 

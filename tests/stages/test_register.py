@@ -67,12 +67,13 @@ def make_inputs(
     backbone=None,
     weights=CHECKPOINT,
     videos=(0.0, 2.0, 10.0),
+    copied=None,
 ):
     """Scores of as many videos as are given: how far the value moves without each."""
     score = {"clip_id": "summary", "method": "model", "metric": metric, "is_primary": True, "value": value}
     score |= {"low": low, "high": high, "protocol": protocol, "note": None, "backbone_sha256": backbone}
     score["without"] = None if value is None else [value + x for x in videos]
-    floor = {**score, "method": "copy_reference", "value": 1.0}
+    floor = {**score, "method": "copy_reference", "value": copied}
     clip = clip_row("v-test", "v", "test", (32, 48), first_frame=first_frame, num_frames=4, step=1)
     return {
         "train": FakeDataset([{}], checkpoint, {"checkpoint": weights}),
@@ -115,6 +116,17 @@ def test_better_on_the_same_videos_becomes_champion_though_the_intervals_overlap
     assert registry.aliases == {"candidate": "2", "champion": "2"}
     assert "on the same videos +0.9 [+0.797, +1]" in row["reason"]
     assert row["reason"].endswith(": better.")
+
+
+@pytest.mark.parametrize(("metric", "copied"), [("psnr", 20.01), ("fvd", 19.99)])
+def test_a_model_worse_than_copying_the_reference_is_no_champion(metric, copied):
+    registry = FakeRegistry()
+    row = register(registry, "first", 20.0, metric=metric, copied=copied)
+    assert (row["aliases"], registry.aliases) == (["candidate"], {"candidate": "1"})
+    said = f"{metric} of 20 is worse than that of copying the reference picture, {copied:.4g}: no champion."
+    assert row["reason"] == f"Its {said}"
+    assert said in registry.descriptions[0]
+    assert register(registry, "second", 20.0, metric=metric, copied=20.0)["aliases"][-1] == "champion"
 
 
 def test_for_a_distance_smaller_is_better():

@@ -15,14 +15,14 @@ STORED = {
     ("demo", "train", 3): "7f9c73f9f9038ce439c9",
     ("demo", "animate", 2): "2a2526ba06c6c0155269",
     ("demo", "evaluate", 3): "cb2750a232a635b2b22a",
-    ("demo", "register", 2): "9d7bfbc5a15a36d4d55c",
+    ("demo", "register", 3): "20086c74834ef17605ee",
     ("real-small", "decode", 3): "09e72f9e2c307d31ca11",
     ("real-small", "pose", 2): "d4372f3fef2f6ed10ed1",
     ("real-small", "clips", 4): "8c0663f4451377ac4dbc",
     ("real-small", "train", 3): "589cabb5efc3aa945d99",
     ("real-small", "animate", 2): "2a2526ba06c6c0155269",
     ("real-small", "evaluate", 3): "78e62fc4950452916632",
-    ("real-small", "register", 2): "bdb53614696a5c539436",
+    ("real-small", "register", 3): "e16524a4029df9eaf65f",
 }
 """(config, stage, version) -> its recipe key, computed before the engine moved to ``stages/engine``."""
 

@@ -1,0 +1,27 @@
+"""What a run came to, in a terminal."""
+
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+from flows.commands.summary import _scores_table
+
+
+@pytest.mark.parametrize(("psnr", "shown"), [(19.0, "! 19"), (21.0, "21")])
+def test_scores_say_where_better_is_and_what_is_below_the_floor(psnr: float, shown: str) -> None:
+    values = {("model", "psnr"): psnr, ("copy_reference", "psnr"): 20.0, ("copy_reference", "l1"): 0.5}
+    values |= {("model", "l1"): 0.25, ("model", "fvd"): None}
+    rows = [
+        {"clip_id": "summary", "method": method, "metric": metric, "value": value, "protocol": "native"}
+        for (method, metric), value in values.items()
+    ]
+    dataset = SimpleNamespace(table=lambda: pa.Table.from_pylist(rows))
+    console = Console(width=120, record=True)
+    console.print(_scores_table(SimpleNamespace(dataset=lambda name: dataset)))
+    lines = [line.split("│") for line in console.export_text().splitlines()]
+    cells = {line[1].strip(): [cell.strip() for cell in line[2:4]] for line in lines if len(line) > 3}
+    assert cells["PSNR dB ↑"] == [shown, "20"]
+    assert cells["L1 ↓"] == ["0.25", "0.5"]
+    assert "FVD ↓" not in cells

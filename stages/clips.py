@@ -148,6 +148,12 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
             message += f"clips.{name} = {getattr(self, name):g} rejected most ({count}): change it, or "
         return message + "look at the poses that the pose stage shows."
 
+    def summary(self, dataset: Dataset) -> str:
+        """How many of the windows and of the clips were kept."""
+        rows = [(f"{row['form']}s", row["kept"]) for row in dataset.table().to_pylist()]
+        found, kept = Counter(form for form, _ in rows), Counter(form for form, is_kept in rows if is_kept)
+        return ", ".join(f"{kept[form]} of {count} {form} kept" for form, count in sorted(found.items()))
+
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log counts per reason, histograms of confidence and hands, sheets of kept and rejected clips."""
         from mimicmotion.clips.split import SIDES

@@ -191,9 +191,8 @@ def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float) -> Sta
     if not run.is_whole:
         log.warning("%s: MLflow lacks some of it; show it later: %s", name, config.command("track"))
     _clear_state(plan)
-    log.info(
-        "%s: published %s (%d kept, %s)", name, manifest.dataset_key, manifest.counts.kept, reasons(states)
-    )
+    holds = plan.stage.summary(dataset) or f"{manifest.counts.kept} kept, {reasons(states)}"
+    log.info("%s: published %s (%s)", name, manifest.dataset_key, holds)
     return replace(_result(manifest, "published", len(seconds), start_s), is_shown=is_shown)
 
 

@@ -1,6 +1,7 @@
 """The commands ``rebuild``, ``stage`` and ``status``."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -76,9 +77,13 @@ def status(config: Config, overrides: Overrides = None) -> None:
     lines = statuses_of(settings)
     console.print(_status_table(lines))
     for line in lines:
-        if line.why:
-            console.print(f"[bold]{line.name}[/bold]: {escape(line.why)}", soft_wrap=True, highlight=False)
+        if said := line.why or line.holds:
+            console.print(f"[bold]{line.name}[/bold]: {escape(said)}", soft_wrap=True, highlight=False)
     console.print(f"workspace: {redacted(settings.workspace)}", soft_wrap=True, highlight=False)
+
+
+def _local_time(time_iso: str) -> str:
+    return datetime.fromisoformat(time_iso).astimezone().strftime("%Y-%m-%d %H:%M %Z")
 
 
 def _status_table(lines: Sequence[StageStatus]) -> Table:
@@ -92,6 +97,6 @@ def _status_table(lines: Sequence[StageStatus]) -> Table:
             str(line.rejected),
             "?" if line.to_do is None else str(line.to_do),
             (line.key or "")[:12],
-            (line.published or "")[:16].replace("T", " "),
+            _local_time(line.published) if line.published else "",
         )
     return table

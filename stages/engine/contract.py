@@ -209,6 +209,10 @@ class Stage(Section, ABC):
         """Fields that do not go with those of other stages of the config, one sentence each."""
         return []
 
+    def summary(self, dataset: Dataset) -> str:
+        """What the dataset holds, in a few words, where the number of its items does not tell."""
+        return ""
+
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log pictures and numbers of the published dataset for a person."""
 

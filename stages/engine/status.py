@@ -24,8 +24,9 @@ class StageStatus:
         kept, rejected: items of the current work that are done, or of the newest dataset where that is stale.
         to_do: items to work on; None while what it reads is not there.
         key: of the dataset, where it is fresh.
-        published: UTC time of the newest dataset, ISO form.
+        published: UTC time of that dataset, ISO form; of the newest where it is not fresh.
         why: what made it not fresh.
+        holds: what the dataset holds, where it is fresh and the number of its items does not tell.
     """
 
     name: str
@@ -36,6 +37,7 @@ class StageStatus:
     key: str | None
     published: str | None
     why: str
+    holds: str = ""
 
 
 def status(config: PipelineConfig) -> list[StageStatus]:
@@ -62,12 +64,14 @@ def _status(pipeline: Pipeline, name: str) -> StageStatus:
     kept = sum(state.state == KEPT for state in plan.states.values())
     rejected = len(plan.states) - kept
 
-    def line(state: Freshness, why: str, key: str | None = None) -> StageStatus:
+    def line(state: Freshness, why: str) -> StageStatus:
         published = newest.timings.published if newest else None
-        return StageStatus(name, state, kept, rejected, len(plan.todo), key, published, why)
+        return StageStatus(name, state, kept, rejected, len(plan.todo), None, published, why)
 
     if manifest and not plan.todo:
-        return line("fresh", "", manifest.dataset_key)
+        key, published = manifest.dataset_key, manifest.timings.published
+        holds = plan.stage.summary(pipeline.dataset(name))
+        return StageStatus(name, "fresh", kept, rejected, 0, key, published, "", holds)
     if plan.damaged:
         return line("partial", f"{_missing_items(plan)}; {len(plan.damaged)} damaged: {plan.damaged[0]}")
     if not plan.todo and rejected > plan.stage.runtime.max_rejected_fraction * len(plan.work):
@@ -106,14 +110,16 @@ def _changes(plan: Plan, newest: Manifest) -> str:
     changed = _changed_fields(dict(newest.fields), dict(plan.fields))
     if newest.stage_version != plan.stage.version:
         changed.insert(0, f"version {newest.stage_version} -> {plan.stage.version}")
-    changed += [f"{name} is another dataset" for name in _changed_inputs(newest.inputs, plan.input_keys)]
+    changed += _changed_inputs(newest.inputs, plan.input_keys)
     if not changed and isinstance(plan.stage, ItemStage):
         return "its source holds other items"
     return "; ".join(changed)
 
 
 def _changed_inputs(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    return [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    keys = {name: (old.get(name, "none")[:6], new.get(name, "none")[:6]) for name in sorted({*old, *new})}
+    changed = [name for name in keys if old.get(name) != new.get(name)]
+    return [f"input {name} changed ({keys[name][0]} -> {keys[name][1]})" for name in changed]
 
 
 def _changed_fields(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

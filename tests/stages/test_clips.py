@@ -255,6 +255,9 @@ def test_show(tmp_path: Path) -> None:
     assert report.numbers["windows"] == table.num_rows
     assert report.numbers["windows_no_poses"] == 1
     assert report.tables["clips"] == table
+    summary = stage.summary(Published({"all": table}))
+    windows = [row["kept"] for row in table.to_pylist() if row["form"] == "window"]
+    assert f"{sum(windows)} of {len(windows)} windows kept" in summary
     assert set(report.images) == {"reasons", "histograms", "kept", "rejected"}
     assert all(image.dtype == np.uint8 and image.ndim == 3 for image in report.images.values())
 

@@ -49,9 +49,12 @@ def test_a_changed_field_makes_its_stage_and_what_follows_stale(tmp_path: Path, 
     assert found["total"].why == "waits for shouts"
     run_stage(make_config(tmp_path / "space", letters, Shouts(mark="?")), "shouts")
     found = states(letters, Shouts(mark="?"), Total(), workspace=tmp_path / "space")
-    assert found["total"].why == "shouts is another dataset"
-    found = states(letters, Shouts(), Total(), workspace=tmp_path / "space")
+    new = found["shouts"].key
+    assert new is not None
+    assert re.fullmatch(rf"input shouts changed \(\w{{6}} -> {new[:6]}\)", found["total"].why)
+    before, found = found, states(letters, Shouts(), Total(), workspace=tmp_path / "space")
     assert {line.state for line in found.values()} == {"fresh"}, "the old config is still served"
+    assert found["shouts"].published < before["shouts"].published, "each row tells of its own dataset"
 
 
 def test_other_weights_and_another_version(tmp_path: Path, letters: Letters, monkeypatch) -> None:

@@ -107,7 +107,7 @@ def test_prefect_is_given_no_secret_to_keep(override: str) -> None:
 
 
 def test_a_rebuild_hands_on_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.commands.run.start_prefect", lambda settings: pytest.fail("it went on"))
+    monkeypatch.setattr("flows.servers.start_prefect", lambda settings: pytest.fail("it went on"))
     changed = [f"workspace={tmp_path}", f"mlflow.tracking_uri=http://user:{SECRET}@host"]
     done = CliRunner().invoke(app, ["rebuild", "demo", *(f"--set={field}" for field in changed)])
     assert isinstance(done.exception, InputError)

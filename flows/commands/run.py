@@ -9,7 +9,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.commands.summary import print_summary
-from flows.servers import start_prefect
 from flows.settings import check_parameters
 from flows.terminal import Terminal
 from mimicmotion.errors import InputError
@@ -34,6 +33,8 @@ def rebuild(config: Config, overrides: Overrides = None, force: Force = False) -
     before = statuses_of(settings)
     if force or any(line.state != "fresh" for line in before):
         check_parameters(overrides)
+        from flows.servers import start_prefect
+
         start_prefect(settings)
         # Imported late, as Prefect is.
         from flows.rebuild import rebuild as flow

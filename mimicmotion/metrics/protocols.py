@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -154,6 +153,8 @@ def resize_frames(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if frames.shape[1:3] == (height, width):
         return frames
     shrinks = height < frames.shape[1] or width < frames.shape[2]
+    import cv2  # a slow import, and reading a config asks for the protocols
+
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     resized = np.empty((len(frames), height, width, 3), np.uint8)
     for i, frame in enumerate(frames):

@@ -76,7 +76,7 @@ def test_status_says_what_became_stale(project: Path) -> None:
 def test_what_is_all_fresh_needs_no_server(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("decode", "pose", "clips"):
         run("stage", name, "fake")
-    monkeypatch.setattr(run_commands, "start_prefect", lambda config: pytest.fail("no server is needed"))
+    monkeypatch.setattr("flows.servers.start_prefect", lambda config: pytest.fail("no server is needed"))
     done = run("rebuild", "fake")
     assert done.exit_code == 0
     assert done.stdout.count("fresh") == 3

@@ -19,10 +19,10 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from mimicmotion.errors import RejectedItem
+from mimicmotion.errors import MimicMotionError, RejectedItem
 from mimicmotion.parent import end_with_parent
 from mimicmotion.video.colour import to_rgb
-from mimicmotion.video.containers import open_film, reading
+from mimicmotion.video.containers import open_film, reading, unreadable
 from mimicmotion.video.geometry import (
     Orientation,
     even,
@@ -92,6 +92,10 @@ def normalise_video(source: Path, target: Path, settings: NormaliseSettings) -> 
     try:
         facts = _transcode(source, staging, outline, settings)
         staging.replace(target)
+    except (MimicMotionError, OSError, MemoryError):
+        raise
+    except Exception as error:  # what a file leads FFmpeg or us to is its fault, whatever the class
+        raise unreadable(source, error) from error
     finally:
         staging.unlink(missing_ok=True)
     return facts
@@ -115,7 +119,8 @@ def _transcode(source: Path, staging: Path, outline: Outline, settings: Normalis
                 continue
             if held.before_error:
                 bad_frames.extend(range(writer.num_frames + 1, writer.num_frames + held.num_slots))
-            picture = upright(held.picture)
+            with reading(source):
+                picture = upright(held.picture)
             writer.write(picture, held.num_slots)
             source_frames.extend([held.number] * held.num_slots)
             scenes.add(picture)

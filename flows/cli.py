@@ -9,6 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from flows.commands.processes import spare_loopback
 from flows.terminal import Terminal
 from mimicmotion.errors import MimicMotionError
 from mimicmotion.redaction import CleanRecord
@@ -87,6 +88,7 @@ def main() -> None:
     for name in ("flows", "mimicmotion", "stages"):
         logging.getLogger(name).setLevel(logging.INFO)
     logging.setLogRecordFactory(CleanRecord)
+    spare_loopback()
     console = Terminal(stderr=True, soft_wrap=True, highlight=False)
     try:
         app()

@@ -9,6 +9,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
+from flows.commands.processes import spare_loopback
 from flows.settings import LOGGERS
 from mimicmotion.errors import MachineError, MimicMotionError
 from mimicmotion.redaction import CleanRecord
@@ -86,5 +87,6 @@ def _show(settings: PipelineConfig, result: StageResult) -> None:
 def log_into_run() -> None:
     """Let the lines of our own loggers reach the flow run's logs, without secrets."""
     logging.setLogRecordFactory(CleanRecord)
+    spare_loopback()
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.INFO)

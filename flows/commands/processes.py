@@ -30,6 +30,13 @@ _LEFT_S = 10.0
 _PAUSE_S = 0.5
 
 
+def spare_loopback() -> None:
+    """Let nothing on this machine go through a proxy, for this process and those that it starts."""
+    for name in ("no_proxy", "NO_PROXY"):
+        given = [host.strip() for host in os.environ.get(name, "").split(",") if host.strip()]
+        os.environ[name] = ",".join(dict.fromkeys([*given, "127.0.0.1", "localhost", "::1"]))
+
+
 def check_port(port: int, option: str) -> None:
     """Refuse a port of this machine that something listens on.
 

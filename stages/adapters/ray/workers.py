@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
 
-from mimicmotion.errors import MachineError, RejectedItem, StageError
+from mimicmotion.errors import InputError, MachineError, RejectedItem, StageError
 from stages.adapters.ray import internals
 from stages.adapters.ray.environment import (
     cluster_address,
@@ -71,6 +71,11 @@ def connect(settings: RaySettings) -> None:
 
 
 def _join(address: str, settings: RaySettings, quiet: dict[str, Any]) -> None:
+    if address.startswith(("http://", "https://")):
+        raise InputError(
+            f"ray.address {address} is the address of Ray's page. Give host:port of its head, or "
+            "`auto`; leave the field and RAY_ADDRESS out to run on this machine."
+        )
     try:
         _check_reachable(address)
         ray.init(address=address, runtime_env=cluster_environment(settings), **quiet)

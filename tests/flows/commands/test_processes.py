@@ -1,19 +1,37 @@
 """Servers that a command starts: they end with it, and one that fails is named with its log."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
+import requests
 from operated import wait_for
+from served import serving
 
-from flows.commands.processes import Processes, check_port
+from flows.commands.processes import Processes, answers, check_port, spare_loopback
 from mimicmotion.errors import InputError, StageError
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Says yes."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        """Nothing: the test's own output is enough."""
+
 
 PARENT = """
 import subprocess, sys, time
@@ -95,3 +113,16 @@ with Processes(Path({str(tmp_path)!r})) as processes:
     running.send_signal(signal.SIGINT)
     running.wait(30)
     assert not child.is_running()
+
+
+def test_nothing_on_this_machine_goes_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "intern.example, localhost")
+    monkeypatch.setenv("NO_PROXY", "")
+    with serving(Answering) as address:
+        assert not answers(address)
+        spare_loopback()
+        assert answers(address)
+        assert httpx.get(address).status_code == requests.get(address, timeout=9).status_code == 200
+    assert os.environ["no_proxy"] == "intern.example,localhost,127.0.0.1,::1"

@@ -12,7 +12,7 @@ import pytest
 from fake_stages import Alone, Letters, NoWeights, count_workers, write_texts
 from operated import wait_for
 
-from mimicmotion.errors import MachineError, StageError, WeightsError
+from mimicmotion.errors import InputError, MachineError, StageError, WeightsError
 from stages.adapters.mlflow import tracking
 from stages.adapters.mlflow.reports import MlflowReport
 from stages.adapters.ray import training as ray_training
@@ -303,5 +303,9 @@ def test_an_address_that_nobody_answers() -> None:
     import ray
 
     ray.shutdown()
+    with pytest.raises(
+        InputError, match=r"http://127\.0\.0\.1:8265 is the address of Ray's page"
+    ):
+        ray_adapter.connect(RaySettings(address="http://127.0.0.1:8265"))
     with pytest.raises(MachineError, match=r"ray\.address 127\.0\.0\.1:1: cannot be reached"):
         ray_adapter.connect(RaySettings(address="127.0.0.1:1"))

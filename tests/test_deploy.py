@@ -98,6 +98,18 @@ def test_services_use_own_images_or_pinned_ones() -> None:
             assert other in read("compose.yaml")["services"]
 
 
+def test_every_service_has_a_limit_and_a_key_of_its_own() -> None:
+    services = read("compose.yaml")["services"]
+    assert all(
+        re.fullmatch(r"\d+[mg]|\$\{WORKER_MEMORY:-16g\}", one["mem_limit"]) for one in services.values()
+    )
+    keys = {name: one.get("environment", {}).get("AWS_ACCESS_KEY_ID") for name, one in services.items()}
+    assert {name: key for name, key in keys.items() if key} == {"worker": "worker", "mlflow": "mlflow"}
+    with_first_key = {name for name, one in services.items() if "STORE_PASSWORD" in str(one)}
+    assert with_first_key == {"store", "buckets"}
+    assert "STORE_PASSWORD" not in str(read("compose.yaml")["x-store"])
+
+
 def test_only_this_machine_sees_the_pages() -> None:
     ports = [
         port for service in read("compose.yaml")["services"].values() for port in service.get("ports", [])
@@ -108,7 +120,7 @@ def test_only_this_machine_sees_the_pages() -> None:
 
 def test_secrets_are_asked_for_and_never_written() -> None:
     text = "".join(path.read_text() for path in DEPLOY.rglob("*.yaml"))
-    asked = set(re.findall(r"\$\{(\w+)", text)) - {"VARIANT", "REVISION"}
+    asked = set(re.findall(r"(?<!\$)\$\{(\w+)", text)) - {"VARIANT", "REVISION"}
     example = dict(line.split("=") for line in (DEPLOY / "env.example").read_text().splitlines()[1:])
     assert asked <= set(example)
     assert [name for name, value in example.items() if "PASSWORD" in name and value] == []

@@ -303,9 +303,7 @@ def test_an_address_that_nobody_answers() -> None:
     import ray
 
     ray.shutdown()
-    with pytest.raises(
-        InputError, match=r"http://127\.0\.0\.1:8265 is the address of Ray's page"
-    ):
+    with pytest.raises(InputError, match=r"http://127\.0\.0\.1:8265 is the address of Ray's page"):
         ray_adapter.connect(RaySettings(address="http://127.0.0.1:8265"))
     with pytest.raises(MachineError, match=r"ray\.address 127\.0\.0\.1:1: cannot be reached"):
         ray_adapter.connect(RaySettings(address="127.0.0.1:1"))

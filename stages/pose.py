@@ -196,13 +196,16 @@ class Pose(ItemStage):
 
     def _import(self, item: Item) -> "tuple[list[list[tuple[int, Person]]], dict[str, str]]":
         from mimicmotion.pose.importing import VideoShape, import_poses
+        from mimicmotion.video.containers import reading
 
         facts = item.payload
         match: Match = facts["poses"]
         if match.path is None:
             raise RejectedItem(match.code, match.sentence)
+        shape, used = VideoShape.of(facts), {"import": item.inputs["poses"]}
         try:
-            return import_poses(match.path, VideoShape.of(facts)), {"import": item.inputs["poses"]}
+            with reading(match.path, "poses", "unusable_poses"):
+                return import_poses(match.path, shape), used
         except InputError as error:
             raise RejectedItem("unusable_poses", str(error)) from error
 

@@ -31,11 +31,16 @@ _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Path, form: str = "a video", code: str = "unreadable") -> Iterator[None]:
     """Turn any error of the block, which reads this file, into a reject of the file.
 
+    Args:
+        path: the file.
+        form: what it is read as.
+        code: of the reject.
+
     Raises:
-        RejectedItem: ``unreadable``, whatever class the error had.
+        RejectedItem: with this code, whatever class the error had.
         OSError: what the file lies on went away, which is not the file's fault.
     """
     try:
@@ -45,12 +50,12 @@ def reading(path: Path) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _SURROUNDINGS:
             raise
-        raise unreadable(path, error) from error
+        raise unreadable(path, error, form, code) from error
 
 
-def unreadable(path: Path, error: Exception) -> RejectedItem:
+def unreadable(path: Path, error: Exception, form: str = "a video", code: str = "unreadable") -> RejectedItem:
     """The reject of a file for an error that was met while it was read."""
-    return RejectedItem("unreadable", f"{path.name} cannot be read as a video: {reason(error)}")
+    return RejectedItem(code, f"{path.name} cannot be read as {form}: {reason(error)}")
 
 
 def reason(error: BaseException) -> str:

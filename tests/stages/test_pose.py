@@ -185,6 +185,19 @@ def test_poses_that_are_missing_or_broken_are_rejects(importing, decoded, tmp_pa
     assert caught.value.code == "no_poses_to_import"
 
 
+def test_any_error_of_a_pose_file_is_the_items(importing, decoded, tmp_path, monkeypatch):
+    relative_poses(tmp_path / "poses" / "bright.parquet")
+    first = next(importing.items({"decode": decoded}))
+
+    def failing(*_):
+        raise IndexError("a damaged page")
+
+    monkeypatch.setattr("mimicmotion.pose.importing.import_poses", failing)
+    with pytest.raises(RejectedItem, match=r"bright\.parquet cannot be read as poses: IndexError") as caught:
+        importing.process(None, first, tmp_path)
+    assert caught.value.code == "unusable_poses"
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

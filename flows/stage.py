@@ -4,7 +4,7 @@ from prefect import flow
 
 from flows.settings import check_parameters
 from flows.tasks import log_into_run, run_as_task
-from stages.catalogue import StageName
+from stages.engine.catalogue import StageName
 from stages.runner import StageResult
 
 

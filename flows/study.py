@@ -17,13 +17,22 @@ from typing import TYPE_CHECKING
 from mimicmotion.errors import InputError
 from mimicmotion.metrics.comparison import Compared, compare, comparison_markdown
 from mimicmotion.metrics.scores import FLOORS, Score
-from stages.clip_rows import GeneratedClip, generated_clips, read_generated, read_truth
+from stages.clip_rows import (
+    GeneratedClip,
+    generated_clips,
+    iter_generated,
+    iter_truth,
+    read_generated,
+    read_true,
+)
 from stages.engine.config import Ablation, Arm, PipelineConfig, load_config
 from stages.engine.plan import Pipeline
 from stages.engine.storage.workspace import staged
 from stages.evaluate import scores_of
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from stages.adapters.mlflow.reports import MlflowReport
 
 TABLE_FILE, ROWS_FILE, CHART_FILE, FRAMES_FILE = "table.md", "table.json", "chart.png", "frames.png"
@@ -188,12 +197,14 @@ def write_looks(folder: Path, by_arm: Mapping[str, Sequence[GeneratedClip]]) -> 
 
     rows = []
     for place, clip in enumerate(next(iter(by_arm.values()))[:_NUM_SHOWN]):
-        true, _, reference, _ = read_truth(clip)
-        videos = {"true": true, **{arm: read_generated(clips[place]) for arm, clips in by_arm.items()}}
+        made = {arm: clips[place] for arm, clips in by_arm.items()}
+        videos: dict[str, Iterator[np.ndarray]] = {"true": (frame for frame, _ in iter_truth(clip))}
+        videos |= {arm: iter_generated(one) for arm, one in made.items()}
         write_preview(folder / f"{clip.clip_id}.mp4", panel_frames(videos), clip.fps)
-        middle = len(true) // 2
-        frames = {label: frames[middle] for label, frames in videos.items()}
-        rows.append(labelled_row({"reference": reference, **frames}))
+        middle = len(clip.frames) // 2
+        panels = {"reference": read_true(clip, clip.reference_frame)}
+        panels |= {"true": read_true(clip, clip.frames[middle])}
+        rows.append(labelled_row(panels | {arm: read_generated(one, middle) for arm, one in made.items()}))
     write_picture(folder / FRAMES_FILE, grid(rows))
 
 

@@ -5,8 +5,9 @@ which frames a clip drives, which generated frame belongs to which true one.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -28,6 +29,7 @@ VIDEO_FILE = "video.mp4"
 POSES_FILE = ITEM_TABLE
 LATENTS_FILE = "latents.safetensors"
 GENERATED_FILE, PREVIEW_FILE = "generated.mkv", "preview.mp4"
+_READ_AT_A_TIME = 8
 
 Split = Literal["train", "val", "test"]
 Form = Literal["window", "clip"]
@@ -138,7 +140,7 @@ class GeneratedClip:
         generated: lossless file of the generated frames.
         preview: file for a browser, beside reference, pose and truth.
         truth: normalised true video.
-        poses: rows of the pose stage for that video.
+        poses: file of the pose stage for that video.
         size: (width, height) of the generated frames.
         fps: frames per second of the generated video.
         frames: true frame of each generated one.
@@ -152,7 +154,7 @@ class GeneratedClip:
     generated: Path
     preview: Path
     truth: Path
-    poses: pa.Table
+    poses: Path
     size: tuple[int, int]
     fps: float
     frames: tuple[int, ...]
@@ -226,15 +228,22 @@ def _training_clip(
     )
 
 
-def generated_clips(inputs: Mapping[str, Dataset], split: Split = "test") -> Iterator[GeneratedClip]:
+def generated_clips(
+    inputs: Mapping[str, Dataset], split: Split = "test", ids: Container[str] | None = None
+) -> Iterator[GeneratedClip]:
     """The generated clips of one side with their truth, each checked to be what the clips stage asked for.
+
+    Args:
+        inputs: datasets by stage.
+        split: the side.
+        ids: of the clips that are wanted; all by default.
 
     Raises:
         DataError: a clip was generated from other frames than its window.
     """
     clips = {row.clip_id: row for row in kept_clips(inputs["clips"], split, "clip")}
     for clip_id in inputs["animate"].ids:
-        if clip_id not in clips:
+        if clip_id not in clips or (ids is not None and clip_id not in ids):
             continue
         row = inputs["animate"].item_table(clip_id).to_pylist()[0]
         clip = clips[clip_id]
@@ -254,7 +263,7 @@ def generated_clips(inputs: Mapping[str, Dataset], split: Split = "test") -> Ite
             generated=inputs["animate"].path(clip_id, GENERATED_FILE),
             preview=inputs["animate"].path(clip_id, PREVIEW_FILE),
             truth=inputs["decode"].path(video_id, VIDEO_FILE),
-            poses=inputs["pose"].item_table(video_id),
+            poses=inputs["pose"].path(video_id, POSES_FILE),
             size=(row["width_px"], row["height_px"]),
             fps=row["fps"],
             frames=tuple(row["frames"]),
@@ -262,37 +271,56 @@ def generated_clips(inputs: Mapping[str, Dataset], split: Split = "test") -> Ite
         )
 
 
-def read_truth(clip: GeneratedClip) -> tuple[np.ndarray, np.ndarray, np.ndarray, "PoseTrack"]:
-    """True frames, the same one frame late and the reference at the generated size, and the driving poses.
-
-    The poses are in pixels of these frames without their padding.
-    """
+def driving_pose(clip: GeneratedClip) -> "PoseTrack":
+    """The driving poses, in pixels of the generated frames without their padding."""
     from mimicmotion.pose.framing import framed_track
+
+    return framed_track(clip.video.track(clip.poses).select(clip.frames), clip.fit.unpadded)
+
+
+def read_true(clip: GeneratedClip, frame: int) -> np.ndarray:
+    """One frame of the true video at the generated size."""
     from mimicmotion.video.reader import VideoReader
 
-    fit = clip.fit
-    before = [max(frame - 1, 0) for frame in clip.frames]
-    wanted = sorted({*clip.frames, *before, clip.reference_frame})
-    frames = dict(zip(wanted, fit.frames(VideoReader(clip.truth).read(wanted)), strict=True))
-    track = clip.video.track(clip.poses).select(clip.frames)
-    true = np.stack([frames[i] for i in clip.frames])
-    late = np.stack([frames[i] for i in before])
-    return true, late, frames[clip.reference_frame], framed_track(track, fit.unpadded)
+    return clip.fit.frames(VideoReader(clip.truth).read([frame]))[0]
 
 
-def read_generated(clip: GeneratedClip) -> np.ndarray:
-    """The generated frames, uint8 (n, h, w, 3).
+def iter_truth(clip: GeneratedClip) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each true frame and the video's frame before it, at the generated size, in one pass over the video."""
+    from mimicmotion.video.reader import VideoReader
+
+    reader, held = VideoReader(clip.truth), dict[int, np.ndarray]()
+    for begin in range(0, len(clip.frames), _READ_AT_A_TIME):
+        frames = clip.frames[begin : begin + _READ_AT_A_TIME]
+        pairs = [(frame, max(frame - 1, 0)) for frame in frames]
+        wanted = sorted({*chain(*pairs)} - held.keys())
+        held |= zip(wanted, clip.fit.frames(reader.read(wanted)), strict=True)
+        yield from ((held[frame], held[before]) for frame, before in pairs)
+        held = {frames[-1]: held[frames[-1]]}
+
+
+def iter_generated(clip: GeneratedClip) -> Iterator[np.ndarray]:
+    """The generated frames, uint8 (h, w, 3), one after the other.
 
     Raises:
-        DataError: the file holds other frames than its row says.
+        DataError: the file holds other frames than its row says; raised at its end where some are missing.
     """
     from mimicmotion.video.files import iter_frames
 
-    frames = np.stack(list(iter_frames(clip.generated)))
-    height, width = frames.shape[1:3]
-    if (len(frames), width, height) != (len(clip.frames), *clip.size):
+    count, (width, height) = 0, clip.size
+    for frame in iter_frames(clip.generated):
+        count += 1
+        if count <= len(clip.frames) and frame.shape == (clip.size[1], clip.size[0], 3):
+            yield frame
+        else:
+            height, width = frame.shape[:2]
+    if (count, width, height) != (len(clip.frames), *clip.size):
         raise DataError(
-            f"{clip.generated} holds {len(frames)} frames of {width}x{height}, its row says "
+            f"{clip.generated} holds {count} frames of {width}x{height}, its row says "
             f"{len(clip.frames)} of {clip.size[0]}x{clip.size[1]}: run animate again"
         )
-    return frames
+
+
+def read_generated(clip: GeneratedClip, place: int) -> np.ndarray:
+    """One generated frame."""
+    return next(islice(iter_generated(clip), place, None))

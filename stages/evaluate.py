@@ -2,33 +2,27 @@
 
 ``mimicmotion stage evaluate configs/demo.yaml``
 
-Beside the model stand three floors that any model must be read against: copying the reference picture,
-the VAE's round trip of the true frames, and the truth one frame late.
+Clips are measured one by one over all workers (``stages/measure.py``), beside floors that any model must be
+read against; what is done is kept where a run stops. This stage sums up.
 """
 
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import pyarrow as pa
-from pydantic import Field
 
 from mimicmotion.errors import StageError, WeightsError
 from mimicmotion.metrics.settings import JudgeSettings
 from mimicmotion.weights.scripts import check_script
-from stages.clip_rows import GeneratedClip, generated_clips, read_generated, read_truth
-from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report, Runtime, Stage
+from stages.clip_rows import generated_clips, read_generated, read_true
+from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report, Stage
+from stages.measure import FLOORS_PART, MODEL_PART, EvaluateRuntime, Measure, called, measured_rows
 
 if TYPE_CHECKING:
-    import torch
-
     from mimicmotion.metrics.scores import Score
-
-_LOG = logging.getLogger(__name__)
 
 SCORES_SCHEMA = pa.schema(
     [
@@ -65,13 +59,6 @@ _NUM_PICTURED = 5
 _NUM_IN_GALLERY = 40
 
 
-class EvaluateRuntime(Runtime):
-    """How the evaluate stage runs."""
-
-    batch_size: int = Field(4, ge=1, description="Windows of frames that a video backbone sees at a time.")
-    allow_cpu: bool = Field(False, description="Go on with the CPU where ONNX Runtime cannot use the GPU.")
-
-
 class Evaluate(JudgeSettings, DatasetStage):
     """Measures generated test videos against the true ones under a named protocol."""
 
@@ -79,6 +66,7 @@ class Evaluate(JudgeSettings, DatasetStage):
     version: ClassVar[int] = 3
     reads: ClassVar[tuple[str, ...]] = ("animate", "clips", "decode", "pose", "train")
     schema: ClassVar[pa.Schema] = SCORES_SCHEMA
+    one_process: ClassVar[bool] = False
 
     runtime: EvaluateRuntime = EvaluateRuntime()
 
@@ -104,43 +92,21 @@ class Evaluate(JudgeSettings, DatasetStage):
         ]
 
     def run(self, inputs: Mapping[str, Dataset], folder: Path, context: Context) -> pa.Table:
-        """Score every generated clip; writes a picture of the best and worst."""
-        from mimicmotion.metrics.judging import open_judge
-        from mimicmotion.metrics.scores import COPY, LATE, MODEL, ROUND_TRIP
+        """Have every generated clip measured and sum up; writes a picture of the best and worst."""
+        from mimicmotion.metrics.judging import absent_metrics
+        from mimicmotion.metrics.scoreboard import Scoreboard
 
-        clips = list(generated_clips(inputs))
-        if not clips:
-            raise StageError("there is no generated clip to evaluate: the animate stage kept none")
+        if context.map is None:
+            raise StageError("evaluate measures clips over workers, which this context has not")
+        fields = {name: getattr(self, name) for name in JudgeSettings.model_fields}
+        measured = context.map(Measure(**fields, runtime=self.runtime), inputs)
         protocol = self.chosen_protocol
-        protocol.check_videos(clip.source_name for clip in clips)
-        for clip in clips:
-            video, cut = clip.video, clip.fit.cut_share
-            protocol.check_frames(clip.source_name, video.num_frames, clip.reference_frame, clip.frames, cut)
-        runtime, device = self.runtime, self._device()
-        judge = open_judge(
-            self,
-            device,
-            # As in the pose stage: without a reserved GPU and with leave to use the CPU, the GPU is not ours.
-            cuda=runtime.gpus_per_worker > 0 or not runtime.allow_cpu,
-            allow_cpu=runtime.allow_cpu,
-            batch_size=runtime.batch_size,
-            called=lambda field: f"evaluate.{field}",
-        )
-        vae = _load_vae(inputs["train"].path(WHOLE, "checkpoint"), device)
-        for number, clip in enumerate(clips, start=1):
-            _LOG.info("clip %s (%d of %d)", clip.clip_id, number, len(clips))
-            true, late, reference, track = read_truth(clip)
-            made = {
-                MODEL: read_generated(clip),
-                COPY: np.repeat(reference[None], len(true), axis=0),
-                ROUND_TRIP: _round_trip(vae, true),
-                LATE: late,
-            }
-            whole = clip.fit.without_padding
-            shown = {method: whole(frames) for method, frames in made.items()}
-            judge.add(clip.clip_id, whole(true), shown, (track.keypoints, track.confidences))
-        scores = judge.scores()
-        _save_picture(folder / PICTURE_FILE, clips, scores, self.primary_metric)
+        board = Scoreboard(protocol.window, absent_metrics(self, called))
+        for clip_id in dict.fromkeys(item_id.rpartition(".")[0] for item_id in measured.ids):
+            for part in (MODEL_PART, FLOORS_PART):
+                board.add(measured_rows(measured.item_table(f"{clip_id}.{part}")))
+        scores = board.scores()
+        _save_picture(folder / PICTURE_FILE, inputs, scores, self.primary_metric)
         rows = [
             {**asdict(score), "is_primary": score.metric == self.primary_metric, "protocol": protocol.id}
             for score in scores
@@ -167,12 +133,6 @@ class Evaluate(JudgeSettings, DatasetStage):
             report.file(write_report(Path(folder) / GALLERY_FILE, dataset, inputs, most=_NUM_IN_GALLERY))
             for video in sorted(Path(folder, "videos").glob("*")):
                 report.file(video, "videos")
-
-    def _device(self) -> "torch.device":
-        import torch
-
-        wants_gpu = self.runtime.gpus_per_worker > 0
-        return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
 
 
 def scores_of(table: pa.Table) -> list["Score"]:
@@ -218,48 +178,25 @@ def write_report(
     return write_gallery(path, about, clips, scores_of(table), primary, links, most)
 
 
-def _load_vae(checkpoint: Path, device: "torch.device") -> Any:
-    from diffusers import AutoencoderKLTemporalDecoder
-
-    # Without the accelerate package diffusers warns about its own default.
-    vae = AutoencoderKLTemporalDecoder.from_pretrained(
-        checkpoint / "vae", low_cpu_mem_usage=False, local_files_only=True
-    )
-    return vae.eval().requires_grad_(False).to(device)
-
-
-def _round_trip(vae: Any, true: np.ndarray) -> np.ndarray:
-    """What the VAE alone makes of the true frames: no model that uses it can be better."""
-    import torch
-
-    from mimicmotion.model.latents import decode_frames, encode_frames
-
-    made: list[np.ndarray] = []
-    for begin in range(0, len(true), 8):
-        pixels = torch.from_numpy(true[begin : begin + 8]).permute(0, 3, 1, 2).float() / 127.5 - 1
-        latents = encode_frames(vae, pixels) * vae.config.scaling_factor
-        made.extend(decode_frames(vae, latents))
-    return np.stack(made)
-
-
-def _save_picture(path: Path, clips: list[GeneratedClip], scores: list["Score"], primary: str) -> None:
+def _save_picture(path: Path, inputs: Mapping[str, Dataset], scores: list["Score"], primary: str) -> None:
     """A picture of the best and the worst clips by the primary metric, the middle frame of each."""
-    from mimicmotion.metrics.scores import METRICS, MODEL
+    from mimicmotion.metrics.scores import METRICS
+    from mimicmotion.pictures.gallery import best_to_worst
     from mimicmotion.pictures.panels import grid, labelled_row
     from mimicmotion.video.picture_files import write_picture
 
-    by_clip = {s.clip_id: s.value for s in scores if s.method == MODEL and s.metric == primary}
-    if not by_clip.keys() & {clip.clip_id for clip in clips}:
-        primary = "psnr"  # a distance between sets of videos says nothing about one of them
-        by_clip = {s.clip_id: s.value for s in scores if s.method == MODEL and s.metric == primary}
-    known = [clip for clip in clips if by_clip.get(clip.clip_id) is not None]
-    known.sort(key=lambda clip: by_clip[clip.clip_id] or 0.0, reverse=METRICS[primary].higher_is_better)
-    chosen = known if len(known) <= 2 * _NUM_PICTURED else known[:_NUM_PICTURED] + known[-_NUM_PICTURED:]
+    metric, values = best_to_worst(scores, primary)
+    ranked = [*values]
+    chosen = ranked if len(ranked) <= 2 * _NUM_PICTURED else ranked[:_NUM_PICTURED] + ranked[-_NUM_PICTURED:]
+    clips = {clip.clip_id: clip for clip in generated_clips(inputs, ids=chosen)}
     rows = []
-    for clip in chosen:
-        true, _, reference, _ = read_truth(clip)
-        middle = len(true) // 2
-        value = f"{primary} {by_clip[clip.clip_id]:.{METRICS[primary].digits}f}"
-        panels = {"reference": reference, value: read_generated(clip)[middle], "true": true[middle]}
+    for clip in (clips[clip_id] for clip_id in chosen):
+        middle = len(clip.frames) // 2
+        value = f"{metric} {values[clip.clip_id]:.{METRICS[metric].digits}f}"
+        panels = {
+            "reference": read_true(clip, clip.reference_frame),
+            value: read_generated(clip, middle),
+            "true": read_true(clip, clip.frames[middle]),
+        }
         rows.append(labelled_row(panels))
     write_picture(path, grid(rows))

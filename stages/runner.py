@@ -7,7 +7,7 @@ import logging
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,15 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from mimicmotion.errors import (
     ConfigError,
     DamagedError,
-    MachineError,
     MimicMotionError,
-    RejectedItem,
     StageError,
 )
-from stages.adapters.ray.environment import cluster_address
 from stages.engine.config import PipelineConfig
-from stages.engine.contract import Context, DatasetStage, Item, ItemStage, Launcher, Runtime
-from stages.engine.dataset_task import DatasetTask, no_group
+from stages.engine.contract import Context, DatasetStage, ItemStage, Launcher, Mapper, Runtime
+from stages.engine.dataset_task import DatasetTask
 from stages.engine.datasets import PublishedDataset
 from stages.engine.item_task import ItemTask, outcome_of
 from stages.engine.plan import Pipeline, Plan, reasons
@@ -176,11 +173,7 @@ def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float) -> Sta
         else:
             assert isinstance(plan.stage, DatasetStage)
             seconds = _run_whole(config, plan, plan.stage, run, force) if todo else {}
-        # What workers have just published and hashed need not be read again.
-        found, damaged = plan.store.states(plan.work, list(plan.states.values()), reads=False)
-        if damaged:
-            raise DamagedError(damaged[0])
-        states = [replace(state, seconds=seconds.get(state.item_key, state.seconds)) for state in found]
+        states = _states_now(plan, seconds)
         _check_rejected(plan, states)
         manifest = _manifest(
             config, plan, states, started, time.monotonic() - start_s, len(seconds), run.run_id
@@ -194,6 +187,14 @@ def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float) -> Sta
     holds = plan.stage.summary(dataset) or f"{manifest.counts.kept} kept, {reasons(states)}"
     log.info("%s: published %s (%s)", name, manifest.dataset_key, holds)
     return replace(_result(manifest, "published", len(seconds), start_s), is_shown=is_shown)
+
+
+def _states_now(plan: Plan, seconds: Mapping[str, float]) -> list[ItemState]:
+    """What became of all items; what workers have just published and hashed is not read again."""
+    found, damaged = plan.store.states(plan.work, list(plan.states.values()), reads=False)
+    if damaged:
+        raise DamagedError(damaged[0])
+    return [replace(state, seconds=seconds.get(state.item_key, state.seconds)) for state in found]
 
 
 def _run_items(config: PipelineConfig, plan: Plan, stage: ItemStage, force: bool) -> dict[str, float]:
@@ -226,30 +227,34 @@ def _run_whole(
     if force:
         _clear_state(plan)
     state = plan.store.state_folder(key)
-    context = Context(run.report, _launcher(config, stage.name, state), state, run.registry)
+    launch, mapper = _launcher(config, stage.name, state), _mapper(config, force)
+    context = Context(run.report, launch, state, run.registry, mapper)
     task = DatasetTask(
         stage, plan.inputs, plan.store.workspace.uri, plan.store.recipe_key, context, plan.fields
     )
-    if stage.one_process and stage.runtime.gpus_per_worker and cluster_address(config.settings.ray):
-        there = replace(task, context=replace(context, launch=no_group, registry=None))
-        outcome = _in_a_worker(config, there, item, key)
-    else:
-        outcome = task.run(item, key)
-    return {key: outcome.seconds or 0.0}
+    return {key: task.run(item, key).seconds or 0.0}
 
 
-def _in_a_worker(config: PipelineConfig, task: DatasetTask, item: Item, key: str) -> ItemState:
-    """Run a dataset stage where the cluster has the GPUs that it asks for: this machine may have none."""
-    from stages.adapters.ray.workers import connect, map_items
+def _mapper(config: PipelineConfig, force: bool) -> Mapper:
+    def run_part(stage: ItemStage, inputs: Mapping[str, Any]) -> PublishedDataset:
+        started, start_s = datetime.now(UTC).isoformat(timespec="milliseconds"), time.monotonic()
+        plan = Pipeline(config, trusts=False).plan_of(stage, inputs)
+        if plan.manifest and plan.is_fresh and not force:
+            return PublishedDataset(plan.store, plan.manifest, stage.schema)
+        log.info("%s: %d of %d items to do", stage.name, len(plan.todo), len(plan.work))
+        plan.store.clear_staging()
+        seconds = _run_items(config, plan, stage, force)
+        states = _states_now(plan, seconds)
+        if rejected := [state for state in states if state.state != KEPT]:
+            raise StageError(
+                f"{stage.name}: {len(rejected)} of {len(states)} items were not done ({reasons(states)}). "
+                f"The first: {rejected[0].label}: {rejected[0].sentence}. Run it again; what is done is kept."
+            )
+        took_s = time.monotonic() - start_s
+        manifest = _manifest(config, plan, states, started, took_s, len(seconds), None)
+        return PublishedDataset(plan.store, plan.store.publish_dataset(manifest, states), stage.schema)
 
-    name, runtime = task.stage.name, task.stage.runtime.without_time_limit()
-
-    def lost(item: Item, key: str, reason: RejectedItem) -> ItemState:
-        raise MachineError(f"{name}: {reason.sentence}. Run it again.")
-
-    connect(config.settings.ray)
-    (outcome,) = map_items(task, name, [(item, key)], runtime, lost)
-    return outcome
+    return run_part
 
 
 def _launcher(config: PipelineConfig, name: str, state: Any) -> Launcher:

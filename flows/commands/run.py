@@ -12,7 +12,7 @@ from flows.commands.summary import print_summary
 from flows.settings import check_parameters
 from flows.terminal import Terminal
 from mimicmotion.errors import InputError
-from stages.catalogue import STAGES
+from stages.engine.catalogue import STAGES
 from stages.engine.config import load_config, redacted
 from stages.engine.status import StageStatus
 from stages.engine.status import status as statuses_of

@@ -109,6 +109,19 @@ class Judge:
         return self.board.scores()
 
 
+def absent_metrics(settings: JudgeSettings, called: Callable[[str], str] = str) -> dict[str, str]:
+    """Metrics that these settings leave out, each with the reason; ``called`` names a field for a person."""
+    absent = {
+        metric: f"absent: no weights in {called(metric)}"
+        for metric in BACKBONE_FIELDS
+        if getattr(settings, metric) is None
+    }
+    if settings.detector is None or settings.wholebody is None:
+        for metric in ("pose_error_body", "pose_error_hands"):
+            absent[metric] = f"absent: no graphs in {called('detector')} and {called('wholebody')}"
+    return absent
+
+
 def open_judge(
     settings: JudgeSettings,
     device: torch.device,
@@ -132,20 +145,17 @@ def open_judge(
         WeightsError: a file is missing or of another form.
         InputError: CUDA is not there, and the CPU is not allowed.
     """
-    backbones: dict[str, Backbone | str] = {}
+    backbones: dict[str, Backbone | str] = {**absent_metrics(settings, called)}
     for metric in BACKBONE_FIELDS:
         path: Path | None = getattr(settings, metric)
         if path is None:
-            backbones[metric] = f"absent: no weights in {called(metric)}"
-        elif metric == LPIPS:
+            continue
+        if metric == LPIPS:
             backbones[metric] = load_perceptual(path, device, batch_size)
         elif metric != IDENTITY:
             backbones[metric] = load_backbone(metric, path, device, batch_size)
     estimator = face = None
-    if settings.detector is None or settings.wholebody is None:
-        for metric in ("pose_error_body", "pose_error_hands"):
-            backbones[metric] = f"absent: no graphs in {called('detector')} and {called('wholebody')}"
-    else:
+    if settings.detector is not None and settings.wholebody is not None:
         estimator = open_estimator(settings.detector, settings.wholebody, cuda=cuda, allow_cpu=allow_cpu)
     if settings.identity is not None:
         face = FaceModel.open(settings.identity, cuda=cuda, allow_cpu=allow_cpu)

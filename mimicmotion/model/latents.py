@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from mimicmotion.diffusion.memory import is_out_of_memory
@@ -66,6 +66,13 @@ def decode_frames(
             continue
         yield from frames[max(skip - begin, 0) :]
         begin += len(chunk)
+
+
+def round_trip(vae: Any, frames: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "n h w 3"]:
+    """Return what the VAE alone makes of frames that it sees together: the best that its models can do."""
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
+    latents = encode_frames(vae, pixels) * vae.config.scaling_factor
+    return np.stack(list(decode_frames(vae, latents)))
 
 
 @torch.no_grad()

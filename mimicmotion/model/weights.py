@@ -91,13 +91,16 @@ def load_encoders(
     Raises:
         WeightsError: a file is missing, or of another network.
     """
-    vae_folder = _part([*folders], "vae", "config.json")
-    vae = fill_strictly(
-        _on_meta(AutoencoderKLTemporalDecoder, vae_folder), _folder_tensors(vae_folder), f"{vae_folder}"
-    )
     image_encoder = _image_encoder(_part([*folders], "image_encoder", "config.json"))
     preprocessor = _part([*folders], "feature_extractor", "preprocessor_config.json")
-    return vae.eval(), image_encoder, CLIPImageProcessorPil.from_pretrained(preprocessor)
+    return load_vae(*folders), image_encoder, CLIPImageProcessorPil.from_pretrained(preprocessor)
+
+
+def load_vae(*folders: Path) -> AutoencoderKLTemporalDecoder:
+    """Return the VAE of the first folder that has one, as ``load_encoders`` does."""
+    folder = _part([*folders], "vae", "config.json")
+    on_meta = _on_meta(AutoencoderKLTemporalDecoder, folder)
+    return fill_strictly(on_meta, _folder_tensors(folder), f"{folder}").eval()
 
 
 def read_released(path: Path, *, only_unet: bool = False) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Pictures of an ablation: a chart of every metric by arm, and what the arms made side by side."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,11 +59,11 @@ def _panel(axes: Any, metric: str, rows: Sequence[Compared], floors: Sequence[st
     axes.set_xticks(places, [row.arm for row in arms], rotation=20, ha="right", fontsize=8)
 
 
-def panel_frames(videos: Mapping[str, np.ndarray]) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+def panel_frames(videos: Mapping[str, Iterable[np.ndarray]]) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Frame by frame, videos of one clip side by side under their labels.
 
     Args:
-        videos: label -> uint8 (n, h, w, 3), all of one shape.
+        videos: label -> frames uint8 (h, w, 3), all of one number and size.
     """
     for frames in zip(*videos.values(), strict=True):
         yield labelled_row(dict(zip(videos, frames, strict=True)))

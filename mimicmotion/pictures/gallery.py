@@ -105,17 +105,24 @@ def write_gallery(
     return path
 
 
+def best_to_worst(scores: Sequence[Score], primary: str) -> tuple[str, dict[str, float]]:
+    """The metric that ranks videos, and what the model scored on each, the best one first.
+
+    A distance between sets of videos gives none a number, so PSNR ranks them there.
+    """
+    rows = [s for s in scores if s.method == MODEL and s.clip_id != SUMMARY and s.value is not None]
+    metric = primary if any(row.metric == primary for row in rows) else "psnr"
+    sign = -1 if METRICS[metric].higher_is_better else 1
+    values = {row.clip_id: row.value for row in rows if row.metric == metric and row.value is not None}
+    return metric, dict(sorted(values.items(), key=lambda pair: sign * pair[1]))
+
+
 def _extremes(
     clips: Sequence[GalleryClip], scores: Sequence[Score], primary: str, most: int
 ) -> list[GalleryClip]:
-    """The best and the worst half; a distance between sets of videos gives none a number, so PSNR decides."""
-    by_clip = {
-        metric: {s.clip_id: s.value for s in scores if s.method == MODEL and s.metric == metric}
-        for metric in (primary, "psnr")
-    }
-    metric = primary if by_clip[primary].keys() & {clip.clip_id for clip in clips} else "psnr"
-    sign = 1 if METRICS[metric].higher_is_better else -1
-    ranked = sorted(clips, key=lambda clip: sign * (by_clip[metric].get(clip.clip_id) or 0.0))
+    """The worst and the best half, the worst first."""
+    places = {clip_id: place for place, clip_id in enumerate(best_to_worst(scores, primary)[1])}
+    ranked = sorted(clips, key=lambda clip: -places.get(clip.clip_id, len(places)))
     return [*ranked[: most // 2], *ranked[-(most - most // 2) :]]
 
 

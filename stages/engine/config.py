@@ -22,7 +22,7 @@ from pydantic_core import ErrorDetails
 from mimicmotion.errors import ConfigError, InputError
 from mimicmotion.redaction import HIDDEN, is_secret_name
 from mimicmotion.settings import Section
-from stages.catalogue import STAGES
+from stages.engine.catalogue import STAGES
 from stages.engine.contract import Location, Stage
 from stages.engine.storage.workspace import is_remote, local_path
 from stages.engine.storage.workspace import redacted as redacted

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -58,10 +58,6 @@ class Runtime(Section):
         None, gt=0, le=_YEAR_S, description="Seconds until a flow stops the stage; else never."
     )
 
-    def without_time_limit(self) -> Self:
-        """The same for work whose length nobody can tell."""
-        return self.model_copy(update={"item_timeout_s": _YEAR_S})
-
 
 @dataclass(frozen=True)
 class Item:
@@ -103,6 +99,9 @@ class Dataset(Protocol):
     def table(self) -> pa.Table:
         """The rows of all kept items, in the order of ``ids``."""
 
+    def content_sha256(self, item_id: str, name: str) -> str:
+        """Hash of the content of a file, or folder of files, of one kept item, as its record has it."""
+
 
 class Report(Protocol):
     """Where a stage shows what it did. Picklable; a call never raises into the stage."""
@@ -138,6 +137,13 @@ class Launcher(Protocol):
         """Run ``loop(arguments)`` on ``runtime.workers`` processes that share a torch process group."""
 
 
+class Mapper(Protocol):
+    """Has a part of a dataset stage's work done item by item over all workers, and kept for the next time."""
+
+    def __call__(self, stage: "ItemStage", inputs: Mapping[str, Dataset]) -> Dataset:
+        """The dataset of an item stage over these inputs: what it lacks is done, no item may be rejected."""
+
+
 class Registry(Protocol):
     """Keeps trained models under a name, as numbered versions with tags and aliases."""
 
@@ -164,12 +170,14 @@ class Context:
         launch: starts distributed training.
         state: folder that survives a killed run of this very work, for checkpoints to resume from.
         registry: keeps trained models; None where nothing keeps them.
+        map: does a part of the work over all workers; None where there are none.
     """
 
     report: Report
     launch: Launcher
     state: Path
     registry: Registry | None = None
+    map: Mapper | None = None
 
 
 class Stage(Section, ABC):
@@ -243,7 +251,7 @@ class DatasetStage(Stage):
     """A stage that sees its inputs at once."""
 
     one_process: ClassVar[bool] = True
-    """Whether it launches no group of workers."""
+    """Whether it neither launches a group of workers nor has items done by workers."""
 
     @abstractmethod
     def run(self, inputs: Mapping[str, Dataset], folder: Path, context: Context) -> pa.Table:

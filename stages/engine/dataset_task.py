@@ -19,14 +19,9 @@ from stages.engine.store import StageStore, check_schema
 log = logging.getLogger(__name__)
 
 
-def no_group(loop: Any, arguments: Any, runtime: Any) -> None:
-    """The launcher of a stage of one process."""
-    raise StageError("a stage of one process starts no group of workers")
-
-
 @dataclass
 class DatasetTask:
-    """The work of a dataset stage, in the process that runs it or in a worker: its only item.
+    """The work of a dataset stage, which is its only item.
 
     Attributes:
         stage: what to do.
@@ -43,9 +38,6 @@ class DatasetTask:
     recipe_key: str
     context: Context
     fields: Mapping[str, Any]
-
-    def load(self) -> None:
-        """Do nothing: the stage loads what it needs."""
 
     def run(self, item: Item, key: str) -> ItemState:
         """Run the stage and publish its only item.

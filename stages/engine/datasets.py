@@ -1,6 +1,8 @@
 """A published dataset, as stages read it."""
 
 import contextlib
+import hashlib
+import json
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -80,6 +82,18 @@ class PublishedDataset:
         if not self._fetches:
             return self._store.workspace.path(f"{self._store.version_name(record)}/{name}")
         return self._store.open_file(record, name)
+
+    def content_sha256(self, item_id: str, name: str) -> str:
+        """Hash of the content of a file, or folder of files, of one kept item; opens none.
+
+        Raises:
+            DataError: there is no such kept item, or the item has no such file.
+        """
+        files = self._record(self.item_key(item_id)).files
+        inside = {file: facts.sha256 for file, facts in files.items() if f"{file}/".startswith(f"{name}/")}
+        if not inside:
+            raise DataError(f"{self._store.stage} dataset {self.key}: item {item_id!r} has no file {name}.")
+        return hashlib.sha256(json.dumps(sorted(inside.items())).encode()).hexdigest()
 
     def item_table(self, item_id: str) -> pa.Table:
         """The rows of one kept item, in the schema of its stage.

@@ -95,13 +95,11 @@ class Pipeline:
 
     def store(self, name: str) -> StageStore:
         """Where the outcomes of a stage lie under this config."""
-        with remembering(self.workspace.hashes):
-            return StageStore(self.workspace, name, recipe_key(self.stage(name)))
+        return self._store(self.stage(name))
 
-    def fields(self, name: str) -> dict[str, Any]:
-        """What the recipe key of a stage is made from."""
+    def _store(self, stage: Stage) -> StageStore:
         with remembering(self.workspace.hashes):
-            return key_fields(self.stage(name))
+            return StageStore(self.workspace, stage.name, recipe_key(stage))
 
     def plan(self, name: str) -> Plan:
         """The work of a stage.
@@ -111,7 +109,7 @@ class Pipeline:
         """
         stage = self.stage(name)
         inputs = {upstream: self.dataset(upstream) for upstream in self.reads(stage)}
-        return self._plan(stage, inputs)
+        return self.plan_of(stage, inputs)
 
     def dataset(self, name: str) -> PublishedDataset:
         """The published dataset of a stage, for exactly this config and what lies in its sources now.
@@ -208,8 +206,13 @@ class Pipeline:
                 return manifest
         return None
 
-    def _plan(self, stage: Stage, inputs: Mapping[str, PublishedDataset]) -> Plan:
-        store = self.store(stage.name)
+    def plan_of(self, stage: Stage, inputs: Mapping[str, PublishedDataset]) -> Plan:
+        """The work of a stage, or of a part of one, over these inputs.
+
+        Raises:
+            StageError: there is nothing to work on.
+        """
+        store = self._store(stage)
         for name, dataset in inputs.items():
             if not dataset.ids:
                 raise StageError(
@@ -217,7 +220,7 @@ class Pipeline:
                     f" ({reasons(list(dataset.items.values()))})."
                 )
         with remembering(self.workspace.hashes):
-            items = _items(stage, inputs)
+            items, fields = _items(stage, inputs), key_fields(stage)
         work = [(item, item_key(store.recipe_key, item.inputs)) for item in items]
         check_keys(stage.name, work)
         found, damaged = store.states(work, store.known_states() if self._trusts else ())
@@ -230,7 +233,7 @@ class Pipeline:
             except DamagedError as error:
                 manifest, damaged = None, [*damaged, str(error)]
         states = {state.item_key: state for state in found}
-        return Plan(stage, store, inputs, self.fields(stage.name), work, states, manifest, damaged)
+        return Plan(stage, store, inputs, fields, work, states, manifest, damaged)
 
 
 def reasons(items: Sequence[ItemState]) -> str:

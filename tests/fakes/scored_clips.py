@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from clip_table import clip_row
 
 from mimicmotion.pose.people import Person
@@ -21,12 +22,18 @@ class FakeDataset:
         self.tables, self.files = tables, files or {}
         self.ids = tuple(sorted(tables))
 
+    def item_key(self, item_id):
+        return f"key of {item_id}"
+
     def path(self, item_id, name):
         return self.files[item_id, name]
 
     def item_table(self, item_id):
         table = self.tables[item_id]
         return table if isinstance(table, pa.Table) else pa.Table.from_pylist(table)
+
+    def content_sha256(self, item_id, name):
+        return f"content of {self.files[item_id, name.split('/')[0]]}"
 
     def table(self):
         return pa.concat_tables(self.item_table(i) for i in self.ids)
@@ -51,7 +58,7 @@ def make_inputs(
     folder: Path, names=("a", "b"), change=lambda frames: np.clip(frames.astype(int) + 6, 0, 255)
 ):
     clips, animate, decode, pose = [], {}, {}, {}
-    files: dict = {"animate": {}, "decode": {}}
+    files: dict = {"animate": {}, "decode": {}, "pose": {}}
     for seed, name in enumerate(names):
         true_video(folder / f"{name}.mp4", seed)
         frames = list(range(1, 13))
@@ -70,6 +77,8 @@ def make_inputs(
             video_id=name, width_px=WIDTH, height_px=HEIGHT, fps=12, num_frames=NUM_FRAMES, models={}
         )
         pose[name] = poses_table(info, [[(0, person(i))] for i in range(NUM_FRAMES)])
+        pq.write_table(pose[name], folder / f"{name}.parquet")
+        files["pose"][name, "table.parquet"] = folder / f"{name}.parquet"
         files["animate"][clip_id, "generated.mkv"] = folder / f"{name}.mkv"
         files["animate"][clip_id, "preview.mp4"] = folder / f"{name}.mp4"
         files["decode"][name, "video.mp4"] = folder / f"{name}.mp4"
@@ -77,6 +86,6 @@ def make_inputs(
         "animate": FakeDataset(animate, files["animate"]),
         "clips": FakeDataset({"all": clips}),
         "decode": FakeDataset(decode, files["decode"]),
-        "pose": FakeDataset(pose),
+        "pose": FakeDataset(pose, files["pose"]),
         "train": FakeDataset({"all": [{}]}, {("all", "checkpoint"): folder / "checkpoint"}),
     }

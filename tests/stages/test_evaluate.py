@@ -13,31 +13,34 @@ from torch import nn
 
 from mimicmotion.errors import DataError, InputError, StageError
 from mimicmotion.metrics.small_video_net import SmallVideoNet
-from stages import evaluate
+from mimicmotion.video.reader import VideoReader
+from stages.clip_rows import generated_clips, iter_generated, iter_truth
+from stages.engine.keys import key_fields
 from stages.evaluate import SCORES_SCHEMA, Evaluate
-
-REAL_LOAD, REAL_ROUND_TRIP = evaluate._load_vae, evaluate._round_trip
-
-
-class FakeVae:
-    """Loses one level of brightness on its way."""
-
-    class config:  # noqa: N801
-        scaling_factor = 0.18215
-
-
-def round_trip(vae, true):
-    return np.maximum(true, 1) - 1
+from stages.measure import MEASURED_SCHEMA, Measure, Measuring
 
 
 class FakeContext:
+    """Has items measured here, and notes which."""
+
     report = launch = state = registry = None
+
+    def __init__(self):
+        self.items = {}
+
+    def map(self, stage, inputs):
+        loaded = stage.load()
+        self.items = {item.id: item for item in stage.items(inputs)}
+        tables = {name: stage.process(loaded, item, None) for name, item in self.items.items()}
+        assert all(table.schema.equals(MEASURED_SCHEMA) for table in tables.values())
+        return FakeDataset(tables)
 
 
 @pytest.fixture(autouse=True)
 def no_real_vae(monkeypatch):
-    monkeypatch.setattr(evaluate, "_load_vae", lambda checkpoint, device: FakeVae())
-    monkeypatch.setattr(evaluate, "_round_trip", round_trip)
+    """A VAE that loses one level of brightness on its way."""
+    monkeypatch.setattr(Measuring, "vae", lambda self, folder: None)
+    monkeypatch.setattr("mimicmotion.model.latents.round_trip", lambda vae, true: np.maximum(true, 1) - 1)
 
 
 def summary(table):
@@ -177,15 +180,23 @@ def test_the_score_table_is_shown(tmp_path):
     assert "truth_one_frame_late" in page
 
 
-def test_the_round_trip_goes_through_the_vae_of_the_checkpoint(tmp_path):
-    from diffusers import AutoencoderKLTemporalDecoder
+def test_floors_do_not_depend_on_the_model_and_the_deciding_metric_changes_nothing(tmp_path):
+    inputs = make_inputs(tmp_path)
+    keys = [{item.id: item.inputs for item in Measure().items(inputs)}]
+    inputs["animate"].item_key = lambda clip_id: f"another model's {clip_id}"
+    keys.append({item.id: item.inputs for item in Measure().items(inputs)})
+    assert {name for name in keys[0] if keys[0][name] == keys[1][name]} == {"clip-a.floors", "clip-b.floors"}
+    inputs["train"].content_sha256 = lambda item_id, name: f"another {name}"
+    changed = {item.id: item.inputs for item in Measure().items(inputs)}
+    assert changed["clip-a.floors"] != keys[0]["clip-a.floors"]
+    assert key_fields(Measure()) == key_fields(Measure(primary_metric="ssim"))
 
-    torch.manual_seed(0)
-    small = {"block_out_channels": (32, 32), "layers_per_block": 1, "sample_size": 32}
-    down = {"down_block_types": ("DownEncoderBlock2D",) * 2}
-    AutoencoderKLTemporalDecoder(**small, **down).save_pretrained(tmp_path / "vae")
-    vae = REAL_LOAD(tmp_path, torch.device("cpu"))
-    true = np.random.default_rng(0).integers(0, 256, (11, 16, 16, 3)).astype(np.uint8)
-    made = REAL_ROUND_TRIP(vae, true)
-    assert (made.shape, made.dtype) == (true.shape, np.uint8)
-    assert (REAL_ROUND_TRIP(vae, true[8:]) == made[8:]).all()  # in parts of eight
+
+def test_a_clip_is_read_in_one_pass_and_few_frames_are_held(tmp_path):
+    (clip, _) = generated_clips(make_inputs(tmp_path))
+    true = VideoReader(clip.truth).read(range(13))
+    assert all(
+        (frame == true[place]).all() and (before == true[place - 1]).all()
+        for place, (frame, before) in enumerate(iter_truth(clip), start=1)
+    )
+    assert len(list(iter_truth(clip))) == len(list(iter_generated(clip))) == 12

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from stages.catalogue import STAGES
+from stages.engine.catalogue import STAGES
 
 
 def test_every_stage_is_there_and_reads_only_those_before_it() -> None:

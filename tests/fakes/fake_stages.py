@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from mimicmotion.errors import RejectedItem, WeightsError
+from mimicmotion.errors import RejectedItem, StageError, WeightsError
 from stages.engine.config import MlflowSettings, PipelineConfig, RaySettings, Settings
 from stages.engine.contract import Context, Dataset, DatasetStage, Item, ItemStage, Report, Stage
 from stages.engine.keys import file_sha256
@@ -101,6 +101,25 @@ class Shouts(ItemStage):
     def process(self, loaded: None, item: Item, folder: Path) -> pa.Table:
         time.sleep(self.pause_s)
         return pa.table({"shout": [item.payload["path"].read_text().upper() + self.mark]}, schema=self.schema)
+
+
+class Chorus(DatasetStage):
+    """The shouts of all, which its workers make as a part of it."""
+
+    name: ClassVar[str] = "chorus"
+    version: ClassVar[int] = 1
+    reads: ClassVar[tuple[str, ...]] = ("letters",)
+    schema: ClassVar[pa.Schema] = pa.schema([("chorus", pa.string())])
+    one_process: ClassVar[bool] = False
+
+    breaks: bool = Field(False, description="Whether to fail once the part is done.")
+
+    def run(self, inputs: Mapping[str, Dataset], folder: Path, context: Context) -> pa.Table:
+        assert context.map is not None
+        shouts = context.map(Shouts(), inputs)
+        if self.breaks:
+            raise StageError("broken after the part")
+        return pa.table({"chorus": [" ".join(shouts.table()["shout"].to_pylist())]}, schema=self.schema)
 
 
 class Total(DatasetStage):

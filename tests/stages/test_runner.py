@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from fake_stages import Letters, Shouts, Total, make_config, write_texts
+from fake_stages import Chorus, Letters, Shouts, Total, make_config, write_texts
 
 from mimicmotion.errors import (
     ConfigError,
@@ -15,11 +15,13 @@ from mimicmotion.errors import (
     InputError,
     MachineError,
     MissingSourceError,
+    RejectedItem,
     StageError,
     WeightsError,
 )
 from stages.engine import datasets
 from stages.engine.contract import Item, Runtime, Stage
+from stages.engine.item_task import ItemTask
 from stages.engine.plan import Pipeline
 from stages.engine.storage.hashes import FileHashes
 from stages.engine.storage.workspace import LocalWorkspace
@@ -266,6 +268,44 @@ def test_workers_that_a_stage_cannot_use_are_refused(tmp_path: Path, letters: Le
     monkeypatch.setattr(Total, "one_process", True)
     with pytest.raises(ConfigError, match=r"total\.runtime\.workers: got 2, allowed is 1"):
         run_stage(config, "total")
+
+
+def test_a_part_over_workers_is_kept_though_the_stage_fails(tmp_path: Path, letters: Letters) -> None:
+    broken = make_config(tmp_path / "space", letters, Chorus(breaks=True))
+    run_stage(broken, "letters")
+    with pytest.raises(StageError, match="broken after the part"):
+        run_stage(broken, "chorus")
+    made = files_of(tmp_path / "space" / "shouts")
+    times = [path.stat().st_mtime_ns for path in sorted((tmp_path / "space" / "shouts").rglob("*.json"))]
+    config = make_config(tmp_path / "space", letters, Chorus())
+    assert run_stage(config, "chorus").kept == 1
+    assert Pipeline(config).dataset("chorus").table().to_pylist() == [{"chorus": "ONE! THREE!"}]
+    assert files_of(tmp_path / "space" / "shouts") == made
+    assert times == [p.stat().st_mtime_ns for p in sorted((tmp_path / "space" / "shouts").rglob("*.json"))]
+    dataset = Pipeline(config).dataset("letters")
+    whole = dataset.content_sha256("a", "copy.txt")
+    assert len(whole) == 64
+    assert whole != dataset.content_sha256("b", "copy.txt")
+    with pytest.raises(DataError, match=r"has no file copy\.tx"):
+        dataset.content_sha256("a", "copy.tx")
+
+
+def test_a_part_that_is_not_done_stops_the_stage(tmp_path: Path, letters: Letters, monkeypatch) -> None:
+    config = make_config(tmp_path / "space", letters, Chorus())
+    run_stage(config, "letters")
+    monkeypatch.setattr(Shouts, "process", _refuses)
+    monkeypatch.setattr("stages.runner._run_items", _run_here)
+    with pytest.raises(StageError, match=r"shouts: 2 of 2 items were not done \(2 hoarse\).*Run it again"):
+        run_stage(config, "chorus")
+
+
+def _refuses(self, loaded, item, folder):
+    raise RejectedItem("hoarse", "it lost its voice")
+
+
+def _run_here(config, plan, stage, force):
+    task = ItemTask(stage, plan.store.workspace.uri, plan.store.recipe_key)
+    return {key: task.run(item, key).seconds for item, key in plan.todo}
 
 
 def test_a_running_stage_is_left_alone(tmp_path: Path, letters: Letters) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mimicmotion.errors import StageError
-from mimicmotion.model.latents import decode_frames, encode_frames
+from mimicmotion.model.latents import decode_frames, encode_frames, round_trip
 from mimicmotion.model.pipeline import MimicMotionPipeline
 
 
@@ -85,3 +85,15 @@ def test_a_decoder_that_gives_no_numbers_is_told() -> None:
     latents = torch.full((2, 4, 2, 2), float("nan"))
     with pytest.raises(StageError, match="the decoder of pictures gives: 96 of 96 numbers"):
         list(decode_frames(Decoder(8), latents))
+
+
+def test_the_round_trip_is_what_decoding_makes_of_the_encoded_frames(
+    small_pipeline: MimicMotionPipeline,
+) -> None:
+    vae = small_pipeline.vae
+    frames = np.random.default_rng(0).integers(0, 256, (3, 16, 24, 3)).astype(np.uint8)
+    made = round_trip(vae, frames)
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
+    latents = encode_frames(vae, pixels) * vae.config.scaling_factor
+    assert (made.shape, made.dtype) == (frames.shape, np.uint8)
+    assert (made == np.stack(list(decode_frames(vae, latents)))).all()

@@ -117,11 +117,15 @@ class VideoBackbone:
         return ((pixels - torch.tensor(self.form.mean)[:, None, None]) / self.form.scale).to(self.device)
 
     def _resized(self, frame: np.ndarray) -> Tensor:
-        """One frame as float32 (1, 3, h, w); several large ones at once would need much memory."""
-        pixels = torch.tensor(frame).permute(2, 0, 1)[None].float()
+        """One frame as float32 (1, 3, h, w), colour by colour: a large one in floats needs much memory."""
+        colours = [torch.tensor(frame[None, None, ..., colour]) for colour in range(3)]
         if self.form.size is None:
-            return pixels
-        return functional.interpolate(pixels, size=self.form.size, mode="bicubic", antialias=True)
+            return torch.cat(colours, dim=1).float()
+        size = self.form.size
+        resized = [
+            functional.interpolate(one.float(), size=size, mode="bicubic", antialias=True) for one in colours
+        ]
+        return torch.cat(resized, dim=1)
 
     @torch.inference_mode()
     def row(self, windows: Tensor) -> np.ndarray:

@@ -24,13 +24,16 @@ def iter_frames(path: Path) -> Iterator[np.ndarray]:
     Raises:
         InputError: the file is missing, holds no video, changes its size, or stops decoding on its way.
     """
-    reformatter, end_s = VideoReformatter(), 0.0
+    reformatter, end_s, orientation = VideoReformatter(), 0.0, None
     with _as_input(path):
         outline = read_outline(path)
         frames = GoodFrames(path, outline)
         for shown in frames:
             end_s = shown.time_s + shown.duration_s
-            yield orientation_of(shown.picture).apply(to_rgb(shown.picture, reformatter))
+            # Asked of the first frame only, as decode does: a frame that was asked is freed seconds later,
+            # for PyAV ties it and what it answers into a ring.
+            orientation = orientation or orientation_of(shown.picture)
+            yield orientation.apply(to_rgb(shown.picture, reformatter))
     if frames.num_bad or outline.breaks_off(end_s):
         raise InputError(
             f"{path} cannot be read as a video: {frames.num_bad} frames do not decode, and it ends after "

@@ -1,5 +1,6 @@
 """Files written and read back: exact where lossless, close where a browser plays them."""
 
+import gc
 from fractions import Fraction
 from pathlib import Path
 
@@ -80,3 +81,19 @@ def test_files_that_are_no_videos(tmp_path: Path) -> None:
         VideoReader(tmp_path / "missing.mp4")
     with pytest.raises(InputError, match="no frames to write"):
         write_preview(tmp_path / "empty.mp4", [], 24)
+
+
+def test_frames_are_freed_as_soon_as_they_are_read(tmp_path: Path) -> None:
+    """Without the collector of rings, which comes late and sees nothing of the memory behind a frame."""
+    write_preview(tmp_path / "long.mp4", np.zeros((60, 16, 16, 3), np.uint8), 30)
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
+        held = [
+            sum(type(thing) is av.VideoFrame for thing in gc.get_objects()) - before
+            for _ in iter_frames(tmp_path / "long.mp4")
+        ]
+    finally:
+        gc.enable()
+    assert max(held) <= 20  # of 60

@@ -80,3 +80,12 @@ def split_of_folders(folders: Iterable[str]) -> str | None:
     if len(said) > 1:
         raise InputError(f"{'/'.join(folders)!r} names two splits")
     return said.pop() if said else None
+
+
+def group_of_folders(folders: Iterable[str]) -> str | None:
+    """The uppermost folder on a file's way that means something of its own: a dancer, a channel, a film."""
+    for folder in folders:
+        words = set(re.findall(r"[^\W\d_]+", unicodedata.normalize("NFKC", folder).casefold()))
+        if folder.strip("./\\") and not (words and words <= {*_SPLIT_WORDS, *_FILLERS}):
+            return normal(folder)
+    return None

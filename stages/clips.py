@@ -71,7 +71,7 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
     """Chooses training windows, val clips and test clips from poses and facts of the videos."""
 
     name: ClassVar[str] = "clips"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     reads: ClassVar[tuple[str, ...]] = ("decode", "pose")
     schema: ClassVar[pa.Schema] = CLIPS_SCHEMA
 
@@ -86,22 +86,37 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
             StageError: nothing is kept; counts the reasons.
         """
         from mimicmotion.clips.choosing import generated_clip, training_windows
-        from mimicmotion.clips.split import split_videos
+        from mimicmotion.clips.copies import Fingerprint, near_copies
+        from mimicmotion.clips.split import divided, joined_groups, split_videos
+        from mimicmotion.clips.windows import Reject
         from mimicmotion.pose.people import Presence
 
         videos = {row["video_id"]: row for row in inputs["decode"].table().to_pylist()}
         windows, clips = dict[str, list["Candidate"]](), dict[str, "Candidate"]()
+        prints = dict[str, Fingerprint]()
         for name in sorted(videos):
             video, unseen = self._posed(videos[name], inputs["pose"])
             presence = Presence.of(video.track.present, video.frames)
             videos[name]["presence"] = None if unseen else presence
+            prints[name] = Fingerprint.of(
+                video, *(videos[name][field] for field in ("hash_frames", "hashes"))
+            )
             windows[name] = [unseen] if unseen else training_windows(video)
             clips[name] = unseen or generated_clip(video)
         usable = {
             name: clip.reject is None and any(window.reject is None for window in windows[name])
             for name, clip in clips.items()
         }
-        split = split_videos(usable, {name: row["split"] for name, row in videos.items()}, {}, self)
+        copies = near_copies(prints)
+        groups = joined_groups({name: row["group"] for name, row in videos.items()}, copies)
+        split = split_videos(usable, {name: row["split"] for name, row in videos.items()}, groups, self)
+        for name, twin in divided(copies, split):
+            sentence = (
+                f"{videos[name]['source']} shows what {videos[twin]['source']} shows, for {split[twin]}"
+            )
+            found = Reject("near_duplicate", "", sentence)
+            windows[name] = [one.rejected(found) for one in windows[name]]
+            clips[name] = clips[name].rejected(found)
         rows = [
             row
             for name, side in split.items()
@@ -157,6 +172,7 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log counts per reason, histograms of confidence and hands, sheets of kept and rejected clips."""
         from mimicmotion.clips.split import SIDES
+        from mimicmotion.clips.windows import spread
         from mimicmotion.pictures.clips import histograms_picture, reasons_picture
 
         table = dataset.table()
@@ -188,7 +204,8 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
         videos = video_rows(inputs["decode"])
         for name, some in (("kept", kept), ("rejected", rejected)):
             if some:
-                report.image(name, _sheet(_spread(some), videos, inputs))
+                places = spread(np.arange(len(some)), _NUM_SHEET_CLIPS)
+                report.image(name, _sheet([some[place] for place in places], videos, inputs))
 
 
 def _row(facts: Mapping[str, Any], side: str, form: Form, found: "Candidate") -> dict[str, Any]:
@@ -216,23 +233,10 @@ def _row(facts: Mapping[str, Any], side: str, form: Form, found: "Candidate") ->
 
 
 def _numbers(measures: Mapping[str, float]) -> dict[str, float]:
-    left, right = measures["left_hand_reliability"], measures["right_hand_reliability"]
-    return {
-        "visibility": measures["visibility"],
-        "mean_confidence": measures["confidence"],
-        "box_height": measures["height_share"],
-        "crowded": measures["crowded"],
-        "motion": measures["motion"],
-        "left_hand_reliability": left,
-        "right_hand_reliability": right,
-        "hand_reliability": (left + right) / 2,
-    }
-
-
-def _spread(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Some rows, evenly spread; of few, all."""
-    places = np.unique(np.linspace(0, len(rows) - 1, min(_NUM_SHEET_CLIPS, len(rows))).round().astype(int))
-    return [rows[place] for place in places]
+    renamed = {"confidence": "mean_confidence", "height_share": "box_height"}
+    numbers = {renamed.get(name, name): value for name, value in measures.items()}
+    hands = [measures[f"{side}_hand_reliability"] for side in ("left", "right")]
+    return {**numbers, "hand_reliability": sum(hands) / 2}
 
 
 def _sheet(

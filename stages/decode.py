@@ -55,11 +55,15 @@ VIDEOS_SCHEMA = pa.schema(
         ("trimmed_s", pa.float64()),
         ("source_num_frames", pa.int32()),
         ("source_frames", pa.list_(pa.int32())),
+        ("group", pa.string()),
+        ("hash_frames", pa.list_(pa.int32())),
+        ("hashes", pa.list_(pa.int64())),
     ]
 )
 """One row per video, see ``VideoFacts``. ``source`` is its path in the source folder or list; ``given_id``
 and ``split`` are what a list or the folders ``train``, ``val`` and ``test`` say, else null; sizes are
-upright except those of the source."""
+upright except those of the source. ``group`` is not divided between splits; ``hashes`` are perceptual hashes
+of ``hash_frames``, a picture about every second."""
 
 _ID_LENGTH = 16
 _BLOCK_BYTES = 1 << 22
@@ -74,13 +78,13 @@ class Decode(NormaliseSettings, ItemStage):
     """Normalises source videos; one video is one item, named by its content."""
 
     name: ClassVar[str] = "decode"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     schema: ClassVar[pa.Schema] = VIDEOS_SCHEMA
     source_fields: ClassVar[tuple[str, ...]] = ("source",)
 
     source: Location = Field(
         description="Folder or s3:// prefix (with train/, val/ and test/ in it, or not), or list (.csv, "
-        ".parquet, .jsonl) with columns path, split, id."
+        ".parquet, .jsonl) with columns path, split, id, group."
     )
 
     def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:
@@ -129,7 +133,8 @@ class Decode(NormaliseSettings, ItemStage):
             path = _fetched(payload["location"], payload["source"], Path(scratch))
             timeout_s = _CHILD_SHARE * self.runtime.item_timeout_s
             facts = normalise_isolated(path, folder / VIDEO_FILE, self, timeout_s)
-        row = {**payload, "video_id": item.id, **asdict(facts)}
+        hashes = _hashes(folder / VIDEO_FILE, self.key_frame_interval)
+        row = {**payload, "video_id": item.id, **asdict(facts), **hashes}
         return pa.Table.from_pylist([{name: row[name] for name in VIDEOS_SCHEMA.names}], schema=VIDEOS_SCHEMA)
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
@@ -145,9 +150,20 @@ class Decode(NormaliseSettings, ItemStage):
                 "trimmed_videos": float(sum(row["trimmed_s"] > 0 for row in rows)),
             }
         )
-        report.table("videos", table.drop_columns(["source_frames"]))
+        report.table("videos", table.drop_columns(["source_frames", "hash_frames", "hashes"]))
         if rows:
             report.image("videos", _contact_sheet(dataset, rows))
+
+
+def _hashes(path: Path, key_frame_interval: int) -> dict[str, list[int]]:
+    """Perceptual hashes of key frames, which cost a picture each to read, about one a second."""
+    from mimicmotion.clips.copies import picture_hash
+    from mimicmotion.video.reader import VideoReader
+
+    reader = VideoReader(path)
+    step = max(1, round(reader.fps / key_frame_interval)) * key_frame_interval
+    frames = list(range(0, reader.num_frames, step))
+    return {"hash_frames": frames, "hashes": [picture_hash(reader.read([frame])[0]) for frame in frames]}
 
 
 def _contact_sheet(dataset: Dataset, rows: list[dict[str, Any]]) -> np.ndarray:
@@ -170,7 +186,8 @@ def _item(video: "SourceVideo", sha256: str, copies: "list[SourceVideo]") -> Ite
     duplicate_of = copies[0].name if copies else None
     # Everything that the row says, for the row is part of the outcome.
     keys = {"content": sha256, "source": video.name}
-    given = {"split": video.split, "given_id": video.given_id, "duplicate_of": duplicate_of}
+    given = {"split": video.split, "given_id": video.given_id, "group": video.group}
+    given["duplicate_of"] = duplicate_of
     payload: dict[str, Any] = {"location": video.location, "source": video.name, "sha256": sha256, **given}
     return Item(
         id=f"{video_id}-dup{len(copies)}" if copies else video_id,

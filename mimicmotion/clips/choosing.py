@@ -1,7 +1,7 @@
 """What one video offers: windows to train on with reference candidates, and a clip to generate and score."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64, Int
@@ -46,6 +46,10 @@ class Candidate:
     references: tuple[int, ...]
     measures: Mapping[str, float]
     reject: Reject | None
+
+    def rejected(self, reject: Reject) -> "Candidate":
+        """The same, not used."""
+        return replace(self, reject=reject, references=())
 
 
 def training_windows(video: PosedVideo) -> list[Candidate]:

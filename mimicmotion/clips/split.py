@@ -1,7 +1,7 @@
 """Which videos train, validate and test: decided by a hash, so that new videos move no old one."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from mimicmotion.clips.settings import SplitSettings
 
@@ -48,19 +48,29 @@ def split_videos(
     return {video_id: given.get(video_id) or side[unit] for video_id, unit in units.items()}
 
 
-def joined_groups(groups: Mapping[str, str], pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Groups of videos in which both of each pair are together; each has the name of its smallest member.
+def joined_groups(groups: Mapping[str, str | None], pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Groups of videos in which both of each pair are together.
 
     Args:
-        groups: name of each video's group.
+        groups: name of each video's group, if it has one; one that holds all videos is none.
         pairs: videos that belong together.
     """
-    joined = dict(groups)
+    joined = {video_id: f"group {name}" for video_id, name in groups.items() if name}
+    if len(groups) == len(joined) and len(set(joined.values())) == 1:
+        joined = {}
     for one, other in pairs:
         old, new = sorted((joined.get(one, one), joined.get(other, other)), reverse=True)
         joined |= {one: new, other: new}
         joined |= {video_id: new for video_id, group in joined.items() if group == old}
     return joined
+
+
+def divided(pairs: Iterable[tuple[str, str]], split: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Pairs on two sides: the video that must go, so that it gives nothing away, then the one that stays."""
+    for pair in pairs:
+        out, stays = sorted(pair, key=lambda video_id: SIDES.index(split[video_id]))
+        if split[out] != split[stays]:
+            yield out, stays
 
 
 def _side(place: float, settings: SplitSettings) -> str:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from mimicmotion.errors import InputError, MissingSourceError, redacted
 from mimicmotion.lists import LIST_SUFFIXES, read_list
-from mimicmotion.names import SPLITS, existing, is_hidden, split_named, split_of_folders
+from mimicmotion.names import SPLITS, existing, group_of_folders, is_hidden, split_named, split_of_folders
 
 VIDEO_SUFFIXES = frozenset(
     f".{suffix}"
@@ -21,7 +21,7 @@ VIDEO_SUFFIXES = frozenset(
         *("mpeg", "mpg", "mts", "ogv", "ts", "webm", "wmv"),
     )
 )
-_COLUMNS = ("path", "split", "id")
+_COLUMNS = ("path", "split", "id", "group")
 _SHOWN = 10
 """Most problems or names that one message shows."""
 _LONGEST_NAME = 500
@@ -38,6 +38,8 @@ class SourceVideo:
             that are no UTF-8 are written as ``\\xff``.
         split: ``train``, ``val`` or ``test`` where a list or the folder's name says so.
         given_id: what a list calls it.
+        group: what must not be divided between the sides of the split, e.g. a dancer: as a list says, else
+            the uppermost folder that means something.
         size_bytes, mtime_ns: of a file that is not local, to know it again; 0 for local ones.
     """
 
@@ -45,6 +47,7 @@ class SourceVideo:
     name: str
     split: str | None = None
     given_id: str | None = None
+    group: str | None = None
     size_bytes: int = 0
     mtime_ns: int = 0
 
@@ -79,8 +82,9 @@ def list_videos(source: str) -> Listing:
         source: a folder, searched with its subfolders, of which those named ``train``, ``val`` and ``test``
             decide the split; a URI such as ``s3://bucket/prefix``, likewise; or a list (``.csv``,
             ``.parquet``, ``.jsonl``) with the columns ``path`` (relative to the list's folder), and if wanted
-            ``split`` (``train``, ``val``, ``test`` or empty; without it the folders of the path decide) and
-            ``id``. Other columns are left alone. Names of splits and columns may differ in case and spaces.
+            ``split`` (``train``, ``val``, ``test`` or empty; without it the folders of the path decide)
+            ``id`` and ``group``. Other columns are left alone. Names of splits and columns may differ in case
+            and spaces.
 
     Raises:
         MissingSourceError: it is not there, or empty as a folder is where nothing was mounted.
@@ -120,6 +124,10 @@ def _split_of(name: str, problems: list[str]) -> str | None:
         return None
 
 
+def _group_of(name: str) -> str | None:
+    return group_of_folders(PurePosixPath(name).parts[:-1])
+
+
 def _checked(listing: Listing, source: str, problems: Sequence[str]) -> Listing:
     if problems:
         raise InputError(
@@ -145,7 +153,11 @@ def _in_folder(root: Path) -> Listing:
         elif path.is_dir():
             continue  # a link to a folder inside, which is searched by its own name
         elif _is_video(name) and (path.is_file() or not path.exists()):  # a dead link is rejected later
-            videos.append(SourceVideo(str(path), _as_text(name), _split_of(name, problems)))
+            videos.append(
+                SourceVideo(
+                    str(path), _as_text(name), _split_of(name, problems), None, _group_of(_as_text(name))
+                )
+            )
         else:
             ignored[_kind(name)] += 1
     if astray:
@@ -191,7 +203,9 @@ def _in_store(uri: str) -> Listing:
             continue
         location = given._replace(path=f"{given.path.rstrip('/')}/{quote(name)}", fragment="").geturl()
         split = _split_of(name, problems)
-        videos.append(SourceVideo(location, name, split, None, info.size, info.mtime_ns or 0))
+        videos.append(
+            SourceVideo(location, name, split, None, _group_of(name), info.size, info.mtime_ns or 0)
+        )
     videos.sort(key=lambda video: video.name)
     return _checked(Listing(tuple(videos), ignored), redacted(uri), problems)
 
@@ -216,7 +230,7 @@ def _in_list(path: Path) -> Listing:
 
 def _listed(folder: Path, row: dict[str, Any]) -> tuple[SourceVideo, list[str]]:
     """The video of a row, and what is wrong with the row."""
-    name, said, given_id = (_text(row.get(column)) for column in _COLUMNS)
+    name, said, given_id, group = (_text(row.get(column)) for column in _COLUMNS)
     wrong = list[str]()
     if "split" in row:
         split = None if said is None else _meant(said)
@@ -237,7 +251,8 @@ def _listed(folder: Path, row: dict[str, Any]) -> tuple[SourceVideo, list[str]]:
             found = False
         if not found:
             wrong.append(f"there is no file {str(location)[:_LONGEST_NAME]}")
-    return SourceVideo(str(location), Path(name).as_posix(), split, given_id), wrong
+    written = Path(name).as_posix()
+    return SourceVideo(str(location), written, split, given_id, group or _group_of(written)), wrong
 
 
 def _text(value: Any) -> str | None:

@@ -1,6 +1,7 @@
 """The clips stage as a plain function, on tiny videos whose poses are made up."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,8 @@ def video(video_id: str, num_frames: int = 40, **facts: object) -> pa.Table:
         "fps": FPS,
         "num_frames": num_frames,
         "scene_cuts": [],
+        "hash_frames": [],
+        "hashes": [],
         "bad_frames": [],
     }
     return pa.Table.from_pylist([row | facts], schema=VIDEOS_SCHEMA)
@@ -222,6 +225,36 @@ def test_whole_videos_keep_every_frame_at_a_step_of_their_own() -> None:
     (clip,) = [row for row in rows if row["split"] == "test"]
     assert (clip["first_frame"], clip["num_frames"], clip["step"], clip["kept"]) == (1, 39, 1, True)
     assert "max_test_frames" in stage.idle_fields()
+
+
+def test_near_copies_are_on_one_side_or_rejected() -> None:
+    videos = {name: video(name) for name in "abcdef"}
+
+    def waving(name: str, seed: int) -> pa.Table:
+        rng = np.random.default_rng(seed)
+        speed, phase = rng.uniform(1, 4, (133, 1)), rng.uniform(0, 6, (133, 1))
+        return poses(name, [[waver(dancer(0), 12 * np.sin(speed * k / 12 + phase))] for k in range(40)])
+
+    def waver(person: Person, shift: np.ndarray) -> Person:
+        return replace(person, keypoints=(person.keypoints + shift).astype(np.float32))
+
+    tracks = {name: waving(name, k // 2) for k, name in enumerate("abcdef")}
+    stage = make(test_fraction=0.4, val_fraction=0.2)
+    split = {row["video_id"]: row["split"] for row in run(stage, videos, tracks)}
+    assert split["a"] == split["b"]
+    assert split["c"] == split["d"]
+    assert split["e"] == split["f"]
+    given = {name: video(name, split="test" if name == "b" else "train") for name in "abcdef"}
+    reasons = {row["video_id"]: (row["reason"], row["sentence"]) for row in run(make(), given, tracks)}
+    assert reasons["a"] == ("near_duplicate", "a.mp4 shows what b.mp4 shows, for test")
+    assert reasons["b"] == (None, None)
+
+
+def test_a_group_is_on_one_side_and_a_folder_of_everything_is_none() -> None:
+    videos = {name: video(name, group="anna" if name in "abc" else "ben") for name in "abcdef"}
+    tracks = {name: solo(name) for name in "abcdef"}
+    split = {row["video_id"]: row["split"] for row in run(make(test_fraction=0.3), videos, tracks)}
+    assert len({split[name] for name in "abc"}) == len({split[name] for name in "def"}) == 1
 
 
 def test_fps_sets_the_step_of_each_video() -> None:

@@ -70,7 +70,14 @@ def make_film(folder: Path, name: str, size: tuple[int, int], seed: int) -> pa.T
     )
     pq.write_table(poses_table(info, people), folder / f"{name}.parquet")
     row = {"video_id": name, "source": f"{name}.mp4", "split": "test", "width_px": width, "height_px": height}
-    row |= {"fps": FPS, "num_frames": NUM_FRAMES, "scene_cuts": [2], "bad_frames": []}
+    row |= {
+        "fps": FPS,
+        "num_frames": NUM_FRAMES,
+        "scene_cuts": [2],
+        "bad_frames": [],
+        "hash_frames": [],
+        "hashes": [],
+    }
     return pa.Table.from_pylist([dict.fromkeys(VIDEOS_SCHEMA.names) | row], schema=VIDEOS_SCHEMA)
 
 

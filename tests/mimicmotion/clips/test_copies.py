@@ -1,0 +1,100 @@
+"""Near-copies of made-up dances: encoded anew, cropped, mirrored, shortened; other dances are none."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mimicmotion.clips.copies import Fingerprint, near_copies, picture_hash
+from mimicmotion.clips.quality import PosedVideo
+from mimicmotion.clips.settings import WindowSettings
+from mimicmotion.pose.table import PoseTrack
+
+FPS, NUM_FRAMES = 24.0, 144
+
+
+def dance(seed: int, confidence: float = 0.9) -> PosedVideo:
+    """Six seconds of a body of 300 px whose points swing each in its own way."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(NUM_FRAMES)[:, None, None] / FPS
+    middle = np.random.default_rng(0).uniform((150, 50), (250, 350), (133, 2))
+    swing = rng.uniform(20, 60, (133, 2)) * np.sin(
+        2 * np.pi * rng.uniform(0.3, 1.2, (133, 2)) * t + rng.uniform(0, 6, (133, 2))
+    )
+    points = (middle + swing).astype(np.float32)
+    boxes = np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1)
+    track = PoseTrack(
+        keypoints=points,
+        confidences=np.full((NUM_FRAMES, 133), confidence, np.float32),
+        present=np.ones(NUM_FRAMES, bool),
+        boxes=boxes,
+        hand_boxes=np.full((NUM_FRAMES, 2, 4), np.nan, np.float32),
+        hand_confidences=np.zeros((NUM_FRAMES, 2), np.float32),
+        width_px=400,
+        height_px=400,
+    )
+    return PosedVideo(track, np.arange(NUM_FRAMES), boxes.astype(float), FPS, [], [], WindowSettings())
+
+
+def moved(video: PosedVideo, points: np.ndarray, seed: int = 1) -> PosedVideo:
+    """The same with other points, jittering by 1 % of the body as a detector's do."""
+    noise = np.random.default_rng(seed).normal(0, 0.01 * np.ptp(points[..., 1]), points.shape)
+    return replace(video, track=replace(video.track, keypoints=(points + noise).astype(np.float32)))
+
+
+def late(video: PosedVideo, start: int) -> PosedVideo:
+    return replace(video, track=video.track.select(range(start, NUM_FRAMES)))
+
+
+def mirrored(points: np.ndarray) -> np.ndarray:
+    """Points in a mirror, where left and right change their names."""
+    names = np.arange(133)
+    names[1:17] = names[1:17].reshape(-1, 2)[:, ::-1].ravel()
+    return points[:, names] * (-1, 1) + (400, 0)
+
+
+def prints(**videos: PosedVideo) -> dict[str, Fingerprint]:
+    return {name: Fingerprint.of(video, [], []) for name, video in videos.items()}
+
+
+def test_near_copies_are_found_by_motion_and_other_dances_are_not() -> None:
+    one = dance(1)
+    points = one.track.keypoints
+    found = near_copies(
+        prints(
+            a_first=one,
+            b_again=moved(one, points),
+            c_smaller=moved(one, 0.4 * points - 13),
+            d_mirror=moved(one, mirrored(points)),
+            e_late=late(moved(one, points), 50),
+            **{f"z_other{k}": dance(k) for k in range(2, 8)},
+        )
+    )
+    assert {"b_again", "c_smaller", "d_mirror", "e_late"} <= {
+        other for first, other in found if first == "a_first"
+    }
+    assert not any("other" in name for pair in found for name in pair)
+
+
+def test_films_without_sure_poses_are_told_by_their_pictures() -> None:
+    rng = np.random.default_rng(3)
+    pictures = [
+        rng.integers(0, 256, (8, 6, 3)).repeat(12, 0).repeat(12, 1).astype(np.uint8) for _ in range(8)
+    ]
+    brighter = [np.clip(picture * 0.8 + 20, 0, 255).astype(np.uint8) for picture in pictures]
+    flipped = [picture[:, ::-1] for picture in pictures]
+    films = {"first": pictures[:4], "brighter": brighter[:4], "flipped": flipped[:4], "other": pictures[4:]}
+    found = near_copies(
+        {
+            name: Fingerprint.of(dance(1, confidence=0.1), [0, 24, 48, 72], [picture_hash(p) for p in shown])
+            for name, shown in films.items()
+        }
+    )
+    assert {frozenset(pair) for pair in found} == {
+        frozenset(pair) for pair in (("first", "brighter"), ("first", "flipped"), ("brighter", "flipped"))
+    }
+
+
+@pytest.mark.parametrize("names", [(), ("alone",)])
+def test_few_films_have_no_copies(names: tuple[str, ...]) -> None:
+    assert near_copies({name: prints(x=dance(1))["x"] for name in names}) == []

@@ -89,6 +89,8 @@ def test_a_wrong_field_fails_the_run_with_its_message(there: Operated, config: P
 
 
 def test_cancelling_ends_the_workers_and_keeps_what_is_done(there: Operated, config: Path) -> None:
+    log = there.folder / "worker.log"
+    said_before = len(log.read_text())
     source = write_texts(config.parent / "source", c="hang")
     run_id = there.start("stage/demo", config=str(config), name="decode")
     items = config.parent / "space" / "decode"
@@ -97,6 +99,9 @@ def test_cancelling_ends_the_workers_and_keeps_what_is_done(there: Operated, con
     there.post(f"flow_runs/{run_id}/set_state", state={"type": "CANCELLING", "name": "Cancelling"})
     wait_for("the worker's end", lambda: not psutil.pid_exists(pid_of_worker), 30)
     wait_for("the end", lambda: there.state(run_id) == "CANCELLED")
+    said = log.read_text()[said_before:]
+    assert "was cancelled" in said
+    assert "Traceback" not in said
     write_texts(source, c="four")
     run_id = there.start("stage/demo", config=str(config), name="decode")
     wait_for("the next run", lambda: there.state(run_id) == "COMPLETED")

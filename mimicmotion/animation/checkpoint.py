@@ -1,12 +1,17 @@
 """What a checkpoint says about itself: how its poses are drawn, and the form of its clips."""
 
+import hashlib
 import json
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mimicmotion.errors import WeightsError
 from mimicmotion.pose.settings import DrawingStyle
+from mimicmotion.weights.known import all_known, known_weights
+
+log = logging.getLogger(__name__)
 
 GUIDANCE_FILE = "guidance.json"
 TRAINING_FILE = "training.json"
@@ -20,6 +25,7 @@ class CheckpointFacts:
         style: how poses are drawn.
         sizes_px: (width, height) of training pictures; empty for the released sizes.
         num_frames: slots of a training clip, the reference slot included.
+        window_fps: driving frames per second of training clips.
         fps: frames per second that the network is told.
         motion_bucket: amount of motion that the network is told.
     """
@@ -27,6 +33,7 @@ class CheckpointFacts:
     style: DrawingStyle = field(default_factory=DrawingStyle)
     sizes_px: tuple[tuple[int, int], ...] = ()
     num_frames: int = 16
+    window_fps: float = 15.0
     fps: float = 7.0
     motion_bucket: float = 127.0
 
@@ -49,8 +56,32 @@ def read_checkpoint_facts(checkpoint: Path) -> CheckpointFacts:
             raise WeightsError(f"{training} lacks {', '.join(sorted(lacking))}: export the checkpoint again")
         given["sizes_px"] = tuple((int(width), int(height)) for width, height in facts["sizes_px"])
         given["num_frames"] = int(facts["num_frames"])
+        if "window_fps" in facts:
+            given["window_fps"] = float(facts["window_fps"])
         given["fps"], given["motion_bucket"] = float(facts["fps"]), float(facts["motion_bucket"])
+    elif checkpoint.is_file() or checkpoint.suffix:
+        given["num_frames"] = _released_frames(checkpoint)
     return CheckpointFacts(**given)
+
+
+def _released_frames(path: Path) -> int:
+    """Slots that a released file was trained with: told by its name, else by its content."""
+    known = known_weights(path)
+    if known is None and path.is_file():
+        files = [(weights, file) for weights in all_known() for file in weights.files if file.sha256]
+        same = [pair for pair in files if pair[1].size_bytes == path.stat().st_size]
+        if same:
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            known = next((weights for weights, file in same if file.sha256 == digest), None)
+    if known is not None and known.num_frames is not None:
+        return known.num_frames
+    log.warning(
+        "%s does not say how many frames it was trained with: %d are taken, --tile sets another number",
+        path,
+        CheckpointFacts.num_frames,
+    )
+    return CheckpointFacts.num_frames
 
 
 def _read_json(path: Path) -> dict[str, Any]:

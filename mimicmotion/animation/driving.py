@@ -80,37 +80,49 @@ def reference_pose_from(poses: Path, width_px: int, height_px: int) -> PoseTrack
 
 
 def driving_from_video(
-    video: Path, fps: float | None, estimator: PoseEstimator, folder: Path, person: int = 0
+    video: Path,
+    fps: float | None,
+    estimator: PoseEstimator,
+    folder: Path,
+    person: int = 0,
+    most_fps: float = MAX_DEFAULT_FPS,
 ) -> Driving:
     """Poses found in a video.
 
     Args:
         video: any file.
-        fps: of the result; None for the video's own, at most ``MAX_DEFAULT_FPS``.
+        fps: of the result; None for the video's own, at most ``most_fps``.
         models: find the poses.
         folder: for a normalised copy.
         person: track number, 0 is the main person.
+        most_fps: the rate of the windows that the network was trained with.
 
     Raises:
         InputError: the video cannot be used, or the person is not in it.
     """
-    reader, facts = _normalised(video, fps, folder)
+    reader, facts = _normalised(video, fps, folder, most_fps)
     people = estimate_video(estimator, reader, _FRAMES_PER_BATCH)
     linked = link(people, facts.fps, (facts.height_px, facts.width_px))
     return _driving(linked, facts, f"driving video {video}", person)
 
 
 def driving_from_poses(
-    poses: Path, video: Path | None, fps: float | None, folder: Path, person: int = 0
+    poses: Path,
+    video: Path | None,
+    fps: float | None,
+    folder: Path,
+    person: int = 0,
+    most_fps: float = MAX_DEFAULT_FPS,
 ) -> Driving:
     """Poses that are stored: a table of the pose stage, or an import file together with its video.
 
     Args:
         poses: the file.
         video: the video that they belong to; needed for an import file, whose poses carry no size.
-        fps: of the result; None for the video's own, at most ``MAX_DEFAULT_FPS``.
+        fps: of the result; None for the video's own, at most ``most_fps``.
         folder: for a normalised copy of the video.
         person: track number, 0 is the main person.
+        most_fps: the rate of the windows that the network was trained with.
 
     Raises:
         InputError: the file cannot be used, or the person is not in it.
@@ -119,12 +131,12 @@ def driving_from_poses(
         raise InputError(f"no poses at {poses}")
     table = read_parquet(poses) if poses.suffix.lower() == ".parquet" else None
     if table is not None and table.schema.equals(POSES_SCHEMA):
-        return _from_table(table, poses, fps, person)
+        return _from_table(table, poses, fps, person, most_fps)
     if video is None:
         raise InputError(
             f"{poses} is an import file: its poses are relative to a video; give that video too (--video)"
         )
-    _, facts = _normalised(video, fps, folder)
+    _, facts = _normalised(video, fps, folder, most_fps)
     shape = VideoShape.of(asdict(facts))
     return _driving(import_poses(poses, shape), facts, f"poses {poses}", person)
 
@@ -154,12 +166,14 @@ def frames_by_time(num_frames: int, source_fps: float, fps: float) -> np.ndarray
     return np.minimum(indices, num_frames - 1)
 
 
-def _normalised(video: Path, fps: float | None, folder: Path) -> tuple[VideoReader, VideoFacts]:
+def _normalised(
+    video: Path, fps: float | None, folder: Path, most_fps: float
+) -> tuple[VideoReader, VideoFacts]:
     if not video.is_file():
         raise InputError(f"no driving video at {video}")
     target = folder / "driving.mp4"
     try:
-        rate = min(float(read_outline(video).rate.fps), MAX_DEFAULT_FPS) if fps is None else fps
+        rate = min(float(read_outline(video).rate.fps), most_fps) if fps is None else fps
         settings = NormaliseSettings(
             short_side_px=_WORKING_SHORT_SIDE_PX, fps=rate, on_broken_tail="trim", min_num_frames=1
         )
@@ -177,9 +191,9 @@ def _driving(
     return Driving(track, facts.fps, facts.source_fps, Presence.of(track.present, seen))
 
 
-def _from_table(table: pa.Table, path: Path, fps: float | None, person: int) -> Driving:
+def _from_table(table: pa.Table, path: Path, fps: float | None, person: int, most_fps: float) -> Driving:
     info = PosesInfo.of(table)
-    rate = min(info.fps, MAX_DEFAULT_FPS) if fps is None else fps
+    rate = min(info.fps, most_fps) if fps is None else fps
     whole = read_track(table, info.num_frames, person)
     track = whole.select(frames_by_time(info.num_frames, info.fps, rate))
     presence = Presence.of(whole.present, table["frame"].to_numpy())

@@ -35,6 +35,8 @@ from mimicmotion.video.picture_files import read_picture
 log = logging.getLogger(__name__)
 
 _NUM_PREVIEWED = 5
+_MOST_OFF_RATE = 1.5
+"""How many times the trained rate, or a part of it, passes without a warning."""
 _PREVIEW_CANVAS = 3
 """Canvas of the preview's drawings over its own short side, at most: lines are about 3 px wide and seen."""
 _SIDE_MULTIPLE = 8
@@ -141,7 +143,13 @@ def prepare(
     reference = fit.frames(picture[None])[0]
     own_pose = _reference_pose(request, reference, fit, estimator)
     with TemporaryDirectory() as folder:
-        driving = _driving(request, estimator, Path(folder))
+        driving = _driving(request, facts.window_fps, estimator, Path(folder))
+    if not 1 / _MOST_OFF_RATE <= driving.fps / facts.window_fps <= _MOST_OFF_RATE:
+        log.warning(
+            "the result has %g frames a second, the network was trained with %g: motion may look unnatural",
+            driving.fps,
+            facts.window_fps,
+        )
     track = smoothed(driving.track, request.smoothing_s, driving.fps)
     poses = aligned(request.alignment, track, own_pose)
     inputs = AnimationInputs(reference=reference, reference_pose=own_pose, driving=poses, style=style)
@@ -213,14 +221,16 @@ def _reference_pose(
     return reference_pose(reference, estimator)
 
 
-def _driving(request: AnimationRequest, estimator: PoseEstimator | None, folder: Path) -> Driving:
+def _driving(
+    request: AnimationRequest, most_fps: float, estimator: PoseEstimator | None, folder: Path
+) -> Driving:
     if request.poses is not None:
-        return driving_from_poses(request.poses, request.video, request.fps, folder, request.person)
+        return driving_from_poses(request.poses, request.video, request.fps, folder, request.person, most_fps)
     if estimator is None or request.video is None:
         raise InputError(
             "finding the driving poses needs --detector and --wholebody, or stored poses (--poses)"
         )
-    return driving_from_video(request.video, request.fps, estimator, folder, request.person)
+    return driving_from_video(request.video, request.fps, estimator, folder, request.person, most_fps)
 
 
 def _preview(inputs: AnimationInputs) -> np.ndarray:

@@ -32,6 +32,7 @@ class KnownWeights(Section):
         repository: of huggingface.co; None where there is no address to download from.
         gated: whether the publisher asks for an account and consent first.
         note: what else to know.
+        num_frames: slots of the clips that a released network was trained with.
         files: a single one for a file, several for a folder.
     """
 
@@ -41,6 +42,7 @@ class KnownWeights(Section):
     repository: str | None = None
     gated: bool = False
     note: str = ""
+    num_frames: int | None = None
     files: tuple[KnownFile, ...]
 
     @property

@@ -1,5 +1,6 @@
 """What a checkpoint says about itself."""
 
+import hashlib
 import json
 
 import pytest
@@ -7,22 +8,43 @@ import pytest
 from mimicmotion.animation.checkpoint import CheckpointFacts, read_checkpoint_facts
 from mimicmotion.errors import DataError, WeightsError
 from mimicmotion.pose.settings import DrawingStyle
+from mimicmotion.weights.known import KnownFile, KnownWeights
 
 
 def test_a_trained_checkpoint_tells_style_sizes_and_clip(tmp_path):
     style = DrawingStyle(canvas_short_side_px=480, draw_face=False)
     (tmp_path / "guidance.json").write_text(json.dumps(style.model_dump()))
-    training = {"sizes_px": [[128, 192]], "num_frames": 8, "fps": 12.0, "motion_bucket": 100, "steps": 3}
+    training = {
+        "sizes_px": [[128, 192]],
+        "num_frames": 8,
+        "fps": 12.0,
+        "motion_bucket": 100,
+        "window_fps": 8,
+        "steps": 3,
+    }
     (tmp_path / "training.json").write_text(json.dumps(training))
     assert read_checkpoint_facts(tmp_path) == CheckpointFacts(
-        style=style, sizes_px=((128, 192),), num_frames=8, fps=12.0, motion_bucket=100.0
+        style=style, sizes_px=((128, 192),), num_frames=8, fps=12.0, motion_bucket=100.0, window_fps=8.0
     )
 
 
 def test_a_released_file_has_the_released_form(tmp_path):
-    facts = read_checkpoint_facts(tmp_path / "MimicMotion_1-1.pth")
+    facts = read_checkpoint_facts(tmp_path / "MimicMotion_1.pth")
     assert facts == CheckpointFacts()
     assert (facts.num_frames, facts.fps, facts.style.canvas_short_side_px) == (16, 7.0, 2160)
+    assert read_checkpoint_facts(tmp_path / "MimicMotion_1-1.pth") == CheckpointFacts(num_frames=72)
+
+
+def test_a_renamed_released_file_is_known_by_its_content_and_another_is_warned_of(
+    tmp_path, monkeypatch, caplog
+):
+    (tmp_path / "mine.pth").write_bytes(b"weights")
+    assert read_checkpoint_facts(tmp_path / "mine.pth").num_frames == 16
+    assert "mine.pth does not say how many frames it was trained with: 16 are taken" in caplog.text
+    file = KnownFile(path="x.pth", size_bytes=7, sha256=hashlib.sha256(b"weights").hexdigest())
+    known = KnownWeights(name="x.pth", page="", licence="", num_frames=72, files=(file,))
+    monkeypatch.setattr("mimicmotion.animation.checkpoint.all_known", lambda: (known,))
+    assert read_checkpoint_facts(tmp_path / "mine.pth").num_frames == 72
 
 
 def test_files_that_cannot_be_understood_are_refused(tmp_path):

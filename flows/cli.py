@@ -100,3 +100,7 @@ def main() -> None:
         if end.code == _INTERRUPTED:  # what Typer makes of Ctrl-C
             console.print("Stopped. What was finished is kept; the same command does the rest.")
         raise
+
+
+if __name__ == "__main__":
+    main()

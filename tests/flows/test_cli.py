@@ -37,6 +37,8 @@ def test_every_command_of_the_list_can_be_loaded_and_help_imports_none() -> None
     assert shown.strip().endswith("[]")
     assert all(name in shown for name in cli.COMMANDS)
     assert "Did you mean 'status'" in run("statu").output
+    as_module = [sys.executable, "-m", "flows.cli", "--help"]
+    assert "rebuild" in subprocess.run(as_module, capture_output=True, text=True, check=True).stdout
 
 
 def test_stage_and_status(project: Path) -> None:

@@ -62,8 +62,7 @@ the video; a row stands for ``num_windows`` windows that begin one frame after t
 An epoch shows one window of each ``unit``: of a video, or with ``windows: all`` of the row itself.
 ``reason`` and ``sentence`` are null where it is kept, numbers are null where nothing could be measured."""
 
-_NUM_SHEET_CLIPS = 10
-_NUM_SHEET_FRAMES = 5
+_NUM_SHEET_CLIPS, _NUM_SHEET_FRAMES = 10, 5
 _NOT_SEEN = "no_poses"
 
 
@@ -85,10 +84,9 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
         Raises:
             StageError: nothing is kept; counts the reasons.
         """
-        from mimicmotion.clips.choosing import generated_clip, training_windows
+        from mimicmotion.clips.choosing import generated_clip, near_duplicate, training_windows
         from mimicmotion.clips.copies import Fingerprint, near_copies
         from mimicmotion.clips.split import divided, joined_groups, split_videos
-        from mimicmotion.clips.windows import Reject
         from mimicmotion.pose.people import Presence
 
         videos = {row["video_id"]: row for row in inputs["decode"].table().to_pylist()}
@@ -111,10 +109,7 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
         groups = joined_groups({name: row["group"] for name, row in videos.items()}, copies)
         split = split_videos(usable, {name: row["split"] for name, row in videos.items()}, groups, self)
         for name, twin in divided(copies, split):
-            sentence = (
-                f"{videos[name]['source']} shows what {videos[twin]['source']} shows, for {split[twin]}"
-            )
-            found = Reject("near_duplicate", "", sentence)
+            found = near_duplicate(videos[name]["source"], videos[twin]["source"], split[twin])
             windows[name] = [one.rejected(found) for one in windows[name]]
             clips[name] = clips[name].rejected(found)
         rows = [
@@ -228,15 +223,8 @@ def _row(facts: Mapping[str, Any], side: str, form: Form, found: "Candidate") ->
         "sentence": found.reject.sentence if found.reject else None,
         "video_frames_nobody": facts["presence"] and facts["presence"].num_nobody,
         "video_frames_person_lost": facts["presence"] and facts["presence"].num_lost,
-        **(_numbers(found.measures) if found.measures else {}),
+        **found.numbers,
     }
-
-
-def _numbers(measures: Mapping[str, float]) -> dict[str, float]:
-    renamed = {"confidence": "mean_confidence", "height_share": "box_height"}
-    numbers = {renamed.get(name, name): value for name, value in measures.items()}
-    hands = [measures[f"{side}_hand_reliability"] for side in ("left", "right")]
-    return {**numbers, "hand_reliability": sum(hands) / 2}
 
 
 def _sheet(

@@ -47,9 +47,24 @@ class Candidate:
     measures: Mapping[str, float]
     reject: Reject | None
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The measures as columns of the clips dataset."""
+        if not self.measures:
+            return {}
+        renamed = {"confidence": "mean_confidence", "height_share": "box_height"}
+        hands = [self.measures[f"{side}_hand_reliability"] for side in ("left", "right")]
+        numbers = {renamed.get(name, name): value for name, value in self.measures.items()}
+        return {**numbers, "hand_reliability": sum(hands) / 2}
+
     def rejected(self, reject: Reject) -> "Candidate":
         """The same, not used."""
         return replace(self, reject=reject, references=())
+
+
+def near_duplicate(source: str, twin: str, side: str) -> Reject:
+    """Why a video is not used whose near-copy the source puts on another side of the split."""
+    return Reject("near_duplicate", "", f"{source} shows what {twin} shows, for {side}")
 
 
 def training_windows(video: PosedVideo) -> list[Candidate]:

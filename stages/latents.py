@@ -71,6 +71,7 @@ class Latents(ItemStage):
     version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("decode", "clips")
     schema: ClassVar[pa.Schema] = LATENTS_SCHEMA
+    renamed: ClassVar[Mapping[str, str]] = {"sizes_px": "clips.sizes_px"}
 
     runtime: LatentsRuntime = LatentsRuntime()
     base: Path = Field(description="Folder of the pretrained pipeline in diffusers layout.")

@@ -23,7 +23,8 @@ _SURROUNDINGS = frozenset(
 """What says that a disk, network or machine went away while a file was read: trying again may help."""
 _FILMS_ALONE = {
     "protocol_whitelist": "file",
-    "format_whitelist": "mov,mp4,matroska,webm,avi,flv,asf,mpegts,mpeg,mpegvideo,ogg,h264,hevc,m4v,ivf,gif",
+    "format_whitelist": "mov,mp4,matroska,webm,avi,flv,asf,mpegts,mpeg,mpegvideo,mxf,nut,dv,rm,ogg,"
+    "h264,hevc,obu,m4v,ivf,mjpeg,yuv4mpegpipe,gif,apng,wav,mp3,aac,flac",
 }
 """Forms of files that hold their pictures themselves, and no way to reach others."""
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}

@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pyarrow.parquet as pq
+from av.video.reformatter import VideoReformatter
 from safetensors.numpy import save_file
 
 from mimicmotion.pose.drawing import draw_pose
@@ -23,6 +24,7 @@ from mimicmotion.pose.table import PosesInfo, poses_table, read_track
 from mimicmotion.training.data.order import SampleIndex
 from mimicmotion.training.data.samples import Clip, draw, framing_text, make_sample
 from mimicmotion.training.settings import SampleSettings
+from mimicmotion.video.colour import to_yuv
 from mimicmotion.video.framing import framing
 from mimicmotion.video.reader import VideoReader
 from mimicmotion.video.settings import NormaliseSettings
@@ -38,9 +40,10 @@ def make_clip(folder: Path) -> Clip:
     texture = cv2.resize(rng.integers(0, 256, (60, 34, 3), dtype=np.uint8), (width + NUM_FRAMES, height))
     usual = NormaliseSettings()
     writer = VideoWriter(folder / "video.mp4", Fraction(30), usual.crf, usual.key_frame_interval)
+    reformatter = VideoReformatter()
     with writer:
         for t in range(NUM_FRAMES):
-            writer.write(np.ascontiguousarray(texture[:, t : t + width]), times=1)
+            writer.write(to_yuv(texture[:, t : t + width], reformatter), times=1)
     points = rng.uniform((300, 300), (800, 1700), (133, 2)).astype(np.float32)
     box = np.array([300, 300, 800, 1700], np.float32)
     people = [[(0, Person(box, 1.0, points + t, np.full(133, 0.9, np.float32)))] for t in range(NUM_FRAMES)]

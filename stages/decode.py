@@ -78,7 +78,7 @@ class Decode(NormaliseSettings, ItemStage):
     """Normalises source videos; one video is one item, named by its content."""
 
     name: ClassVar[str] = "decode"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     schema: ClassVar[pa.Schema] = VIDEOS_SCHEMA
     source_fields: ClassVar[tuple[str, ...]] = ("source",)
 

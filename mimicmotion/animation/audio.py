@@ -31,7 +31,7 @@ def add_audio(silent: Path, source: Path, target: Path) -> bool:
         with reading(source), open_film(source) as sounding, open_film(silent) as pictures:
             if not sounding.streams.audio:
                 return False
-            film = sounding.streams[film_stream(source)] if sounding.streams.video else None
+            film = sounding.streams[film_stream(sounding, source)] if sounding.streams.video else None
             with av.open(str(target), "w", options={"movflags": "+faststart"}) as output:
                 _mux(pictures, sounding, film, output)
     except (RejectedItem, OSError) as error:

@@ -83,16 +83,20 @@ def open_film(path: Path) -> Any:
         ) from error
 
 
-def film_stream(path: Path) -> int:
+def film_stream(container: Any, path: Path) -> int:
     """Index of the first video stream that moves, else of the first that gives a frame; covers are none.
+
+    Args:
+        container: the film, opened; nothing is read from it.
+        path: of the film. It is opened anew where several streams may be meant.
 
     Raises:
         RejectedItem: ``unreadable`` or ``no_video_stream``.
         OSError: see ``reading``.
     """
-    with reading(path), open_film(path) as container:
-        candidates = [stream.index for stream in container.streams.video if not _is_still(stream)]
-        kinds = sorted({stream.type for stream in container.streams})
+    candidates = [stream.index for stream in container.streams.video if not _is_still(stream)]
+    if len(candidates) == 1:
+        return candidates[0]
     problem, still = "", None
     for index in candidates:
         try:
@@ -111,7 +115,7 @@ def film_stream(path: Path) -> int:
         raise RejectedItem(
             "unreadable", f"none of the {len(candidates)} video streams of {path.name} decodes: {problem}"
         )
-    found = ", ".join(kinds) or "no streams"
+    found = ", ".join(sorted({stream.type for stream in container.streams})) or "no streams"
     raise RejectedItem("no_video_stream", f"{path.name} holds {found}, but no video")
 
 

@@ -1,5 +1,6 @@
 """Upright pictures with square pixels: orientation, pixel aspect, and the size of the result."""
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -71,14 +72,18 @@ def stored_target_size(
 ) -> tuple[int, int]:
     """(height, width) in whole pixels for square pixels and a short side of at most ``short_side_px``.
 
-    The stored orientation is kept, sides may be odd. A stretched side grows, so that no detail is lost;
-    apart from that nothing is enlarged.
+    The stored orientation is kept. A stretched side grows, so that no detail is lost; apart from that
+    nothing is enlarged. A scaled picture gets even sides; one that keeps its size may have odd ones.
     """
     width = width_px * max(aspect, Fraction(1))
     height = height_px / min(aspect, Fraction(1))
     short = min(width, height)
     scale = Fraction(1) if short_side_px is None else min(Fraction(1), Fraction(short_side_px) / short)
-    return max(2, round(height * scale)), max(2, round(width * scale))
+    size = height * scale, width * scale
+    if scale == aspect == 1:
+        return height_px, width_px
+    rows, columns = (max(2, 2 * math.ceil(side / 2 - Fraction(1, 2))) for side in size)
+    return rows, columns
 
 
 def even(picture: np.ndarray) -> np.ndarray:

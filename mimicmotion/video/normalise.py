@@ -13,28 +13,29 @@ import sys
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import av
-import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from mimicmotion.errors import MimicMotionError, RejectedItem
 from mimicmotion.parent import end_with_parent
-from mimicmotion.video.colour import to_rgb
-from mimicmotion.video.containers import open_film, reading, unreadable
+from mimicmotion.video.colour import YuvConverter, to_rgb, to_yuv
+from mimicmotion.video.containers import reading, unreadable
 from mimicmotion.video.geometry import (
     Orientation,
     even,
     orientation_of,
-    pixel_aspect,
     stored_target_size,
 )
 from mimicmotion.video.resample import hold
 from mimicmotion.video.scenes import SceneCutFinder
-from mimicmotion.video.settings import NormaliseSettings
 from mimicmotion.video.sources import GoodFrames, Outline, read_outline
 from mimicmotion.video.writer import VideoWriter
+
+if TYPE_CHECKING:
+    from mimicmotion.video.settings import NormaliseSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ class VideoFacts:
     source_frames: tuple[int, ...]
 
 
-def normalise_video(source: Path, target: Path, settings: NormaliseSettings) -> VideoFacts:
+def normalise_video(source: Path, target: Path, settings: "NormaliseSettings") -> VideoFacts:
     """Facts of a source video whose normalised form now lies at ``target``.
 
     The target is written beside itself and renamed; the same source and settings give the same bytes.
@@ -106,7 +107,7 @@ def staging_of(target: Path) -> Path:
     return target.with_name(f".{target.stem}.part{target.suffix}")
 
 
-def _transcode(source: Path, staging: Path, outline: Outline, settings: NormaliseSettings) -> VideoFacts:
+def _transcode(source: Path, staging: Path, outline: Outline, settings: "NormaliseSettings") -> VideoFacts:
     fps = outline.rate.fps if settings.fps is None else Fraction(settings.fps).limit_denominator(1001)
     frames = GoodFrames(source, outline)
     scenes, upright, bad_frames = SceneCutFinder(), Upright(source, outline, settings), list[int]()
@@ -120,10 +121,10 @@ def _transcode(source: Path, staging: Path, outline: Outline, settings: Normalis
             if held.before_error:
                 bad_frames.extend(range(writer.num_frames + 1, writer.num_frames + held.num_slots))
             with reading(source):
-                picture = upright(held.picture)
-            writer.write(picture, held.num_slots)
+                frame = upright(held.picture)
+                scenes.add(frame)
+            writer.write(frame, held.num_slots)
             source_frames.extend([held.number] * held.num_slots)
-            scenes.add(picture)
             scenes.repeat(held.num_slots - 1)
         check_tail(source, outline, good_s, settings)
         if writer.num_frames < settings.min_num_frames:
@@ -154,7 +155,7 @@ def _transcode(source: Path, staging: Path, outline: Outline, settings: Normalis
     )
 
 
-def check_tail(source: Path, outline: Outline, good_s: float, settings: NormaliseSettings) -> None:
+def check_tail(source: Path, outline: Outline, good_s: float, settings: "NormaliseSettings") -> None:
     """Refuse a broken tail unless it may be trimmed.
 
     Raises:
@@ -171,30 +172,32 @@ def check_tail(source: Path, outline: Outline, good_s: float, settings: Normalis
 
 
 class Upright:
-    """Turns decoded frames of one source into upright pictures of one even size."""
+    """Turns decoded frames of one source into upright ones of one even size, yuv420p in BT.709."""
 
-    def __init__(self, source: Path, outline: Outline, settings: NormaliseSettings) -> None:
+    def __init__(self, source: Path, outline: Outline, settings: "NormaliseSettings") -> None:
         self._source = source
         self._settings = settings
-        self._reformatter = VideoReformatter()
+        self._stay_yuv = YuvConverter()
+        self._to_rgb, self._to_yuv = VideoReformatter(), VideoReformatter()
         self._size: tuple[int, int] | None = None
         self.orientation = Orientation()
         self.source_width_px = 0
         self.source_height_px = 0
-        with reading(source), open_film(source) as container:
-            self._aspect = pixel_aspect(container.streams[outline.stream_index])
+        self._aspect = outline.pixel_aspect
 
-    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        """Picture uint8 (h, w, 3) of a frame; the first frame settles size and orientation.
+    def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """Frame to encode of a decoded one; the first settles size and orientation.
 
         Raises:
             RejectedItem: ``too_small``.
         """
-        if self._size is None:
-            self._settle(frame)
-        return even(self.orientation.apply(to_rgb(frame, self._reformatter, self._size)))
+        size = self._size or self._settle(frame)
+        if self.orientation == Orientation() and self._stay_yuv.takes(frame, size):
+            return self._stay_yuv(frame, size)
+        picture = even(self.orientation.apply(to_rgb(frame, self._to_rgb, size)))
+        return to_yuv(picture, self._to_yuv)
 
-    def _settle(self, frame: av.VideoFrame) -> None:
+    def _settle(self, frame: av.VideoFrame) -> tuple[int, int]:
         self.orientation = orientation_of(frame)
         self.source_width_px, self.source_height_px = frame.width, frame.height
         limit = self._settings.short_side_px
@@ -205,14 +208,17 @@ class Upright:
                 f"{self._source.name} is {self._size[1]} x {self._size[0]} pixels, the shorter side must "
                 f"have at least {self._settings.min_short_side_px}",
             )
+        return self._size
 
 
 def main(arguments: list[str]) -> int:
     """Exit status of the child: 0 with one line of JSON on standard output."""
     end_with_parent()  # a worker that is killed cannot kill its child
     source, target, settings = arguments
+    # The parent has checked them, and pydantic takes longer to import than a short film to decode.
+    checked = cast("NormaliseSettings", SimpleNamespace(**json.loads(settings)))
     try:
-        facts = normalise_video(Path(source), Path(target), NormaliseSettings.model_validate_json(settings))
+        facts = normalise_video(Path(source), Path(target), checked)
         answer: dict[str, Any] = {"facts": dataclasses.asdict(facts)}
     except RejectedItem as reject:
         answer = {"rejected": [reject.code, reject.sentence]}

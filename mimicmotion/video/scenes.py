@@ -1,6 +1,6 @@
 """Scene cuts: where a picture changes far more than around it.
 
-The measure is the mean change of hue, saturation and value between neighbouring small pictures, and a
+The measure is the mean change of luma and both chromas between neighbouring small pictures, and a
 cut is a change that stands out from its neighbourhood, so that fast motion and camera moves, which
 change many frames in a row, are none (the adaptive content detector of PySceneDetect). Works in one
 pass over a video.
@@ -20,8 +20,8 @@ _NUM_NEIGHBOURS = 2
 """Largest changes on each side that a change is compared with: in slow motion every third frame moves."""
 MIN_RATIO = 3.0
 """How many times the mean change of its neighbours a cut is."""
-MIN_CHANGE = 8.0
-"""Smallest change of a cut, in levels of 255, averaged over hue, saturation and value."""
+MIN_CHANGE = 12.0
+"""Smallest change of a cut, in levels of 255, summed over luma and both chromas."""
 
 
 class SceneCutFinder:
@@ -32,10 +32,11 @@ class SceneCutFinder:
         self._last: np.ndarray | None = None
         self.changes = array("f")
 
-    def add(self, picture: np.ndarray) -> None:
-        """Take the next frame, uint8 (h, w, 3) RGB."""
-        small = hue_saturation_value(self._shrunk(picture))
-        self.changes.append(0.0 if self._last is None else change(self._last, small))
+    def add(self, frame: av.VideoFrame) -> None:
+        """Take the next frame, of any YUV format, all of one."""
+        small = self._shrunk(frame)
+        change = 0.0 if self._last is None else float(np.abs(small - self._last).mean(axis=(1, 2)).sum())
+        self.changes.append(change)
         self._last = small
 
     def repeat(self, times: int) -> None:
@@ -46,44 +47,16 @@ class SceneCutFinder:
         """Index of the first frame of each new scene, without the first."""
         return scene_cuts(self.changes)
 
-    def _shrunk(self, picture: np.ndarray) -> np.ndarray:
-        height, width = picture.shape[:2]
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+    def _shrunk(self, frame: av.VideoFrame) -> np.ndarray:
         small = self._reformatter.reformat(
             frame,
-            width=min(width, _SMALL_WIDTH_PX),
-            height=max(1, round(height * min(1.0, _SMALL_WIDTH_PX / width))),
+            width=min(frame.width, _SMALL_WIDTH_PX),
+            height=max(1, round(frame.height * min(1.0, _SMALL_WIDTH_PX / frame.width))),
+            format="yuv444p",
             interpolation=int(Interpolation.AREA | Interpolation.BITEXACT),
             threads=1,
         )
-        return np.asarray(small.to_ndarray())
-
-
-def hue_saturation_value(picture: np.ndarray) -> np.ndarray:
-    """Hue, saturation and value, float32 (h, w, 3), each in 0 to 255, of a uint8 RGB picture."""
-    rgb = picture.astype(np.float32)
-    value = rgb.max(axis=-1)
-    spread = value - rgb.min(axis=-1)
-    safe = np.maximum(spread, 1e-6)
-    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
-    sector = np.where(
-        value == red,
-        ((green - blue) / safe) % 6,
-        np.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4),
-    )
-    saturation = np.where(value > 0, spread / np.maximum(value, 1e-6), 0) * 255
-    return np.stack([sector * (255 / 6), saturation, value], axis=-1)
-
-
-def change(before: np.ndarray, after: np.ndarray) -> float:
-    """Mean change of two pictures from ``hue_saturation_value``.
-
-    Hue runs in a circle, and counts as much as there is colour: in greys it is noise.
-    """
-    difference = np.abs(after - before)
-    hue = np.minimum(difference[..., 0], 255 - difference[..., 0])
-    colourful = np.minimum(before[..., 1], after[..., 1]) / 255
-    return float((hue * colourful + difference[..., 1] + difference[..., 2]).mean() / 3)
+        return np.asarray(small.to_ndarray(), dtype=np.int16)
 
 
 def scene_cuts(changes: Sequence[float]) -> list[int]:

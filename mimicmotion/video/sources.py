@@ -18,6 +18,7 @@ import numpy as np
 
 from mimicmotion.errors import RejectedItem
 from mimicmotion.video.containers import film_decoder, film_stream, open_film, reading
+from mimicmotion.video.geometry import pixel_aspect
 from mimicmotion.video.interlacing import deinterlaced
 from mimicmotion.video.timing import (
     DEFAULT_RATE,
@@ -51,6 +52,7 @@ class Outline:
         num_packets: packets of the stream.
         length_s: from the start of its first to the end of its last packet.
         stated_length_s: what the header says the length is, 0 where it says nothing.
+        pixel_aspect: width of a stored pixel over its height.
         max_gap_s: longest time one frame may be shown; what is longer is a jump of the clock.
         has_audio: whether the file has a sound track.
     """
@@ -62,6 +64,7 @@ class Outline:
     num_packets: int
     length_s: float
     stated_length_s: float
+    pixel_aspect: Fraction
     max_gap_s: float
     has_audio: bool
 
@@ -106,9 +109,8 @@ def read_outline(path: Path) -> Outline:
         RejectedItem: ``unreadable`` or ``no_video_stream``.
         OSError: the file system failed, not the file.
     """
-    index = film_stream(path)
     with reading(path), open_film(path) as container:
-        return _outline(container, container.streams[index])
+        return _outline(container, container.streams[film_stream(container, path)])
 
 
 def _outline(container: Any, stream: Any) -> Outline:
@@ -138,6 +140,7 @@ def _outline(container: Any, stream: Any) -> Outline:
         num_packets=len(times_s),
         length_s=end_s - float(shown_s[0]),
         stated_length_s=_stated_length(container, stream, float(shown_s[0])),
+        pixel_aspect=pixel_aspect(stream),
         max_gap_s=max_gap_s,
         has_audio=bool(container.streams.audio),
     )

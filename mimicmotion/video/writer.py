@@ -7,11 +7,10 @@ from types import TracebackType
 from typing import Self
 
 import av
-import numpy as np
 from av.bitstream import BitStreamFilterContext
-from av.video.reformatter import VideoReformatter
+from av.video.frame import PictureType
 
-from mimicmotion.video.colour import tag_like, to_yuv
+from mimicmotion.video.colour import tag_like
 
 
 class VideoWriter:
@@ -34,7 +33,6 @@ class VideoWriter:
         self._stream = self._container.add_stream("libx264", rate=fps, options=options)
         # x264 writes its version and options into every file; they are no part of the video.
         self._plain = BitStreamFilterContext("filter_units=remove_types=6", "h264")
-        self._reformatter = VideoReformatter()
         self._fps = fps
         self.num_frames = 0
         self.width_px = 0
@@ -43,14 +41,14 @@ class VideoWriter:
     def __enter__(self) -> Self:
         return self
 
-    def write(self, picture: np.ndarray, times: int) -> None:
-        """Append a picture, uint8 (h, w, 3), this many times."""
-        frame = to_yuv(picture, self._reformatter)
+    def write(self, frame: av.VideoFrame, times: int) -> None:
+        """Append a frame from ``colour.to_yuv`` or ``colour.YuvConverter`` this many times."""
         if self.num_frames == 0:
-            self.height_px, self.width_px = picture.shape[:2]
+            self.height_px, self.width_px = frame.height, frame.width
             self._stream.width, self._stream.height = self.width_px, self.height_px
             self._stream.pix_fmt = frame.format.name
             tag_like(self._stream, frame)
+        frame.pict_type = PictureType.NONE  # a decoded frame brings its own, and key frames are ours to place
         for _ in range(times):
             frame.pts, frame.time_base = self.num_frames, 1 / self._fps
             self._mux(self._stream.encode(frame))

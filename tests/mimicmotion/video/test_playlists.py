@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from mimicmotion.errors import RejectedItem
-from mimicmotion.video.containers import film_stream, open_film
+from mimicmotion.video.containers import open_film
 from mimicmotion.video.files import write_preview
+from mimicmotion.video.sources import read_outline
 
 DASH = """<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period>
 <AdaptationSet><Representation id="1" bandwidth="1"><BaseURL>own.mp4</BaseURL></Representation>
@@ -34,7 +35,7 @@ def test_a_playlist_is_rejected(own: Path, text: str, suffix: str) -> None:
     path = own.with_name(f"list.{suffix}")
     path.write_text(text)
     with pytest.raises(RejectedItem) as error:
-        film_stream(path)
+        read_outline(path)
     assert error.value.code == "unreadable"
 
 
@@ -52,4 +53,4 @@ def test_a_name_that_reads_like_an_address_is_a_name(own: Path, monkeypatch: pyt
     for name in ("concat:own.mp4|own.mp4", "http:x.mp4", "data:x"):
         path = Path(name)
         path.write_bytes(own.read_bytes())
-        assert film_stream(path) == 0
+        assert read_outline(path).stream_index == 0

@@ -23,7 +23,7 @@ EXPECTED = {
     "awkward/decord_unordered.mov": (50, 50, 4, 32, 0, ()),
     "awkward/decord_video_180.mov": (568, 320, 3, 30, 180, ()),
     "awkward/decord_video_90.mov": (320, 568, 3, 30, 90, ()),
-    "awkward/mmaction2_demo_b.mp4": (454, 256, 300, 29.97, 0, (5,)),
+    "awkward/mmaction2_demo_b.mp4": (456, 256, 300, 29.97, 0, (5,)),
     "awkward/mmaction2_tests_test.avi": (320, 240, 164, 25, 0, ()),
     "awkward/mmpose_demo.mp4": (960, 540, 5, 5, 0, ()),
     "awkward/torchcodec_av1_video.mkv": (640, 360, 125, 25, 0, ()),

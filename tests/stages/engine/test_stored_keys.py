@@ -9,14 +9,14 @@ from stages.engine.config import load_config
 from stages.engine.keys import recipe_key
 
 STORED = {
-    ("demo", "decode", 4): "012513d93963c9f09349",
+    ("demo", "decode", 5): "0309cf98a1e7e1c5479a",
     ("demo", "pose", 2): "90a2c63074f9cfb85440",
     ("demo", "clips", 5): "f4e32711bc5490144dbf",
     ("demo", "train", 3): "7f9c73f9f9038ce439c9",
     ("demo", "animate", 2): "2a2526ba06c6c0155269",
     ("demo", "evaluate", 3): "cb2750a232a635b2b22a",
     ("demo", "register", 3): "20086c74834ef17605ee",
-    ("real-small", "decode", 4): "38a412e6072b050d8db9",
+    ("real-small", "decode", 5): "7320cabb80bbcb600f9c",
     ("real-small", "pose", 2): "d4372f3fef2f6ed10ed1",
     ("real-small", "clips", 5): "5286cd6c07f412408b00",
     ("real-small", "train", 3): "589cabb5efc3aa945d99",

@@ -1,4 +1,4 @@
-"""The flow that brings a whole pipeline up to date: ``prefect deployment run rebuild/paper``."""
+"""The flow that runs every stale stage of a pipeline: ``prefect deployment run rebuild/paper``."""
 
 from contextlib import AbstractContextManager
 

@@ -12,7 +12,7 @@ from stages.runner import StageResult
 def stage(
     name: StageName, config: str, overrides: list[str] | None = None, force: bool = False
 ) -> StageResult:
-    """Bring the dataset of one stage up to date.
+    """Run one stage if its dataset is stale.
 
     Args:
         name: which stage.

@@ -1,4 +1,4 @@
-"""One Prefect task: a stage brought up to date, with a table of what it did."""
+"""One Prefect task: a stage, run if it is stale, with a table of what it did."""
 
 import logging
 from dataclasses import replace
@@ -32,7 +32,7 @@ def _is_machine_fault(work: "Task[Any, Any]", run: TaskRun, state: State[Any]) -
 def run_as_task(
     name: str, config: str, overrides: list[str], force: bool, run_by: str, label: str | None = None
 ) -> StageResult:
-    """Bring one stage up to date as a task, with the retries and the time limit of its config.
+    """Run one stage, if it is stale, as a task, with the retries and the time limit of its config.
 
     Args:
         name: which stage.
@@ -57,7 +57,7 @@ def run_as_task(
 
 @task(retry_delay_seconds=_RETRY_DELAY_S, retry_condition_fn=_is_machine_fault)
 def stage_task(name: str, config: str, overrides: list[str], force: bool, run_by: str) -> StageResult:
-    """Bring the dataset of one stage up to date, and show it as a table artifact."""
+    """Run one stage if its dataset is stale, and show it as a table artifact."""
     settings = replace(load_config(config, overrides), run_by=run_by)
     result = run_stage(settings, name, force)
     _show(settings, result)

@@ -223,7 +223,7 @@ def _is_champion(
             f"picture, {floor:.4g}: no champion."
         )
     if champion is None:
-        return True, "There was no champion."
+        return True, "Promoted to champion: the first version."
     if identity.items() <= champion.items():
         return True, "It is the champion already."
     best = ModelScore.of(champion)

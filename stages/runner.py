@@ -59,7 +59,7 @@ class StageResult:
 
 
 def run_stage(config: PipelineConfig, name: str, force: bool = False, trusts: bool = True) -> StageResult:
-    """Bring the dataset of one stage up to date; what it finds damaged of its inputs is made again first.
+    """Run one stage if its dataset is stale; what it finds damaged of its inputs is made again first.
 
     Args:
         config: what to run.

@@ -26,7 +26,7 @@ def evaluate(
     ] = None,
     fvd: Annotated[Path | None, typer.Option(help="I3D weights for FVD.")] = None,
     fid_vid: Annotated[Path | None, typer.Option(help="3D ResNet-50 weights for FID-VID.")] = None,
-    fvd_small: Annotated[Path | None, typer.Option(help="The embedded world's video network.")] = None,
+    fvd_small: Annotated[Path | None, typer.Option(help="The built-in toy world's video network.")] = None,
     fid: Annotated[Path | None, typer.Option(help="Inception as TorchScript for FID.")] = None,
     lpips: Annotated[Path | None, typer.Option(help="VGG as TorchScript for LPIPS.")] = None,
     identity: Annotated[Path | None, typer.Option(help="Face embedding in ONNX, for identity.")] = None,

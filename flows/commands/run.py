@@ -28,7 +28,7 @@ _STYLES = {"fresh": "green", "stale": "yellow", "partial": "yellow", "missing": 
 
 
 def rebuild(config: Config, overrides: Overrides = None, force: Force = False) -> None:
-    """Bring every stage of a config up to date, as a Prefect flow in this process."""
+    """Run every stale stage of a config, as a Prefect flow in this process."""
     settings = load_config(config, overrides or [])
     before = statuses_of(settings)
     if force or any(line.state != "fresh" for line in before):
@@ -57,13 +57,13 @@ def stage(
         int | None,
         typer.Option(help="With --dry-run: videos to train on (windows with clips.windows: all)."),
     ] = None,
-    gpu: Annotated[str, typer.Option(help="With --dry-run: the GPU to reckon with.")] = "A100",
+    gpu: Annotated[str, typer.Option(help="With --dry-run: the GPU to estimate for.")] = "A100",
 ) -> None:
-    """Bring one stage of a config up to date, without a server."""
+    """Run one stage of a config if it is stale, without a server."""
     settings = load_config(config, overrides or [])
     if dry_run:
         if name != "train":
-            raise InputError(f"--dry-run reckons for train alone, not for {name}")
+            raise InputError(f"--dry-run works for train only, not for {name}")
         from flows.commands.dry_run import training_needs
 
         Terminal().lines(*training_needs(settings, clips, gpu).split("\n"))

@@ -108,7 +108,7 @@ def convert(source: _Source, target: _Target, base: _Base = None, config: _Regis
 
 def _facts(known: KnownWeights | None) -> list[tuple[str, str]]:
     if known is None:
-        return [("from", "you; this project knows no other source")]
+        return [("from", "a file of yours, or shipped with this repository")]
     sizes = [file.size_bytes for file in known.files if file.size_bytes is not None]
     size = f"{sum(sizes) / 1e9:.2f} GB" if len(sizes) == len(known.files) else "unknown"
     digests = [file.sha256 for file in known.files if file.sha256 is not None]

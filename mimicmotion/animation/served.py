@@ -99,8 +99,9 @@ def _checked(request: Mapping[str, Any]) -> Mapping[str, Any]:
     lacking, strange = _REQUIRED - request.keys(), request.keys() - _REQUIRED - _OPTIONAL
     if lacking or strange:
         raise InputError(
-            f"the request lacks {sorted(lacking)} and has the unknown {sorted(strange)}; it needs "
-            f"{sorted(_REQUIRED)} and may have {sorted(_OPTIONAL)}"
+            f"missing: {', '.join(sorted(lacking)) or 'none'}. "
+            f"Unknown: {', '.join(sorted(strange)) or 'none'}. "
+            f"Required: {', '.join(sorted(_REQUIRED))}. Optional: {', '.join(sorted(_OPTIONAL))}."
         )
     return request
 

@@ -27,7 +27,7 @@ class JudgeSettings(Section):
     primary_metric: str = Field("psnr", description="Metric that decides about the champion.")
     fvd: Path | None = Field(None, description="I3D weights for FVD.")
     fid_vid: Path | None = Field(None, description="3D ResNet-50 Kinetics weights for FID-VID.")
-    fvd_small: Path | None = Field(None, description="The embedded world's video network.")
+    fvd_small: Path | None = Field(None, description="The built-in toy world's video network.")
     fid: Path | None = Field(None, description="Inception as TorchScript (inception-2015-12-05.pt) for FID.")
     lpips: Path | None = Field(None, description="VGG as TorchScript (StyleGAN2-ADA's vgg16.pt) for LPIPS.")
     identity: Path | None = Field(None, description="Face embedding of ArcFace's form in ONNX.")

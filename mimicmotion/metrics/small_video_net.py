@@ -1,4 +1,4 @@
-"""A small 3D network whose features serve Frechet distances in the embedded world (``fvd_small``)."""
+"""A small 3D network whose features serve Frechet distances in the built-in toy world (``fvd_small``)."""
 
 from torch import Tensor, nn
 

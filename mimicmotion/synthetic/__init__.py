@@ -1,1 +1,1 @@
-"""The embedded world: rendered dancers with true keypoints, and the small models that live in it."""
+"""The built-in toy world: rendered dancers with true keypoints, and the small models that live in it."""

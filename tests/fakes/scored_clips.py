@@ -11,6 +11,7 @@ from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.video.files import write_lossless, write_preview
 from mimicmotion.video.reader import VideoReader
+from stages.measure import MEASURED_SCHEMA
 
 WIDTH, HEIGHT, NUM_FRAMES = 32, 48, 14
 
@@ -89,3 +90,19 @@ def make_inputs(
         "pose": FakeDataset(pose, files["pose"]),
         "train": FakeDataset({"all": [{}]}, {("all", "checkpoint"): folder / "checkpoint"}),
     }
+
+
+class FakeContext:
+    """Has items measured here, and notes which."""
+
+    report = launch = state = registry = None
+
+    def __init__(self):
+        self.items = {}
+
+    def map(self, stage, inputs):
+        loaded = stage.load()
+        self.items = {item.id: item for item in stage.items(inputs)}
+        tables = {name: stage.process(loaded, item, None) for name, item in self.items.items()}
+        assert all(table.schema.equals(MEASURED_SCHEMA) for table in tables.values())
+        return FakeDataset(tables)

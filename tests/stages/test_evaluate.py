@@ -7,7 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
-from scored_clips import FakeDataset, make_inputs
+from scored_clips import FakeContext, FakeDataset, make_inputs
 from scripted import save_script, save_trusted
 from torch import nn
 
@@ -17,23 +17,7 @@ from mimicmotion.video.reader import VideoReader
 from stages.clip_rows import generated_clips, iter_generated, iter_truth
 from stages.engine.keys import key_fields
 from stages.evaluate import SCORES_SCHEMA, Evaluate
-from stages.measure import MEASURED_SCHEMA, Measure, Measuring
-
-
-class FakeContext:
-    """Has items measured here, and notes which."""
-
-    report = launch = state = registry = None
-
-    def __init__(self):
-        self.items = {}
-
-    def map(self, stage, inputs):
-        loaded = stage.load()
-        self.items = {item.id: item for item in stage.items(inputs)}
-        tables = {name: stage.process(loaded, item, None) for name, item in self.items.items()}
-        assert all(table.schema.equals(MEASURED_SCHEMA) for table in tables.values())
-        return FakeDataset(tables)
+from stages.measure import Measure, Measuring
 
 
 @pytest.fixture(autouse=True)

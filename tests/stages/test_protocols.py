@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from scored_clips import FakeDataset
+from scored_clips import FakeContext, FakeDataset
 
 from mimicmotion.animation.checkpoint import CheckpointFacts
 from mimicmotion.errors import ConfigError, InputError
@@ -16,13 +16,13 @@ from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.framing import whole_framing
 from mimicmotion.video.reader import VideoReader
-from stages import evaluate
 from stages.animate import Animate
 from stages.clips import Clips
 from stages.decode import VIDEOS_SCHEMA
 from stages.engine.config import load_config
 from stages.engine.contract import Context
 from stages.evaluate import Evaluate
+from stages.measure import Measuring
 
 NUM_FRAMES, FPS = 7, 30.0
 TRAINED = [[72, 128], [128, 72]]
@@ -115,9 +115,9 @@ def score(
         assert [pose.any() for pose in oracle.poses] == [every[k] for k in (0, *item.payload["frames"])]
         outputs |= {(item.id, name): folder / item.id / name for name in ("generated.mkv", "preview.mp4")}
     inputs["animate"] = FakeDataset(made, outputs)
-    monkeypatch.setattr(evaluate, "_load_vae", lambda checkpoint, device: None)
-    monkeypatch.setattr(evaluate, "_round_trip", lambda vae, true: true)
-    return Evaluate(protocol=protocol).run(inputs, folder, context).to_pylist()
+    monkeypatch.setattr(Measuring, "vae", lambda self, folder: None)
+    monkeypatch.setattr("mimicmotion.model.latents.round_trip", lambda vae, true: true)
+    return Evaluate(protocol=protocol).run(inputs, folder, FakeContext()).to_pylist()
 
 
 @pytest.mark.parametrize(

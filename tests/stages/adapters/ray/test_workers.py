@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fake_stages import Alone, Letters, NoWeights, count_workers, write_texts
+from fake_stages import Letters, NoWeights, count_workers, write_texts
 from operated import wait_for
 
 from mimicmotion.errors import InputError, MachineError, StageError, WeightsError
@@ -17,16 +17,14 @@ from stages.adapters.mlflow import tracking
 from stages.adapters.mlflow.reports import MlflowReport
 from stages.adapters.ray import training as ray_training
 from stages.adapters.ray import workers as ray_adapter
-from stages.engine.config import PipelineConfig, RaySettings, Settings
+from stages.engine.config import RaySettings
 from stages.engine.contract import Runtime
 from stages.engine.faults import is_machine_fault, raised
 from stages.engine.item_task import ItemTask, outcome_of
 from stages.engine.keys import item_key, recipe_key
-from stages.engine.plan import Pipeline
 from stages.engine.records import ItemState
 from stages.engine.storage.opening import open_workspace
 from stages.engine.store import StageStore
-from stages.runner import run_stage
 
 # One Ray for the whole file: it takes seconds to start, and far longer on a busy machine.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -268,29 +266,6 @@ def title(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
-
-
-def test_a_whole_stage_of_a_cluster_runs_where_its_gpus_are(
-    tmp_path: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import ray
-
-    monkeypatch.setattr(tracking, "stage_run", no_run)
-    ray.shutdown()
-    ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False)
-    settings = Settings(workspace=str(tmp_path / "space"), ray=RaySettings(address="joined already"))
-
-    def config(alone: Alone) -> PipelineConfig:
-        return PipelineConfig("fake", "fake.yaml", settings, {"letters": letters, "alone": alone})
-
-    asking = Runtime(gpus_per_worker=1, retries=0)
-    run_stage(config(Alone(runtime=asking)), "letters")
-    run_stage(config(Alone(runtime=asking)), "alone")
-    (row,) = Pipeline(config(Alone(runtime=asking))).dataset("alone").table().to_pylist()
-    assert row["pid"] != os.getpid()
-    assert (row["gpus"], row["read"]) == ("0", 8)
-    with pytest.raises(MachineError, match="alone: its worker died 1 times"):
-        run_stage(config(Alone(runtime=asking, dies=True)), "alone")
 
 
 @contextmanager

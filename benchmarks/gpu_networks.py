@@ -5,11 +5,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLTemporalDecoder
 from torch import nn
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPVisionConfig
 
 from mimicmotion.model.pose_net import PoseNet
+from mimicmotion.model.svd import ImageEncoder, Vae
 from mimicmotion.model.unet import PoseUNet
 
 CLIP_MEAN_STD = SimpleNamespace(
@@ -55,8 +55,8 @@ class Networks:
 
     unet: PoseUNet
     pose_net: PoseNet
-    vae: AutoencoderKLTemporalDecoder
-    image_encoder: CLIPVisionModelWithProjection
+    vae: Vae
+    image_encoder: ImageEncoder
     feature_extractor: Any
 
 
@@ -66,12 +66,12 @@ def make_networks(small: bool, device: torch.device, seed: int = 0) -> Networks:
     with device:
         unet = PoseUNet(**_SMALL_UNET) if small else PoseUNet()
         pose_net = PoseNet(out_channels=unet.config.block_out_channels[0])
-        vae = AutoencoderKLTemporalDecoder(
+        vae = Vae(
             down_block_types=("DownEncoderBlock2D",) * 4,
             latent_channels=4,
             **(_SMALL_VAE if small else _LARGE_VAE),
         )
-        clip = CLIPVisionModelWithProjection(CLIPVisionConfig(**(_SMALL_CLIP if small else _LARGE_CLIP)))
+        clip = ImageEncoder(CLIPVisionConfig(**(_SMALL_CLIP if small else _LARGE_CLIP)))
     nn.init.normal_(pose_net.final_proj.weight, std=0.02)
     parts = [part.to(device).eval() for part in (unet, pose_net, vae, clip)]
     return Networks(*parts, CLIP_MEAN_STD)

@@ -1,4 +1,4 @@
-"""SVD's EDM parameterisation with sigma_data = 1, and the noise levels to train on.
+"""SVD's EDM parameterisation with sigma_data = 1, its added ids, and the noise levels to train on.
 
 The network gives a raw output F for c_in * noisy; the denoised latents are c_skip * noisy + c_out * F. The
 EDM loss weight (sigma^2 + 1) / sigma^2 times c_out^2 is one, so the weighted loss on denoised latents equals
@@ -69,6 +69,26 @@ def raw_target(
 
 def _per_sample(sigma: Float[Tensor, " b"], like: Tensor) -> Tensor:
     return sigma.reshape(-1, *(1,) * (like.ndim - 1))
+
+
+def added_time_ids(
+    fps: float, motion_bucket: float, noise_augmentation: Float[Tensor, " b"]
+) -> Float[Tensor, "b 3"]:
+    """Return the ids in the order SVD was trained with: fps - 1, motion bucket, noise augmentation.
+
+    Args:
+        fps: frames per second that the clip is said to have; the subtraction happens here.
+        motion_bucket: at most 255; 127 everywhere in this family.
+        noise_augmentation: standard deviation of the noise that each reference picture really got; its number
+            type and device are those of the ids.
+    """
+    ids = torch.empty(
+        len(noise_augmentation), 3, device=noise_augmentation.device, dtype=noise_augmentation.dtype
+    )
+    ids[:, 0] = fps - 1
+    ids[:, 1] = motion_bucket
+    ids[:, 2] = noise_augmentation
+    return ids
 
 
 class NoiseDistribution(Protocol):

@@ -107,11 +107,8 @@ class TiledDenoiser:
         self.pose_latents = pose_latents
         self.image_embeds = image_embeds.to(first.device, first.dtype)
         self.reference = reference_latents
-        self.time_ids = torch.tensor(
-            [[settings.fps - 1, settings.motion_bucket_id, settings.noise_aug_strength]],
-            device=first.device,
-            dtype=first.dtype,
-        )
+        strength = torch.tensor([settings.noise_aug_strength], device=first.device, dtype=first.dtype)
+        self.time_ids = edm.added_time_ids(settings.fps, settings.motion_bucket_id, strength)
         parts = tiles(num_frames, settings.tile, settings.overlap)
         own = slice(None) if share is None else share.part(len(parts))
         # On the host to look up features, which may lie there; on the device for all else.

@@ -7,13 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers.models.resnet import SpatioTemporalResBlock
-from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
 from torch import nn
 
-Backend = str | Callable[..., Any]
+from mimicmotion.model.svd import BLOCKS
 
-BLOCKS: tuple[type[nn.Module], ...] = (SpatioTemporalResBlock, TransformerSpatioTemporalModel)
+Backend = str | Callable[..., Any]
 
 _FORMS = 128
 

@@ -16,7 +16,7 @@ def embed_images(
 
     Args:
         images: pictures in [-1, 1], RGB, of any size.
-        image_encoder: a ``CLIPVisionModelWithProjection``; pictures are brought to its ``image_size``.
+        image_encoder: an ``ImageEncoder`` of ``model/svd.py``; pictures are brought to its ``image_size``.
         feature_extractor: a ``CLIPImageProcessor``; its mean and std are used.
     """
     weight = next(image_encoder.parameters())

@@ -21,7 +21,7 @@ def encode_frames(
     A half-precision VAE that asks for it (``force_upcast``) encodes in float32.
 
     Args:
-        vae: an ``AutoencoderKLTemporalDecoder``.
+        vae: a ``Vae`` of ``model/svd.py``.
         images: pictures in [-1, 1], RGB, sides divisible by 8.
         chunk_size: pictures encoded at a time.
     """
@@ -49,7 +49,7 @@ def decode_frames(
     memory runs out, chunks are halved and decoding goes on.
 
     Args:
-        vae: an ``AutoencoderKLTemporalDecoder``.
+        vae: a ``Vae`` of ``model/svd.py``.
         latents: denoised latents times the scaling factor.
         chunk_size: frames decoded together; more of them agree better and take more memory.
         skip: frames at the beginning that are decoded with their neighbours but not given out.

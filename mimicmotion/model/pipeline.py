@@ -13,15 +13,15 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLTemporalDecoder, DiffusionPipeline
+from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor, nn
-from transformers import CLIPVisionModelWithProjection
 from transformers.image_processing_utils import BaseImageProcessor
 
+from mimicmotion.diffusion.edm import c_noise
 from mimicmotion.diffusion.fusion import tiles
 from mimicmotion.diffusion.sampler import FrameFeatures, Progress, sample_latents
 from mimicmotion.diffusion.settings import SamplerSettings
@@ -32,6 +32,7 @@ from mimicmotion.model.embedding import embed_images
 from mimicmotion.model.latents import decode_frames, encode_frames
 from mimicmotion.model.pose_features import PartialFeatures, compute_pose_features
 from mimicmotion.model.pose_net import PoseNet
+from mimicmotion.model.svd import ImageEncoder, Vae
 from mimicmotion.model.unet import PoseUNet
 
 GUIDANCE_FILE = "guidance.json"
@@ -68,8 +69,8 @@ class MimicMotionPipeline(DiffusionPipeline):
 
     def __init__(
         self,
-        vae: AutoencoderKLTemporalDecoder,
-        image_encoder: CLIPVisionModelWithProjection,
+        vae: Vae,
+        image_encoder: ImageEncoder,
         feature_extractor: BaseImageProcessor,
         unet: PoseUNet,
         pose_net: PoseNet,
@@ -237,7 +238,7 @@ class MimicMotionPipeline(DiffusionPipeline):
             return None
 
         def callback(step: int, sigma: float, latents: Tensor) -> Tensor | None:
-            timestep = torch.tensor(sigma).log() / 4
+            timestep = c_noise(torch.tensor(sigma))
             return on_step_end(self, step, timestep, {"latents": latents}).get("latents")
 
         return callback

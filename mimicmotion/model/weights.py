@@ -12,16 +12,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLTemporalDecoder
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import CLIPVisionModelWithProjection
 from transformers.models.clip import CLIPImageProcessorPil
 
 from mimicmotion.durable import put_in_place
 from mimicmotion.errors import WeightsError
 from mimicmotion.model.pipeline import MimicMotionPipeline, read_guidance
 from mimicmotion.model.pose_net import PoseNet
+from mimicmotion.model.svd import ImageEncoder, Vae
 from mimicmotion.model.unet import PoseUNet
 from mimicmotion.weights.tensors import fill_strictly, read_tensors
 
@@ -82,7 +81,7 @@ def load_pipeline(
 
 def load_encoders(
     *folders: Path,
-) -> tuple[AutoencoderKLTemporalDecoder, CLIPVisionModelWithProjection, CLIPImageProcessorPil]:
+) -> tuple[Vae, ImageEncoder, CLIPImageProcessorPil]:
     """Return the VAE, the image encoder and its preprocessor, without the networks that are trained.
 
     Args:
@@ -96,11 +95,11 @@ def load_encoders(
     return load_vae(*folders), image_encoder, CLIPImageProcessorPil.from_pretrained(preprocessor)
 
 
-def load_vae(*folders: Path) -> AutoencoderKLTemporalDecoder:
+def load_vae(*folders: Path) -> Vae:
     """Return the VAE of the first folder that has one, as ``load_encoders`` does."""
     folder = _part([*folders], "vae", "config.json")
-    on_meta = _on_meta(AutoencoderKLTemporalDecoder, folder)
-    return fill_strictly(on_meta, _folder_tensors(folder), f"{folder}").eval()
+    vae: Vae = fill_strictly(_on_meta(Vae, folder), _folder_tensors(folder), f"{folder}")
+    return vae.eval()
 
 
 def read_released(path: Path, *, only_unet: bool = False) -> dict[str, Tensor]:
@@ -246,10 +245,10 @@ def _pose_net(unet: PoseUNet, tensors: dict[str, Tensor], folders: list[Path], p
     return fill_strictly(_on_meta(PoseNet, configs[0]) if configs else empty, tensors, f"{path}")
 
 
-def _image_encoder(folder: Path) -> CLIPVisionModelWithProjection:
+def _image_encoder(folder: Path) -> ImageEncoder:
     stem = "pytorch_model" if (folder / "pytorch_model.bin").is_file() else "model"
     variant = "fp16" if _weight_file(folder, stem).name == "model.fp16.safetensors" else None
-    encoder, report = CLIPVisionModelWithProjection.from_pretrained(
+    encoder, report = ImageEncoder.from_pretrained(
         folder, output_loading_info=True, local_files_only=True, variant=variant
     )
     # Positions are counted, not learnt; files of older versions hold them all the same.

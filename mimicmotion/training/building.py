@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mimicmotion.model.compiling import BLOCKS, compile_blocks
+from mimicmotion.model.compiling import compile_blocks
 from mimicmotion.model.embedding import embed_images
 from mimicmotion.model.latents import decode_frames, encode_frames
+from mimicmotion.model.svd import BLOCKS
 from mimicmotion.model.weights import load_pipeline
 from mimicmotion.training.data.batch import Encoders
 from mimicmotion.training.distributed.group import World

@@ -39,23 +39,6 @@ class LossParts:
     outside_hands: Float[Tensor, "2"]
 
 
-def added_time_ids(
-    fps: float, motion_bucket: float, noise_augmentation: Float[Tensor, " b"]
-) -> Float[Tensor, "b 3"]:
-    """Return the ids in the order SVD was trained with: fps - 1, motion bucket, noise augmentation.
-
-    Args:
-        fps: frames per second that the clip is said to have; the subtraction happens here.
-        motion_bucket: at most 255; 127 everywhere in this family.
-        noise_augmentation: standard deviation of the noise that each reference picture really got.
-    """
-    ids = torch.empty(len(noise_augmentation), 3, device=noise_augmentation.device)
-    ids[:, 0] = fps - 1
-    ids[:, 1] = motion_bucket
-    ids[:, 2] = noise_augmentation
-    return ids
-
-
 def denoising_loss(
     network: Denoiser,
     *,

@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLTemporalDecoder
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+from transformers import CLIPImageProcessor
 
+from mimicmotion.diffusion.edm import added_time_ids
 from mimicmotion.model.pose_net import PoseNet
+from mimicmotion.model.svd import ImageEncoder, Vae
 from mimicmotion.model.unet import PoseUNet
 from mimicmotion.pose.drawing import draw_pose
 from mimicmotion.pose.settings import DrawingStyle
@@ -32,7 +33,7 @@ from mimicmotion.synthetic.trainers.vae import LATENTS, SCALING_FACTOR
 from mimicmotion.synthetic.world import FPS
 from mimicmotion.training.data.hand_map import confident_hands, hand_weight_map
 from mimicmotion.training.ema import MovingAverage
-from mimicmotion.training.loss import added_time_ids, denoising_loss
+from mimicmotion.training.loss import denoising_loss
 from mimicmotion.training.network import PosedDenoiser
 
 WIDTHS = (64, 64, 128)
@@ -81,9 +82,9 @@ class Batches:
 
     def __init__(self, corpus: Corpus, poses: np.ndarray, folder: Path, seed: int) -> None:
         self.corpus, self.poses, self.rng = corpus, poses, np.random.default_rng(seed)
-        vae = AutoencoderKLTemporalDecoder.from_pretrained(folder / "vae")
+        vae = Vae.from_pretrained(folder / "vae")
         self.rows, self.offsets = linear_encoder(vae.float())
-        self.encoder = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder").float().eval()
+        self.encoder = ImageEncoder.from_pretrained(folder / "image_encoder").float().eval()
         self.processor = CLIPImageProcessor.from_pretrained(folder / "feature_extractor")
 
     @torch.no_grad()
@@ -118,7 +119,7 @@ class Batches:
 
 
 @torch.no_grad()
-def linear_encoder(vae: AutoencoderKLTemporalDecoder) -> tuple[Tensor, Tensor]:
+def linear_encoder(vae: Vae) -> tuple[Tensor, Tensor]:
     """The encoder's linear map as one convolution, read off its response to single pixels."""
     grey = vae.encode(torch.zeros(1, 3, 24, 24)).latent_dist.mode()[0, :, 1, 1]
     rows = torch.empty(LATENTS, 3, 8, 8)

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPImageProcessor, CLIPVisionConfig
 
+from mimicmotion.model.svd import ImageEncoder
 from mimicmotion.synthetic.trainers.corpus import Corpus, open_corpus
 
 IMAGE_SIZE, EMBEDDING = 96, 64
@@ -24,14 +25,14 @@ NUM_COLOURS = 18
 """The first numbers of a look are colours; the rest are yes or no."""
 
 
-def build_encoder() -> tuple[CLIPVisionModelWithProjection, CLIPImageProcessor]:
+def build_encoder() -> tuple[ImageEncoder, CLIPImageProcessor]:
     """The untrained encoder and the processor that goes with it."""
     config = CLIPVisionConfig(
         hidden_size=128, intermediate_size=320, projection_dim=EMBEDDING, num_hidden_layers=4,
         num_attention_heads=4, image_size=IMAGE_SIZE, patch_size=12,
     )  # fmt: skip
     size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
-    return CLIPVisionModelWithProjection(config), CLIPImageProcessor(size=size, crop_size=size)
+    return ImageEncoder(config), CLIPImageProcessor(size=size, crop_size=size)
 
 
 def pixels(frames: np.ndarray, processor: CLIPImageProcessor) -> Tensor:

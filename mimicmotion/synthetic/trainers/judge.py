@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLTemporalDecoder
 from torch import nn
-from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+from transformers import CLIPImageProcessor
 
 from mimicmotion.diffusion.sampler import sample_latents
 from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.model.embedding import embed_images
 from mimicmotion.model.latents import decode_frames, encode_frames
 from mimicmotion.model.pose_net import PoseNet
+from mimicmotion.model.svd import ImageEncoder, Vae
 from mimicmotion.model.unet import PoseUNet
 from mimicmotion.pictures.panels import grid, labelled_row
 from mimicmotion.pose.drawing import draw_pose
@@ -36,7 +36,7 @@ from mimicmotion.video.picture_files import write_picture
 class Models:
     """The small world's models, in float32."""
 
-    vae: AutoencoderKLTemporalDecoder
+    vae: Vae
     encoder: nn.Module
     processor: CLIPImageProcessor
     unet: nn.Module
@@ -46,8 +46,8 @@ class Models:
     def load(folder: Path) -> "Models":
         """Load a checkpoint folder in diffusers' layout."""
         return Models(
-            AutoencoderKLTemporalDecoder.from_pretrained(folder / "vae").float().eval(),
-            CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder").float().eval(),
+            Vae.from_pretrained(folder / "vae").float().eval(),
+            ImageEncoder.from_pretrained(folder / "image_encoder").float().eval(),
             CLIPImageProcessor.from_pretrained(folder / "feature_extractor"),
             PoseUNet.from_pretrained(folder / "unet").float().eval(),
             PoseNet.from_pretrained(folder / "pose_net").float().eval(),

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLTemporalDecoder
 from torch import Tensor, nn
 
+from mimicmotion.model.svd import Vae
 from mimicmotion.synthetic.trainers.corpus import Corpus, open_corpus
 
 CHANNELS, LATENTS = (32, 64, 64, 128), 8
@@ -22,9 +22,9 @@ PLATEAU = 30.0
 """Size of the constant channels that turn the last group norm into a fixed scale."""
 
 
-def build_vae() -> AutoencoderKLTemporalDecoder:
+def build_vae() -> Vae:
     """The untrained VAE: 8x smaller latents of 8 channels."""
-    return AutoencoderKLTemporalDecoder(
+    return Vae(
         down_block_types=("DownEncoderBlock2D",) * 4,
         block_out_channels=CHANNELS,
         layers_per_block=1,
@@ -70,7 +70,7 @@ def _silence(encoder: nn.Module) -> None:
 
 
 @torch.no_grad()
-def write_components(vae: AutoencoderKLTemporalDecoder, rows: Tensor, offsets: Tensor) -> None:
+def write_components(vae: Vae, rows: Tensor, offsets: Tensor) -> None:
     """Write the linear map into the encoder, exactly up to rounding.
 
     Two strided convolutions gather 2x2 pixels each; the third, over 2x2 of these, applies the components.
@@ -120,7 +120,7 @@ def still_temporal_layers(decoder: nn.Module) -> None:
             module.weight[:, :, [0, 2]] = 0
 
 
-def decoder_loss(vae: AutoencoderKLTemporalDecoder, latents: Tensor, images: Tensor, frames: int) -> Tensor:
+def decoder_loss(vae: Vae, latents: Tensor, images: Tensor, frames: int) -> Tensor:
     """Mean absolute plus squared error of decoded (b*frames, 3, h, w) pictures."""
     with torch.autocast("cpu", torch.bfloat16):
         decoded = vae.decoder(latents, torch.zeros(len(latents) // frames, frames), frames)
@@ -144,7 +144,7 @@ def _crops(corpus: Corpus, rng: np.random.Generator, batch: int, frames: int, si
 
 
 @torch.no_grad()
-def reconstruction_psnr(vae: AutoencoderKLTemporalDecoder, corpus: Corpus, dancers: int = 16) -> float:
+def reconstruction_psnr(vae: Vae, corpus: Corpus, dancers: int = 16) -> float:
     """Mean PSNR in dB of coded and decoded frames of the first dancers, 4 frames each."""
     values = []
     for row in range(dancers):
@@ -155,7 +155,7 @@ def reconstruction_psnr(vae: AutoencoderKLTemporalDecoder, corpus: Corpus, dance
     return float(np.mean(values))
 
 
-def train_decoder(vae: AutoencoderKLTemporalDecoder, corpus: Corpus, held_out: Corpus, steps: int) -> None:
+def train_decoder(vae: Vae, corpus: Corpus, held_out: Corpus, steps: int) -> None:
     """Train the decoder on crops: single frames at first, four in a row in the last third."""
     rng, started = np.random.default_rng(0), time.time()
     parameters = list(vae.decoder.parameters())
@@ -191,7 +191,7 @@ def main() -> None:
     torch.manual_seed(0)
     corpus, held_out = open_corpus(options.corpus / "train"), open_corpus(options.corpus / "held_out")
     if options.start:
-        vae = AutoencoderKLTemporalDecoder.from_pretrained(options.start).float()
+        vae = Vae.from_pretrained(options.start).float()
     else:
         vae = build_vae()
         write_components(vae, *principal_components(corpus, np.random.default_rng(0)))

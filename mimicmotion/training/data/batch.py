@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from mimicmotion.diffusion.edm import added_time_ids
 from mimicmotion.training.data.samples import Sample
-from mimicmotion.training.loss import added_time_ids
 
 _ON_LATENTS, _ON_PIXELS = 0, 1
 

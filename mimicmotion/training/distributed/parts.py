@@ -1,20 +1,18 @@
 """What of the network trains, with which memory, and how it is shared between workers."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import torch
-from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
-from diffusers.models.resnet import SpatioTemporalResBlock
-from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
 from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
+from mimicmotion.model.svd import ATTENTION_PARTS, BLOCKS, LAYERS, TEMPORAL_PARTS, unet_blocks
 from mimicmotion.training.distributed.group import World
 from mimicmotion.training.network import PosedDenoiser
 from mimicmotion.training.settings import ActivationCheckpointing, TrainedPart
@@ -22,18 +20,11 @@ from mimicmotion.training.settings import ActivationCheckpointing, TrainedPart
 CHECKPOINTED: Mapping[ActivationCheckpointing, tuple[type[nn.Module], ...]] = MappingProxyType(
     {
         "off": (),
-        "layers": (SpatioTemporalResBlock, BasicTransformerBlock, TemporalBasicTransformerBlock),
-        "blocks": (SpatioTemporalResBlock, TransformerSpatioTemporalModel),
+        "layers": LAYERS,
+        "blocks": BLOCKS,
     }
 )
 """Kinds of layers whose activations are forgotten, by level."""
-
-_TEMPORAL = (
-    "temporal_transformer_blocks.",
-    "temporal_res_block.",
-    "time_pos_embed.",
-    "time_mixer.",
-)
 
 
 def choose_trained(network: PosedDenoiser, part: TrainedPart) -> None:
@@ -47,8 +38,8 @@ def choose_trained(network: PosedDenoiser, part: TrainedPart) -> None:
     for name, parameter in network.unet.named_parameters():
         trains = {
             "all": True,
-            "attention": ".attentions." in name,
-            "temporal": any(part in name for part in _TEMPORAL),
+            "attention": any(part in name for part in ATTENTION_PARTS),
+            "temporal": any(part in name for part in TEMPORAL_PARTS),
             "pose_net": False,
         }[part]
         parameter.requires_grad_(trains)
@@ -92,14 +83,8 @@ def shard(network: PosedDenoiser, half: bool) -> None:
         policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     # Torch warns where a block gives out a view, lest it be changed in place; nothing here does that.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module", category=UserWarning)
-    for block in (*_unet_blocks(network.unet), network.unet, network.pose_net):
+    for block in (*unet_blocks(network.unet), network.unet, network.pose_net):
         fully_shard(block, mp_policy=policy)
-
-
-def _unet_blocks(unet: Any) -> Iterator[nn.Module]:
-    yield from unet.down_blocks
-    yield unet.mid_block
-    yield from unet.up_blocks
 
 
 def replicate(network: PosedDenoiser, world: World) -> nn.Module:

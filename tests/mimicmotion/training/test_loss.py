@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from mimicmotion.diffusion.edm import raw_target
-from mimicmotion.training.loss import added_time_ids, denoising_loss
+from mimicmotion.diffusion.edm import added_time_ids, raw_target
+from mimicmotion.training.loss import denoising_loss
 
 B, F, H, W = 3, 4, 6, 5
 

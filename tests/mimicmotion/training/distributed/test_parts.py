@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mimicmotion.diffusion.edm import raw_target
+from mimicmotion.diffusion.edm import added_time_ids, raw_target
 from mimicmotion.training.distributed.parts import (
     checkpoint_activations,
     choose_trained,
@@ -9,7 +9,7 @@ from mimicmotion.training.distributed.parts import (
     shard,
 )
 from mimicmotion.training.ema import MovingAverage
-from mimicmotion.training.loss import added_time_ids, denoising_loss
+from mimicmotion.training.loss import denoising_loss
 from mimicmotion.training.network import PosedDenoiser
 
 

@@ -21,6 +21,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[list[str], dict[
     monkeypatch.setattr(Processes, "start", lambda self, name, *what: found.update({name: what}))
     monkeypatch.setattr(Processes, "wait_for", lambda self, name, address: None)
     monkeypatch.setattr(Processes, "watch", interrupted)
+    monkeypatch.setattr("flows.commands.ui.check_port", lambda port, option: None)  # others may hold it
     monkeypatch.setattr("flows.commands.ui.stop_by_signals", lambda: None)
     monkeypatch.setattr("flows.commands.ui.prepare_prefect", lambda settings: None)
     return found

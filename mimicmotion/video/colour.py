@@ -4,11 +4,8 @@ swscale takes BT.601 for whatever does not say what it is, and players take BT.7
 Here the tags of the file decide, and where it has none, the size does, as players do.
 """
 
-from fractions import Fraction
-
 import av
 import numpy as np
-from av.filter import Graph
 from av.video.reformatter import (
     ColorPrimaries,
     ColorRange,
@@ -36,14 +33,6 @@ _MATRICES = {
     9: Colorspace.BT2020,
     10: Colorspace.BT2020,
 }
-_FILTER_NAMES = {
-    Colorspace.ITU709: "bt709",
-    Colorspace.FCC: "fcc",
-    Colorspace.ITU601: "smpte170m",
-    Colorspace.SMPTE240M: "smpte240m",
-    Colorspace.BT2020: "bt2020ncl",
-}
-"""The same matrices as FFmpeg's filter ``colorspace`` calls them."""
 _EIGHT_BIT = ("yuv420p", "yuvj420p")
 _HDR_CURVES = (ColorTrc.SMPTE2084.value, ColorTrc.ARIB_STD_B67.value)
 _RGB_MATRIX = 0
@@ -142,13 +131,12 @@ class YuvConverter:
     """Brings the frames of one video to a size and to BT.709 in limited range without leaving YUV.
 
     A picture that goes to RGB and back has its chroma spread and gathered again, and costs as much as its
-    encoding. The matrices are applied as they are; as in ``to_rgb``, curves and primaries stay.
+    encoding. Another matrix still goes through RGB, inside swscale: FFmpeg's faster filter for it rounds so
+    that colours lie one level farther off. As in ``to_rgb``, curves and primaries stay.
     """
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
-        self._graph: Graph | None = None
-        self._graph_key: tuple[object, ...] = ()
 
     @staticmethod
     def takes(frame: av.VideoFrame, size: tuple[int, int]) -> bool:
@@ -165,34 +153,21 @@ class YuvConverter:
     def __call__(self, frame: av.VideoFrame, size: tuple[int, int]) -> av.VideoFrame:
         """The frame in yuv420p at this size, (h, w), as ``to_yuv`` gives it; it may be the same object."""
         matrix, full = matrix_of(frame), is_full_range(frame)
-        if size != (frame.height, frame.width):
+        if full or matrix is not Colorspace.ITU709 or size != (frame.height, frame.width):
             frame = self._reformatter.reformat(
-                frame, width=size[1], height=size[0], interpolation=_FLAGS, threads=1
+                frame,
+                width=size[1],
+                height=size[0],
+                format="yuv420p",
+                src_colorspace=matrix,
+                src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
+                dst_colorspace=Colorspace.ITU709,
+                dst_color_range=ColorRange.MPEG,
+                interpolation=_FLAGS,
+                threads=1,
             )
-        if full or matrix is not Colorspace.ITU709:
-            frame = self._in_bt709(frame, matrix, full)
         frame.colorspace, frame.color_range = Colorspace.ITU709.value, ColorRange.MPEG.value
         return frame
-
-    def _in_bt709(self, frame: av.VideoFrame, matrix: Colorspace, full: bool) -> av.VideoFrame:
-        key = (frame.width, frame.height, frame.format.name, matrix, full)
-        if self._graph is None or key != self._graph_key:
-            self._graph, self._graph_key = _graph(frame, matrix, full), key
-        self._graph.push(frame)
-        return self._graph.pull()
-
-
-def _graph(frame: av.VideoFrame, matrix: Colorspace, full: bool) -> Graph:
-    graph = Graph()
-    graph.threads = 1
-    given = f"iall=bt709:ispace={_FILTER_NAMES[matrix]}:irange={'pc' if full else 'tv'}"
-    wanted = "all=bt709:range=tv:format=yuv420p:fast=1"
-    source = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
-    )
-    graph.link_nodes(source, graph.add("colorspace", f"{given}:{wanted}"), graph.add("buffersink"))
-    graph.configure()
-    return graph
 
 
 def tag_like(stream: av.VideoStream, frame: av.VideoFrame) -> None:

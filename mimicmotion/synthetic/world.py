@@ -119,16 +119,6 @@ def film(
     return Film(frames, every[:, 0].astype(np.float32), seen, blur.astype(np.float32), look.numbers())
 
 
-def simulated_confidence(rng: np.random.Generator, seen: Array, blur_px: Array) -> Array:
-    """Confidences as a SimCC model gives them for such points, float32, shaped like ``seen``.
-
-    Middle values: visible 0.95, self-occluded 0.75, behind an occluder 0.4, outside 0.15; blur lowers them.
-    """
-    middle = np.choose(seen, [0.95, 0.75, 0.40, 0.15]) - 0.03 * np.minimum(blur_px, 8)
-    spread = np.choose(seen, [0.05, 0.12, 0.12, 0.08])
-    return np.clip(middle + rng.normal(0, 1, seen.shape) * spread, 0.02, 1.05).astype(np.float32)
-
-
 def films(seeds: range, num_frames: int, **options: float) -> Iterator[tuple[int, Film]]:
     """Films of many dancers, one after the other, with their seeds."""
     for seed in seeds:

@@ -1,10 +1,9 @@
 """Films are reproducible, and their truth is the truth."""
 
 import numpy as np
-import pytest
 
 from mimicmotion.synthetic.render import Visibility
-from mimicmotion.synthetic.world import FPS, HEIGHT, WIDTH, film, make_videos, simulated_confidence
+from mimicmotion.synthetic.world import FPS, HEIGHT, WIDTH, film, make_videos
 from mimicmotion.video.reader import VideoReader
 
 
@@ -48,15 +47,6 @@ def test_points_behind_an_occluder_are_named() -> None:
 def test_blur_is_measured_where_there_is_any() -> None:
     assert film(3, 3, blurred=0.0).blur_px.max() == 0
     assert film(3, 3, blurred=1.0).blur_px.max() > 0.2
-
-
-@pytest.mark.parametrize(
-    ("kind", "low", "high"), [(0, 0.85, 1.05), (1, 0.55, 0.9), (2, 0.2, 0.6), (3, 0.0, 0.4)]
-)
-def test_simulated_confidence_follows_visibility(kind: int, low: float, high: float) -> None:
-    seen = np.full((50, 133), kind, np.int8)
-    mean = simulated_confidence(np.random.default_rng(0), seen, np.zeros(seen.shape)).mean()
-    assert low < mean < high
 
 
 def test_each_dancer_has_one_dance_to_test_on(tmp_path) -> None:

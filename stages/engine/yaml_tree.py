@@ -78,7 +78,9 @@ def override_tree(overrides: Sequence[str], folder: Path) -> Tree:
             continue
         for part in reversed(names):
             value = {part: value}
-        tree.merge(Tree(value, {(): tree.marks[()], tuple(names): Mark(f"--set {override}", folder)}))
+        mark = Mark(f"--set {override}", folder)
+        places = {tuple(names[:length]): mark for length in range(1, len(names) + 1)}
+        tree.merge(Tree(value, {(): tree.marks[()], **places}))
     if problems:
         raise ConfigError(problems)
     return tree

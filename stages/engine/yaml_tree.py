@@ -79,7 +79,7 @@ def override_tree(overrides: Sequence[str], folder: Path) -> Tree:
         for part in reversed(names):
             value = {part: value}
         mark = Mark(f"--set {override}", folder)
-        places = {tuple(names[:length]): mark for length in range(1, len(names) + 1)}
+        places: dict[Place, Mark] = {tuple(names[:length]): mark for length in range(1, len(names) + 1)}
         tree.merge(Tree(value, {(): tree.marks[()], **places}))
     if problems:
         raise ConfigError(problems)

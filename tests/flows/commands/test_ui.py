@@ -45,7 +45,10 @@ def test_servers_answer_own_pages_only_and_prefect_asks_for_a_password(tmp_path:
     assert command[command.index("--allowed-hosts") + 1].split(",") == loopback_hosts(ports["mlflow"])
 
 
-def test_every_start_has_its_own_password(tmp_path: Path, started) -> None:
+def test_every_start_has_its_own_password(tmp_path: Path, started, monkeypatch) -> None:
+    monkeypatch.delenv(
+        "PREFECT_API_AUTH_STRING", raising=False
+    )  # a user's own stays, as does a server's here
     passwords = set()
     for _ in range(2):
         options = ["--port", "4711", "--prefect", "--prefect-port", "4712", "--set", f"workspace={tmp_path}"]

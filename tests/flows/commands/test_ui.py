@@ -18,6 +18,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[list[str], dict[
     def interrupted(processes: Processes) -> None:
         raise KeyboardInterrupt
 
+    monkeypatch.delenv("PREFECT_API_AUTH_STRING", raising=False)  # a user's own would stay
     monkeypatch.setattr(Processes, "start", lambda self, name, *what: found.update({name: what}))
     monkeypatch.setattr(Processes, "wait_for", lambda self, name, address: None)
     monkeypatch.setattr(Processes, "watch", interrupted)

@@ -98,7 +98,7 @@ class Decode(NormaliseSettings, ItemStage):
 
         listing = list_videos(self.source)
         if listing.num_ignored:
-            log.info("decode: passed over in %s: %s", redacted(self.source), listing.passed_over())
+            _say_once(f"decode: passed over in {redacted(self.source)}: {listing.passed_over()}")
         copies: dict[str, list[SourceVideo]] = {}
         for video in listing.videos:
             try:
@@ -202,6 +202,12 @@ def _unreadable(video: "SourceVideo", error: InputError) -> Item:
     video_id = hashlib.sha256(video.name.encode()).hexdigest()[:_ID_LENGTH]
     sentence = f"{video.name} cannot be read: {getattr(error.__cause__, 'strerror', None) or error}"
     return Item(video_id, {"unreadable": video.name}, {"unreadable": sentence}, video.name)
+
+
+@cache
+def _say_once(sentence: str) -> None:
+    """Log a sentence; every stage of a rebuild asks for the sources again."""
+    log.info("%s", sentence)
 
 
 def _sha256(video: "SourceVideo") -> str:

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mimicmotion.video.listing import SourceVideo
 
 log = logging.getLogger(__name__)
+_say_once = cache(log.info)  # every stage of a rebuild asks for the sources again
 
 VIDEOS_SCHEMA = pa.schema(
     [
@@ -202,12 +204,6 @@ def _unreadable(video: "SourceVideo", error: InputError) -> Item:
     video_id = hashlib.sha256(video.name.encode()).hexdigest()[:_ID_LENGTH]
     sentence = f"{video.name} cannot be read: {getattr(error.__cause__, 'strerror', None) or error}"
     return Item(video_id, {"unreadable": video.name}, {"unreadable": sentence}, video.name)
-
-
-@cache
-def _say_once(sentence: str) -> None:
-    """Log a sentence; every stage of a rebuild asks for the sources again."""
-    log.info("%s", sentence)
 
 
 def _sha256(video: "SourceVideo") -> str:

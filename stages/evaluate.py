@@ -67,8 +67,13 @@ class Evaluate(JudgeSettings, DatasetStage):
     reads: ClassVar[tuple[str, ...]] = ("animate", "clips", "decode", "pose", "train")
     schema: ClassVar[pa.Schema] = SCORES_SCHEMA
     one_process: ClassVar[bool] = False
+    follows: ClassVar[Mapping[str, str]] = {"score_threshold": "pose", "nms_threshold": "pose"}
 
     runtime: EvaluateRuntime = EvaluateRuntime()
+
+    def idle_fields(self) -> set[str]:
+        """Thresholds at their defaults."""
+        return self.unchanged_fields()
 
     def check(self) -> list[str]:
         """Networks whose code may not run here."""

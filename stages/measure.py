@@ -101,7 +101,7 @@ class Measure(JudgeSettings, ItemStage):
 
     def idle_fields(self) -> set[str]:
         """Which metric decides changes none of them."""
-        return {"primary_metric"}
+        return {"primary_metric", *self.unchanged_fields()}
 
     def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:
         """Two items per generated clip.

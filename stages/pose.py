@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 
 from mimicmotion.errors import DataError, InputError, RejectedItem
 from mimicmotion.pose.people import Presence
+from mimicmotion.pose.settings import EstimatorSettings
 from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, poses_table
 from stages.clip_rows import VIDEO_FILE
 from stages.engine.contract import Dataset, Item, ItemStage, Report, Runtime
@@ -59,7 +60,7 @@ class PoseRuntime(Runtime):
     people_per_batch: int = Field(32, ge=1, description="People whose keypoints are placed together.")
 
 
-class Pose(ItemStage):
+class Pose(EstimatorSettings, ItemStage):
     """Finds, or imports, everybody's keypoints; one normalised video is one item."""
 
     name: ClassVar[str] = "pose"
@@ -71,12 +72,6 @@ class Pose(ItemStage):
     runtime: PoseRuntime = PoseRuntime()
     source: Literal["detect", "import"] = Field(
         "detect", description="Detect keypoints with the two models, or import them from import_folder."
-    )
-    detector: Path | None = Field(None, description="YOLOX person detector in ONNX; needed to detect.")
-    wholebody: Path | None = Field(None, description="SimCC whole-body model in ONNX; needed to detect.")
-    score_threshold: float = Field(0.3, ge=0, lt=1, description="People with a score above it are kept.")
-    nms_threshold: float = Field(
-        0.45, gt=0, le=1, description="Of two boxes that overlap by more, the better one stays."
     )
     import_folder: Path | None = Field(
         None,
@@ -135,20 +130,17 @@ class Pose(ItemStage):
             WeightsError: a file is missing or of another form.
             InputError: CUDA is not there, and the CPU is not allowed.
         """
-        if self.detector is None or self.wholebody is None:
+        if self.detector is None:
             return None
-        from mimicmotion.pose.estimator import open_estimator
+        from mimicmotion.pose.estimator import configured_estimator
 
         runtime = self.runtime
-        return open_estimator(
-            self.detector,
-            self.wholebody,
+        return configured_estimator(
+            self,
             # Without a reserved GPU and with leave to use the CPU, the GPU belongs to others.
             cuda=runtime.gpus_per_worker > 0 or not runtime.allow_cpu,
             allow_cpu=runtime.allow_cpu,
             threads=runtime.threads,
-            score_threshold=self.score_threshold,
-            nms_threshold=self.nms_threshold,
             frames_per_batch=runtime.frames_per_batch,
             people_per_batch=runtime.people_per_batch,
         )

@@ -19,6 +19,7 @@ from flows.commands.animator import Animator, Precision, Sources, Work, run_pair
 from flows.commands.options import checked, takes
 from mimicmotion.animation.settings import RequestSettings, SamplingSettings
 from mimicmotion.errors import InputError, MimicMotionError
+from mimicmotion.pose.settings import EstimatorSettings
 from stages.engine.config import PipelineConfig, load_config
 from stages.engine.contract import WHOLE
 from stages.engine.plan import Pipeline
@@ -185,11 +186,11 @@ def find_sources(
         InputError: there is no checkpoint, or the config's model is not trained yet; says what to run.
     """
     sampling: dict[str, Any] = {}
+    estimator = EstimatorSettings()
     loaded = None if config is None else load_config(config)
     if loaded is not None:
         if "pose" in loaded.stages:
-            pose = loaded.stages["pose"].model_dump()
-            detector, wholebody = detector or pose["detector"], wholebody or pose["wholebody"]
+            estimator = loaded.stages["pose"].part(EstimatorSettings)
         if "animate" in loaded.stages:
             sampling = loaded.stages["animate"].model_dump()
     if checkpoint is not None and checkpoint.startswith("models:/"):
@@ -203,7 +204,8 @@ def find_sources(
             "no checkpoint is given: name one with --checkpoint, or a config whose model is trained, "
             "e.g. --config demo after `make demo`"
         )
-    return Sources(place, base, detector, wholebody, sampling)
+    models = {"detector": detector or estimator.detector, "wholebody": wholebody or estimator.wholebody}
+    return Sources(place, base, estimator.replaced(**models), sampling)
 
 
 def _trained(config: PipelineConfig) -> Path:

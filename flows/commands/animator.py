@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from flows.terminal import Terminal
 from mimicmotion.errors import InputError, MimicMotionError
+from mimicmotion.pose.settings import EstimatorSettings
 from stages.engine.progress import progress
 
 if TYPE_CHECKING:
@@ -30,14 +31,13 @@ class Sources:
     Attributes:
         checkpoint: folder or released file.
         base: SVD's folder, where needed.
-        detector, wholebody: ONNX files; None where none are known.
+        estimator: what finds poses, as the config says.
         sampling: field -> value.
     """
 
     checkpoint: Path
     base: Path | None
-    detector: Path | None
-    wholebody: Path | None
+    estimator: EstimatorSettings
     sampling: dict[str, Any]
 
 
@@ -145,11 +145,9 @@ def run_pairs(animator: Animator, requests: "list[AnimationRequest]") -> None:
 
 
 def _pose_models(sources: Sources, cuda: bool) -> "PoseEstimator | None":
-    from mimicmotion.pose.estimator import open_estimator
+    from mimicmotion.pose.estimator import configured_estimator
 
-    if sources.detector is None or sources.wholebody is None:
-        return None
-    return open_estimator(sources.detector, sources.wholebody, cuda=cuda, allow_cpu=True)
+    return configured_estimator(sources.estimator, cuda=cuda, allow_cpu=True)
 
 
 def _load(sources: Sources, work: Work) -> Any:

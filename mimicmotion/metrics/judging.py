@@ -25,7 +25,7 @@ from mimicmotion.metrics.redetection import Pose
 from mimicmotion.metrics.scoreboard import Scoreboard
 from mimicmotion.metrics.scores import Measured, Score
 from mimicmotion.metrics.settings import BACKBONE_FIELDS, JudgeSettings
-from mimicmotion.pose.estimator import PoseEstimator, open_estimator
+from mimicmotion.pose.estimator import PoseEstimator, configured_estimator
 
 _CHUNK_FRAMES, _CHUNK_BYTES = 8, 7_000_000
 
@@ -154,9 +154,8 @@ def open_judge(
             backbones[metric] = load_perceptual(path, device, batch_size)
         elif metric != IDENTITY:
             backbones[metric] = load_backbone(metric, path, device, batch_size)
-    estimator = face = None
-    if settings.detector is not None and settings.wholebody is not None:
-        estimator = open_estimator(settings.detector, settings.wholebody, cuda=cuda, allow_cpu=allow_cpu)
+    face = None
+    estimator = configured_estimator(settings, cuda=cuda, allow_cpu=allow_cpu)
     if settings.identity is not None:
         face = FaceModel.open(settings.identity, cuda=cuda, allow_cpu=allow_cpu)
     return Judge(

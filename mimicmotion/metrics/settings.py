@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import Field, model_validator
 
 from mimicmotion.metrics.scores import METRICS, PER_VIDEO
-from mimicmotion.settings import Section
+from mimicmotion.pose.settings import EstimatorSettings
 
 if TYPE_CHECKING:
     from mimicmotion.metrics.protocols import EvaluationProtocol
@@ -15,7 +15,7 @@ BACKBONE_FIELDS = ("fvd", "fid_vid", "fvd_small", "fid", "lpips", "identity")
 """Metrics that need a file; each is named as the field that holds it."""
 
 
-class JudgeSettings(Section):
+class JudgeSettings(EstimatorSettings):
     """What a judge needs; a metric without its file is absent with the reason."""
 
     protocol: str = Field(
@@ -31,8 +31,6 @@ class JudgeSettings(Section):
     fid: Path | None = Field(None, description="Inception as TorchScript (inception-2015-12-05.pt) for FID.")
     lpips: Path | None = Field(None, description="VGG as TorchScript (StyleGAN2-ADA's vgg16.pt) for LPIPS.")
     identity: Path | None = Field(None, description="Face embedding of ArcFace's form in ONNX.")
-    detector: Path | None = Field(None, description="YOLOX graph for pose fidelity.")
-    wholebody: Path | None = Field(None, description="SimCC graph for pose fidelity.")
     keypoint_threshold: float = Field(
         0.3, ge=0, le=1, description="Points above this confidence in both poses are compared."
     )
@@ -61,6 +59,11 @@ class JudgeSettings(Section):
         """The backbones and pose models that are given, by field."""
         fields = (*BACKBONE_FIELDS, "detector", "wholebody")
         return {name: path for name in fields if (path := getattr(self, name)) is not None}
+
+    def unchanged_fields(self) -> set[str]:
+        """Thresholds of finding people at their defaults, which were no part of a key once."""
+        later = ("score_threshold", "nms_threshold")
+        return {name for name in later if getattr(self, name) == type(self).model_fields[name].default}
 
     @property
     def chosen_protocol(self) -> "EvaluationProtocol":

@@ -22,6 +22,9 @@ SCORE_THRESHOLD: Final = 0.3
 NMS_THRESHOLD: Final = 0.45
 _GREY: Final = 114
 _PERSON_COLUMN: Final = 5
+_LEAST_EDGE: Final = 6.0
+"""Least difference of neighbouring pixels, in levels, of a picture that shows somebody: a ramp from black to
+white over 64 pixels has 4."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +99,23 @@ class PersonDetector:
                 f"{expected}, 5 + classes) for {size[1]} x {size[0]}"
             )
         scale = letterbox_scale(frame_size, size)
-        return [people(frame, size, scale, self.score_threshold, self.nms_threshold) for frame in rows]
+        found = [people(frame, size, scale, self.score_threshold, self.nms_threshold) for frame in rows]
+        height, width = int(frame_size[0] * scale), int(frame_size[1] * scale)
+        return [
+            _with_edges(picture[:, :height, :width], one, scale)
+            for picture, one in zip(prepared, found, strict=True)
+        ]
+
+
+def _with_edges(picture: Float32[np.ndarray, "3 h w"], found: Detections, scale: float) -> Detections:
+    """Return those whose box shows an edge: networks also find people in black pictures and in ramps."""
+    kept = []
+    for place, (x0, y0, x1, y1) in enumerate((found.boxes * scale).round().astype(int)):
+        part = picture[:, max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
+        steps = [np.abs(np.diff(part, axis=axis)).max(initial=0) for axis in (1, 2)]
+        if max(steps) >= _LEAST_EDGE:
+            kept.append(place)
+    return Detections(found.boxes[kept], found.scores[kept])
 
 
 def letterbox_scale(frame_size: tuple[int, ...], size: tuple[int, ...]) -> float:

@@ -7,7 +7,7 @@ back end is a class here or in a file beside this one, and a line in ``open_esti
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -15,6 +15,7 @@ from jaxtyping import Float32, UInt8
 from mimicmotion.pose.ahead import ahead
 from mimicmotion.pose.detector import NMS_THRESHOLD, SCORE_THRESHOLD, Detections, PersonDetector
 from mimicmotion.pose.people import Person
+from mimicmotion.pose.settings import EstimatorSettings
 from mimicmotion.pose.simcc import WholeBodyModel
 from mimicmotion.pose.tracks import link
 
@@ -128,6 +129,19 @@ def open_estimator(
             wholebody, cuda=cuda, allow_cpu=allow_cpu, threads=threads, max_batch=people_per_batch
         ),
         {"detector": detector, "wholebody": wholebody},
+    )
+
+
+def configured_estimator(settings: EstimatorSettings, **how: Any) -> PoseEstimator | None:
+    """The estimator of these settings, None where they name no models; see ``open_estimator``."""
+    if settings.detector is None or settings.wholebody is None:
+        return None
+    return open_estimator(
+        settings.detector,
+        settings.wholebody,
+        score_threshold=settings.score_threshold,
+        nms_threshold=settings.nms_threshold,
+        **how,
     )
 
 

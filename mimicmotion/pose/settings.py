@@ -1,6 +1,7 @@
-"""How poses are drawn: the section ``drawing`` of a config, and what a checkpoint says of its training."""
+"""How people are found and how poses are drawn: the section ``drawing``, and what a checkpoint says of it."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
@@ -9,6 +10,17 @@ from mimicmotion.errors import DataError
 from mimicmotion.settings import Section
 
 AlignmentMode = Literal["none", "release", "robust", "limbs"]
+
+
+class EstimatorSettings(Section):
+    """What finds people and their keypoints; whoever finds poses under a config takes these of it."""
+
+    detector: Path | None = Field(None, description="YOLOX person detector in ONNX.")
+    wholebody: Path | None = Field(None, description="SimCC whole-body model in ONNX.")
+    score_threshold: float = Field(0.3, ge=0, lt=1, description="People with a score above it are kept.")
+    nms_threshold: float = Field(
+        0.45, gt=0, le=1, description="Of two boxes that overlap by more, the better one stays."
+    )
 
 
 class DrawingStyle(Section):

@@ -179,6 +179,7 @@ def load_config(
         stage: (classes[stage] if classes else _stage_class(stage)) for stage in known if stage in tree.values
     }
     problems = _unknown_sections(tree, known)
+    _follow(tree, models)
     settings_values = {key: value for key, value in tree.values.items() if key in Settings.model_fields}
     settings = _validate(Settings, settings_values, (), tree, problems)
     stages = {
@@ -201,6 +202,15 @@ def load_config(
         raise ConfigError(problems)
     shown_overrides = tuple(map(_shown_override, overrides))
     return PipelineConfig(_name(path), shown(path), settings, stages, shown_overrides)
+
+
+def _follow(tree: Tree, models: Mapping[str, type[Stage]]) -> None:
+    """Give each field that follows another section's the value that is written there."""
+    for stage, model in models.items():
+        for name, other in model.follows.items():
+            values, theirs = tree.values[stage], tree.values.get(other)
+            if isinstance(values, dict) and isinstance(theirs, dict) and name in theirs:
+                values.setdefault(name, theirs[name])
 
 
 def without_workspace(resolved: Mapping[str, Any]) -> dict[str, Any]:

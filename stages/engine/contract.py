@@ -199,6 +199,9 @@ class Stage(Section, ABC):
     of type ``Path`` that stands neither here nor in ``weight_files`` is keyed by the content it names.
     """
 
+    follows: ClassVar[Mapping[str, str]] = {}
+    """Fields that take the value of the same field in another section where a config gives them none."""
+
     runtime: Runtime = Runtime()
 
     def weight_files(self) -> dict[str, Path]:

@@ -85,8 +85,14 @@ def test_a_checkpoint_must_come_from_somewhere(tmp_path, monkeypatch):
     untrained.write_text(f"extends: {demo}\nworkspace: {tmp_path / 'space'}\n")
     with pytest.raises(InputError, match=r"untrained has no trained model here(.|\n)*rebuild untrained"):
         find_sources(str(untrained), None, None, None, None, tmp_path)
+    ours = find_sources(str(untrained), "a/b.pth", None, None, None, tmp_path).estimator
+    assert (ours.detector.name, ours.score_threshold) == ("detector.onnx", 0.5)
     given = find_sources(None, "a/b.pth", Path("svd"), Path("d.onnx"), None, tmp_path)
-    assert (given.checkpoint, given.base, given.detector) == (Path("a/b.pth"), Path("svd"), Path("d.onnx"))
+    assert (given.checkpoint, given.base, given.estimator.detector) == (
+        Path("a/b.pth"),
+        Path("svd"),
+        Path("d.onnx"),
+    )
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,8 @@ def test_a_picture_gives_the_people_of_a_frame_main_person_first(models, frames)
     assert len(people) == len(wanted) > 1
     assert sorted(p.box.tolist() for p in people) == sorted(p.box.tolist() for p in wanted)
     width = frames.shape[2]
-    weights = [p.area * p.box_score * (1 - abs((p.box[0] + p.box[2]) / 2 / width - 0.5)) for p in people]
+    off_centre = [min(0.5, abs((p.box[0] + p.box[2]) / 2 / width - 0.5)) for p in people]
+    weights = [p.area * p.box_score * (1 - off) for p, off in zip(people, off_centre, strict=True)]
     assert weights[0] == pytest.approx(max(weights))
 
 

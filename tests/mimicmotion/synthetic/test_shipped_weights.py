@@ -7,13 +7,17 @@ import pytest
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
 
+from mimicmotion.animation.driving import reference_pose
+from mimicmotion.errors import InputError
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
 from mimicmotion.pose.detector import PersonDetector
+from mimicmotion.pose.estimator import configured_estimator
 from mimicmotion.pose.simcc import WholeBodyModel
 from mimicmotion.synthetic.render import Visibility
 from mimicmotion.synthetic.trainers.detector import person_boxes
 from mimicmotion.synthetic.world import HEIGHT, WIDTH, film
+from stages.engine.config import load_config
 
 WEIGHTS = Path(__file__).resolve().parents[3] / "mimicmotion" / "synthetic" / "weights"
 SEEDS = range(950_000, 950_060)
@@ -76,6 +80,16 @@ def test_base_network_has_the_files_form() -> None:
     features = pose_net(torch.rand(1, 3, 64, 64))
     assert features.abs().max() > 0
     assert unet.config.in_channels == 2 * unet.config.out_channels
+
+
+@pytest.mark.parametrize("ramps", [(0, 0, 0), ("x", "y", 0), ("y", "y", "y")])
+def test_nobody_is_in_a_black_picture_or_a_ramp(ramps: tuple) -> None:
+    size = 256
+    down, across = np.mgrid[:size, :size].astype(np.uint8)
+    picture = np.stack([{"x": across, "y": down, 0: 0 * down}[ramp] for ramp in ramps], axis=-1)
+    models = configured_estimator(load_config("demo").stages["pose"], cuda=False, allow_cpu=True)
+    with pytest.raises(InputError, match="nobody was found in the reference picture"):
+        reference_pose(picture, models)
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> float:

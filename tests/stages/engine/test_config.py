@@ -213,3 +213,11 @@ def test_a_command_repeats_what_was_set_but_secrets(folder: Path) -> None:
         *("--set", 'ray.runtime_env={"env_vars": {"HF_TOKEN": "***", "A": "b"}}'),
         *("--set", 'ray.runtime_env.env_vars.AWS_SECRET_ACCESS_KEY="***"'),
     ]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "threshold"),
+    [([], 0.5), (["pose.score_threshold=0.6"], 0.6), (["evaluate.score_threshold=0.7"], 0.7)],
+)
+def test_people_are_found_again_as_the_pose_stage_finds_them(overrides: list[str], threshold: float) -> None:
+    assert load_config("demo", overrides).stages["evaluate"].score_threshold == threshold

@@ -14,7 +14,7 @@ STORED = {
     ("demo", "clips", 5): "f4e32711bc5490144dbf",
     ("demo", "train", 3): "7f9c73f9f9038ce439c9",
     ("demo", "animate", 2): "2a2526ba06c6c0155269",
-    ("demo", "evaluate", 3): "cb2750a232a635b2b22a",
+    ("demo", "evaluate", 3): "15592f007a07eade17e6",
     ("demo", "register", 3): "20086c74834ef17605ee",
     ("real-small", "decode", 5): "7320cabb80bbcb600f9c",
     ("real-small", "pose", 2): "d4372f3fef2f6ed10ed1",

@@ -45,23 +45,23 @@ def loss_weight(sigma: Sigma) -> Sigma:
 
 
 def add_noise(
-    latents: Float[Tensor, "b *frame"], noise: Float[Tensor, "b *frame"], sigma: Float[Tensor, " b"]
-) -> Float[Tensor, "b *frame"]:
+    latents: Float[Tensor, " b *frame"], noise: Float[Tensor, " b *frame"], sigma: Float[Tensor, " b"]
+) -> Float[Tensor, " b *frame"]:
     """Return noisy latents ``latents + sigma * noise``, one sigma for each sample."""
     return latents + _per_sample(sigma, latents) * noise
 
 
 def denoised(
-    raw: Float[Tensor, "b *frame"], noisy: Float[Tensor, "b *frame"], sigma: Float[Tensor, " b"]
-) -> Float[Tensor, "b *frame"]:
+    raw: Float[Tensor, " b *frame"], noisy: Float[Tensor, " b *frame"], sigma: Float[Tensor, " b"]
+) -> Float[Tensor, " b *frame"]:
     """Return denoised latents from the network's raw output."""
     s = _per_sample(sigma, noisy)
     return c_skip(s) * noisy + c_out(s) * raw
 
 
 def raw_target(
-    latents: Float[Tensor, "b *frame"], noise: Float[Tensor, "b *frame"], sigma: Float[Tensor, " b"]
-) -> Float[Tensor, "b *frame"]:
+    latents: Float[Tensor, " b *frame"], noise: Float[Tensor, " b *frame"], sigma: Float[Tensor, " b"]
+) -> Float[Tensor, " b *frame"]:
     """Return the raw output that denoises exactly: ``(noise - sigma * latents) / sqrt(sigma^2 + 1)``."""
     s = _per_sample(sigma, latents)
     return (noise - s * latents) * c_in(s)

@@ -2,8 +2,8 @@
 
     mimicmotion stage pose configs/demo.yaml
 
-Keypoints are either detected (YOLOX, then a SimCC whole-body model, in ONNX Runtime) or imported from files
-that a user already has. Raw values are stored; thresholds and drawing come later, on reading.
+Keypoints are either detected (a person detector, then a whole-body model, in ONNX Runtime) or imported from
+files that a user already has. Raw values are stored; thresholds and drawing come later, on reading.
 """
 
 import logging

@@ -30,8 +30,12 @@ def evaluate(
     fid: Annotated[Path | None, typer.Option(help="Inception as TorchScript for FID.")] = None,
     lpips: Annotated[Path | None, typer.Option(help="VGG as TorchScript for LPIPS.")] = None,
     identity: Annotated[Path | None, typer.Option(help="Face embedding in ONNX, for identity.")] = None,
-    detector: Annotated[Path | None, typer.Option(help="YOLOX graph, for hands and pose.")] = None,
-    wholebody: Annotated[Path | None, typer.Option(help="SimCC graph, for hands and pose.")] = None,
+    detector: Annotated[
+        Path | None, typer.Option(help="Person detector in ONNX, for hands and pose.")
+    ] = None,
+    wholebody: Annotated[
+        Path | None, typer.Option(help="Whole-body model in ONNX, for hands and pose.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file for all scores.")] = None,
 ) -> None:
     """Score results against the truth under a named protocol."""

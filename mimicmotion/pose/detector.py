@@ -65,7 +65,17 @@ class PersonDetector:
     ) -> "PersonDetector":
         """Return the detector of this ONNX file; see ``open_session`` for the device."""
         session = open_session(path, cuda=cuda, allow_cpu=allow_cpu, threads=threads)
-        graph = ImageGraph.of(session, path)
+        return cls.checked(ImageGraph.of(session, path), path, score_threshold, nms_threshold, max_batch)
+
+    @classmethod
+    def checked(
+        cls, graph: ImageGraph, path: Path, score_threshold: float, nms_threshold: float, max_batch: int
+    ) -> "PersonDetector":
+        """Return the detector of this graph.
+
+        Raises:
+            WeightsError: it takes pictures of a size that YOLOX's grids do not divide.
+        """
         if graph.height_px % STRIDES[-1] or graph.width_px % STRIDES[-1]:
             raise WeightsError(
                 f"{path} takes pictures of {graph.width_px} x {graph.height_px}; a YOLOX model takes "

@@ -1,7 +1,9 @@
-"""Finds people with 133 keypoints in pictures: what an estimator is, and its first form.
+"""Finds people with 133 keypoints in pictures: what an estimator is, and its form in two steps.
 
-A ``PoseEstimator`` takes pictures and gives people. Every other file takes one whatever is behind it: another
-back end is a class here or in a file beside this one, and a line in ``open_estimator``.
+A ``PoseEstimator`` takes pictures and gives people. Every other file takes one whatever is behind it. Which
+class reads a graph is told from its outputs: another form of detector or of keypoints is a class in a file
+beside this one and a line in ``open_detector`` or ``open_wholebody``; another kind of estimator, in
+``open_estimator``.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,10 +14,16 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from mimicmotion.errors import WeightsError
 from mimicmotion.pose.ahead import ahead
+from mimicmotion.pose.boxes import FORMS as BOX_FORMS
+from mimicmotion.pose.boxes import BoxDetector
 from mimicmotion.pose.detector import NMS_THRESHOLD, SCORE_THRESHOLD, Detections, PersonDetector
+from mimicmotion.pose.heatmaps import HeatmapModel
+from mimicmotion.pose.layout import NUM_KEYPOINTS
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.settings import EstimatorSettings
+from mimicmotion.pose.sessions import Beginning, ImageGraph, open_session
 from mimicmotion.pose.simcc import WholeBodyModel
 from mimicmotion.pose.tracks import link
 
@@ -47,9 +55,19 @@ class PoseEstimator(Protocol):
         """
 
 
+class Detector(Protocol):
+    """Finds people in frames; see ``PersonDetector``."""
+
+    def prepare(self, frames: Frames) -> np.ndarray:
+        """Frames as ``detect`` takes them."""
+
+    def detect(self, prepared: np.ndarray, frame_size: tuple[int, int]) -> list[Detections]:
+        """People of each frame, in pixels of frames of this height and width."""
+
+
 @dataclass(frozen=True)
 class TopDownEstimator:
-    """A person detector of YOLOX's form, then a whole-body model of SimCC's form on each person.
+    """A person detector, then a whole-body model on each person.
 
     Attributes:
         detector: finds people.
@@ -57,7 +75,7 @@ class TopDownEstimator:
         files: both weight files by role.
     """
 
-    detector: PersonDetector
+    detector: Detector
     wholebody: WholeBodyModel
     files: Mapping[str, Path] = field(default_factory=dict)
 
@@ -101,13 +119,14 @@ def open_estimator(
     """The estimator of these ONNX files; see ``open_session`` for the device.
 
     Args:
-        detector: YOLOX person detector.
-        wholebody: SimCC whole-body model.
+        detector: finds people, see ``open_detector``.
+        wholebody: places keypoints, see ``open_wholebody``.
         cuda: work on the GPU.
         allow_cpu: go on with the CPU, with a warning, where ONNX Runtime cannot use the GPU.
         threads: CPU threads of each model.
         score_threshold: people with a score above it are kept.
-        nms_threshold: of two boxes that overlap by more, the better one stays.
+        nms_threshold: of two boxes that overlap by more, the better one stays; a graph that chooses by itself
+            does not use it.
         frames_per_batch: most frames searched together.
         people_per_batch: most people whose keypoints are placed together.
 
@@ -115,19 +134,10 @@ def open_estimator(
         WeightsError: a file is missing or of another form.
         InputError: CUDA is not there, and the CPU is not allowed.
     """
+    device = {"cuda": cuda, "allow_cpu": allow_cpu, "threads": threads}
     return TopDownEstimator(
-        PersonDetector.open(
-            detector,
-            cuda=cuda,
-            allow_cpu=allow_cpu,
-            threads=threads,
-            score_threshold=score_threshold,
-            nms_threshold=nms_threshold,
-            max_batch=frames_per_batch,
-        ),
-        WholeBodyModel.open(
-            wholebody, cuda=cuda, allow_cpu=allow_cpu, threads=threads, max_batch=people_per_batch
-        ),
+        open_detector(detector, score_threshold, nms_threshold, frames_per_batch, **device),
+        open_wholebody(wholebody, people_per_batch, **device),
         {"detector": detector, "wholebody": wholebody},
     )
 
@@ -143,6 +153,44 @@ def configured_estimator(settings: EstimatorSettings, **how: Any) -> PoseEstimat
         nms_threshold=settings.nms_threshold,
         **how,
     )
+
+
+def open_detector(
+    path: Path, score_threshold: float, nms_threshold: float, max_batch: int, **device: Any
+) -> Detector:
+    """The detector of a graph in YOLOX's raw form or one of ``boxes.FORMS``, told from its outputs.
+
+    Raises:
+        WeightsError: the graph is of no known form; names them.
+    """
+    graph = ImageGraph.of(open_session(path, **device), path)
+    if found := BoxDetector.known(graph, path, score_threshold, max_batch):
+        return found
+    if len(graph.outputs) != 1 or any(len(shape) != 3 for shape in graph.outputs.values()):
+        raise WeightsError(
+            f"{path} is no person detector of a known form. Its outputs are {graph.form}; known are "
+            f"YOLOX's raw rows (n, cells, 5 + classes); {'; '.join(BOX_FORMS)}"
+        )
+    return PersonDetector.checked(graph, path, score_threshold, nms_threshold, max_batch)
+
+
+def open_wholebody(path: Path, max_batch: int, **device: Any) -> WholeBodyModel:
+    """The whole-body model of a graph of SimCC vectors or heatmaps, told from its outputs.
+
+    Raises:
+        WeightsError: the graph is of no known form; names them.
+    """
+    graph = ImageGraph.of(open_session(path, **device), path)
+    ranks = [len(shape) for shape in graph.outputs.values()]
+    points = {shape[1] for shape in graph.outputs.values() if len(shape) > 1 and isinstance(shape[1], int)}
+    kind = {(3, 3): WholeBodyModel, (4,): HeatmapModel}.get(tuple(ranks))
+    if kind is None or points - {NUM_KEYPOINTS}:
+        raise WeightsError(
+            f"{path} is no whole-body model of a known form. Its outputs are {graph.form}; known are SimCC "
+            f"vectors, simcc_x and simcc_y (n, {NUM_KEYPOINTS}, bins), as DWPose and RTMW give, and heatmaps "
+            f"(n, {NUM_KEYPOINTS}, rows, columns), as ViTPose gives"
+        )
+    return kind(graph, max_batch, Beginning.of(path).top)
 
 
 def estimate_image(estimator: PoseEstimator, image: UInt8[np.ndarray, "h w 3"]) -> list[Person]:

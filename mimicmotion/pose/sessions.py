@@ -6,7 +6,7 @@ ONNX Runtime goes on silently on the CPU when the libraries of CUDA are missing,
 
 import ctypes
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,11 @@ logger = logging.getLogger(__name__)
 _CUDA: Final = "CUDAExecutionProvider"
 _CPU: Final = "CPUExecutionProvider"
 _TYPES: Final[dict[str, type[np.floating]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_NORMALISING: Final = frozenset({"Sub", "Add", "Div", "Mul"})
+# A mean or deviation of pictures in [0, 1] is smaller; a factor from 255 levels to [0, 1] or less is smaller.
+_LARGEST_OF_1, _SMALL_FACTOR = 2.0, 0.1
+_PASSED_ON: Final = frozenset({"Cast", "Identity", "Transpose"})
+_SIZES: Final = "tensor(int64)"
 _ERRORS_ONLY: Final = 3
 # Others share the GPU: by default the arena doubles whenever it grows. The number of pictures varies, and the
 # default search for the fastest convolution begins anew for each number.
@@ -105,7 +110,8 @@ class ImageGraph:
         batch: pictures of one run where the graph fixes it, else None.
         height_px, width_px: size of a picture.
         dtype: float32 or float16.
-        output_names: names of its outputs, in order.
+        outputs: its outputs in order, each with its shape as the graph states it.
+        size_input: name of a second input that takes width and height of the pictures, if it has one.
     """
 
     session: ort.InferenceSession
@@ -114,23 +120,26 @@ class ImageGraph:
     height_px: int
     width_px: int
     dtype: type[np.floating]
-    output_names: tuple[str, ...]
+    outputs: Mapping[str, Sequence[int | str | None]]
+    size_input: str | None = None
 
     @classmethod
     def of(cls, session: ort.InferenceSession, path: Path) -> "ImageGraph":
-        """Return the facts of a graph with one input (batch, 3, height, width).
+        """Return the facts of a graph with an input (batch, 3, height, width).
 
         Raises:
             WeightsError: the graph is of another form.
         """
         inputs = session.get_inputs()
         shape = inputs[0].shape
-        fits = len(inputs) == 1 and len(shape) == 4 and shape[1] == 3 and inputs[0].type in _TYPES
+        sizes = [one.name for one in inputs[1:] if one.type == _SIZES and list(one.shape[1:]) == [2]]
+        fits = len(inputs) == 1 + len(sizes) <= 2 and len(shape) == 4 and shape[1] == 3
+        fits = fits and inputs[0].type in _TYPES
         if not fits or not all(isinstance(side, int) for side in shape[2:]):
             got = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
             raise WeightsError(
-                f"{path} must have one input (batch, 3, height, width), float or float16, of fixed height "
-                f"and width; it has {got}"
+                f"{path} must have an input (batch, 3, height, width), float or float16, of fixed height "
+                f"and width, and beside it at most one of sizes (batch, 2), int64; it has {got}"
             )
         return cls(
             session=session,
@@ -139,8 +148,14 @@ class ImageGraph:
             height_px=shape[2],
             width_px=shape[3],
             dtype=_TYPES[inputs[0].type],
-            output_names=tuple(output.name for output in session.get_outputs()),
+            outputs={output.name: output.shape for output in session.get_outputs()},
+            size_input=sizes[0] if sizes else None,
         )
+
+    @property
+    def form(self) -> str:
+        """The outputs in words, for messages."""
+        return ", ".join(f"{name} {list(shape)}" for name, shape in self.outputs.items())
 
     def run(self, images: np.ndarray, max_batch: int) -> list[np.ndarray]:
         """Return every output for all pictures, joined along the first axis, as float32.
@@ -149,16 +164,61 @@ class ImageGraph:
             images: (n, 3, height_px, width_px), n at least 1.
             max_batch: most pictures of one run where the graph leaves the number free.
         """
-        size = self.batch or max_batch
-        parts = [self._run_once(images[start : start + size]) for start in range(0, len(images), size)]
+        parts = self.runs(images, max_batch)
         return [
             np.concatenate(outputs).astype(np.float32, copy=False) for outputs in zip(*parts, strict=True)
         ]
+
+    def runs(self, images: np.ndarray, max_batch: int) -> Iterator[list[np.ndarray]]:
+        """Yield every output of one run after the other: what a graph finds may be of another number each."""
+        size = self.batch or max_batch
+        for start in range(0, len(images), size):
+            yield self._run_once(images[start : start + size])
 
     def _run_once(self, images: np.ndarray) -> list[np.ndarray]:
         num = len(images)
         batch = images.astype(self.dtype, copy=False)
         if self.batch is not None and num < self.batch:
             batch = np.concatenate([batch, np.repeat(batch[-1:], self.batch - num, axis=0)])
-        outputs: list[np.ndarray] = self.session.run(None, {self.input_name: batch})
+        feed = {self.input_name: batch}
+        if self.size_input is not None:
+            feed[self.size_input] = np.array([[self.width_px, self.height_px]] * len(batch), np.int64)
+        outputs: list[np.ndarray] = self.session.run(None, feed)
         return [output[:num] for output in outputs]
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a graph does to its pictures first, which tells the form it wants them in.
+
+    Attributes:
+        operators: kinds of operators that the pictures go into, changes of type and order aside.
+        top: level of white where the graph normalises by itself: 255 or 1; None where it does not.
+    """
+
+    operators: frozenset[str]
+    top: float | None
+
+    @classmethod
+    def of(cls, path: Path) -> "Beginning":
+        """Read it from an ONNX file, weights in other files left alone."""
+        import onnx
+        from onnx.numpy_helper import to_array
+
+        graph = onnx.load(path, load_external_data=False).graph
+        weights = {one.name: one for one in graph.initializer if not one.external_data}
+        weights |= {one.output[0]: one.attribute[0].t for one in graph.node if one.op_type == "Constant"}
+        names = {next(one.name for one in graph.input if one.name not in weights)}
+        kinds, top = set(), None
+        for node in graph.node:
+            if names & {*node.input}:
+                if node.op_type in _PASSED_ON:
+                    names |= {*node.output}
+                    continue
+                kinds.add(node.op_type)
+                known = [to_array(weights[name]) for name in node.input if name in weights]
+                if node.op_type in _NORMALISING and known:
+                    largest = float(np.abs(known[0]).max())
+                    wide = largest < _SMALL_FACTOR if node.op_type == "Mul" else largest > _LARGEST_OF_1
+                    top = 255.0 if wide else 1.0
+        return cls(frozenset(kinds), top)

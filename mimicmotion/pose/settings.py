@@ -15,11 +15,13 @@ AlignmentMode = Literal["none", "release", "robust", "limbs"]
 class EstimatorSettings(Section):
     """What finds people and their keypoints; whoever finds poses under a config takes these of it."""
 
-    detector: Path | None = Field(None, description="YOLOX person detector in ONNX.")
-    wholebody: Path | None = Field(None, description="SimCC whole-body model in ONNX.")
+    detector: Path | None = Field(None, description="Person detector in ONNX, of any form known.")
+    wholebody: Path | None = Field(
+        None, description="Whole-body model in ONNX, of SimCC vectors or heatmaps."
+    )
     score_threshold: float = Field(0.3, ge=0, lt=1, description="People with a score above it are kept.")
     nms_threshold: float = Field(
-        0.45, gt=0, le=1, description="Of two boxes that overlap by more, the better one stays."
+        0.45, gt=0, le=1, description="Of two boxes of YOLOX that overlap by more, the better stays."
     )
 
 

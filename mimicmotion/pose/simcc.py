@@ -1,8 +1,8 @@
-"""133 keypoints of people: a SimCC whole-body model, as DWPose and the released code use it.
+"""133 keypoints of people: a SimCC whole-body model, as DWPose and the released code use it, and RTMW.
 
 A box is widened by 1.25, brought to the aspect of the input and cut out; the model gives, per keypoint, one
 vector over x and one over y; the place of the maximum is the coordinate and the smaller of the two maxima the
-confidence.
+confidence. The size of the input, the bins per pixel and which output is which are read from the graph.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from jaxtyping import Float, Float32, UInt8
 
 from mimicmotion.errors import WeightsError
 from mimicmotion.pose.layout import NUM_KEYPOINTS
-from mimicmotion.pose.sessions import ImageGraph, open_session
+from mimicmotion.pose.sessions import Beginning, ImageGraph, open_session
 
 _PADDING: Final = 1.25
 # ImageNet's mean and deviation of R, G, B.
@@ -31,10 +31,12 @@ class WholeBodyModel:
     Attributes:
         graph: the session and its facts.
         max_batch: people of one run where the graph leaves the number free.
+        top: level of white where the graph normalises by itself; None where it wants ImageNet's form.
     """
 
     graph: ImageGraph
     max_batch: int = 32
+    top: float | None = None
 
     @classmethod
     def open(
@@ -43,11 +45,9 @@ class WholeBodyModel:
         """Return the model of this ONNX file; see ``open_session`` for the device."""
         session = open_session(path, cuda=cuda, allow_cpu=allow_cpu, threads=threads)
         graph = ImageGraph.of(session, path)
-        if len(graph.output_names) != 2:
-            raise WeightsError(
-                f"{path} must have two outputs, simcc_x and simcc_y; it has {', '.join(graph.output_names)}"
-            )
-        return cls(graph, max_batch)
+        if len(graph.outputs) != 2:
+            raise WeightsError(f"{path} must have two outputs, simcc_x and simcc_y; it has {graph.form}")
+        return cls(graph, max_batch, Beginning.of(path).top)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -60,7 +60,7 @@ class WholeBodyModel:
         """Return the people of one frame as the graph takes them."""
         if not len(boxes):
             return np.zeros((0, 3, *self.size), dtype=np.float32)
-        return np.stack([crop(frame, box, self.size) for box in boxes])
+        return np.stack([self._cut(frame, box) for box in boxes])
 
     def estimate(
         self, crops: Float32[np.ndarray, "people 3 height width"], boxes: Float[np.ndarray, "people 4"]
@@ -70,13 +70,25 @@ class WholeBodyModel:
         The people may come from many frames.
 
         Raises:
-            WeightsError: the graph does not give SimCC vectors of 133 keypoints.
+            WeightsError: the graph does not give what its form promises of 133 keypoints.
         """
         if not len(crops):
             return np.zeros((0, NUM_KEYPOINTS, 2), np.float32), np.zeros((0, NUM_KEYPOINTS), np.float32)
-        outputs = dict(zip(self.graph.output_names, self.graph.run(crops, self.max_batch), strict=True))
-        # Named as in DWPose's file where they are, in its order where not.
-        first, second = self.graph.output_names
+        return self._place(self.graph.run(crops, self.max_batch), boxes)
+
+    def _cut(
+        self, frame: UInt8[np.ndarray, "h w 3"], box: Float[np.ndarray, "4"]
+    ) -> Float32[np.ndarray, "3 height width"]:
+        return crop(frame, box, self.size, self.top)
+
+    def _place(
+        self, results: Sequence[np.ndarray], boxes: Float[np.ndarray, "people 4"]
+    ) -> tuple[Float32[np.ndarray, "people 133 2"], Float32[np.ndarray, "people 133"]]:
+        outputs = dict(zip(self.graph.outputs, results, strict=True))
+        first, second = self.graph.outputs
+        # Named as in DWPose's file where they are; else by whose bins fit which side; else in its order.
+        if outputs[first].shape[-1] * self.size[1] == outputs[second].shape[-1] * self.size[0]:
+            first, second = (second, first) if self.size[0] != self.size[1] else (first, second)
         along_x, along_y = outputs.get("simcc_x", outputs[first]), outputs.get("simcc_y", outputs[second])
         places, confidences = decode(along_x, along_y, self.size)
         return to_frame(places, boxes, self.size).astype(np.float32), confidences
@@ -95,9 +107,12 @@ def crop_frame(
 
 
 def crop(
-    frame: UInt8[np.ndarray, "h w 3"], box: Float[np.ndarray, "4"], size: tuple[int, int]
+    frame: UInt8[np.ndarray, "h w 3"],
+    box: Float[np.ndarray, "4"],
+    size: tuple[int, int],
+    top: float | None = None,
 ) -> Float32[np.ndarray, "3 height width"]:
-    """Return the person in the box, normalised, black outside the frame."""
+    """Return the person in the box, normalised or in levels of 0 to ``top``, black outside the frame."""
     centre, extent = crop_frame(box, size)
     # Three corners of a square on the width, as float32, since the release solves for the matrix so.
     half = extent[0] * 0.5
@@ -105,7 +120,19 @@ def crop(
     middle, side = np.array([size[1] * 0.5, size[0] * 0.5]), size[1] * 0.5
     target = np.array([middle, middle - [0, side], middle - [side, side]], dtype=np.float32)
     matrix = cv2.getAffineTransform(source, target)
+    return cut(frame, matrix, size, top)
+
+
+def cut(
+    frame: UInt8[np.ndarray, "h w 3"],
+    matrix: Float[np.ndarray, "2 3"],
+    size: tuple[int, int],
+    top: float | None,
+) -> Float32[np.ndarray, "3 height width"]:
+    """Return what this matrix brings into a picture of this size, as ``crop`` does."""
     picture = cv2.warpAffine(frame, matrix, (size[1], size[0]), flags=cv2.INTER_LINEAR)
+    if top is not None:
+        return picture.transpose(2, 0, 1).astype(np.float32) * np.float32(top / 255)
     # 256 levels are normalised instead of all pixels, and plane by plane, since transposing is slow.
     levels = np.arange(256, dtype=np.float64)
     tables = [((levels - mean) / std).astype(np.float32) for mean, std in zip(_MEAN, _STD, strict=True)]

@@ -76,3 +76,78 @@ def small_wholebody(tmp_path):
         return save(path, nodes, weights, batch, {"simcc_y": (133, 128), "simcc_x": (133, 128)}, half)
 
     return write
+
+
+@pytest.fixture
+def small_heatmaps(tmp_path):
+    """Writes a ViTPose-form graph: heatmaps of 16 x 16 cells, which may go through a node first."""
+
+    def write(batch, points=133, first=None):
+        weights = {"w": np.random.default_rng(3).normal(0, 0.05, (points, 3, 4, 4))}
+        nodes = [
+            helper.make_node("Conv", ["first" if first else "images", "w"], ["heatmaps"], strides=[4, 4])
+        ]
+        if first:
+            nodes.insert(0, first[0])
+            weights["constant"] = first[1]
+        path = tmp_path / f"heatmaps-{batch}-{points}-{first and first[1]}.onnx"
+        return save(path, nodes, weights, batch, {"heatmaps": (points, 16, 16)}, False)
+
+    return write
+
+
+@pytest.fixture
+def box_detector(tmp_path):
+    """Writes a graph that finds the same boxes in every picture of 64 x 64, in a form of ``boxes``."""
+
+    def write(form, rows, first=()):
+        """``rows`` (k, 6): corners, score, class. ``first``: kinds of nodes that the pictures go through."""
+        rows, number = np.asarray(rows, np.float32), len(rows)
+        parts = {
+            "mmdeploy": {"dets": rows[:, :5], "labels": rows[:, 5].astype(np.int64)},
+            "detr": {"labels": rows[:, 5].astype(np.int64), "boxes": rows[:, :4], "scores": rows[:, 4]},
+            "yolov10": {"output0": rows},
+        }[form]
+        kinds = {np.float32: TensorProto.FLOAT, np.int64: TensorProto.INT64}
+        inputs = [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, 64, 64])]
+        if form == "detr":
+            inputs.append(helper.make_tensor_value_info("orig_target_sizes", TensorProto.INT64, ["n", 2]))
+        weights = {
+            "starts": np.zeros(4, np.int64), "ends": np.full(4, 64, np.int64),
+            "number": np.full(1, 255.0, np.float32), "w": np.zeros((1, 3, 64, 64), np.float32),
+            "axes": np.array([1, 2, 3], np.int64),
+        }  # fmt: skip
+        taken, nodes = "images", []
+        for place, kind in enumerate(first):
+            nodes.append(
+                helper.make_node(
+                    kind, [taken, *({"Slice": ["starts", "ends"]}.get(kind, ["number"]))], [f"t{place}"]
+                )
+            )
+            taken = f"t{place}"
+        nodes.append(helper.make_node("Conv", [taken, "w"], ["zero"]))
+        nodes.append(helper.make_node("ReduceSum", ["zero", "axes"], ["none"], keepdims=0))
+        nodes.append(helper.make_node("Cast", ["none"], ["whole"], to=TensorProto.INT64))
+        for name, value in parts.items():
+            weights[name + "_all"] = value[None]
+            weights[name + "_shape"] = np.array([-1] + [1] * value.ndim, np.int64)
+            nodes += [
+                helper.make_node(
+                    "Reshape",
+                    ["none" if value.dtype == np.float32 else "whole", name + "_shape"],
+                    [name + "_zero"],
+                ),
+                helper.make_node("Add", [name + "_zero", name + "_all"], [name]),
+            ]
+        outputs = [
+            helper.make_tensor_value_info(name, kinds[value.dtype.type], ["n", "k", *value.shape[1:]])
+            for name, value in parts.items()
+        ]
+        tensors = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+        graph = helper.make_graph(nodes, "boxes", inputs, outputs, tensors)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        path = tmp_path / f"{form}-{number}-{'-'.join(first)}.onnx"
+        onnx.save(model, path)
+        return path
+
+    return write

@@ -1,5 +1,7 @@
 """The whole-body steps agree with the released code; shapes come from the graph."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,17 @@ def test_every_batch_axis_gives_the_same_points(small_wholebody, batch, half):
     else:
         np.testing.assert_allclose(confidences, wanted[1], rtol=1e-4)
         np.testing.assert_allclose(points, wanted[0], rtol=1e-4)
+
+
+def test_outputs_without_known_names_are_told_by_their_bins():
+    graph = SimpleNamespace(outputs={"a": (), "b": ()}, height_px=64, width_px=48)
+    along_x, along_y = np.zeros((1, 133, 96), np.float32), np.zeros((1, 133, 128), np.float32)
+    along_x[..., 30], along_y[..., 100] = 0.7, 3.0  # scores of RTMW may exceed 1
+    box = np.array([[0, 0, 48, 64]]) / 1.25
+    for outputs in ([along_x, along_y], [along_y, along_x]):
+        points, confidences = WholeBodyModel(graph)._place(outputs, box)
+        np.testing.assert_allclose(points[0, 0] - box[0, 2:] / 2, np.array([15, 50]) - (24, 32), atol=1e-4)
+        assert confidences[0, 0] == pytest.approx(0.7)
 
 
 def test_nobody_needs_no_run(small_wholebody):

@@ -22,8 +22,8 @@ from mimicmotion.pose.detector import NMS_THRESHOLD, SCORE_THRESHOLD, Detections
 from mimicmotion.pose.heatmaps import HeatmapModel
 from mimicmotion.pose.layout import NUM_KEYPOINTS
 from mimicmotion.pose.people import Person
-from mimicmotion.pose.settings import EstimatorSettings
 from mimicmotion.pose.sessions import Beginning, ImageGraph, open_session
+from mimicmotion.pose.settings import EstimatorSettings
 from mimicmotion.pose.simcc import WholeBodyModel
 from mimicmotion.pose.tracks import link
 

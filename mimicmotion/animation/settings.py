@@ -1,10 +1,12 @@
 """What a person chooses about an animation: fields of the stage ``animate`` and options of the command."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from pydantic import Field
 
 from mimicmotion.diffusion.settings import SamplerSettings, SamplingChoices
+from mimicmotion.pose.layout import NUM_KEYPOINTS
 from mimicmotion.pose.settings import AlignmentMode
 from mimicmotion.settings import Section
 
@@ -63,3 +65,20 @@ class RequestSettings(DrivingSettings):
         None, description="Frames per second of the result, by time; null: the video's, at most 15."
     )
     keep_audio: bool = Field(True, description="Keep the driving video's sound.")
+
+
+INPUTS: Final = {
+    "image": ("uint8", (-1, -1, 3)),
+    "reference_pose": ("float32", (NUM_KEYPOINTS, 3)),
+    "poses": ("float32", (-1, NUM_KEYPOINTS, 3)),
+}
+"""What a request to a served model must have: name -> number type and shape."""
+PARAMS: Final[Mapping[str, tuple[str, Any]]] = {
+    "poses_size_px": ("long", []),
+    "alignment": ("string", "robust"),
+    "num_steps": ("long", 25),
+    "guidance_scale": ("double", 2.0),
+    "overlap": ("long", None),
+    "seed": ("long", 0),
+}
+"""What it may have: name -> type and default; None leaves it to the checkpoint."""

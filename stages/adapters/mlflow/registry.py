@@ -10,6 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
+from mimicmotion.animation.settings import INPUTS, PARAMS
 from mimicmotion.errors import InputError
 from stages.engine.config import redacted
 
@@ -62,13 +65,15 @@ class MlflowRegistry:
             warnings.simplefilter("ignore", UserWarning)  # MLflow finds fault with types of its own
             from mlflow.pyfunc import save_model
 
-        with TemporaryDirectory() as name:
+        with TemporaryDirectory() as name, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # and wants an example of the input
             empty, model = Path(name, "checkpoint"), Path(name, _MODEL)
             empty.mkdir()
             save_model(
                 model,
                 loader_module=LOADER_MODULE,
                 data_path=empty,
+                signature=_signature(),
                 pip_requirements=[f"mimicmotion=={metadata.version('mimicmotion')}"],
             )
             self._client.log_artifacts(self._run_id, str(model), _MODEL)
@@ -89,6 +94,20 @@ class MlflowRegistry:
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Let an alias point to a version."""
         self._client.set_registered_model_alias(name, alias, version)
+
+
+def _signature() -> Any:
+    """What the model takes and gives, which MLflow shows and checks."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
+
+    taken = [TensorSpec(np.dtype(kind), shape, name) for name, (kind, shape) in INPUTS.items()]
+    params = [
+        ParamSpec(name, kind, default, (-1,) if isinstance(default, list) else None)
+        for name, (kind, default) in PARAMS.items()
+    ]
+    frames = TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3))
+    return ModelSignature(Schema(taken), Schema([frames]), ParamSchema(params))
 
 
 def download_model(client: Any, model_uri: str, folder: Path) -> Path:

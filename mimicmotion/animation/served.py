@@ -152,7 +152,7 @@ def _track(points: Float32[np.ndarray, "n 133 3"], size_px: tuple[int, ...]) -> 
     """The points as a track; boxes play no part in drawing or alignment."""
     width, height = size_px
     return PoseTrack(
-        keypoints=points[..., :2] * np.float32(size_px),
+        keypoints=points[..., :2] * np.asarray(size_px, np.float32),
         confidences=points[..., 2],
         present=points[..., 2].max(axis=1) > 0,
         boxes=np.full((len(points), 4), np.nan, np.float32),

@@ -10,7 +10,7 @@ from mimicmotion.metrics.hand_crops import hand_scores
 from mimicmotion.metrics.identity import METRIC as IDENTITY
 from mimicmotion.metrics.identity import FaceModel, identity_scores
 from mimicmotion.metrics.pose_fidelity import pose_fidelity
-from mimicmotion.metrics.redetection import Pose, PoseFinder
+from mimicmotion.metrics.redetection import Pose, PoseFinder, joined
 from mimicmotion.metrics.scores import TRUE_SIDE, TRUTH, Measured
 from mimicmotion.pose.estimator import PoseEstimator
 from mimicmotion.pose.hands import hand_boxes, hand_confidences
@@ -77,7 +77,7 @@ class BodyMeter:
     def rows(self, clip_id: str) -> Iterator[Measured]:
         """What was measured: ``hand_*``, ``identity``, and ``pose_*`` by part of the body."""
         driving, threshold = (
-            self._pose or _joined(self._found.pop(TRUE_SIDE, [])),
+            self._pose or (joined(parts) if (parts := self._found.pop(TRUE_SIDE, [])) else None),
             self._judge.keypoint_threshold,
         )
         if driving is None:
@@ -95,9 +95,7 @@ class BodyMeter:
             sha256 = self._judge.face.sha256 if metric == IDENTITY and self._judge.face else None
             yield Measured(clip_id, method, metric, mean, len(values), sha256, note)
         for method, parts in self._found.items():
-            found = _joined(parts)
-            if found is not None:
-                yield from _pose_rows(clip_id, method, driving, found, threshold)
+            yield from _pose_rows(clip_id, method, driving, joined(parts), threshold)
 
     def _find(self, method: str, frames: np.ndarray) -> Pose:
         assert self._judge.estimator is not None
@@ -105,12 +103,6 @@ class BodyMeter:
         pose = finder.find(frames)
         self._found[method].append(pose)
         return pose
-
-
-def _joined(parts: list[Pose]) -> Pose | None:
-    if not parts:
-        return None
-    return np.concatenate([points for points, _ in parts]), np.concatenate([sure for _, sure in parts])
 
 
 def _pose_rows(clip_id: str, method: str, driving: Pose, found: Pose, threshold: float) -> Iterator[Measured]:

@@ -77,6 +77,29 @@ def aligned_face(frame: np.ndarray, points: np.ndarray) -> np.ndarray | None:
     return cv2.warpAffine(frame, matrix, (SIDE_PX, SIDE_PX), flags=cv2.INTER_LINEAR)
 
 
+def face_vector(
+    frame: np.ndarray, keypoints: np.ndarray, confidences: np.ndarray, model: FaceModel, threshold: float
+) -> np.ndarray | None:
+    """Embedding of the face in a frame; None where it is not sure.
+
+    Args:
+        frame: uint8 (h, w, 3).
+        keypoints: (133, 2) pixels of the person in it.
+        confidences: (133,).
+        model: the face embedding.
+        threshold: all points of eyes, nose and mouth corners must exceed it.
+    """
+    if not _sure(confidences[None], threshold)[0]:
+        return None
+    face = aligned_face(frame, face_points(keypoints[None])[0])
+    return None if face is None else model.embedding(face)
+
+
+def _sure(confidences: np.ndarray, threshold: float) -> np.ndarray:
+    needed = [index for part in _PARTS for index in part]
+    return np.all(confidences[:, FACE][:, needed] > threshold, axis=1)
+
+
 def identity_scores(
     true: np.ndarray,
     generated: np.ndarray,
@@ -96,12 +119,10 @@ def identity_scores(
         threshold: all points of eyes, nose and mouth corners must exceed it.
     """
     check_pair(true, generated)
-    needed = [index for part in _PARTS for index in part]
-    sure = (confidences[:, FACE][:, needed] > threshold).all(axis=1)
-    points = face_points(keypoints)
     similarities = []
-    for place in np.flatnonzero(sure):
-        faces = [aligned_face(video[place], points[place]) for video in (true, generated)]
-        if faces[0] is not None and faces[1] is not None:
-            similarities.append(float(model.embedding(faces[0]) @ model.embedding(faces[1])))
+    for place in np.flatnonzero(_sure(confidences, threshold)):
+        pose = keypoints[place], confidences[place]
+        vectors = [face_vector(video[place], *pose, model, threshold) for video in (true, generated)]
+        if vectors[0] is not None and vectors[1] is not None:
+            similarities.append(float(vectors[0] @ vectors[1]))
     return np.array(similarities, np.float64)

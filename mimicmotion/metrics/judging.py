@@ -3,29 +3,38 @@
 ``open_judge(JudgeSettings(...), ...)`` loads what is given; ``measure`` takes one video with everything that
 was made of it, frames in order and a few at a time; a ``Scoreboard`` sums up. A metric over frames is a line
 in ``FrameMeter``; one with a backbone is a field of ``JudgeSettings`` and a line in ``load_backbone``.
+
+Where there is no true film: ``open_film_tools(FilmJudgeSettings(...), ...)``, then ``judge_film`` on its
+frames and what it was to show.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from mimicmotion.errors import InputError
+from mimicmotion.metrics.appearance import PictureEmbedding
 from mimicmotion.metrics.body_scores import BodyJudge, BodyMeter
 from mimicmotion.metrics.features import load_backbone
+from mimicmotion.metrics.film_scores import FilmMeter, Verdict, Wanted
 from mimicmotion.metrics.frame_scores import Backbone, ClipMeter
 from mimicmotion.metrics.identity import METRIC as IDENTITY
 from mimicmotion.metrics.identity import FaceModel
 from mimicmotion.metrics.image import check_pair
+from mimicmotion.metrics.looks import FilmTools
 from mimicmotion.metrics.perceptual import METRIC as LPIPS
 from mimicmotion.metrics.perceptual import load_perceptual
+from mimicmotion.metrics.pose_fidelity import PARTS
 from mimicmotion.metrics.protocols import EvaluationProtocol
 from mimicmotion.metrics.redetection import Pose
 from mimicmotion.metrics.scoreboard import Scoreboard
-from mimicmotion.metrics.scores import Measured, Score
-from mimicmotion.metrics.settings import BACKBONE_FIELDS, JudgeSettings
+from mimicmotion.metrics.scores import JUDGE, MODEL, Measured, Score
+from mimicmotion.metrics.settings import BACKBONE_FIELDS, FilmJudgeSettings, JudgeSettings
 from mimicmotion.pose.estimator import PoseEstimator, configured_estimator
+from mimicmotion.weights.fetching import file_digest
 
 _CHUNK_FRAMES, _CHUNK_BYTES = 8, 7_000_000
 
@@ -166,3 +175,70 @@ def open_judge(
         settings.keypoint_threshold,
         settings.hand_threshold,
     )
+
+
+def open_film_tools(
+    settings: FilmJudgeSettings,
+    device: torch.device,
+    *,
+    cuda: bool,
+    allow_cpu: bool,
+    called: Callable[[str], str] = str,
+) -> FilmTools:
+    """What judges films without their truth, with everything loaded that the settings name.
+
+    Args:
+        settings: what to judge with.
+        device: where an image encoder works.
+        cuda: whether ONNX models shall use the GPU.
+        allow_cpu: go on with the CPU where ONNX Runtime cannot use the GPU.
+        called: what a person calls a field, for the reasons of absent scores.
+
+    Raises:
+        WeightsError: a file is missing or of another form.
+        InputError: CUDA is not there, and the CPU is not allowed.
+    """
+    absent, hashes = dict[str, str](), dict[str, str]()
+    face = appearance = None
+    by_pose = [f"{JUDGE}{name}" for name in (*PARTS, "nobody", "jerk")]
+    by_look = ["judge_appearance", "judge_appearance_drift"]
+    estimator = configured_estimator(settings, cuda=cuda, allow_cpu=allow_cpu)
+    if estimator is None:
+        reason = f"absent: no graphs in {called('detector')} and {called('wholebody')}"
+        absent |= dict.fromkeys(by_pose, reason)
+    else:
+        hashes |= dict.fromkeys(by_pose, " ".join(map(file_digest, estimator.files.values())))
+    if settings.identity is None:
+        absent["judge_identity"] = f"absent: no weights in {called('identity')}"
+    else:
+        face = FaceModel.open(settings.identity, cuda=cuda, allow_cpu=allow_cpu)
+        hashes["judge_identity"] = face.sha256
+    if settings.appearance is None:
+        absent |= dict.fromkeys(by_look, f"absent: no weights in {called('appearance')}")
+    else:
+        appearance = PictureEmbedding.open(settings.appearance, device, cuda=cuda, allow_cpu=allow_cpu)
+        hashes |= dict.fromkeys(by_look, appearance.sha256)
+    thresholds = settings.keypoint_threshold, settings.hand_threshold
+    return FilmTools(estimator, face, appearance, *thresholds, absent, hashes)
+
+
+def judge_film(
+    frames: Iterable[np.ndarray], wanted: Wanted, tools: FilmTools, film_id: str = "film", method: str = MODEL
+) -> Verdict:
+    """What can be said of a film without its truth, in one pass over its frames; see ``film_scores``.
+
+    Args:
+        frames: uint8 (h, w, 3) RGB each, in order.
+        wanted: what the film was to show.
+        tools: what looks at it.
+        film_id: names it in the scores.
+        method: what made it.
+
+    Raises:
+        InputError: another number of frames than of driving poses, or of another size than the reference.
+    """
+    meter, iterator = FilmMeter(tools, wanted), iter(frames)
+    height, width = wanted.reference.shape[:2]
+    while chunk := list(islice(iterator, frames_at_a_time(width, height))):
+        meter.add(np.stack(chunk))
+    return meter.verdict(film_id, method)

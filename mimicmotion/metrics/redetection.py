@@ -1,5 +1,7 @@
 """The pose of the one person in generated frames, found again by the models that found the true one."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mimicmotion.pose.estimator import PoseEstimator
@@ -7,6 +9,11 @@ from mimicmotion.pose.layout import NUM_KEYPOINTS
 
 Pose = tuple[np.ndarray, np.ndarray]
 """Keypoints (n, 133, 2) in pixels and confidences (n, 133) of one person."""
+
+
+def joined(parts: Sequence[Pose]) -> Pose:
+    """The pose of frames that were looked at in parts, at least one."""
+    return np.concatenate([points for points, _ in parts]), np.concatenate([sure for _, sure in parts])
 
 
 class PoseFinder:

@@ -79,11 +79,12 @@ class Score:
 
 @dataclass(frozen=True)
 class MetricName:
-    """How a metric is shown: its title, whether more is better, and digits after the point."""
+    """How a metric is shown: its title, whether more is better, digits after the point, and its unit."""
 
     title: str
     higher_is_better: bool
     digits: int = 2
+    unit: str = ""
 
 
 METRICS = {
@@ -112,7 +113,24 @@ METRICS = {
             ("found", "found", True),
         )
     },
+    "judge_body": MetricName("Judge body", False, 4, "heights"),
+    "judge_hands": MetricName("Judge hands", False, 4, "heights"),
+    "judge_face": MetricName("Judge face", False, 4, "heights"),
+    "judge_nobody": MetricName("Judge nobody", False, 3, "share of frames"),
+    "judge_jerk": MetricName("Judge jerk", False, 4, "heights per frame^3"),
+    "judge_identity": MetricName("Judge identity", True, 3, "cosine"),
+    "judge_appearance": MetricName("Judge appearance", True, 3, "cosine"),
+    "judge_colour_drift": MetricName("Judge colour drift", False, 2, "Lab units per 100 frames"),
+    "judge_appearance_drift": MetricName("Judge appearance drift", False, 3, "distance per 100 frames"),
+    "judge_joins": MetricName("Judge joins", False, 2, "times the change elsewhere"),
+    "judge_background": MetricName("Judge background", False, 2, "levels of 255"),
+    "judge_flicker": MetricName("Judge background flicker", False, 2, "levels of 255"),
+    "judge_sharp_face": MetricName("Judge sharpness face", True, 3, "of the reference's"),
+    "judge_sharp_hands": MetricName("Judge sharpness hands", True, 3, "of the reference's"),
 }
+
+JUDGE = "judge_"
+"""Beginning of metrics that need no true film: a film against its reference picture and driving poses."""
 
 
 def metric_name(metric: str) -> MetricName:

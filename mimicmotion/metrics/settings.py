@@ -15,7 +15,35 @@ BACKBONE_FIELDS = ("fvd", "fid_vid", "fvd_small", "fid", "lpips", "identity")
 """Metrics that need a file; each is named as the field that holds it."""
 
 
-class JudgeSettings(EstimatorSettings):
+class BodySettings(EstimatorSettings):
+    """What scores of pose, face and hands need; a metric without its file is absent with the reason."""
+
+    identity: Path | None = Field(None, description="Face embedding of ArcFace's form in ONNX.")
+    keypoint_threshold: float = Field(
+        0.3, ge=0, le=1, description="Points above this confidence in both poses are compared."
+    )
+    hand_threshold: float = Field(
+        0.3, ge=0, le=1, description="Hands whose smallest confidence exceeds this are cut out and compared."
+    )
+
+    @model_validator(mode="after")
+    def _both_graphs(self) -> Self:
+        if (self.detector is None) != (self.wholebody is None):
+            raise ValueError("detector and wholebody go together: give both for pose fidelity, or none")
+        return self
+
+
+class FilmJudgeSettings(BodySettings):
+    """What judges a film without its truth, by the reference picture and the driving poses."""
+
+    appearance: Path | None = Field(
+        None,
+        description="Picture embedding for clothing and colours: an ONNX graph such as DINOv2's, or a folder "
+        "with image_encoder and feature_extractor.",
+    )
+
+
+class JudgeSettings(BodySettings):
     """What a judge needs; a metric without its file is absent with the reason."""
 
     protocol: str = Field(
@@ -30,13 +58,6 @@ class JudgeSettings(EstimatorSettings):
     fvd_small: Path | None = Field(None, description="The built-in toy world's video network.")
     fid: Path | None = Field(None, description="Inception as TorchScript (inception-2015-12-05.pt) for FID.")
     lpips: Path | None = Field(None, description="VGG as TorchScript (StyleGAN2-ADA's vgg16.pt) for LPIPS.")
-    identity: Path | None = Field(None, description="Face embedding of ArcFace's form in ONNX.")
-    keypoint_threshold: float = Field(
-        0.3, ge=0, le=1, description="Points above this confidence in both poses are compared."
-    )
-    hand_threshold: float = Field(
-        0.3, ge=0, le=1, description="Hands whose smallest confidence exceeds this are cut out and compared."
-    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -48,8 +69,6 @@ class JudgeSettings(EstimatorSettings):
             raise ValueError(
                 f"primary_metric {self.primary_metric!r} is unknown; choose one of {', '.join(METRICS)}"
             )
-        if (self.detector is None) != (self.wholebody is None):
-            raise ValueError("detector and wholebody go together: give both for pose fidelity, or none")
         needs = self.primary_metric.removesuffix(PER_VIDEO)
         if needs in BACKBONE_FIELDS and getattr(self, needs) is None:
             raise ValueError(f"primary_metric {self.primary_metric!r} needs the weights in the field {needs}")

@@ -245,9 +245,13 @@ def _pose_net(unet: PoseUNet, tensors: dict[str, Tensor], folders: list[Path], p
     return fill_strictly(_on_meta(PoseNet, configs[0]) if configs else empty, tensors, f"{path}")
 
 
+def image_encoder_file(folder: Path) -> Path:
+    """The file with the weights of the image encoder in its folder."""
+    return _weight_file(folder, "pytorch_model" if (folder / "pytorch_model.bin").is_file() else "model")
+
+
 def _image_encoder(folder: Path) -> ImageEncoder:
-    stem = "pytorch_model" if (folder / "pytorch_model.bin").is_file() else "model"
-    variant = "fp16" if _weight_file(folder, stem).name == "model.fp16.safetensors" else None
+    variant = "fp16" if image_encoder_file(folder).name == "model.fp16.safetensors" else None
     encoder, report = ImageEncoder.from_pretrained(
         folder, output_loading_info=True, local_files_only=True, variant=variant
     )

@@ -196,4 +196,4 @@ def test_better_means_beyond_the_interval_of_the_change():
     assert is_better("psnr", 5.0, None) is None
     with pytest.raises(InputError, match="choose one of"):
         metric_name("vmaf")
-    assert len(METRICS) == 25
+    assert len(METRICS) == 39

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mimicmotion.errors import InputError, redacted
 from stages.adapters.ray.environment import QUIET_VARIABLES
-from stages.engine.config import PipelineConfig
+from stages.engine.config import PipelineConfig, sqlite_uri
 from stages.engine.storage.workspace import is_remote
 
 LOGGERS = ("flows", "mimicmotion", "stages", "worker_lines")
@@ -41,11 +41,22 @@ def prepare_prefect(config: PipelineConfig) -> None:
         return
     home = prefect_home(config)
     if home is not None:
-        # Prefect makes this folder but none above it; without it its server ends at once, again and again.
-        home.parent.mkdir(parents=True, exist_ok=True)
-        os.environ.setdefault("PREFECT_HOME", str(home))
-    for name, value in _TEMPORARY.items():
+        _make_writable(home.parent)
+    for name, value in {**prefect_place(home), **_TEMPORARY}.items():
         os.environ.setdefault(name, value)
+
+
+def _make_writable(workspace: Path) -> None:
+    """Make the folder of a workspace: without it Prefect's server ends at once, again and again."""
+    try:
+        workspace.mkdir(parents=True, exist_ok=True)
+        if not os.access(workspace, os.W_OK | os.X_OK):
+            raise PermissionError("this user may not, or it is mounted read only")
+    except OSError as error:
+        raise InputError(
+            f"workspace {workspace} cannot be written: {error.strerror or error}. Let this user write there, "
+            "or name another workspace; what is published there can be read as it is."
+        ) from error
 
 
 def check_parameters(overrides: Sequence[str] | None) -> None:
@@ -65,6 +76,17 @@ def check_parameters(overrides: Sequence[str] | None) -> None:
 def quiet_environment() -> dict[str, str]:
     """Variables that let Prefect and the models' libraries report to nobody and say little."""
     return dict(_QUIET)
+
+
+def prefect_place(home: Path | None) -> dict[str, str]:
+    """Variables by which Prefect keeps its history in a folder; none where the user has said where.
+
+    Prefect makes an address of the folder's name, and ``%``, ``?`` or ``#`` in it would lead elsewhere.
+    """
+    if home is None or "PREFECT_HOME" in os.environ:
+        return {}
+    database = sqlite_uri(home / "prefect.db", "sqlite+aiosqlite")
+    return {"PREFECT_HOME": str(home), "PREFECT_SERVER_DATABASE_CONNECTION_URL": database}
 
 
 def prefect_home(config: PipelineConfig) -> Path | None:

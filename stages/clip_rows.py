@@ -199,6 +199,11 @@ def training_clips(inputs: Mapping[str, Dataset]) -> "tuple[list[Clip], list[Cli
     val = {row.video_id: row for row in reversed(kept_clips(inputs["clips"], "val", "window"))}
     if not val:
         log.warning("train: there is no val video, so nothing is validated or shown while training")
+    if not kept_clips(inputs["clips"], "test", "clip"):
+        log.warning(
+            "train: there is no test video, so animate and evaluate will have nothing to do: add videos, or "
+            "choose some by a folder `test`, a column `split`, or clips.test_fraction"
+        )
 
     def clip(row: ClipRow, latents: Dataset | None) -> "Clip":
         return _training_clip(row, videos[row.video_id], inputs, latents)

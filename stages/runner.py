@@ -25,7 +25,7 @@ from stages.engine.dataset_task import DatasetTask
 from stages.engine.datasets import PublishedDataset
 from stages.engine.item_task import ItemTask, outcome_of
 from stages.engine.plan import Pipeline, Plan, reasons
-from stages.engine.progress import watched
+from stages.engine.progress import told_if_long, watched
 from stages.engine.provenance import git_revision, library_versions
 from stages.engine.records import KEPT, Counts, ItemState, Manifest, Timings
 from stages.engine.store import key_of
@@ -98,10 +98,14 @@ def _mend(config: PipelineConfig, name: str, damage: DamagedError) -> None:
 
 def _run_if_stale(config: PipelineConfig, name: str, force: bool, trusts: bool) -> StageResult:
     start_s = time.monotonic()
+    from stages.adapters.mlflow.client import check_address
+
     pipeline = Pipeline(config, trusts)
-    plan = pipeline.plan(name)
+    with told_if_long(f"{name} looks at what it reads and what is done"):
+        plan = pipeline.plan(name)
     if force or not plan.is_fresh:
         check_stages(config, [name])
+        check_address(config)
         with _locked(pipeline, name):
             # Planned again: another process may have worked on it until now.
             plan = Pipeline(config, trusts).plan(name)

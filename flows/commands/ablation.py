@@ -24,4 +24,4 @@ def ablation(config: Config, overrides: Overrides = None) -> None:
     result = flow(config, overrides or [])
     console.print(Markdown(result.markdown))
     console.print(f"table, {CHART_FILE}, {FRAMES_FILE}, videos: {result.folder}", soft_wrap=True)
-    console.print(f"arms and seeds: mimicmotion ui {study.config.source}", soft_wrap=True)
+    console.print(f"arms and seeds: {study.config.command('ui')}", soft_wrap=True)

@@ -17,7 +17,7 @@ import yaml
 from flows.commands.processes import LOOPBACK, Processes, check_port, free_port, stop_by_signals
 from flows.commands.run import Config, Overrides
 from flows.servers import NO_JOBS, STORE_VARIABLE, mlflow_server, prefect_access, start_prefect_server
-from flows.settings import POOL, prefect_home, quiet_environment
+from flows.settings import POOL, prefect_home, prefect_place, quiet_environment
 from flows.terminal import Terminal
 from mimicmotion.errors import InputError, StageError
 from stages.adapters.ray.environment import local_variables
@@ -66,10 +66,14 @@ def _environment(
     settings: PipelineConfig, mlflow_port: int, prefect_port: int, ray_port: int
 ) -> dict[str, str]:
     """Variables of every process: how they find each other."""
-    found = {**quiet_environment(), **local_variables(settings.settings.ray), **os.environ}
+    found = {
+        **prefect_place(prefect_home(settings)),
+        **quiet_environment(),
+        **local_variables(settings.settings.ray),
+        **os.environ,
+    }
     found.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     return found | {
-        "PREFECT_HOME": str(prefect_home(settings)),
         **prefect_access(prefect_port),
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "RAY_AUTH_MODE": "token",

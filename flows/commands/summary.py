@@ -1,6 +1,5 @@
 """What a run came to, for a person: stages, scores, and where to look."""
 
-import shlex
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -38,8 +37,7 @@ def print_summary(console: Console, config: PipelineConfig, results: Sequence[St
     for name, (file, what) in _PLACES.items():
         if name in names:
             console.print(f"{what}: {_place(pipeline, name, file)}", soft_wrap=True, highlight=False)
-    source = shlex.quote(config.source)
-    console.print(f"curves, pictures, videos: mimicmotion ui {source}", soft_wrap=True, highlight=False)
+    console.print(f"curves, pictures, videos: {config.command('ui')}", soft_wrap=True, highlight=False)
 
 
 def _stages_table(results: Sequence[StageResult]) -> Table:

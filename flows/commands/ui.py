@@ -9,7 +9,7 @@ import typer
 from flows.commands.processes import LOOPBACK, Processes, check_port, stop_by_signals
 from flows.commands.run import Config, Overrides
 from flows.servers import NO_JOBS, STORE_VARIABLE, mlflow_server, prefect_access, start_prefect_server
-from flows.settings import prefect_home, prepare_prefect
+from flows.settings import prefect_home, prefect_place, prepare_prefect
 from flows.terminal import Terminal
 from stages.engine.config import load_config, tracking_uri
 from stages.engine.storage.workspace import CACHE_VARIABLE
@@ -42,7 +42,7 @@ def ui(
             pages = [f"MLflow: http://{LOOPBACK}:{port}/#/experiments?workflowType=machine_learning"]
             if prefect:
                 access = prefect_access(prefect_port)
-                of_prefect = {**os.environ, **({"PREFECT_HOME": str(home)} if home else {})}
+                of_prefect = {**prefect_place(home), **os.environ}
                 start_prefect_server(processes, prefect_port, access, of_prefect)
                 processes.wait_for("prefect", f"{access['PREFECT_API_URL']}/health")
                 password = access["PREFECT_API_AUTH_STRING"]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
+from urllib.parse import quote
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -28,6 +29,7 @@ from stages.engine.storage.workspace import is_remote, local_path
 from stages.engine.storage.workspace import redacted as redacted
 from stages.engine.yaml_tree import Place, Tree, find_config, override_tree, read_tree, shown
 
+_QUOTED = str.maketrans({letter: quote(letter) for letter in "%?#"})
 _Model = TypeVar("_Model", bound=Section)
 WORKSPACE = "WORKSPACE"
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -243,7 +245,12 @@ def tracking_uri(config: PipelineConfig) -> str:
             f"workspace {redacted(config.workspace)} is not a local folder, so MLflow needs an address: set "
             "mlflow.tracking_uri in the config, or the variable MLFLOW_TRACKING_URI."
         )
-    return f"sqlite:///{config.workspace}/mlflow.db"
+    return sqlite_uri(Path(config.workspace, "mlflow.db"))
+
+
+def sqlite_uri(database: Path, driver: str = "sqlite") -> str:
+    """Address of a SQLite file; ``?``, ``#`` and ``%`` in its path do not end the path."""
+    return f"{driver}:///{str(database).translate(_QUOTED)}"
 
 
 def _name(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from stages.engine.records import KEPT, ItemState
 log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LINES = 5.0
+_SILENCE_S = 10.0
 
 
 @contextmanager
@@ -52,6 +54,18 @@ def progress(what: str, unit: str) -> Iterator[Callable[..., None]]:
         yield show
     if on_terminal:  # where the bar has vanished
         log.info("%s: %d %s done", what, bar.tasks[task].completed, unit)
+
+
+@contextmanager
+def told_if_long(what: str) -> Iterator[None]:
+    """A block that waits for something; where that takes over 10 s, a log line says what for."""
+    timer = threading.Timer(_SILENCE_S, log.info, ("still waiting: %s", what))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from flows import cli
 from flows.commands import run as run_commands
+from mimicmotion.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -151,6 +152,31 @@ def test_prefect_finds_a_place_in_a_workspace_that_is_not_there_yet(tmp_path, mo
     # Prefect makes its own folder, but none above it.
     assert prefect_setup.os.environ["PREFECT_HOME"] == str(workspace / "prefect")
     assert workspace.is_dir()
+
+
+def test_prefect_keeps_its_history_in_a_workspace_of_any_name(tmp_path, monkeypatch):
+    from sqlalchemy import create_engine, make_url
+
+    from flows.settings import prefect_place
+
+    monkeypatch.delenv("PREFECT_HOME", raising=False)
+    home = tmp_path / "a%25b?c#d" / "prefect"
+    address = prefect_place(home)["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
+    opened = create_engine(make_url(address).set(drivername="sqlite"))
+    home.mkdir(parents=True)
+    opened.connect().close()
+    opened.dispose()
+    assert (home / "prefect.db").is_file()
+
+
+def test_a_workspace_that_cannot_be_made_is_one_sentence(monkeypatch):
+    from flows import settings as prefect_setup
+    from stages.engine.config import PipelineConfig, Settings
+
+    monkeypatch.setattr(prefect_setup.os, "environ", {})
+    config = PipelineConfig("new", "new.yaml", Settings(workspace="/proc/nowhere"), {})
+    with pytest.raises(InputError, match=r"/proc/nowhere cannot be written: .* name another workspace"):
+        prefect_setup.prepare_prefect(config)
 
 
 def test_doctor_shows_brackets_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

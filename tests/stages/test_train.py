@@ -208,6 +208,16 @@ def test_one_window_of_each_val_video_is_validated_on_and_read_as_pictures(stage
     assert [clip.frames for clip in read_clips(job.clips)] == [(2, 4, 6)] * 2
 
 
+def test_without_a_test_video_training_says_what_will_have_nothing_to_do(stage, inputs, context, caplog):
+    stage._job(inputs, context.state)
+    assert "no test video" in caplog.text
+    caplog.clear()
+    rows = inputs["clips"].rows["all"]
+    tested = [*rows, {**rows[-1], "split": "test", "clip_id": "t-test"}]
+    stage._job({**inputs, "clips": FakeDataset({"all": tested})}, context.state)
+    assert "no test video" not in caplog.text
+
+
 def test_epochs_become_steps(stage, inputs, context):
     by_epochs = Train.model_validate({**stage.model_dump(), "steps": None, "epochs": 7.0, "batch": 1})
     assert by_epochs._job(inputs, context.state).steps == 14

@@ -7,8 +7,10 @@ import sqlite3
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
-from stages.engine.config import PipelineConfig, redacted, tracking_uri
+from mimicmotion.errors import InputError
+from stages.engine.config import PipelineConfig, redacted, sqlite_uri, tracking_uri
 
 ARTIFACTS = "mlartifacts"
 """Folder of a workspace, beside its ``mlflow.db``."""
@@ -50,9 +52,12 @@ def bring_here(uri: str) -> None:
     MLflow stores where they are in full, so that a copy would write into the original, and lose its pictures
     with it.
     """
-    database = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///"):
+        return
+    database = Path(unquote(uri.removeprefix("sqlite:///")))
+    database.parent.mkdir(parents=True, exist_ok=True)  # MLflow would make it with the name as quoted
     beside = database.parent / ARTIFACTS
-    if not uri.startswith("sqlite:///") or not database.is_file() or not beside.is_dir():
+    if not database.is_file() or not beside.is_dir():
         return
     here = beside.as_uri()
     # One that is read only, or not of this MLflow, stays as it is.
@@ -75,9 +80,27 @@ def experiment_of(client: Any, config: PipelineConfig) -> str:
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
-    in_workspace = tracking_uri(config) == f"sqlite:///{config.workspace}/mlflow.db"
+    in_workspace = tracking_uri(config) == sqlite_uri(Path(config.workspace, "mlflow.db"))
     artifacts = Path(config.workspace, ARTIFACTS).as_uri() if in_workspace else None
     return str(client.create_experiment(name, artifact_location=artifacts, tags=_EXPERIMENT_TAGS))
+
+
+def check_address(config: PipelineConfig) -> None:
+    """Make sure that MLflow's address is one; whether anybody answers there is another matter.
+
+    Raises:
+        InputError: MLflow knows no such store.
+    """
+    from mlflow.exceptions import MlflowException
+
+    uri = tracking_uri(config)
+    try:
+        mlflow_client(uri)
+    except MlflowException as error:
+        raise InputError(
+            f"MLflow cannot use {redacted(uri)} (mlflow.tracking_uri or MLFLOW_TRACKING_URI): "
+            f"{redacted(error).strip()} Leave it out to keep runs in the workspace."
+        ) from error
 
 
 def is_refused(error: Exception) -> bool:

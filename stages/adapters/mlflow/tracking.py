@@ -35,6 +35,7 @@ from stages.adapters.mlflow.runs import (
 from stages.engine.config import PipelineConfig, redacted, tracking_uri
 from stages.engine.contract import Registry, Report, Stage
 from stages.engine.datasets import PublishedDataset
+from stages.engine.progress import told_if_long
 from stages.engine.records import KEPT
 
 log = logging.getLogger(__name__)
@@ -223,13 +224,17 @@ def run_page(config: PipelineConfig, run_id: str) -> str | None:
 def _opened(config: PipelineConfig, stage: Stage) -> StageRun:
     uri = tracking_uri(config)
     try:
-        client = mlflow_client(uri)
-        experiment = experiment_of(client, config)
-        if parent_id := find_parent(client, experiment, config):
-            end_killed(client, experiment, parent_id, stage.name)
-        run_id = new_run(client, experiment, config, stage)
-        client.update_run(parent_of(client, run_id), status="RUNNING")
+        with told_if_long(f"MLflow at {redacted(uri)} takes the run of {stage.name}"):
+            client = mlflow_client(uri)
+            experiment = experiment_of(client, config)
+            if parent_id := find_parent(client, experiment, config):
+                end_killed(client, experiment, parent_id, stage.name)
+            run_id = new_run(client, experiment, config, stage)
+            client.update_run(parent_of(client, run_id), status="RUNNING")
     except Exception as error:
-        log.warning("%s goes on without MLflow at %s: %s", stage.name, redacted(uri), redacted(error))
+        needed = "; register will stop unless it is back by then" if "register" in config.stages else ""
+        log.warning(
+            "%s goes on without MLflow at %s%s: %s", stage.name, redacted(uri), needed, redacted(error)
+        )
         return StageRun(uri, None)
     return StageRun(uri, run_id)

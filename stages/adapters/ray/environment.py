@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
-from mimicmotion.errors import MachineError
+from mimicmotion.errors import InputError, MachineError
 from mimicmotion.foreign import says_slow_start
 from stages.engine.config import RaySettings
+from stages.engine.progress import told_if_long
 
 log = logging.getLogger(__name__)
 
 _STARTS = 3
+_LONGEST_TMPDIR = 107 - len("/ray/session_2026-11-30_08-23-19_141518_1234567/sockets/plasma_store")
 
 QUIET_VARIABLES = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -60,8 +62,23 @@ def local_variables(settings: RaySettings) -> dict[str, str]:
     return {**_LOCAL_VARIABLES, **cluster_environment(settings)["env_vars"]}
 
 
+def check_sockets_fit() -> None:
+    """Make sure that the sockets which Ray makes below the temporary folder have names that the system takes.
+
+    Raises:
+        InputError: says by how much the folder's name is too long.
+    """
+    name = next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), None)
+    if name and (excess := len(os.fsencode(os.environ[name])) - _LONGEST_TMPDIR) > 0:
+        raise InputError(
+            f"{name} is {os.environ[name]}: its name is {excess} bytes too long for Ray's sockets, which "
+            f"allow {_LONGEST_TMPDIR}. Set RAY_TMPDIR to a folder with a shorter name."
+        )
+
+
 def prepare_local(settings: RaySettings) -> None:
     """Set what a Ray on this machine starts with, and hands down to its workers; what the user set stays."""
+    check_sockets_fit()
     # Ray asks for a token; one of this process keeps others out and leaves no file in the home folder.
     if "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -77,7 +94,8 @@ def start_patiently(start: Callable[[], object], stop: Callable[[], None]) -> No
     """
     for tries in range(1, _STARTS + 1):
         try:
-            start()
+            with told_if_long("Ray starts on this machine"):
+                start()
             return
         except Exception as error:  # Ray has no class of its own for this
             if not says_slow_start(error):

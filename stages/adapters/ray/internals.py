@@ -47,6 +47,20 @@ def stay_on_this_machine() -> None:
     ray_constants.ENABLE_RAY_CLUSTER = False
 
 
+def head_behind_auto() -> str:
+    """host:port of the cluster that the address ``auto`` means; it may be dead.
+
+    Raises:
+        ConnectionError: this machine has none.
+    """
+    try:
+        from ray._private.services import canonicalize_bootstrap_address
+    except ImportError:
+        _warn("a dead cluster behind the address auto is noticed after minutes")
+        return "auto"
+    return canonicalize_bootstrap_address("auto") or "auto"
+
+
 def started_here() -> bool:
     """Whether the connected Ray is this process's own, so that nobody adds machines to it."""
     try:

@@ -29,6 +29,7 @@ from stages.engine.config import RaySettings
 from stages.engine.contract import Item, Runtime
 from stages.engine.faults import doing, worker_error
 from stages.engine.item_task import Task, Worker
+from stages.engine.progress import told_if_long
 from stages.engine.records import ItemState
 
 log = logging.getLogger(__name__)
@@ -77,8 +78,9 @@ def _join(address: str, settings: RaySettings, quiet: dict[str, Any]) -> None:
             "`auto`; leave the field and RAY_ADDRESS out to run on this machine."
         )
     try:
-        _check_reachable(address)
-        ray.init(address=address, runtime_env=cluster_environment(settings), **quiet)
+        _check_reachable(internals.head_behind_auto() if address == "auto" else address)
+        with told_if_long(f"Ray at {address} answers"):
+            ray.init(address=address, runtime_env=cluster_environment(settings), **quiet)
     except (OSError, RayError, RuntimeError, ValueError) as error:
         raise MachineError(
             f"ray.address {address}: cannot be reached ({error}). "

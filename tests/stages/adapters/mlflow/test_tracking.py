@@ -284,6 +284,27 @@ def test_a_store_that_goes_away_is_left_alone_for_a_while(caplog, monkeypatch) -
     assert caplog.text.count("MLflow did not take metrics") == 1
 
 
+def test_an_address_that_mlflow_has_no_store_for_stops_before_the_work(
+    tmp_path: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://user:hunter2@x")
+    with pytest.raises(
+        InputError, match=r"MLflow cannot use nonsense://\*\*\*@x .*Supported URI schemes"
+    ) as stopped:
+        run_stage(make_config(tmp_path, letters), "letters")
+    assert "hunter2" not in str(stopped.value)
+    assert not (tmp_path / "letters").exists() or not list((tmp_path / "letters").glob("*/manifest.json"))
+
+
+@pytest.mark.usefixtures("here")
+def test_a_workspace_may_have_any_name(tmp_path: Path, letters: Letters) -> None:
+    workspace = tmp_path / "50% (a%25b)?c=d#e f"
+    config = make_config(workspace, letters)
+    assert run_stage(config, "letters").run_id is not None
+    assert (workspace / "mlflow.db").is_file()
+    assert parent_run_id(config) is not None
+
+
 def test_where_mlflow_is(tmp_path: Path, letters: Letters, monkeypatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     config = make_config(tmp_path, letters)

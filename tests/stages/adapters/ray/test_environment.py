@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from mimicmotion.errors import StageError
-from stages.adapters.ray.environment import start_patiently
+from mimicmotion.errors import InputError, StageError
+from stages.adapters.ray.environment import check_sockets_fit, start_patiently
 
 
 class Slow:
@@ -46,3 +46,16 @@ def test_any_other_error_is_not_tried_again() -> None:
     with pytest.raises(Exception, match="no such option"):
         start_patiently(ray.start, ray.stop)
     assert ray.starts == 1
+
+
+def test_a_temporary_folder_with_a_long_name_is_refused_before_ray_fails(monkeypatch) -> None:
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", "/" + "x" * 38)
+    check_sockets_fit()
+    monkeypatch.setenv("TMPDIR", "/" + "x" * 49)
+    with pytest.raises(
+        InputError, match=r"TMPDIR is /x+: its name is 11 bytes too long .* allow 39\. Set RAY_TMPDIR"
+    ):
+        check_sockets_fit()
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    check_sockets_fit()

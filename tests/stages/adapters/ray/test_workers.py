@@ -282,3 +282,20 @@ def test_an_address_that_nobody_answers() -> None:
         ray_adapter.connect(RaySettings(address="http://127.0.0.1:8265"))
     with pytest.raises(MachineError, match=r"ray\.address 127\.0\.0\.1:1: cannot be reached"):
         ray_adapter.connect(RaySettings(address="127.0.0.1:1"))
+
+
+def test_a_dead_cluster_behind_auto_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+    from ray._private import services
+
+    ray.shutdown()
+    monkeypatch.setattr(services, "canonicalize_bootstrap_address", lambda address: "127.0.0.1:1")
+    with pytest.raises(MachineError, match=r"ray\.address auto: cannot be reached .* refused"):
+        ray_adapter.connect(RaySettings(address="auto"))
+
+    def nowhere(address: str) -> str:
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    monkeypatch.setattr(services, "canonicalize_bootstrap_address", nowhere)
+    with pytest.raises(MachineError, match=r"ray\.address auto: cannot be reached .*any running Ray"):
+        ray_adapter.connect(RaySettings(address="auto"))

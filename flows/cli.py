@@ -22,6 +22,11 @@ COMMANDS = {
     "animate": ("animate", "Animate the person in a picture with the motion of a video."),
     "evaluate": ("evaluate", "Score generated videos against the true ones under a named protocol."),
     "export": ("export", "Write a checkpoint's averaged weights as a pipeline folder and a released file."),
+    "export-data": (
+        "export_data",
+        "Write kept clips with pose, face and masks as another trainer reads them.",
+    ),
+    "export-poses": ("export_poses", "Write keypoints as OpenPose, DWPose for ComfyUI or Parquet."),
     "report": ("report", "Write one page with every test video side by side, sortable by score."),
     "ui": ("ui", "Serve MLflow's page, and Prefect's if asked, on this machine only."),
     "serve": ("serve", "Serve Prefect with a worker, MLflow and Ray on this machine only, until Ctrl-C."),
@@ -54,7 +59,8 @@ def load_command(name: str) -> Any:
 
     for variable, value in QUIET_VARIABLES.items():
         os.environ.setdefault(variable, value)
-    found: Any = getattr(import_module(f"flows.commands.{COMMANDS[name][0]}"), name)
+    module = import_module(f"flows.commands.{COMMANDS[name][0]}")
+    found: Any = getattr(module, name.replace("-", "_"))
     if not isinstance(found, typer.Typer):
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         single.command(name)(found)

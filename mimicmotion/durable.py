@@ -2,6 +2,9 @@
 
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -42,12 +45,21 @@ def put_in_place(written: Path, target: Path) -> None:
     flush(target.parent)
 
 
-def write_file(target: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
+@contextmanager
+def in_place(target: Path) -> Iterator[Path]:
+    """A name beside the target to write a file or folder at; then it takes its place, or is gone."""
     make_folder(target.parent)
     written = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        written.write_bytes(data)
+        yield written
         put_in_place(written, target)
     finally:
+        if written.is_dir():
+            shutil.rmtree(written)
         written.unlink(missing_ok=True)
+
+
+def write_file(target: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    with in_place(target) as written:
+        written.write_bytes(data)

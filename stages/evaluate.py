@@ -2,8 +2,8 @@
 
 ``mimicmotion stage evaluate configs/demo.yaml``
 
-Clips are measured one by one over all workers (``stages/measure.py``), beside floors that any model must be
-read against; what is done is kept where a run stops. This stage sums up.
+Clips are measured one by one over all workers (``stages/parts/measure.py``), beside floors that any model
+must be read against; what is done is kept where a run stops. This stage sums up.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from mimicmotion.metrics.settings import JudgeSettings
 from mimicmotion.weights.scripts import check_script
 from stages.clip_rows import generated_clips, read_generated, read_true
 from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report, Stage
-from stages.measure import FLOORS_PART, MODEL_PART, EvaluateRuntime, Measure, called, measured_rows
+from stages.parts.measure import FLOORS_PART, MODEL_PART, EvaluateRuntime, Measure, called, measured_rows
 
 if TYPE_CHECKING:
     from mimicmotion.metrics.scores import Score

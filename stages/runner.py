@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from mimicmotion.errors import (
@@ -240,25 +241,33 @@ def _run_whole(
 
 
 def _mapper(config: PipelineConfig, force: bool) -> Mapper:
-    def run_part(stage: ItemStage, inputs: Mapping[str, Any]) -> PublishedDataset:
-        started, start_s = datetime.now(UTC).isoformat(timespec="milliseconds"), time.monotonic()
-        plan = Pipeline(config, trusts=False).plan_of(stage, inputs)
-        if plan.manifest and plan.is_fresh and not force:
-            return PublishedDataset(plan.store, plan.manifest, stage.schema)
-        log.info("%s: %d of %d items to do", stage.name, len(plan.todo), len(plan.work))
-        plan.store.clear_staging()
-        seconds = _run_items(config, plan, stage, force)
-        states = _states_now(plan, seconds)
-        if rejected := [state for state in states if state.state != KEPT]:
-            raise StageError(
-                f"{stage.name}: {len(rejected)} of {len(states)} items were not done ({reasons(states)}). "
-                f"The first: {rejected[0].label}: {rejected[0].sentence}. Run it again; what is done is kept."
-            )
-        took_s = time.monotonic() - start_s
-        manifest = _manifest(config, plan, states, started, took_s, len(seconds), None)
-        return PublishedDataset(plan.store, plan.store.publish_dataset(manifest, states), stage.schema)
+    return partial(run_part, config, force=force)
 
-    return run_part
+
+def run_part(
+    config: PipelineConfig, stage: ItemStage, inputs: Mapping[str, Any], force: bool = False
+) -> PublishedDataset:
+    """The dataset of an item stage outside the catalogue: what it lacks is done over all workers.
+
+    Raises:
+        StageError: an item was rejected, or met a bug.
+    """
+    started, start_s = datetime.now(UTC).isoformat(timespec="milliseconds"), time.monotonic()
+    plan = Pipeline(config, trusts=False).plan_of(stage, inputs)
+    if plan.manifest and plan.is_fresh and not force:
+        return PublishedDataset(plan.store, plan.manifest, stage.schema)
+    log.info("%s: %d of %d items to do", stage.name, len(plan.todo), len(plan.work))
+    plan.store.clear_staging()
+    seconds = _run_items(config, plan, stage, force)
+    states = _states_now(plan, seconds)
+    if rejected := [state for state in states if state.state != KEPT]:
+        raise StageError(
+            f"{stage.name}: {len(rejected)} of {len(states)} items were not done ({reasons(states)}). "
+            f"The first: {rejected[0].label}: {rejected[0].sentence}. Run it again; what is done is kept."
+        )
+    took_s = time.monotonic() - start_s
+    manifest = _manifest(config, plan, states, started, took_s, len(seconds), None)
+    return PublishedDataset(plan.store, plan.store.publish_dataset(manifest, states), stage.schema)
 
 
 def _launcher(config: PipelineConfig, name: str, state: Any) -> Launcher:

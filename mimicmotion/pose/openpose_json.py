@@ -3,14 +3,17 @@
 * OpenPose: a folder, one ``*_keypoints.json`` per frame, each ``{"people": [...]}``, 18 or 25 body points.
 * DWPose of ComfyUI and ControlNet: one file, a list of such frames, with ``canvas_width``, ``canvas_height``.
 * MMPose: one file, ``{"instance_info": [{"instances": [...]}]}``, 133 keypoints.
+* AlphaPose, and DWPose's dictionaries as One-to-All and HumanVid use them: see ``other_json``.
 
-The number in a file's name, or a frame's ``frame_id``, says which frame it is; without it frames are counted.
+The number in a file's name, a frame's ``frame_id``, or the number in its ``image_id`` says which frame it is;
+without it frames are counted.
 """
 
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Final
@@ -20,6 +23,7 @@ import numpy as np
 from mimicmotion.errors import InputError
 from mimicmotion.names import is_hidden
 from mimicmotion.pose.layout import BODY, FACE, FEET, LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND
+from mimicmotion.pose.other_json import as_known
 from mimicmotion.pose.people import Person
 
 # COCO body point i is point _BODY[n][i] of OpenPose's n body points; feet likewise.
@@ -118,6 +122,8 @@ def _load(path: Path) -> Any:
 
 
 def _frames(document: Any, path: Path) -> list[Any]:
+    with _known_form(path):
+        document = as_known(document)
     if isinstance(document, dict) and "instance_info" in document:
         document = document["instance_info"]
     elif isinstance(document, dict) and "people" in document:
@@ -125,7 +131,8 @@ def _frames(document: Any, path: Path) -> list[Any]:
     if isinstance(document, list):
         return document
     raise InputError(
-        f"{path} must be a list of frames with people (DWPose, OpenPose) or have instance_info (MMPose)"
+        f"{path} must be a list of frames with people (DWPose, OpenPose), have instance_info (MMPose) or "
+        "image_id (AlphaPose), or be a list of DWPose's dictionaries (bodies, hands, faces)"
     )
 
 
@@ -137,11 +144,17 @@ def _stated(frame: Any) -> int | None:
             return number
         if number is not None:
             raise InputError(f"{name} must be a whole number from 0 on, not {str(number)[:40]!r}")
-    return None
+    image = str(frame["image_id"]) if isinstance(frame, dict) and "image_id" in frame else None
+    if image is None:
+        return None
+    found = _NUMBER.fullmatch(PurePath(image).stem)
+    if found is None:
+        raise InputError(f"image_id {image[:40]!r} has no number that says which frame it is")
+    return int(found[2])
 
 
 def _people(frame: Any, size: tuple[int, int], path: Path) -> list[Person]:
-    try:
+    with _known_form(path):
         if "instances" in frame:
             found = [_checked(*_mmpose_person(person)) for person in frame["instances"]]
         else:
@@ -154,11 +167,17 @@ def _people(frame: Any, size: tuple[int, int], path: Path) -> list[Person]:
                 f"its canvas of {canvas[1]:g} x {canvas[0]:g} has another shape than the video of "
                 f"{size[1]} x {size[0]} pixels"
             )
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise InputError(f"{path}: a frame is of no known form ({type(error).__name__}: {error})") from error
     seen = [np.abs(keypoints[confidences > 0]).max(initial=0.0) for keypoints, confidences in found]
     unit = np.array([1.0, 1.0]) if max(seen, default=0.0) <= _MAX_RELATIVE else np.array(canvas[::-1])
     return [_person(keypoints / unit, confidences) for keypoints, confidences in found if confidences.any()]
+
+
+@contextmanager
+def _known_form(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(f"{path}: a frame is of no known form ({type(error).__name__}: {error})") from error
 
 
 def _checked(keypoints: np.ndarray, confidences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -184,6 +203,8 @@ def _openpose_person(person: Any) -> tuple[np.ndarray, np.ndarray]:
     points[BODY] = body[list(_BODY[len(body)])]
     if len(body) == 25:
         points[FEET] = body[list(_FEET_OF_25)]
+    elif len(feet := _triples(person.get("foot_keypoints_2d") or [])) == FEET.stop - FEET.start:
+        points[FEET] = feet  # DWPose writes them beside its 18 points, in COCO-WholeBody's order
     for name, part in _PARTS:
         given = _triples(person.get(name) or [])[
             : part.stop - part.start

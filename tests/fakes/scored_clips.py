@@ -11,7 +11,7 @@ from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.video.files import write_lossless, write_preview
 from mimicmotion.video.reader import VideoReader
-from stages.measure import MEASURED_SCHEMA
+from stages.parts.measure import MEASURED_SCHEMA
 
 WIDTH, HEIGHT, NUM_FRAMES = 32, 48, 14
 

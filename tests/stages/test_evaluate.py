@@ -17,7 +17,7 @@ from mimicmotion.video.reader import VideoReader
 from stages.clip_rows import generated_clips, iter_generated, iter_truth
 from stages.engine.keys import key_fields
 from stages.evaluate import SCORES_SCHEMA, Evaluate
-from stages.measure import Measure, Measuring
+from stages.parts.measure import Measure, Measuring
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from stages.decode import VIDEOS_SCHEMA
 from stages.engine.config import load_config
 from stages.engine.contract import Context
 from stages.evaluate import Evaluate
-from stages.measure import Measuring
+from stages.parts.measure import Measuring
 
 NUM_FRAMES, FPS = 7, 30.0
 TRAINED = [[72, 128], [128, 72]]

@@ -1,0 +1,51 @@
+"""The command ``export-poses``: stored keypoints in the forms of common tools.
+
+``mimicmotion export-poses configs/demo.yaml --form dwpose --out poses``
+
+``flows/cli.py`` mounts the function ``export_poses``.
+"""
+
+from pathlib import Path, PurePath
+from typing import Annotated
+
+import typer
+
+from flows.commands.run import Config, Overrides
+from flows.terminal import Terminal
+from mimicmotion.durable import in_place
+from mimicmotion.pose.exporting import PoseForm
+from mimicmotion.pose.exporting import export_poses as write_poses
+from mimicmotion.pose.importing import VideoShape
+from stages.engine.config import load_config
+from stages.engine.plan import Pipeline
+from stages.engine.progress import progress
+from stages.parts.export_folder import check_out
+
+
+def export_poses(
+    config: Config,
+    out: Annotated[Path, typer.Option(help="The folder to make; it must not be there, or be empty.")],
+    form: Annotated[
+        PoseForm,
+        typer.Option(
+            help="openpose: a JSON file a frame; dwpose: one a film, as DWPose for ComfyUI writes it; "
+            "parquet: one table a film."
+        ),
+    ] = "openpose",
+    overrides: Overrides = None,
+) -> None:
+    """Write the keypoints of every film under its own name, so that pose.import_folder reads them back."""
+    check_out(out)
+    pipeline = Pipeline(load_config(config, overrides or []))
+    poses = pipeline.result("pose")
+    decode = pipeline.read_by(poses)["decode"]
+    with in_place(out) as folder, progress("writing", "films") as show:
+        folder.mkdir()
+        for number, video_id in enumerate(poses.ids):
+            facts = decode.item_table(video_id).to_pylist()[0]
+            target = folder / PurePath(facts["source"]).with_suffix("")
+            write_poses(poses.item_table(video_id), VideoShape.of(facts), target, form)
+            show(number + 1, len(poses.ids), facts["source"])
+        if out.is_dir():
+            out.rmdir()
+    Terminal().lines(f"{out}: poses of {len(poses.ids)} films, {form}, pose dataset {poses.key}")

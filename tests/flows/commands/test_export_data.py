@@ -1,0 +1,112 @@
+"""``mimicmotion export-data`` and ``export-poses``: datasets become folders that other programs read."""
+
+import json
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pytest
+from marked_film import FPS, HEIGHT, NUM_FRAMES, WIDTH, make_datasets
+from scored_clips import FakeDataset
+from typer.testing import CliRunner
+
+from flows import cli
+from flows.commands import export_data as data_command
+from flows.commands import export_poses as poses_command
+from mimicmotion.errors import InputError
+from mimicmotion.pose.importing import VideoShape, import_poses
+from mimicmotion.pose.table import read_track
+
+SOURCE = {
+    "source_width_px": HEIGHT * 2,
+    "source_height_px": WIDTH * 2,
+    "rotation_deg": 90,
+    "source_frames": list(range(NUM_FRAMES)),
+    "source_num_frames": NUM_FRAMES,
+    "trimmed_s": 0.0,
+}
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    rows = [
+        {"first_frame": 0, "num_frames": 11, "step": 1},
+        {"first_frame": 12, "num_frames": 12, "step": 1, "split": "val"},
+    ]
+    inputs = make_datasets(tmp_path, rows)
+    facts = {**inputs["decode"].item_table("film").to_pylist()[0], **SOURCE}
+    inputs["decode"].tables["film"] = pa.Table.from_pylist([facts])
+
+    class FakePipeline:
+        def __init__(self, config):
+            pass
+
+        def result(self, name):
+            return inputs[name]
+
+        def read_by(self, dataset):
+            return {name: inputs[name] for name in ("decode", "pose")}
+
+    def run_here(config, stage, datasets):
+        tables, files = {}, {}
+        for item in stage.items(datasets):
+            folder = tmp_path / "items" / item.id
+            folder.mkdir(parents=True, exist_ok=True)
+            tables[item.id] = stage.process(stage.load(), item, folder)
+            files |= {(item.id, path.name): path for path in folder.iterdir()}
+        found = FakeDataset(tables, files)
+        found.manifest = SimpleNamespace(fields={"num_frames": stage.num_frames})
+        return found
+
+    monkeypatch.setattr(data_command, "Pipeline", FakePipeline)
+    monkeypatch.setattr(poses_command, "Pipeline", FakePipeline)
+    monkeypatch.setattr(data_command, "run_part", run_here)
+    return inputs
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments], env={"COLUMNS": "300"})
+
+
+def test_clips_become_a_folder_for_a_trainer(published, tmp_path):
+    out, texts = tmp_path / "out", tmp_path / "texts.csv"
+    texts.write_text("path,text\nanna/film.mov,a slow dance\n")
+    result = run("export-data", "demo", "--for", "videox-fun", "--out", out, "--captions", texts)
+    assert result.exception is None, result.output
+    assert f"{out}: clips: 1 train, 1 val; written for videox-fun" in result.stdout
+    (clip,) = json.loads((out / "train" / "metadata.json").read_text())
+    assert (clip["text"], clip["width"], clip["height"]) == ("a slow dance", WIDTH, HEIGHT)
+    assert (out / "train" / clip["control_file_path"]).is_file()
+    lineage = json.loads((out / "lineage.json").read_text())
+    assert lineage["datasets"] == {"clips": "key", "decode": "key", "pose": "key"}
+    assert lineage["config"]["clips"]["num_frames"] == 8
+    again = run("export-data", "demo", "--for", "ltx", "--out", out)
+    with pytest.raises(InputError, match="is there already"):
+        raise again.exception
+
+
+@pytest.mark.parametrize(("options", "most"), [((), 81), (("--frames", "5"), 5)])
+def test_a_length_is_the_trainers_unless_another_is_asked_for(published, tmp_path, options, most):
+    assert (
+        run("export-data", "demo", "--for", "diffsynth", "--out", tmp_path / "out", *options).exception
+        is None
+    )
+    lineage = json.loads((tmp_path / "out" / "lineage.json").read_text())
+    assert lineage["export"]["fields"] == {"num_frames": most}
+    assert lineage["clips"] == ({"train": 1, "val": 1} if most == 81 else {"train": 2, "val": 2})
+
+
+@pytest.mark.parametrize("form", ["openpose", "dwpose", "parquet"])
+def test_poses_are_named_like_the_films_and_read_back(published, tmp_path, form):
+    out = tmp_path / "poses"
+    result = run("export-poses", "demo", "--form", form, "--out", out)
+    assert result.exception is None, result.output
+    path = out / "anna" / {"openpose": "film", "dwpose": "film.json", "parquet": "film.parquet"}[form]
+    facts = published["decode"].item_table("film").to_pylist()[0]
+    shape = VideoShape.of(facts)
+    assert (asdict(shape)["source_width_px"], shape.fps) == (WIDTH * 2, FPS)
+    found = import_poses(path, shape)
+    track = read_track(published["pose"].item_table("film"), NUM_FRAMES)
+    for frame, ((number, person),) in enumerate(found):
+        assert number == 0
+        assert abs(person.keypoints - track.keypoints[frame]).max() < 2e-3

@@ -8,6 +8,7 @@ must be read against; what is done is kept where a run stops. This stage sums up
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, ClassVar
@@ -63,7 +64,7 @@ class Evaluate(JudgeSettings, DatasetStage):
     """Measures generated test videos against the true ones under a named protocol."""
 
     name: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     reads: ClassVar[tuple[str, ...]] = ("animate", "clips", "decode", "pose", "train")
     schema: ClassVar[pa.Schema] = SCORES_SCHEMA
     one_process: ClassVar[bool] = False
@@ -108,8 +109,8 @@ class Evaluate(JudgeSettings, DatasetStage):
         protocol = self.chosen_protocol
         board = Scoreboard(protocol.window, absent_metrics(self, called))
         for clip_id in dict.fromkeys(item_id.rpartition(".")[0] for item_id in measured.ids):
-            for part in (MODEL_PART, FLOORS_PART):
-                board.add(measured_rows(measured.item_table(f"{clip_id}.{part}")))
+            tables = (measured.item_table(f"{clip_id}.{part}") for part in (MODEL_PART, FLOORS_PART))
+            board.add(chain.from_iterable(map(measured_rows, tables)))
         scores = board.scores()
         _save_picture(folder / PICTURE_FILE, inputs, scores, self.primary_metric)
         rows = [

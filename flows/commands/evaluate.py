@@ -30,6 +30,8 @@ def evaluate(
     fid: Annotated[Path | None, typer.Option(help="Inception as TorchScript for FID.")] = None,
     lpips: Annotated[Path | None, typer.Option(help="VGG as TorchScript for LPIPS.")] = None,
     identity: Annotated[Path | None, typer.Option(help="Face embedding in ONNX, for identity.")] = None,
+    videomae: Annotated[Path | None, typer.Option(help="VideoMAE: folder of transformers, or ONNX.")] = None,
+    vjepa: Annotated[Path | None, typer.Option(help="V-JEPA: folder of transformers, or ONNX.")] = None,
     detector: Annotated[
         Path | None, typer.Option(help="Person detector in ONNX, for hands and pose.")
     ] = None,
@@ -57,6 +59,8 @@ def evaluate(
         fid=fid,
         lpips=lpips,
         identity=identity,
+        videomae=videomae,
+        vjepa=vjepa,
         detector=detector,
         wholebody=wholebody,
     )

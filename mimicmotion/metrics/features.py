@@ -1,5 +1,5 @@
 """Feature vectors of videos by backbones from files: I3D (``fvd``), 3D ResNet-50 (``fid_vid``), a small one;
-and of frames by Inception (``fid``).
+video transformers (``videomae``, ``vjepa``), and of frames by Inception (``fid``).
 
 A backbone is never fetched, guessed or replaced: the metric has the name of its network, and its file's
 sha256 stands beside every number.
@@ -7,7 +7,7 @@ sha256 stands beside every number.
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from mimicmotion.metrics import i3d, small_video_net
 from mimicmotion.metrics.i3d import I3D
 from mimicmotion.metrics.resnet3d import ResNet3D50
 from mimicmotion.metrics.small_video_net import SmallVideoNet
+from mimicmotion.metrics.video_encoders import IMAGENET_MEAN, IMAGENET_SCALE, MODEL_TYPES, open_encoder
 from mimicmotion.weights.fetching import file_digest
 from mimicmotion.weights.scripts import check_script, is_torchscript
 
@@ -33,13 +34,14 @@ class BackboneForm:
     """How frames become the input of one kind of network.
 
     Attributes:
-        network: builds it without weights; None where the file itself must hold the network (TorchScript).
+        network: builds it without weights; None where the file itself must hold the network.
         size: (height, width) of its input; frames are resized directly, without a crop. None where the
-            network resizes by itself.
+            network resizes by itself, or the file says it.
         mean: subtracted from 0..255.
         scale: then divided by this.
-        width: numbers in a feature vector.
+        width: numbers in a feature vector; 0 where the file says it.
         min_frames: shortest window it takes.
+        max_frames: longest window it takes; None for any.
         classifier: prefix of tensors in the file that features do not need.
         per_frame: it sees single frames, (b, 3, h, w), whatever the window of the protocol.
     """
@@ -47,9 +49,10 @@ class BackboneForm:
     network: Callable[[], nn.Module] | None
     size: tuple[int, int] | None
     mean: tuple[float, float, float]
-    scale: float
+    scale: float | tuple[float, float, float]
     width: int
     min_frames: int
+    max_frames: int | None = None
     classifier: str | None = None
     per_frame: bool = False
 
@@ -62,6 +65,7 @@ FORMS: Mapping[str, BackboneForm] = {
         SmallVideoNet, small_video_net.SIZE, _HALF, 127.5, small_video_net.FEATURES, small_video_net.WINDOW
     ),
     "fid": BackboneForm(None, None, (0.0, 0.0, 0.0), 1.0, 2048, 1, per_frame=True),
+    **{name: BackboneForm(None, None, IMAGENET_MEAN, IMAGENET_SCALE, 0, 2) for name in MODEL_TYPES},
 }
 """Metric name -> form of its backbone."""
 
@@ -98,9 +102,14 @@ class VideoBackbone:
         """Features of one video whose frames come in order.
 
         Raises:
-            InputError: the network cannot take windows this short.
+            InputError: the network cannot take windows of this length.
         """
         window = 1 if self.form.per_frame else window
+        if self.form.max_frames is not None and window > self.form.max_frames:
+            raise InputError(
+                f"{self.metric} takes windows of at most {self.form.max_frames} frames, "
+                f"the protocol has {window}"
+            )
         if window < self.form.min_frames:
             raise InputError(
                 f"{self.metric} needs windows of at least {self.form.min_frames} frames, "
@@ -114,7 +123,8 @@ class VideoBackbone:
         It is done on the host, so that it is the same for every device.
         """
         pixels = torch.cat([self._resized(frame) for frame in frames])
-        return ((pixels - torch.tensor(self.form.mean)[:, None, None]) / self.form.scale).to(self.device)
+        mean, scale = (torch.tensor(one).reshape(-1, 1, 1) for one in (self.form.mean, self.form.scale))
+        return ((pixels - mean) / scale).to(self.device)
 
     def _resized(self, frame: np.ndarray) -> Tensor:
         """One frame as float32 (1, 3, h, w), colour by colour: a large one in floats needs much memory."""
@@ -185,15 +195,22 @@ class FeatureStream:
 def load_backbone(metric: str, path: Path, device: torch.device, batch_size: int = 4) -> VideoBackbone:
     """The backbone of a metric from its file: a state dict (.pt, .pth, .safetensors) or TorchScript.
 
+    Video transformers come as a folder or an ONNX graph, see ``video_encoders``.
+
     Raises:
         InputError: there is no such metric.
         WeightsError: the file is missing or holds another network.
     """
     if metric not in FORMS:
         raise InputError(f"there is no video metric {metric!r}; choose one of {', '.join(FORMS)}")
-    if not path.is_file():
+    if not path.exists():
         raise WeightsError(f"the backbone of {metric} is not at {path}: see `mimicmotion weights list`")
     form = FORMS[metric]
+    if metric in MODEL_TYPES:
+        found = open_encoder(metric, path, device)
+        shortest = found.frames or form.min_frames
+        form = replace(form, size=found.size, width=found.width, min_frames=shortest, max_frames=found.frames)
+        return VideoBackbone(metric, found.sha256, form, found.network, device, batch_size)
     if is_torchscript(path):
         # The published I3D rescales and resizes unless told not to, and then returns logits.
         switches = {"rescale": False, "resize": False, "return_features": True}

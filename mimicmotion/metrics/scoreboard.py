@@ -1,7 +1,7 @@
 """A score table: what was measured of each video, summed up over all.
 
-Memory does not grow with the number of videos: a mean needs one number per video, a Frechet distance
-statistics of at most ``NUM_GROUPS`` groups of videos.
+Memory hardly grows with the number of videos: a mean needs one number per video, a Frechet distance
+statistics of at most ``NUM_GROUPS`` groups of videos, a kernel distance one vector per window side by side.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,16 @@ from mimicmotion.errors import InputError
 from mimicmotion.metrics.features import FORMS
 from mimicmotion.metrics.frechet import FeatureStatistics, frechet_distance
 from mimicmotion.metrics.intervals import NUM_GROUPS, group_of, interval_of, means_without
-from mimicmotion.metrics.scores import PER_VIDEO, SUMMARY, TRUE_SIDE, Measured, Score
+from mimicmotion.metrics.kernel import KernelGroups
+from mimicmotion.metrics.scores import (
+    KERNEL,
+    PER_VIDEO,
+    SUMMARY,
+    TRUE_SIDE,
+    Measured,
+    Score,
+    network_of,
+)
 
 WIDEST_INTERVAL = 512
 """Features wider than this get no interval: twenty more matrix roots would take minutes for every number."""
@@ -98,11 +107,13 @@ class Scoreboard:
         self._videos: dict[str, int] = {}
         self._scores: list[Score] = []
         self._groups: dict[tuple[str, str], FeatureGroups] = {}
+        self._kernels: dict[tuple[str, str], KernelGroups] = {}
         self._sha256: dict[str, str | None] = {}
         self._num_videos: dict[tuple[str, str], int] = {}
 
     def add(self, rows: Iterable[Measured]) -> None:
-        """Add what was measured of a video, all of it or a part."""
+        """Add what was measured of videos; the features of a video and of its truth come in one call."""
+        sparse: dict[tuple[str, str, str], np.ndarray] = {}
         for row in rows:
             video = self._videos.setdefault(row.clip_id, len(self._videos))
             if row.features is None:
@@ -115,6 +126,14 @@ class Scoreboard:
             groups.add(video, row.features)
             self._num_videos[key] = self._num_videos.get(key, 0) + 1
             self._sha256[row.metric] = row.backbone_sha256
+            if not row.metric.endswith(PER_VIDEO):
+                # Neighbouring windows are nearly the same; side by side there are far fewer.
+                sparse[row.clip_id, row.method, row.metric] = row.features[:: self._window]
+        for (clip_id, method, metric), made in sparse.items():
+            true = sparse.get((clip_id, TRUE_SIDE, metric))
+            if method != TRUE_SIDE and true is not None:
+                kernels = self._kernels.setdefault((method, metric), KernelGroups(made.shape[1]))
+                kernels.add(self._videos[clip_id], made, true)
 
     def scores(self) -> list[Score]:
         """All rows: those of single videos as they came, then the summary of each method and metric."""
@@ -123,6 +142,7 @@ class Scoreboard:
             summaries.setdefault((score.method, score.metric), []).append(score)
         rows = [self._summary(rows) for rows in summaries.values()]
         rows += [self._frechet(method, metric) for method, metric in self._groups if method != TRUE_SIDE]
+        rows += [self._kernel(method, metric) for method, metric in self._kernels]
         rows += [
             Score(SUMMARY, method, metric, None, num_videos=0, note=reason)
             for method in dict.fromkeys(score.method for score in self._scores)
@@ -130,8 +150,19 @@ class Scoreboard:
         ]
         return self._scores + rows
 
+    def _kernel(self, method: str, metric: str) -> Score:
+        kernels, num_videos = self._kernels[method, metric], self._num_videos[method, metric]
+        row = Score(SUMMARY, method, metric + KERNEL, None, count=kernels.count, num_videos=num_videos)
+        try:
+            value, without = kernels.discrepancy()
+        except InputError as error:
+            return replace(row, note=str(error))
+        low, high = interval_of(value, without)
+        known = replace(row, value=value, low=low, high=high, without=without)
+        return replace(known, backbone_sha256=self._sha256[metric])
+
     def _frechet(self, method: str, metric: str) -> Score:
-        per_frame = FORMS[metric.removesuffix(PER_VIDEO)].per_frame
+        per_frame = FORMS[network_of(metric)].per_frame
         what = "videos" if metric.endswith(PER_VIDEO) else "frames" if per_frame else "windows"
         groups = self._groups[method, metric]
         count, width = sum(groups.counts), groups.width

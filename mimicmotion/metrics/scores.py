@@ -19,6 +19,13 @@ FLOORS = (COPY, ROUND_TRIP, LATE)
 
 PER_VIDEO = "_per_video"
 """Ending of video metrics with one vector a video; without it, one a window of frames."""
+KERNEL = "_mmd"
+"""Ending of distances between sets by a kernel, for few videos; without it, the Frechet distance."""
+
+
+def network_of(metric: str) -> str:
+    """The metric's name without its endings, which names the network behind it."""
+    return metric.removesuffix(KERNEL).removesuffix(PER_VIDEO)
 
 
 @dataclass(frozen=True)
@@ -96,9 +103,19 @@ METRICS = {
     "fid_vid": MetricName("FID-VID", False),
     "fvd_small": MetricName("FVD small", False),
     "fid": MetricName("FID", False),
+    "videomae": MetricName("Frechet VideoMAE", False),
+    "vjepa": MetricName("Frechet V-JEPA", False),
+    "fvd_mmd": MetricName("MMD I3D", False, 3),
+    "fid_vid_mmd": MetricName("MMD 3D ResNet", False, 3),
+    "fvd_small_mmd": MetricName("MMD small", False, 3),
+    "fid_mmd": MetricName("MMD Inception", False, 3),
+    "videomae_mmd": MetricName("MMD VideoMAE", False, 3),
+    "vjepa_mmd": MetricName("MMD V-JEPA", False, 3),
     "fvd_per_video": MetricName("FVD per video", False, 1),
     "fid_vid_per_video": MetricName("FID-VID per video", False),
     "fvd_small_per_video": MetricName("FVD small per video", False),
+    "videomae_per_video": MetricName("Frechet VideoMAE per video", False),
+    "vjepa_per_video": MetricName("Frechet V-JEPA per video", False),
     "lpips": MetricName("LPIPS", False, 3),
     "identity": MetricName("Identity", True, 3),
     "flicker": MetricName("Flicker", False, 4),

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
-from mimicmotion.metrics.scores import METRICS, PER_VIDEO
+from mimicmotion.metrics.scores import METRICS, network_of
 from mimicmotion.pose.settings import EstimatorSettings
 
 if TYPE_CHECKING:
     from mimicmotion.metrics.protocols import EvaluationProtocol
 
-BACKBONE_FIELDS = ("fvd", "fid_vid", "fvd_small", "fid", "lpips", "identity")
+BACKBONE_FIELDS = ("fvd", "fid_vid", "fvd_small", "fid", "lpips", "identity", "videomae", "vjepa")
 """Metrics that need a file; each is named as the field that holds it."""
 
 
@@ -58,6 +58,12 @@ class JudgeSettings(BodySettings):
     fvd_small: Path | None = Field(None, description="The built-in toy world's video network.")
     fid: Path | None = Field(None, description="Inception as TorchScript (inception-2015-12-05.pt) for FID.")
     lpips: Path | None = Field(None, description="VGG as TorchScript (StyleGAN2-ADA's vgg16.pt) for LPIPS.")
+    videomae: Path | None = Field(
+        None, description="VideoMAE: a folder of transformers, or an ONNX graph, e.g. of VideoMAE v2."
+    )
+    vjepa: Path | None = Field(
+        None, description="V-JEPA: a folder of transformers (V-JEPA 2), or an ONNX graph of either."
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -69,7 +75,7 @@ class JudgeSettings(BodySettings):
             raise ValueError(
                 f"primary_metric {self.primary_metric!r} is unknown; choose one of {', '.join(METRICS)}"
             )
-        needs = self.primary_metric.removesuffix(PER_VIDEO)
+        needs = network_of(self.primary_metric)
         if needs in BACKBONE_FIELDS and getattr(self, needs) is None:
             raise ValueError(f"primary_metric {self.primary_metric!r} needs the weights in the field {needs}")
         return self
@@ -80,8 +86,8 @@ class JudgeSettings(BodySettings):
         return {name: path for name in fields if (path := getattr(self, name)) is not None}
 
     def unchanged_fields(self) -> set[str]:
-        """Thresholds of finding people at their defaults, which were no part of a key once."""
-        later = ("score_threshold", "nms_threshold")
+        """What was no part of a key once, at its default: how people are found, and later backbones."""
+        later = ("score_threshold", "nms_threshold", "videomae", "vjepa")
         return {name for name in later if getattr(self, name) == type(self).model_fields[name].default}
 
     @property

@@ -170,7 +170,7 @@ def test_missing_or_foreign_files_are_refused(small, tmp_path):
         load_backbone("vmaf", small, CPU)
     with pytest.raises(WeightsError, match="no TorchScript file"):
         load_backbone("fid", small, CPU)
-    assert set(FORMS) == {"fvd", "fid_vid", "fvd_small", "fid"}
+    assert set(FORMS) == {"fvd", "fid_vid", "fvd_small", "fid", "videomae", "vjepa"}
 
 
 class PublishedInception(nn.Module):

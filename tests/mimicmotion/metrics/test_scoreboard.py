@@ -196,4 +196,19 @@ def test_better_means_beyond_the_interval_of_the_change():
     assert is_better("psnr", 5.0, None) is None
     with pytest.raises(InputError, match="choose one of"):
         metric_name("vmaf")
-    assert len(METRICS) == 39
+    assert len(METRICS) == 49
+
+
+def test_a_kernel_distance_stands_beside_the_frechet_distance():
+    """Of windows side by side, and with an interval also where features are too wide for the other one."""
+    scores = board()
+    model, floor = (
+        only(scores, clip_id=SUMMARY, method=method, metric="fvd_small_mmd")
+        for method in ("model", "copy_reference")
+    )
+    assert model.low < model.value < model.high
+    assert floor.value > model.value > 0
+    assert (model.count, model.num_videos, model.backbone_sha256) == (2 + 2 + 2 + 2, 4, "ab" * 32)
+    alone = only(board(num_videos=1), clip_id=SUMMARY, method="model", metric="fvd_small_mmd")
+    assert alone.value is None
+    assert "needs 2 videos" in alone.note

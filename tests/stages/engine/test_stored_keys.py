@@ -14,14 +14,14 @@ STORED = {
     ("demo", "clips", 5): "f4e32711bc5490144dbf",
     ("demo", "train", 3): "7f9c73f9f9038ce439c9",
     ("demo", "animate", 2): "2a2526ba06c6c0155269",
-    ("demo", "evaluate", 3): "15592f007a07eade17e6",
+    ("demo", "evaluate", 4): "3812eb33a16496ba0577",
     ("demo", "register", 3): "20086c74834ef17605ee",
     ("real-small", "decode", 5): "7320cabb80bbcb600f9c",
     ("real-small", "pose", 2): "d4372f3fef2f6ed10ed1",
     ("real-small", "clips", 5): "5286cd6c07f412408b00",
     ("real-small", "train", 3): "589cabb5efc3aa945d99",
     ("real-small", "animate", 2): "2a2526ba06c6c0155269",
-    ("real-small", "evaluate", 3): "78e62fc4950452916632",
+    ("real-small", "evaluate", 4): "2ef395215c3973f18733",
     ("real-small", "register", 3): "e16524a4029df9eaf65f",
 }
 """(config, stage, version) -> its recipe key, computed before the engine moved to ``stages/engine``."""

@@ -94,7 +94,7 @@ class Animate(SamplingSettings, DrivingSettings, ItemStage):
     """Generates every val and test clip from one frame of it and its poses."""
 
     name: ClassVar[str] = "animate"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: ClassVar[tuple[str, ...]] = ("train", "clips", "decode", "pose")
     schema: ClassVar[pa.Schema] = ANIMATIONS_SCHEMA
     renamed: ClassVar[Mapping[str, str]] = {"guidance": "guidance_scale"}

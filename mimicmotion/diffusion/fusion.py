@@ -1,10 +1,12 @@
 """Tiles of a long video, and the weights with which their predictions are joined: pure functions.
 
-Slot 0 is the reference; it stands first in every tile. Weights sum to one for every frame, so fused
+Slot 0 is the reference; it stands first in every tile. Weights sum to one for every slot, so fused
 predictions are weighted means, and one buffer of the video's length holds them whatever the number of tiles.
+Without fusion, segments share no slot: each has its own copy of what two would share.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -15,6 +17,44 @@ from mimicmotion.diffusion.settings import Fusion
 from mimicmotion.errors import InputError
 
 Tile = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which slots there are, and which of them each tile denoises.
+
+    Attributes:
+        tiles: slots of each tile, all of one length.
+        frames: frame of each slot; the first slots are the frames of the video in order, the rest copies.
+    """
+
+    tiles: list[Tile]
+    frames: tuple[int, ...]
+
+
+def layout(kind: Fusion, num_frames: int, tile: int, overlap: int) -> Layout:
+    """Return the tiles of a video as a kind of fusion needs them.
+
+    Args:
+        kind: with ``none``, segments meet without sharing a frame, and have a slot 0 each. The last one
+            begins earlier to be as long as the others; of its first frames it has copies, which are dropped.
+        num_frames, tile, overlap: see ``tiles``; the overlap plays no part in ``none``.
+
+    Raises:
+        InputError: as ``tiles``.
+    """
+    parts = tiles(num_frames, tile, 0 if kind == "none" else overlap)
+    frames = list(range(num_frames))
+    if kind != "none":
+        return Layout(parts, tuple(frames))
+    taken, segments = set[int](), list[Tile]()
+    for part in parts:
+        copied = [frame for frame in part if frame in taken]
+        slots = range(len(frames), len(frames) + len(copied))
+        segments.append((*slots, *(frame for frame in part if frame not in taken)))
+        frames += copied
+        taken |= {*part}
+    return Layout(segments, tuple(frames))
 
 
 def tiles(num_frames: int, tile: int, overlap: int) -> list[Tile]:
@@ -56,15 +96,15 @@ def fusion_weights(kind: Fusion, tiles: Sequence[Tile], num_frames: int) -> Floa
         kind: ``progressive``: the paper's ramp. Of C frames that a tile shares with what came before, the
             j-th takes j / (C + 1) from this tile and the rest from before (arXiv 2406.19680).
             ``release``: the released code's triangle over the whole tile. ``uniform``: the plain mean.
-            ``none``: each frame comes from the first tile that holds it.
-        tiles: as ``tiles`` gives them.
-        num_frames: slots of the video.
+            ``first``: each frame comes from the first tile that holds it. ``none``: a slot is in one tile.
+        tiles: as ``layout`` gives them.
+        num_frames: slots of the video, copies included.
     """
     slots = len(tiles[0])
     if kind == "release":
         ramp = (torch.arange(slots) + 0.5) * 2 / slots
         return _normalised(torch.minimum(ramp, 2 - ramp).repeat(len(tiles), 1), tiles, num_frames)
-    if kind == "uniform":
+    if kind in ("uniform", "none"):
         return _normalised(torch.ones(len(tiles), slots), tiles, num_frames)
     return _in_order(kind, tiles)
 
@@ -77,7 +117,7 @@ def _normalised(
     return weights / total[frames]
 
 
-def _in_order(kind: Literal["progressive", "none"], tiles: Sequence[Tile]) -> Float[Tensor, "tiles slots"]:
+def _in_order(kind: Literal["progressive", "first"], tiles: Sequence[Tile]) -> Float[Tensor, "tiles slots"]:
     """Weights of tiles laid over each other one by one, each fading in over what lies there already."""
     weights = torch.ones(len(tiles), len(tiles[0]))
     for current, tile in enumerate(tiles[1:], start=1):

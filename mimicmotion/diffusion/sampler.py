@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mimicmotion.diffusion import edm, sampling
-from mimicmotion.diffusion.fusion import fusion_weights, tiles
+from mimicmotion.diffusion.fusion import fusion_weights, layout
 from mimicmotion.diffusion.memory import is_out_of_memory
 from mimicmotion.diffusion.numbers import check_finite
 from mimicmotion.diffusion.settings import SamplerSettings
@@ -60,7 +60,7 @@ def sample_latents(
         generator: source of the starting noise.
         noise: unit starting noise of one tile or of the video, in place of the generator.
         scaling_factor: the VAE's; what the noise prior ``reference`` scales the reference with.
-        callback: called after each step.
+        callback: called after each step, with copies of slots behind the video's where segments have them.
         progress: called after each network call.
         share: this worker's part where several make one video; None alone. All of them start from the same
             noise, and all get the result.
@@ -84,7 +84,7 @@ def sample_latents(
         noise = sampling.repeat_noise(noise.to(first.device, torch.float32), num_frames)
     sigmas = sampling.sigmas_of(settings)
     run = TiledDenoiser(unet, pose_latents, image_embeds, reference, num_frames, settings, progress, share)
-    return sampling.euler(run, sampling.start(noise, sigmas), sigmas, callback)
+    return sampling.euler(run, sampling.start(noise[run.frames], sigmas), sigmas, callback)[:num_frames]
 
 
 class TiledDenoiser:
@@ -109,19 +109,20 @@ class TiledDenoiser:
         self.reference = reference_latents
         strength = torch.tensor([settings.noise_aug_strength], device=first.device, dtype=first.dtype)
         self.time_ids = edm.added_time_ids(settings.fps, settings.motion_bucket_id, strength)
-        parts = tiles(num_frames, settings.tile, settings.overlap)
+        plan = layout(settings.fusion, num_frames, settings.tile, settings.overlap)
+        parts, self.frames = plan.tiles, torch.tensor(plan.frames)
         own = slice(None) if share is None else share.part(len(parts))
         # On the host to look up features, which may lie there; on the device for all else.
         self.tiles = torch.tensor(parts)[own]
         self._tiles_there = self.tiles.to(first.device)
-        self.weights = fusion_weights(settings.fusion, parts, num_frames)[own].to(first.device)
+        self.weights = fusion_weights(settings.fusion, parts, len(plan.frames))[own].to(first.device)
         self.guidance_scale = settings.guidance_scale
         self.batch_size, self.joint = settings.tile_batch_size, settings.guidance_in_one_batch
         if self.batch_size < 1:
             raise InputError(f"tile_batch_size is {self.batch_size}; allowed are 1 and more")
 
     def __call__(self, noisy: Float[Tensor, "n 4 h w"], sigma: float, step: int) -> Float[Tensor, "n 4 h w"]:
-        """Return denoised latents of all frames."""
+        """Return denoised latents of all slots."""
         level = torch.full((1,), sigma, device=self.device)
         guided = self.settings.guided(sigma)
         raw = torch.zeros_like(noisy)
@@ -185,10 +186,10 @@ class TiledDenoiser:
             posed = self._network(scaled, timestep, features, (True,))
         return torch.lerp(without, posed, self.guidance_scale)
 
-    def _features(self, frames: Int[Tensor, "b t"]) -> Float[Tensor, "bt c h w"] | None:
+    def _features(self, slots: Int[Tensor, "b t"]) -> Float[Tensor, "bt c h w"] | None:
         if self.pose_latents is None:
             return None
-        features = self.pose_latents[frames.flatten()].to(self.device, self.dtype)
+        features = self.pose_latents[self.frames[slots.flatten()]].to(self.device, self.dtype)
         strength = self.settings.pose_strength
         return features if strength == 1 else features * strength
 

@@ -7,7 +7,7 @@ from pydantic import AllowInfNan, Field
 
 from mimicmotion.settings import Section
 
-Fusion = Literal["progressive", "release", "uniform", "none"]
+Fusion = Literal["progressive", "release", "uniform", "first", "none"]
 NoisePrior = Literal["repeated", "independent", "reference"]
 FAST_STEPS = 0.32
 FAST_GUIDANCE_SIGMAS = (0.3, 20.0)
@@ -25,7 +25,12 @@ class SamplingChoices(Section):
         2.0, ge=0, le=100, description="Classifier-free guidance; at most 1 means a single pass."
     )
     overlap: int = Field(6, ge=0, description="Slots that neighbouring tiles share, the reference included.")
-    fusion: Fusion = Field("progressive", description="How predictions of overlapping tiles are joined.")
+    fusion: Fusion = Field(
+        "progressive",
+        description="How predictions of overlapping tiles are joined. progressive: the paper's ramp; "
+        "release: the released code's triangle; uniform: their mean; first: the first tile's; none: not at "
+        "all, segments without overlap are denoised apart and joined at the end.",
+    )
     noise: NoisePrior = Field(
         "repeated",
         description="Starting noise: one tile's over and over, new for every frame, or the reference's.",

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers.image_processing_utils import BaseImageProcessor
 
 from mimicmotion.diffusion.edm import c_noise
-from mimicmotion.diffusion.fusion import tiles
+from mimicmotion.diffusion.fusion import layout
 from mimicmotion.diffusion.sampler import FrameFeatures, Progress, sample_latents
 from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.diffusion.spread import Share
@@ -219,9 +219,9 @@ class MimicMotionPipeline(DiffusionPipeline):
             if not isinstance(poses, Sequence | np.ndarray | Tensor):
                 raise InputError("poses came as a stream; several workers need them in a sequence")
             num_frames = len(poses)
-            parts = tiles(num_frames, settings.tile, settings.overlap)
-            own = parts[self._share.part(len(parts))]
-            frames = sorted({0, *(frame for part in own for frame in part)})
+            plan = layout(settings.fusion, num_frames, settings.tile, settings.overlap)
+            own = plan.tiles[self._share.part(len(plan.tiles))]
+            frames = sorted({0, *(plan.frames[slot] for part in own for slot in part)})
             drawn, expected = (poses[frame] for frame in frames), len(frames)
         with self._at_work(self.pose_net):
             features = compute_pose_features(self.pose_net, drawn, size, num_frames=expected or None)

@@ -54,7 +54,7 @@ def test_the_arms_of_the_paper_share_every_stage_that_does_not_differ() -> None:
     base, hands, confidence, fusion = (trial.config.stages for trial in study.trials)
     assert [arm["train"].hand_weight for arm in (base, hands, confidence, fusion)] == [1, 10, 10, 10]
     assert [arm["train"].drawing.use_confidence for arm in (base, hands, confidence)] == [False, False, True]
-    assert [arm["animate"].fusion for arm in (confidence, fusion)] == ["none", "progressive"]
+    assert [arm["animate"].fusion for arm in (confidence, fusion)] == ["first", "progressive"]
     assert {arm[name].seed for arm in (base, fusion) for name in ("train", "animate")} == {4}
 
 

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimicmotion.diffusion.fusion import fusion_weights, tiles
+from mimicmotion.diffusion.fusion import fusion_weights, layout, tiles
 from mimicmotion.errors import InputError
 
-KINDS = ("progressive", "release", "uniform", "none")
+KINDS = ("progressive", "release", "uniform", "first")
 
 
 def total(kind: str, parts: list[tuple[int, ...]], num_frames: int) -> torch.Tensor:
@@ -58,10 +58,20 @@ def test_progressive_is_the_ramp_of_the_paper() -> None:
     torch.testing.assert_close(last, torch.tensor([1 / 3, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1]))
 
 
-def test_none_takes_each_frame_from_the_first_tile_that_holds_it() -> None:
-    weights = fusion_weights("none", tiles(10, 5, 3), 10)
+def test_first_takes_each_frame_from_the_first_tile_that_holds_it() -> None:
+    weights = fusion_weights("first", tiles(10, 5, 3), 10)
     assert set(weights.unique().tolist()) == {0.0, 1.0}
     assert weights[0].tolist() == [1.0] * 5
+
+
+def test_segments_share_no_slot_and_have_one_of_the_reference_each() -> None:
+    """The last one is as long as the others: of what it would share with the one before it has copies."""
+    plan = layout("none", 9, 4, 2)
+    assert plan.tiles == [(0, 1, 2, 3), (9, 4, 5, 6), (10, 11, 7, 8)]
+    assert plan.frames == (*range(9), 0, 0, 6)
+    assert torch.equal(fusion_weights("none", plan.tiles, len(plan.frames)), torch.ones(3, 4))
+    assert layout("none", 3, 4, 2) == layout("first", 3, 4, 2)
+    assert layout("first", 9, 4, 2).frames == tuple(range(9))
 
 
 @pytest.mark.parametrize(("frames", "tile", "overlap"), [(0, 8, 2), (9, 1, 0), (9, 8, 8), (9, 8, -1)])

@@ -60,7 +60,7 @@ def run(
     )
 
 
-@pytest.mark.parametrize("fusion", ["progressive", "release", "uniform", "none"])
+@pytest.mark.parametrize("fusion", ["progressive", "release", "uniform", "first", "none"])
 @pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 5, 9])
 def test_tiles_that_agree_fuse_to_what_they_agree_on(fusion: str, num_frames: int) -> None:
     """From zero noise, each frame's path depends on its own pose alone, whatever tile it is in."""
@@ -68,6 +68,35 @@ def test_tiles_that_agree_fuse_to_what_they_agree_on(fusion: str, num_frames: in
     tiled = run(Network(), SETTINGS.replaced(fusion=fusion), num_frames)
     torch.testing.assert_close(tiled, whole)
     assert tiled.shape == (num_frames, 4, 2, 2)
+
+
+class Mixing(Network):
+    """Every slot sees the mean of its tile, as temporal attention lets it."""
+
+    def forward(self, sample: torch.Tensor, *args: object, **more: object) -> tuple[torch.Tensor]:
+        (seen,) = super().forward(sample, *args, **more)
+        return (seen + sample[:, :, :4].mean(1, keepdim=True),)
+
+
+def test_without_fusion_each_segment_is_what_it_is_alone_and_shared_slots_change_that() -> None:
+    noise = torch.randn(9, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    features = torch.randn(9, 4, 2, 2, generator=torch.Generator().manual_seed(1))
+
+    def made(fusion: str, frames: list[int]) -> torch.Tensor:
+        return sample_latents(
+            Mixing(),
+            features[frames],
+            torch.full((1, 1, 3), 0.1),
+            torch.full((4, 2, 2), 0.2),
+            num_frames=len(frames),
+            settings=SETTINGS.replaced(fusion=fusion),
+            noise=noise[frames],
+        )
+
+    alone = [made("none", [0, *frames])[1:] for frames in ([1, 2, 3], [4, 5, 6], [6, 7, 8])]
+    expected = torch.cat([alone[0], alone[1], alone[2][1:]])
+    torch.testing.assert_close(made("none", [*range(9)])[1:], expected)
+    assert (made("first", [*range(9)])[1:] - expected).abs().max() > 0.01
 
 
 def test_no_unconditional_pass_without_guidance() -> None:

@@ -14,7 +14,7 @@ from mimicmotion.errors import InputError
 from mimicmotion.model.pipeline import MimicMotionPipeline
 
 QUICK = SamplerSettings(num_steps=2, tile=4, overlap=2, guidance_scale=2.0)
-FUSIONS = ("progressive", "release", "uniform", "none")
+FUSIONS = ("progressive", "release", "uniform", "first", "none")
 SLOTS = {4: "one tile", 8: "three tiles", 10: "four tiles"}
 Result = tuple[torch.Tensor, np.ndarray | None, int]
 

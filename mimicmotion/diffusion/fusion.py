@@ -104,7 +104,7 @@ def fusion_weights(kind: Fusion, tiles: Sequence[Tile], num_frames: int) -> Floa
     if kind == "release":
         ramp = (torch.arange(slots) + 0.5) * 2 / slots
         return _normalised(torch.minimum(ramp, 2 - ramp).repeat(len(tiles), 1), tiles, num_frames)
-    if kind in ("uniform", "none"):
+    if kind == "uniform" or kind == "none":
         return _normalised(torch.ones(len(tiles), slots), tiles, num_frames)
     return _in_order(kind, tiles)
 

@@ -26,7 +26,7 @@ from mimicmotion.training.data.samples import Clip, draw, framing_text, make_sam
 from mimicmotion.training.settings import SampleSettings
 from mimicmotion.video.colour import to_yuv
 from mimicmotion.video.framing import framing
-from mimicmotion.video.reader import VideoReader
+from mimicmotion.video.reader import open_video
 from mimicmotion.video.settings import NormaliseSettings
 from mimicmotion.video.writer import VideoWriter
 
@@ -82,7 +82,7 @@ def shares(clip: Clip, style: DrawingStyle, repeats: int) -> dict[str, float]:
     spent = dict.fromkeys(("decode", "transform", "poses", "drawing"), 0.0)
     for _ in range(repeats):
         marks = [time.process_time()]
-        frames = VideoReader(clip.video).read(slots)
+        frames = open_video(clip.video).read(slots)
         marks.append(time.process_time())
         fit.frames(frames)
         marks.append(time.process_time())

@@ -27,7 +27,7 @@ from mimicmotion.pose.simcc import WholeBodyModel, crop, decode, to_frame
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.pose.tracks import link
 from mimicmotion.video.files import write_preview
-from mimicmotion.video.reader import VideoReader
+from mimicmotion.video.reader import open_video
 
 SIZES = ((1920, 1080), (1024, 576))
 
@@ -63,7 +63,7 @@ def outside_costs(path: Path, size: tuple[int, int], num_frames: int, folder: Pa
     info = PosesInfo(
         video_id="0", width_px=size[1], height_px=size[0], fps=30.0, num_frames=num_frames, models={}
     )
-    reader = VideoReader(path)
+    reader = open_video(path)
     frames = reader.read(range(num_frames))
     picture = np.empty((3, 640, 640), np.float32)
 
@@ -118,7 +118,7 @@ def throughput(folder: Path, path: Path, options: argparse.Namespace) -> None:
     device = {"cuda": options.cuda, "allow_cpu": not options.cuda, "threads": options.threads}
     detector = PersonDetector.open(folder / "detector.onnx", max_batch=options.batch, **device)
     wholebody = WholeBodyModel.open(folder / "wholebody.onnx", max_batch=options.batch, **device)
-    reader = VideoReader(path)
+    reader = open_video(path)
 
     class Part:
         """The first frames of the video."""

@@ -190,14 +190,14 @@ class Animate(SamplingSettings, DrivingSettings, ItemStage):
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log every preview as a video that plays in the page, and a picture of the first clips."""
         from mimicmotion.pictures.panels import grid
-        from mimicmotion.video.reader import VideoReader
+        from mimicmotion.video.reader import open_video
 
         rows: list[np.ndarray] = []
         for clip_id in dataset.ids:
             preview = dataset.path(clip_id, PREVIEW_FILE)
             report.file(preview, f"previews/{clip_id}")
             if len(rows) < _NUM_PICTURED:
-                reader = VideoReader(preview)
+                reader = open_video(preview)
                 rows.append(reader.read([reader.num_frames // 2])[0])
         if rows:
             report.image("reference_pose_generated_true", grid(rows))
@@ -211,7 +211,7 @@ def _animation_inputs(
     from mimicmotion.animation.generate import AnimationInputs
     from mimicmotion.pose.framing import framed_track
     from mimicmotion.pose.smoothing import smoothed
-    from mimicmotion.video.reader import VideoReader
+    from mimicmotion.video.reader import open_video
 
     payload: Mapping[str, Any] = item.payload
     video, fit = payload["video_row"], payload["fit"]
@@ -226,7 +226,7 @@ def _animation_inputs(
         )
     if not track.present[1:].any():
         raise RejectedItem("no_driving_pose", f"nobody is in any of the driving frames of {item.label}")
-    pictures = fit.frames(VideoReader(Path(payload["video"])).read(slots))
+    pictures = fit.frames(open_video(Path(payload["video"])).read(slots))
     # Averaged at the rate of the video, before frames are left out; the picture's own pose stays as found.
     dance = smoothed(found, smoothing_s, video.fps).select(payload["frames"])
     own_pose, driving = framed_track(track.select([0]), fit), framed_track(dance, fit)

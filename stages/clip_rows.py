@@ -285,16 +285,16 @@ def driving_pose(clip: GeneratedClip) -> "PoseTrack":
 
 def read_true(clip: GeneratedClip, frame: int) -> np.ndarray:
     """One frame of the true video at the generated size."""
-    from mimicmotion.video.reader import VideoReader
+    from mimicmotion.video.reader import open_video
 
-    return clip.fit.frames(VideoReader(clip.truth).read([frame]))[0]
+    return clip.fit.frames(open_video(clip.truth).read([frame]))[0]
 
 
 def iter_truth(clip: GeneratedClip) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Each true frame and the video's frame before it, at the generated size, in one pass over the video."""
-    from mimicmotion.video.reader import VideoReader
+    from mimicmotion.video.reader import open_video
 
-    reader, held = VideoReader(clip.truth), dict[int, np.ndarray]()
+    reader, held = open_video(clip.truth), dict[int, np.ndarray]()
     for begin in range(0, len(clip.frames), _READ_AT_A_TIME):
         frames = clip.frames[begin : begin + _READ_AT_A_TIME]
         pairs = [(frame, max(frame - 1, 0)) for frame in frames]

@@ -234,7 +234,7 @@ def _sheet(
     from mimicmotion.pictures.clips import clip_row
     from mimicmotion.pictures.panels import grid
     from mimicmotion.pose.table import POSES_SCHEMA
-    from mimicmotion.video.reader import VideoReader
+    from mimicmotion.video.reader import open_video
 
     lines = []
     for row in rows:
@@ -244,7 +244,7 @@ def _sheet(
         track = video.track(poses)
         places = np.linspace(0, row["num_frames"] - 1, min(_NUM_SHEET_FRAMES, row["num_frames"]))
         frames = [row["first_frame"] + int(place) * row["step"] for place in places.round()]
-        reader = VideoReader(inputs["decode"].path(video_id, VIDEO_FILE))
+        reader = open_video(inputs["decode"].path(video_id, VIDEO_FILE))
         title = f"{row['clip_id']}  {row['source']}  {row['sentence'] or 'kept'}"
         lines.append(clip_row(reader, track, frames, row["reference_frames"], title))
     return grid(lines)

@@ -80,7 +80,7 @@ class Decode(NormaliseSettings, ItemStage):
     """Normalises source videos; one video is one item, named by its content."""
 
     name: ClassVar[str] = "decode"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     schema: ClassVar[pa.Schema] = VIDEOS_SCHEMA
     source_fields: ClassVar[tuple[str, ...]] = ("source",)
 
@@ -160,9 +160,9 @@ class Decode(NormaliseSettings, ItemStage):
 def _hashes(path: Path, key_frame_interval: int) -> dict[str, list[int]]:
     """Perceptual hashes of key frames, which cost a picture each to read, about one a second."""
     from mimicmotion.clips.copies import picture_hash
-    from mimicmotion.video.reader import VideoReader
+    from mimicmotion.video.reader import open_video
 
-    reader = VideoReader(path)
+    reader = open_video(path)
     step = max(1, round(reader.fps / key_frame_interval)) * key_frame_interval
     frames = list(range(0, reader.num_frames, step))
     return {"hash_frames": frames, "hashes": [picture_hash(reader.read([frame])[0]) for frame in frames]}
@@ -171,12 +171,12 @@ def _hashes(path: Path, key_frame_interval: int) -> dict[str, list[int]]:
 def _contact_sheet(dataset: Dataset, rows: list[dict[str, Any]]) -> np.ndarray:
     """Middle frames of some videos, evenly spread over all."""
     from mimicmotion.pictures.panels import grid, labelled_row
-    from mimicmotion.video.reader import VideoReader
+    from mimicmotion.video.reader import open_video
 
     shown = [rows[place * len(rows) // _MAX_SHOWN] for place in range(_MAX_SHOWN)]
     panels = {}
     for row in shown if len(rows) > _MAX_SHOWN else rows:
-        reader = VideoReader(dataset.path(row["video_id"], VIDEO_FILE))
+        reader = open_video(dataset.path(row["video_id"], VIDEO_FILE))
         panels[row["source"]] = _thumbnail(reader.read([reader.num_frames // 2])[0])
     names = list(panels)
     lines = [names[start : start + _COLUMNS_SHOWN] for start in range(0, len(names), _COLUMNS_SHOWN)]

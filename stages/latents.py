@@ -17,6 +17,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from mimicmotion.video.framing import Framing
+from mimicmotion.video.settings import ReaderSettings
 from stages.clip_rows import LATENTS_FILE, VIDEO_FILE, ClipRow, VideoRow, kept_clips, video_rows
 from stages.engine.contract import Dataset, Item, ItemStage, Report, Runtime
 
@@ -64,7 +65,7 @@ class Loaded:
     feature_extractor: Any
 
 
-class Latents(ItemStage):
+class Latents(ReaderSettings, ItemStage):
     """Encodes the frames of training windows and the pictures that may be their reference."""
 
     name: ClassVar[str] = "latents"
@@ -121,9 +122,13 @@ class Latents(ItemStage):
         from safetensors.torch import save_file
 
         from mimicmotion.training.data.samples import framing_text
-        from mimicmotion.video.reader import VideoReader
+        from mimicmotion.video.reader import open_video
 
-        reader, tensors, counts = VideoReader(item.payload["video"]), dict[str, Any](), np.zeros(2, int)
+        reader, tensors, counts = (
+            open_video(item.payload["video"], self.reader),
+            dict[str, Any](),
+            np.zeros(2, int),
+        )
         for view in item.payload["views"]:
             counts += len(view.frames), len(view.references)
             encoded = self._encoded(loaded, reader, view)
@@ -210,10 +215,10 @@ def _round_trip(loaded: Loaded, file: Path, video: Path, view: View) -> np.ndarr
     from mimicmotion.model.latents import decode_frames
     from mimicmotion.pictures.panels import labelled_row
     from mimicmotion.training.data.samples import framing_text
-    from mimicmotion.video.reader import VideoReader
+    from mimicmotion.video.reader import open_video
 
     frame = view.frames[0]
-    true = view.fit.frames(VideoReader(video).read([frame]))[0]
+    true = view.fit.frames(open_video(video).read([frame]))[0]
     latents = (
         load_file(file)[f"{framing_text(view.fit)}/latents"][:1].float() * loaded.vae.config.scaling_factor
     )

@@ -20,6 +20,7 @@ from mimicmotion.errors import DataError, InputError, RejectedItem
 from mimicmotion.pose.people import Presence
 from mimicmotion.pose.settings import EstimatorSettings
 from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, poses_table
+from mimicmotion.video.settings import ReaderSettings
 from stages.clip_rows import VIDEO_FILE
 from stages.engine.contract import Dataset, Item, ItemStage, Report, Runtime
 from stages.engine.keys import content_sha256, file_sha256
@@ -60,7 +61,7 @@ class PoseRuntime(Runtime):
     people_per_batch: int = Field(32, ge=1, description="People whose keypoints are placed together.")
 
 
-class Pose(EstimatorSettings, ItemStage):
+class Pose(EstimatorSettings, ReaderSettings, ItemStage):
     """Finds, or imports, everybody's keypoints; one normalised video is one item."""
 
     name: ClassVar[str] = "pose"
@@ -175,10 +176,10 @@ class Pose(EstimatorSettings, ItemStage):
     def _detect(self, estimator: "PoseEstimator", item: Item) -> "list[list[tuple[int, Person]]]":
         from mimicmotion.pose.estimator import estimate_video
         from mimicmotion.pose.tracks import link
-        from mimicmotion.video.reader import VideoReader
+        from mimicmotion.video.reader import open_video
 
         facts = item.payload
-        reader = VideoReader(facts["video"])
+        reader = open_video(facts["video"], self.reader)
         if reader.num_frames != facts["num_frames"]:
             raise DataError(
                 f"{reader.path} has {reader.num_frames} frames, its row says {facts['num_frames']}"
@@ -204,7 +205,7 @@ class Pose(EstimatorSettings, ItemStage):
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log how many frames have a person, confidences by part, and frames with the pose drawn on them."""
         from mimicmotion.pictures.poses import Tally, confidence_picture, pose_on_frame
-        from mimicmotion.video.reader import VideoReader
+        from mimicmotion.video.reader import open_video
 
         tally, shown = Tally(), _spread(dataset.ids, _MAX_VIDEOS_SHOWN)
         for video_id in shown:
@@ -222,7 +223,7 @@ class Pose(EstimatorSettings, ItemStage):
         for video_id in _spread(dataset.ids, _MAX_SAMPLES_SHOWN):
             table = dataset.item_table(video_id)
             if table.num_rows:
-                reader = VideoReader(inputs["decode"].path(video_id, VIDEO_FILE))
+                reader = open_video(inputs["decode"].path(video_id, VIDEO_FILE))
                 frame = table["frame"][table.num_rows // 2].as_py()
                 report.image(f"pose/{video_id}", pose_on_frame(reader.read([frame])[0], table, frame))
 

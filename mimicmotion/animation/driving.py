@@ -18,7 +18,7 @@ from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, PoseTrack, poses_tab
 from mimicmotion.pose.tracks import link
 from mimicmotion.video.isolated import normalise_isolated
 from mimicmotion.video.normalise import VideoFacts
-from mimicmotion.video.reader import VideoReader
+from mimicmotion.video.reader import VideoReader, open_video
 from mimicmotion.video.settings import NormaliseSettings
 from mimicmotion.video.sources import read_outline
 
@@ -180,7 +180,7 @@ def _normalised(
         facts = normalise_isolated(video, target, settings, _TIMEOUT_S)
     except RejectedItem as error:
         raise InputError(f"the driving video {video} cannot be used: {error.sentence}") from error
-    return VideoReader(target), facts
+    return open_video(target), facts
 
 
 def _driving(

@@ -31,7 +31,7 @@ Frames = UInt8[np.ndarray, "n h w 3"]
 
 
 class FrameReader(Protocol):
-    """Random access to the frames of a video; ``video.reader.VideoReader`` is one."""
+    """Random access to the frames of a video; ``video.reader.open_video`` gives one."""
 
     @property
     def num_frames(self) -> int:

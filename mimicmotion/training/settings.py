@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.settings import Section
+from mimicmotion.video.settings import ReaderSettings
 
 ReferenceNoise = Literal["none", "fixed", "lognormal"]
 Optimiser = Literal["adamw", "adamw_8bit"]
@@ -16,7 +17,7 @@ Strategy = Literal["ddp", "fsdp"]
 ActivationCheckpointing = Literal["off", "layers", "blocks"]
 
 
-class SampleSettings(Section):
+class SampleSettings(ReaderSettings):
     """What a training sample is made of."""
 
     noise: Literal["svd", "cosine"] = Field("svd", description="Distribution of noise levels.")

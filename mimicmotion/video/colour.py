@@ -4,8 +4,11 @@ swscale takes BT.601 for whatever does not say what it is, and players take BT.7
 Here the tags of the file decide, and where it has none, the size does, as players do.
 """
 
+from fractions import Fraction
+
 import av
 import numpy as np
+from av.filter import Graph
 from av.video.reformatter import (
     ColorPrimaries,
     ColorRange,
@@ -33,9 +36,16 @@ _MATRICES = {
     9: Colorspace.BT2020,
     10: Colorspace.BT2020,
 }
-_EIGHT_BIT = ("yuv420p", "yuvj420p")
+_FILTER_NAMES = {
+    Colorspace.ITU709: "bt709",
+    Colorspace.FCC: "fcc",
+    Colorspace.ITU601: "smpte170m",
+    Colorspace.SMPTE240M: "smpte240m",
+    Colorspace.BT2020: "bt2020ncl",
+}
+"""The same matrices as FFmpeg's filter ``colorspace`` calls them."""
+EIGHT_BIT = ("yuv420p", "yuvj420p")
 _HDR_CURVES = (ColorTrc.SMPTE2084.value, ColorTrc.ARIB_STD_B67.value)
-_RGB_MATRIX = 0
 _HD_HEIGHT_PX = 720
 _HD_WIDTH_PX = 1280
 
@@ -52,6 +62,11 @@ def matrix_of(frame: av.VideoFrame) -> Colorspace:
 def is_full_range(frame: av.VideoFrame) -> bool:
     """Whether black is 0 and white is 255 in this frame."""
     return frame.format.name.startswith("yuvj") or int(frame.color_range) == ColorRange.JPEG
+
+
+def is_hdr(frame: av.VideoFrame) -> bool:
+    """Whether this frame's curve is one of high dynamic range."""
+    return int(frame.color_trc) in _HDR_CURVES
 
 
 def to_rgb(
@@ -91,7 +106,7 @@ def _converted(
         return reformatter.reformat(
             frame, width=width, height=height, format=kind, interpolation=_FLAGS, threads=1
         )
-    hdr = int(frame.color_trc) in _HDR_CURVES
+    hdr = is_hdr(frame)
     return reformatter.reformat(
         frame,
         width=width,
@@ -131,12 +146,13 @@ class YuvConverter:
     """Brings the frames of one video to a size and to BT.709 in limited range without leaving YUV.
 
     A picture that goes to RGB and back has its chroma spread and gathered again, and costs as much as its
-    encoding. Another matrix still goes through RGB, inside swscale: FFmpeg's faster filter for it rounds so
-    that colours lie one level farther off. As in ``to_rgb``, curves and primaries stay.
+    encoding. The matrices are applied as they are; as in ``to_rgb``, curves and primaries stay.
     """
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
+        self._graph: Graph | None = None
+        self._graph_key: tuple[object, ...] = ()
 
     @staticmethod
     def takes(frame: av.VideoFrame, size: tuple[int, int]) -> bool:
@@ -147,27 +163,40 @@ class YuvConverter:
             size: (h, w) that the result is to have.
         """
         sides = (*size, frame.height, frame.width)
-        plain = frame.format.name in _EIGHT_BIT and int(frame.color_trc) not in _HDR_CURVES
+        plain = frame.format.name in EIGHT_BIT and not is_hdr(frame)
         return plain and not any(side % 2 for side in sides)
 
     def __call__(self, frame: av.VideoFrame, size: tuple[int, int]) -> av.VideoFrame:
         """The frame in yuv420p at this size, (h, w), as ``to_yuv`` gives it; it may be the same object."""
         matrix, full = matrix_of(frame), is_full_range(frame)
-        if full or matrix is not Colorspace.ITU709 or size != (frame.height, frame.width):
+        if size != (frame.height, frame.width):
             frame = self._reformatter.reformat(
-                frame,
-                width=size[1],
-                height=size[0],
-                format="yuv420p",
-                src_colorspace=matrix,
-                src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
-                dst_colorspace=Colorspace.ITU709,
-                dst_color_range=ColorRange.MPEG,
-                interpolation=_FLAGS,
-                threads=1,
+                frame, width=size[1], height=size[0], interpolation=_FLAGS, threads=1
             )
+        if full or matrix is not Colorspace.ITU709:
+            frame = self._in_bt709(frame, matrix, full)
         frame.colorspace, frame.color_range = Colorspace.ITU709.value, ColorRange.MPEG.value
         return frame
+
+    def _in_bt709(self, frame: av.VideoFrame, matrix: Colorspace, full: bool) -> av.VideoFrame:
+        key = (frame.width, frame.height, frame.format.name, matrix, full)
+        if self._graph is None or key != self._graph_key:
+            self._graph, self._graph_key = _graph(frame, matrix, full), key
+        self._graph.push(frame)
+        return self._graph.pull()
+
+
+def _graph(frame: av.VideoFrame, matrix: Colorspace, full: bool) -> Graph:
+    graph = Graph()
+    graph.threads = 1
+    given = f"iall=bt709:ispace={_FILTER_NAMES[matrix]}:irange={'pc' if full else 'tv'}"
+    wanted = "all=bt709:range=tv:format=yuv420p:fast=1"
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
+    )
+    graph.link_nodes(source, graph.add("colorspace", f"{given}:{wanted}"), graph.add("buffersink"))
+    graph.configure()
+    return graph
 
 
 def tag_like(stream: av.VideoStream, frame: av.VideoFrame) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import av
 
-from mimicmotion.errors import MimicMotionError, RejectedItem
+from mimicmotion.errors import InputError, MimicMotionError, RejectedItem
 
 _SURROUNDINGS = frozenset(
     (
@@ -52,6 +52,21 @@ def reading(path: Path, form: str = "a video", code: str = "unreadable") -> Iter
         if isinstance(error, OSError) and error.errno in _SURROUNDINGS:
             raise
         raise unreadable(path, error, form, code) from error
+
+
+@contextmanager
+def as_input(path: Path) -> Iterator[None]:
+    """Turn any error of the block, which reads this file for a user or a later stage, into one of input.
+
+    Raises:
+        InputError: says what the error was.
+    """
+    try:
+        with reading(path):
+            yield
+    except (RejectedItem, OSError) as error:
+        said = error.sentence if isinstance(error, RejectedItem) else reason(error)
+        raise InputError(f"{path} cannot be read as a video: {said}") from error
 
 
 def unreadable(path: Path, error: Exception, form: str = "a video", code: str = "unreadable") -> RejectedItem:

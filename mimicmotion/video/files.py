@@ -1,7 +1,6 @@
 """Video files in order, with PyAV: read any, write lossless ones and ones that browsers play."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,10 +8,11 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from mimicmotion.errors import InputError, RejectedItem
-from mimicmotion.video.colour import tag_like, to_rgb, to_yuv
-from mimicmotion.video.containers import reason
+from mimicmotion.errors import InputError
+from mimicmotion.video.colour import tag_like, to_yuv
+from mimicmotion.video.containers import as_input
 from mimicmotion.video.geometry import orientation_of
+from mimicmotion.video.rgb import RgbConverter
 from mimicmotion.video.sources import GoodFrames, read_outline
 
 _COPY = int(Interpolation.POINT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT)
@@ -24,8 +24,8 @@ def iter_frames(path: Path) -> Iterator[np.ndarray]:
     Raises:
         InputError: the file is missing, holds no video, changes its size, or stops decoding on its way.
     """
-    reformatter, end_s, orientation = VideoReformatter(), 0.0, None
-    with _as_input(path):
+    converter, end_s, orientation = RgbConverter(), 0.0, None
+    with as_input(path):
         outline = read_outline(path)
         frames = GoodFrames(path, outline)
         for shown in frames:
@@ -33,7 +33,7 @@ def iter_frames(path: Path) -> Iterator[np.ndarray]:
             # Asked of the first frame only, as decode does: a frame that was asked is freed seconds later,
             # for PyAV ties it and what it answers into a ring.
             orientation = orientation or orientation_of(shown.picture)
-            yield orientation.apply(to_rgb(shown.picture, reformatter))
+            yield orientation.apply(converter(shown.picture))
     if frames.num_bad or outline.breaks_off(end_s):
         raise InputError(
             f"{path} cannot be read as a video: {frames.num_bad} frames do not decode, and it ends after "
@@ -47,17 +47,8 @@ def codec_of(path: Path) -> str:
     Raises:
         InputError: the file is missing or holds no video.
     """
-    with _as_input(path):
+    with as_input(path):
         return read_outline(path).codec
-
-
-@contextmanager
-def _as_input(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (RejectedItem, OSError) as error:
-        said = error.sentence if isinstance(error, RejectedItem) else reason(error)
-        raise InputError(f"{path} cannot be read as a video: {said}") from error
 
 
 def write_lossless(path: Path, frames: Iterable[np.ndarray], fps: Fraction | float) -> int:

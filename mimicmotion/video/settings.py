@@ -6,6 +6,16 @@ from pydantic import Field
 
 from mimicmotion.settings import Section
 
+ReaderName = Literal["pyav", "decord"]
+
+
+class ReaderSettings(Section):
+    """What reads the frames of normalised videos."""
+
+    reader: ReaderName = Field(
+        "pyav", description="Library that reads the videos; decord is slower, and a level darker."
+    )
+
 
 class NormaliseSettings(Section):
     """What the normalised video shall be."""

@@ -103,13 +103,13 @@ class ExportClips(ItemStage):
     def process(self, loaded: None, item: Item, folder: Path) -> pa.Table:
         """Write the films and the reference of one clip."""
         from mimicmotion.pictures.conditions import ClipConditions, further_people
-        from mimicmotion.video.reader import VideoReader
+        from mimicmotion.video.reader import open_video
 
         payload = item.payload
         video, frames = payload["video_row"], payload["frames"]
         table = pq.read_table(payload["poses"])
         conditions = ClipConditions(
-            reader=VideoReader(payload["video"]),
+            reader=open_video(payload["video"]),
             track=video.track(table),
             others=further_people(table),
             frames=frames,

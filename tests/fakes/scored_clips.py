@@ -10,7 +10,7 @@ from clip_table import clip_row
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.video.files import write_lossless, write_preview
-from mimicmotion.video.reader import VideoReader
+from mimicmotion.video.reader import open_video
 from stages.parts.measure import MEASURED_SCHEMA
 
 WIDTH, HEIGHT, NUM_FRAMES = 32, 48, 14
@@ -64,7 +64,7 @@ def make_inputs(
         true_video(folder / f"{name}.mp4", seed)
         frames = list(range(1, 13))
         clip_id = f"clip-{name}"
-        true = VideoReader(folder / f"{name}.mp4").read(frames)
+        true = open_video(folder / f"{name}.mp4").read(frames)
         write_lossless(folder / f"{name}.mkv", change(true).astype(np.uint8), 12)
         window = {"first_frame": 1, "num_frames": 12, "step": 1}
         clips.append(clip_row(clip_id, name, "test", (WIDTH, HEIGHT), **window))

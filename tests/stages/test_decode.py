@@ -13,7 +13,7 @@ import pytest
 
 from mimicmotion.errors import InputError, RejectedItem
 from mimicmotion.video.files import write_preview
-from mimicmotion.video.reader import VideoReader
+from mimicmotion.video.reader import open_video
 from stages.clip_rows import VIDEO_FILE
 from stages.decode import VIDEOS_SCHEMA, Decode
 from stages.engine.contract import Item
@@ -82,7 +82,7 @@ def test_facts_and_file(tmp_path: Path) -> None:
     }
     assert {name: row[name] for name in expected} == expected
     assert [path.name for path in (tmp_path / "out").iterdir()] == [VIDEO_FILE]
-    assert VideoReader(tmp_path / "out" / VIDEO_FILE).num_frames == 12
+    assert open_video(tmp_path / "out" / VIDEO_FILE).num_frames == 12
 
 
 def test_duplicates_are_named_and_not_decoded(tmp_path: Path) -> None:

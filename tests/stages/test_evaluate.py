@@ -13,7 +13,7 @@ from torch import nn
 
 from mimicmotion.errors import DataError, InputError, StageError
 from mimicmotion.metrics.small_video_net import SmallVideoNet
-from mimicmotion.video.reader import VideoReader
+from mimicmotion.video.reader import open_video
 from stages.clip_rows import generated_clips, iter_generated, iter_truth
 from stages.engine.keys import key_fields
 from stages.evaluate import SCORES_SCHEMA, Evaluate
@@ -178,7 +178,7 @@ def test_floors_do_not_depend_on_the_model_and_the_deciding_metric_changes_nothi
 
 def test_a_clip_is_read_in_one_pass_and_few_frames_are_held(tmp_path):
     (clip, _) = generated_clips(make_inputs(tmp_path))
-    true = VideoReader(clip.truth).read(range(13))
+    true = open_video(clip.truth).read(range(13))
     assert all(
         (frame == true[place]).all() and (before == true[place - 1]).all()
         for place, (frame, before) in enumerate(iter_truth(clip), start=1)

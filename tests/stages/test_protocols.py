@@ -15,7 +15,7 @@ from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.framing import whole_framing
-from mimicmotion.video.reader import VideoReader
+from mimicmotion.video.reader import open_video
 from stages.animate import Animate
 from stages.clips import Clips
 from stages.decode import VIDEOS_SCHEMA
@@ -104,7 +104,7 @@ def score(
     settings = {"num_frames": 4, "fps": 8, "sizes_px": TRAINED, "test_clips": "whole_video", "test_step": 1}
     inputs["clips"] = FakeDataset({"all": Clips(**(settings | clips)).run(inputs, folder, context)})
     oracle = Oracle([
-        whole_framing(size, TRAINED).frames(VideoReader(folder / f"{name}.mp4").read(list(range(NUM_FRAMES))))
+        whole_framing(size, TRAINED).frames(open_video(folder / f"{name}.mp4").read(list(range(NUM_FRAMES))))
         for name, size in zip(names, sizes, strict=True)
     ])  # fmt: skip
     made, outputs = {}, {}

@@ -23,7 +23,7 @@ from mimicmotion.training.data.hand_map import CELL_PX, confident_hands, face_we
 from mimicmotion.training.data.order import Order, SampleIndex
 from mimicmotion.training.settings import SampleSettings
 from mimicmotion.video.framing import Framing
-from mimicmotion.video.reader import VideoReader
+from mimicmotion.video.reader import open_video
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _make_sample(clip: Clip, drawn: Draw, settings: SampleSettings) -> Sample:
         ),
     )
     if clip.latents is None:
-        return replace(sample, frames=fit.frames(VideoReader(clip.video).read(slots)))
+        return replace(sample, frames=fit.frames(open_video(clip.video, settings.reader).read(slots)))
     latents, embedding = read_latents(clip.latents, slots, fit)
     return replace(sample, latents=latents, image_embedding=embedding)
 

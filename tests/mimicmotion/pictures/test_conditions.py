@@ -11,7 +11,7 @@ from mimicmotion.pose.table import read_track
 from mimicmotion.video.files import iter_frames
 from mimicmotion.video.framing import framing
 from mimicmotion.video.picture_files import read_picture
-from mimicmotion.video.reader import VideoReader
+from mimicmotion.video.reader import open_video
 
 STYLE = DrawingStyle(canvas_short_side_px=HEIGHT, draw_hands=False, draw_body=False)
 
@@ -20,7 +20,7 @@ def conditions(folder, frames, target=(WIDTH, HEIGHT), **film):
     video, poses = make_film(folder, **film)
     table = pq.read_table(poses)
     return ClipConditions(
-        reader=VideoReader(video),
+        reader=open_video(video),
         track=read_track(table, NUM_FRAMES, 0, WIDTH, HEIGHT),
         others=further_people(table),
         frames=frames,

@@ -4,7 +4,7 @@ import numpy as np
 
 from mimicmotion.synthetic.render import Visibility
 from mimicmotion.synthetic.world import FPS, HEIGHT, WIDTH, film, make_videos
-from mimicmotion.video.reader import VideoReader
+from mimicmotion.video.reader import open_video
 
 
 def test_same_seed_same_film() -> None:
@@ -58,11 +58,11 @@ def test_each_dancer_has_one_dance_to_test_on(tmp_path) -> None:
         "train/dancer_900001_0.mp4",
         "test/dancer_900001_1.mp4",
     ]
-    reader = VideoReader(paths[0])
+    reader = open_video(paths[0])
     assert (reader.num_frames, reader.width_px, reader.height_px) == (6, WIDTH, HEIGHT)
     assert abs(reader.fps - FPS) < 0.01
     first, other, another_dancer = (
-        VideoReader(path).read([0])[0].astype(int) for path in (*paths[:2], paths[3])
+        open_video(path).read([0])[0].astype(int) for path in (*paths[:2], paths[3])
     )
     # The room's upper left corner: the same for one dancer, another for another.
     assert np.abs(first - other)[:20, :20].mean() < 4 < np.abs(first - another_dancer)[:20, :20].mean()

@@ -10,7 +10,6 @@ import pytest
 
 from mimicmotion.errors import InputError
 from mimicmotion.video.files import iter_frames, write_lossless, write_preview
-from mimicmotion.video.reader import VideoReader
 
 
 def smooth_frames(count: int, height: int, width: int) -> list[np.ndarray]:
@@ -52,33 +51,10 @@ def test_preview_plays_in_browsers(tmp_path: Path) -> None:
     assert np.abs(read - np.stack(frames)).mean() < 2
 
 
-@pytest.mark.parametrize("width", [24, 48, 50, 128, 454])
-def test_reader_agrees_with_reading_in_order(tmp_path: Path, width: int) -> None:
-    write_preview(tmp_path / "v.mp4", smooth_frames(20, 64, width), 24)
-    reader = VideoReader(tmp_path / "v.mp4")
-    assert (reader.num_frames, reader.width_px, reader.height_px) == (20, width, 64)
-    assert reader.fps == pytest.approx(24)
-    ordered = np.stack(list(iter_frames(tmp_path / "v.mp4"))).astype(int)
-    picked = [19, 0, 7, 7, 3]
-    # decord converts colours without accurate rounding, about two levels darker.
-    assert np.abs(reader.read(picked).astype(int) - ordered[picked]).mean() < 3
-    assert reader.read([]).shape == (0, 64, width, 3)
-
-
-def test_reader_names_frames_outside(tmp_path: Path) -> None:
-    write_preview(tmp_path / "v.mp4", smooth_frames(3, 16, 16), 24)
-    with pytest.raises(InputError, match=r"frames 0 to 2, asked for \[3, -1\]"):
-        VideoReader(tmp_path / "v.mp4").read([0, 3, -1])
-
-
 def test_files_that_are_no_videos(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(InputError, match="cannot be read as a video"):
         list(iter_frames(tmp_path / "text.mp4"))
-    with pytest.raises(InputError, match="cannot be read as a video"):
-        VideoReader(tmp_path / "text.mp4")
-    with pytest.raises(InputError, match="no video at"):
-        VideoReader(tmp_path / "missing.mp4")
     with pytest.raises(InputError, match="no frames to write"):
         write_preview(tmp_path / "empty.mp4", [], 24)
 

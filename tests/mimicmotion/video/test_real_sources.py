@@ -11,7 +11,7 @@ from mimicmotion.errors import RejectedItem
 from mimicmotion.video.files import iter_frames
 from mimicmotion.video.isolated import normalise_isolated
 from mimicmotion.video.normalise import VideoFacts
-from mimicmotion.video.reader import VideoReader
+from mimicmotion.video.reader import open_video
 from mimicmotion.video.settings import NormaliseSettings
 
 # File -> reason of its reject, or (width, height, frames, frames per second, rotation, scene cuts).
@@ -72,7 +72,7 @@ def test_outcome(normalise: Normalise, name: str) -> None:
         facts.scene_cuts,
     )
     assert facts.num_bad_frames == 0
-    reader = VideoReader(target)
+    reader = open_video(target)
     assert (reader.width_px, reader.height_px, reader.num_frames) == expected[:3]
     assert reader.fps == pytest.approx(facts.fps, rel=1e-4)
 

@@ -9,17 +9,17 @@ from stages.engine.config import load_config
 from stages.engine.keys import recipe_key
 
 STORED = {
-    ("demo", "decode", 5): "0309cf98a1e7e1c5479a",
-    ("demo", "pose", 2): "90a2c63074f9cfb85440",
+    ("demo", "decode", 6): "21ceec1a20494809094d",
+    ("demo", "pose", 2): "f9f19b5d1bd172bf2740",
     ("demo", "clips", 5): "f4e32711bc5490144dbf",
-    ("demo", "train", 3): "7f9c73f9f9038ce439c9",
+    ("demo", "train", 3): "147216dbb16f1f110005",
     ("demo", "animate", 3): "93a5dfd236a842d86f91",
     ("demo", "evaluate", 4): "3812eb33a16496ba0577",
     ("demo", "register", 3): "20086c74834ef17605ee",
-    ("real-small", "decode", 5): "7320cabb80bbcb600f9c",
-    ("real-small", "pose", 2): "d4372f3fef2f6ed10ed1",
+    ("real-small", "decode", 6): "0bfefdde54097a5e3181",
+    ("real-small", "pose", 2): "cb0a1e25574b379c7f72",
     ("real-small", "clips", 5): "5286cd6c07f412408b00",
-    ("real-small", "train", 3): "589cabb5efc3aa945d99",
+    ("real-small", "train", 3): "a8df032a8ce8d9ff7895",
     ("real-small", "animate", 3): "93a5dfd236a842d86f91",
     ("real-small", "evaluate", 4): "2ef395215c3973f18733",
     ("real-small", "register", 3): "e16524a4029df9eaf65f",

@@ -10,7 +10,7 @@ from mimicmotion.training.data import samples
 from mimicmotion.training.data.order import SampleIndex
 from mimicmotion.training.data.samples import draw, framing_text, make_sample
 from mimicmotion.video.framing import framing
-from mimicmotion.video.reader import VideoReader
+from mimicmotion.video.reader import open_video
 
 INDEX = SampleIndex(clip=0, epoch=2, slot=5)
 
@@ -19,7 +19,7 @@ def test_slot_zero_is_the_reference_with_its_own_pose(clips, recipe):
     drawn = replace(draw(clips[0], INDEX, recipe), reference=13)
     sample = make_sample(clips[0], drawn, recipe)
     fit = clips[0].fit
-    video = VideoReader(clips[0].video)
+    video = open_video(clips[0].video)
     np.testing.assert_array_equal(sample.frames, fit.frames(video.read([13, 2, 4, 6])))
     assert sample.poses.shape == (4, 3, 64, 64)
     other = make_sample(clips[0], replace(drawn, reference=0), recipe)
@@ -79,6 +79,14 @@ def test_reference_noise_is_as_named(clips, recipe):
     assert (noises("fixed") == 0.02).all()
     logs = np.log(noises("lognormal"))
     assert (logs.mean(), logs.std()) == pytest.approx((-3.0, 0.5), abs=0.1)
+
+
+def test_the_reader_is_a_choice(clips, recipe):
+    drawn = draw(clips[0], INDEX, recipe)
+    decord = make_sample(clips[0], drawn, recipe.model_copy(update={"reader": "decord"})).frames.astype(int)
+    off = decord - make_sample(clips[0], drawn, recipe).frames
+    assert off.any(), "decord's colours are a level darker"
+    assert np.abs(off).mean() < 3
 
 
 def test_a_bad_clip_stops_with_its_name(clips, recipe, tmp_path):

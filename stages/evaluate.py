@@ -1,9 +1,10 @@
-"""The evaluate stage: generated and true test videos in, one row per score out.
+"""The evaluate stage: generated and true val and test videos in, one row per score out.
 
 ``mimicmotion stage evaluate configs/demo.yaml``
 
 Clips are measured one by one over all workers (``stages/parts/measure.py``), beside floors that any model
-must be read against; what is done is kept where a run stops. This stage sums up.
+must be read against; what is done is kept where a run stops. This stage sums up, each side for itself: the
+champion is chosen by the scores on ``val``, and those on ``test`` decide nothing.
 """
 
 from collections.abc import Mapping
@@ -11,14 +12,14 @@ from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
 from mimicmotion.errors import StageError, WeightsError
 from mimicmotion.metrics.settings import JudgeSettings
 from mimicmotion.weights.scripts import check_script
-from stages.clip_rows import generated_clips, read_generated, read_true
+from stages.clip_rows import JUDGED, Split, generated_clips, kept_clips, read_generated, read_true
 from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report, Stage
 from stages.parts.measure import FLOORS_PART, MODEL_PART, EvaluateRuntime, Measure, called, measured_rows
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 SCORES_SCHEMA = pa.schema(
     [
+        ("split", pa.string()),
         ("clip_id", pa.string()),
         ("method", pa.string()),
         ("metric", pa.string()),
@@ -42,7 +44,7 @@ SCORES_SCHEMA = pa.schema(
         ("without", pa.list_(pa.float64())),
     ]
 )
-"""One row per clip, method and metric, and one with clip_id ``summary`` over all clips.
+"""One row per clip, method and metric, and one with clip_id ``summary`` over all clips of a split.
 
 ``value`` is null where a metric is absent; ``note`` says why. ``without`` is, in rows of the summary, the
 value without each clip, or group of clips, in turn: from it come intervals of changes between models.
@@ -56,15 +58,16 @@ _OF_WHOLE_VIDEOS = (
     ("decode", "on_broken_tail", "reject"),
 )
 """Section, field and the value that protocols over whole videos need."""
+_OF_SIDES = "\nOf the test videos, which were scored once and chose nothing. On val, {}.\n"
 _NUM_PICTURED = 5
 _NUM_IN_GALLERY = 40
 
 
 class Evaluate(JudgeSettings, DatasetStage):
-    """Measures generated test videos against the true ones under a named protocol."""
+    """Measures generated val and test videos against the true ones under a named protocol."""
 
     name: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     reads: ClassVar[tuple[str, ...]] = ("animate", "clips", "decode", "pose", "train")
     schema: ClassVar[pa.Schema] = SCORES_SCHEMA
     one_process: ClassVar[bool] = False
@@ -107,20 +110,25 @@ class Evaluate(JudgeSettings, DatasetStage):
         fields = {name: getattr(self, name) for name in JudgeSettings.model_fields}
         measured = context.map(Measure(**fields, runtime=self.runtime), inputs)
         protocol = self.chosen_protocol
-        board = Scoreboard(protocol.window, absent_metrics(self, called))
-        for clip_id in dict.fromkeys(item_id.rpartition(".")[0] for item_id in measured.ids):
-            tables = (measured.item_table(f"{clip_id}.{part}") for part in (MODEL_PART, FLOORS_PART))
-            board.add(chain.from_iterable(map(measured_rows, tables)))
-        scores = board.scores()
+        rows = list[dict[str, Any]]()
+        for split in JUDGED:
+            board = Scoreboard(protocol.window, absent_metrics(self, called))
+            of_split = {clip.clip_id for clip in kept_clips(inputs["clips"], split, "clip")}
+            done = sorted(of_split.intersection(item_id.rpartition(".")[0] for item_id in measured.ids))
+            for clip_id in done:
+                tables = (measured.item_table(f"{clip_id}.{part}") for part in (MODEL_PART, FLOORS_PART))
+                board.add(chain.from_iterable(map(measured_rows, tables)))
+            scores = board.scores() if done else []
+            said = {"split": split, "protocol": protocol.id}
+            rows += [
+                {**asdict(score), **said, "is_primary": score.metric == self.primary_metric}
+                for score in scores
+            ]
         _save_picture(folder / PICTURE_FILE, inputs, scores, self.primary_metric)
-        rows = [
-            {**asdict(score), "is_primary": score.metric == self.primary_metric, "protocol": protocol.id}
-            for score in scores
-        ]
         return pa.Table.from_pylist(rows, schema=SCORES_SCHEMA)
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
-        """Log the score table, its numbers, and the best and worst clips."""
+        """Log the score table, its numbers on test, and the best and worst test clips."""
         from mimicmotion.metrics.scores import MODEL, headline, summary_markdown
         from mimicmotion.video.picture_files import read_picture
 
@@ -129,7 +137,10 @@ class Evaluate(JudgeSettings, DatasetStage):
         summary = [score for score in scores if score.clip_id == "summary"]
         report.metrics({f"{s.method}/{s.metric}": s.value for s in summary if s.value is not None})
         report.table("scores", table)
-        shown = summary_markdown(scores, table["protocol"][0].as_py())
+        chosen_by = headline(scores_of(table, "val"), self.primary_metric)
+        shown = summary_markdown(scores, table["protocol"][0].as_py()) + _OF_SIDES.format(
+            f"what the champion is chosen by: {chosen_by}" if chosen_by else "there is no val video"
+        )
         report.text("scores.md", shown)
         report.image("best_and_worst", read_picture(dataset.path(WHOLE, PICTURE_FILE)))
         of_model = {s.metric: s.value for s in summary if s.method == MODEL and s.value is not None}
@@ -141,12 +152,14 @@ class Evaluate(JudgeSettings, DatasetStage):
                 report.file(video, "videos")
 
 
-def scores_of(table: pa.Table) -> list["Score"]:
-    """The scores in a table of this stage."""
+def scores_of(table: pa.Table, split: Split = "test") -> list["Score"]:
+    """The scores of one side in a table of this stage."""
     from mimicmotion.metrics.scores import Score
 
     names = Score.__dataclass_fields__
-    rows = [{**row, "without": tuple(row["without"] or ())} for row in table.to_pylist()]
+    rows = [
+        {**row, "without": tuple(row["without"] or ())} for row in table.to_pylist() if row["split"] == split
+    ]
     return [Score(**{name: row[name] for name in names}) for row in rows]
 
 

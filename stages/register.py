@@ -4,7 +4,8 @@
 
 Every version becomes ``candidate``, and stays that where it scores worse than copying the reference.
 Otherwise it becomes ``champion`` when there is none, or when its primary metric
-is better than the champion's on the same videos, under the same protocol, beyond the interval of that change.
+is better than the champion's on the same val videos, under the same protocol, beyond the interval of that
+change. What it scored on the test videos is told, and decides nothing unless there is no val video.
 """
 
 import hashlib
@@ -13,13 +14,14 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from mimicmotion.errors import StageError
-from stages.clip_rows import kept_clips
+from stages.clip_rows import Split, kept_clips
 from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report
 from stages.engine.keys import content_sha256
 
@@ -34,12 +36,15 @@ MODELS_SCHEMA = pa.schema(
         ("value", pa.float64()),
         ("low", pa.float64()),
         ("high", pa.float64()),
+        ("split", pa.string()),
         ("protocol", pa.string()),
         ("data_key", pa.string()),
         ("reason", pa.string()),
     ]
 )
-"""One row: the registered version, and why it did or did not become champion."""
+"""One row: the registered version, and why it did or did not become champion.
+
+``split`` is the side whose scores decided; ``value``, ``low``, ``high`` and ``data_key`` are of that side."""
 
 CANDIDATE, CHAMPION = "candidate", "champion"
 
@@ -53,9 +58,10 @@ class ModelScore:
         value: of the model.
         low, high: interval; None with one test video.
         protocol: id of the protocol.
-        data_key: content key of the test clips.
+        data_key: content key of the clips.
         backbone: sha256 of the network behind the metric; None where it has none.
         without: the value without each video, or group of videos, in turn.
+        split: side of the clips that were scored.
     """
 
     metric: str
@@ -66,6 +72,7 @@ class ModelScore:
     data_key: str
     backbone: str | None = None
     without: tuple[float | None, ...] = ()
+    split: Split = "test"
 
     def tags(self) -> dict[str, str]:
         """As text, for a registry."""
@@ -78,6 +85,7 @@ class ModelScore:
             "primary_metric": self.metric,
             "protocol": self.protocol,
             "data_key": self.data_key,
+            "split": self.split,
             # Rounded, for a registry's tag holds a few thousand characters.
             "primary_without": json.dumps([None if v is None else float(f"{v:.10g}") for v in self.without]),
             **named,
@@ -98,6 +106,7 @@ class ModelScore:
             tags["data_key"],
             tags.get("primary_backbone"),
             tuple(json.loads(tags.get("primary_without", "[]"))),
+            "val" if tags.get("split") == "val" else "test",
         )
 
     def __str__(self) -> str:
@@ -109,7 +118,7 @@ class Register(DatasetStage):
     """Keeps the trained checkpoint as a version of a named model."""
 
     name: ClassVar[str] = "register"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     reads: ClassVar[tuple[str, ...]] = ("train", "evaluate", "clips")
     schema: ClassVar[pa.Schema] = MODELS_SCHEMA
 
@@ -124,7 +133,8 @@ class Register(DatasetStage):
         if context.registry is None:
             raise StageError("register needs a model registry: set mlflow in the config")
         registry = context.registry
-        standing, floor = _standing(inputs)
+        standing, floor = _standing(inputs, "val") or _standing(inputs, "test") or _unscored(inputs)
+        tested, _ = _standing(inputs, "test") or (None, None)
         checkpoint = inputs["train"].path(WHOLE, "checkpoint")
         # Trained again by force, other weights come under the same key.
         identity = {
@@ -133,9 +143,10 @@ class Register(DatasetStage):
         }
         tags = {**standing.tags(), **identity, "scores_key": inputs["evaluate"].item_key(WHOLE)}
         wins, reason = _is_champion(standing, floor, identity, registry.tags(self.model_name, CHAMPION))
+        said = _told(standing, tested)
         description = (
-            f"**{standing.metric} {standing}** under protocol `{standing.protocol}`, test clips "
-            f"`{standing.data_key}`. {reason} "
+            f"**{standing.metric} {standing}** under protocol `{standing.protocol}`, {standing.split} clips "
+            f"`{standing.data_key}`. {reason} {said} "
             "Scores, floors and videos: the run `evaluate` beside the source run."
         )
         version = registry.register(self.model_name, checkpoint, tags, description)
@@ -151,9 +162,10 @@ class Register(DatasetStage):
             "value": standing.value,
             "low": standing.low,
             "high": standing.high,
+            "split": standing.split,
             "protocol": standing.protocol,
             "data_key": standing.data_key,
-            "reason": reason,
+            "reason": f"{reason} {said}",
         }
         return pa.Table.from_pylist([row], schema=MODELS_SCHEMA)
 
@@ -166,24 +178,28 @@ class Register(DatasetStage):
             f"Aliases: {', '.join(row['aliases'])}. {row['reason']}",
             "",
             f"Primary metric: {row['primary_metric']} {row['value']:.4g} under protocol `{row['protocol']}`, "
-            f"test data `{row['data_key']}`.",
+            f"{row['split']} data `{row['data_key']}`.",
         ]
         report.text("registered.md", "\n".join(lines) + "\n")
         report.section("Model", "\n".join([f"**{row['name']} version {row['version']}**", *lines[1:]]) + "\n")
 
 
-def _standing(inputs: Mapping[str, Dataset]) -> tuple[ModelScore, float | None]:
-    """What the model scored by the primary metric, and what copying the reference did."""
-    from mimicmotion.metrics.scores import COPY, MODEL, SUMMARY
+def _primary(inputs: Mapping[str, Dataset], split: Split) -> dict[str, dict[str, Any]]:
+    """Rows of the primary metric over all clips of a side, by method."""
+    from mimicmotion.metrics.scores import SUMMARY
 
-    scores = inputs["evaluate"].table().to_pylist()
-    primary = {row["method"]: row for row in scores if row["is_primary"] and row["clip_id"] == SUMMARY}
+    rows = inputs["evaluate"].table().filter(pc.field("is_primary")).to_pylist()
+    return {row["method"]: row for row in rows if (row["split"], row["clip_id"]) == (split, SUMMARY)}
+
+
+def _standing(inputs: Mapping[str, Dataset], split: Split) -> tuple[ModelScore, float | None] | None:
+    """What the model scored on a side by the primary metric, and what copying the reference did."""
+    from mimicmotion.metrics.scores import COPY, MODEL
+
+    primary = _primary(inputs, split)
     row = primary.get(MODEL)
     if row is None or row["value"] is None:
-        why = row["note"] if row else "it is not in the scores"
-        raise StageError(
-            f"the primary metric of the evaluate stage has no value ({why}); choose another primary_metric"
-        )
+        return None
     floor = primary[COPY]["value"] if COPY in primary else None
     standing = ModelScore(
         row["metric"],
@@ -191,18 +207,38 @@ def _standing(inputs: Mapping[str, Dataset]) -> tuple[ModelScore, float | None]:
         row["low"],
         row["high"],
         row["protocol"],
-        _data_key(inputs["clips"]),
+        _data_key(inputs["clips"], split),
         row["backbone_sha256"],
         tuple(row["without"] or ()),
+        split,
     )
     return standing, floor
 
 
-def _data_key(clips: Dataset) -> str:
-    """Key of the test clips alone: training clips do not decide what scores mean."""
+def _unscored(inputs: Mapping[str, Dataset]) -> NoReturn:
+    from mimicmotion.metrics.scores import MODEL
+
+    row = _primary(inputs, "test").get(MODEL)
+    why = row["note"] if row else "it is not in the scores"
+    raise StageError(
+        f"the primary metric of the evaluate stage has no value ({why}); choose another primary_metric"
+    )
+
+
+def _told(standing: ModelScore, tested: ModelScore | None) -> str:
+    """A sentence on what the test videos said and whether they decided."""
+    if standing.split == "test":
+        return "There is no val score, so the test videos decided: they are unseen no longer."
+    if tested is None:
+        return "On the test videos it has no score."
+    return f"On the test videos, which were scored once and decided nothing, it has {tested.metric} {tested}."
+
+
+def _data_key(clips: Dataset, split: Split) -> str:
+    """Key of the clips of one side alone: training clips do not decide what scores mean."""
     windows = sorted(
         [row.video_id, row.first_frame, row.num_frames, row.step, [*row.reference_frames], row.width_px]
-        for row in kept_clips(clips, "test", "clip")
+        for row in kept_clips(clips, split, "clip")
     )
     return hashlib.sha256(json.dumps(windows).encode()).hexdigest()[:16]
 
@@ -229,7 +265,7 @@ def _is_champion(
     best = ModelScore.of(champion)
     if best is None:
         return False, "The champion's tags do not say what it scored, so nothing can be compared with it."
-    for name in ("metric", "protocol", "data_key", "backbone"):
+    for name in ("metric", "protocol", "split", "data_key", "backbone"):
         ours, theirs = getattr(standing, name), getattr(best, name)
         if ours != theirs:
             return False, f"The champion was measured with {name} {theirs}, this version with {ours}."
@@ -237,7 +273,7 @@ def _is_champion(
     measured = f"{standing.metric} of {standing.value:.4g} against the champion's {best.value:.4g}"
     if half is None:
         return False, (
-            f"{measured}: this change has no interval. It needs two test videos at least, and a metric whose "
+            f"{measured}: this change has no interval. It needs two val videos at least, and a metric whose "
             "change can be told video by video; to choose this version yourself, set the alias in MLflow."
         )
     better = is_better(standing.metric, change, half)

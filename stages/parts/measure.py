@@ -1,4 +1,4 @@
-"""Test clips measured one by one: the part of the evaluate stage that runs over all workers.
+"""Val and test clips measured one by one: the part of the evaluate stage that runs over all workers.
 
 ``mimicmotion stage evaluate configs/demo.yaml`` runs it, and then sums up.
 
@@ -21,6 +21,7 @@ from pydantic import Field
 from mimicmotion.errors import StageError
 from mimicmotion.metrics.settings import JudgeSettings
 from stages.clip_rows import (
+    JUDGED,
     GeneratedClip,
     driving_pose,
     framing_columns,
@@ -90,7 +91,7 @@ class Measuring:
 
 
 class Measure(JudgeSettings, ItemStage):
-    """Measures test clips, what the model made of each and what floors do."""
+    """Measures val and test clips, what the model made of each and what floors do."""
 
     name: ClassVar[str] = "measure"
     version: ClassVar[int] = 1
@@ -110,11 +111,12 @@ class Measure(JudgeSettings, ItemStage):
             StageError: there is none.
             InputError: they are not what the protocol asks for.
         """
-        clips = list(generated_clips(inputs))
-        if not clips:
-            raise StageError("there is no generated clip to evaluate: the animate stage kept none")
+        clips = [clip for split in JUDGED for clip in generated_clips(inputs, split)]
+        of_test = [clip.source_name for clip in clips if clip.split == "test"]
+        if not of_test:
+            raise StageError("there is no generated test clip to evaluate: the animate stage kept none")
         protocol = self.chosen_protocol
-        protocol.check_videos(clip.source_name for clip in clips)
+        protocol.check_videos(of_test)
         checkpoint = inputs["train"].path(WHOLE, "checkpoint")
         vae_sha256 = inputs["train"].content_sha256(WHOLE, "checkpoint/vae")
         for clip in clips:

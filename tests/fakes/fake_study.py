@@ -49,6 +49,7 @@ class Evaluate(DatasetStage):
 
 def row(clip_id: str, method: str, value: float) -> dict:
     return {
+        "split": "test",
         "clip_id": clip_id,
         "method": method,
         "metric": "psnr",

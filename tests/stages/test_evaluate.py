@@ -16,7 +16,7 @@ from mimicmotion.metrics.small_video_net import SmallVideoNet
 from mimicmotion.video.reader import open_video
 from stages.clip_rows import generated_clips, iter_generated, iter_truth
 from stages.engine.keys import key_fields
-from stages.evaluate import SCORES_SCHEMA, Evaluate
+from stages.evaluate import SCORES_SCHEMA, Evaluate, scores_of
 from stages.parts.measure import Measure, Measuring
 
 
@@ -45,6 +45,29 @@ def test_the_table_holds_the_model_and_every_floor(tmp_path):
     assert (row["num_videos"], row["count"], row["protocol"], row["is_primary"]) == (2, 24, "native", True)
     assert rows["model", "hand_psnr"]["count"] == 2 * 24
     assert not rows["model", "ssim"]["is_primary"]
+
+
+def test_val_and_test_are_summed_up_apart(tmp_path):
+    inputs = make_inputs(tmp_path)
+    inputs["clips"].tables["all"][0]["split"] = "val"
+    table = Evaluate().run(inputs, tmp_path, FakeContext())
+    found = {(row["split"], row["clip_id"], row["num_videos"]) for row in table.to_pylist()}
+    assert {(split, clip) for split, clip, _ in found} == {
+        ("val", "clip-a"),
+        ("val", "summary"),
+        ("test", "clip-b"),
+        ("test", "summary"),
+    }
+    assert {score.clip_id for score in scores_of(table)} == {"clip-b", "summary"}
+    report = FakeReport()
+    dataset = FakeDataset({"all": table}, {("all", "best_and_worst.png"): tmp_path / "best_and_worst.png"})
+    Evaluate().show(dataset, inputs, report)
+    said = report.texts["scores.md"]
+    assert "Of the test videos, which were scored once and chose nothing. On val, what the champion" in said
+    assert "clip-a" not in report.files["report.html"]
+    inputs["clips"].tables["all"][1]["split"] = "val"
+    with pytest.raises(StageError, match="no generated test clip"):
+        Evaluate().run(inputs, tmp_path, FakeContext())
 
 
 def test_a_missing_backbone_is_absent_with_its_reason_and_a_given_one_named(tmp_path):
@@ -84,7 +107,7 @@ def test_a_protocol_with_a_list_wants_its_videos(tmp_path):
 def test_nothing_generated_stops_the_stage(tmp_path):
     inputs = make_inputs(tmp_path)
     inputs["animate"] = FakeDataset({})
-    with pytest.raises(StageError, match="no generated clip"):
+    with pytest.raises(StageError, match="no generated test clip"):
         Evaluate().run(inputs, tmp_path, FakeContext())
 
 

@@ -38,10 +38,16 @@ class FakePipeline:
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[FakePipeline]:
     FakePipeline.inputs = make_inputs(tmp_path)
     rows = [
-        {"clip_id": clip, "method": "model", "metric": "psnr", "is_primary": True, "value": 20.0 + place}
+        {
+            "clip_id": clip,
+            "method": "model",
+            "metric": "psnr",
+            "is_primary": True,
+            "value": 20.0 + place,
+        }
         for place, clip in enumerate(("clip-a", "clip-b", "summary"))
     ]
-    empty = {"low": None, "high": None, "count": 12, "num_videos": 1, "protocol": "native"}
+    empty = {"split": "test", "low": None, "high": None, "count": 12, "num_videos": 1, "protocol": "native"}
     rows = [{**row, **empty, "backbone_sha256": None, "note": None, "without": []} for row in rows]
     FakePipeline.scores = FakeDataset({"all": rows})
     for dataset in (*FakePipeline.inputs.values(), FakePipeline.scores):

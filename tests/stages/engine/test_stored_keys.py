@@ -14,15 +14,15 @@ STORED = {
     ("demo", "clips", 5): "f4e32711bc5490144dbf",
     ("demo", "train", 3): "147216dbb16f1f110005",
     ("demo", "animate", 3): "93a5dfd236a842d86f91",
-    ("demo", "evaluate", 4): "3812eb33a16496ba0577",
-    ("demo", "register", 3): "20086c74834ef17605ee",
+    ("demo", "evaluate", 5): "eeb037a10ef6b29dc53f",
+    ("demo", "register", 4): "c9fb181c33c067b204d1",
     ("real-small", "decode", 6): "0bfefdde54097a5e3181",
     ("real-small", "pose", 2): "cb0a1e25574b379c7f72",
     ("real-small", "clips", 5): "5286cd6c07f412408b00",
     ("real-small", "train", 3): "a8df032a8ce8d9ff7895",
     ("real-small", "animate", 3): "93a5dfd236a842d86f91",
-    ("real-small", "evaluate", 4): "2ef395215c3973f18733",
-    ("real-small", "register", 3): "e16524a4029df9eaf65f",
+    ("real-small", "evaluate", 5): "2f795f1636cc7191a725",
+    ("real-small", "register", 4): "fe396b74d0e85362d930",
 }
 """(config, stage, version) -> its recipe key, computed before the engine moved to ``stages/engine``."""
 

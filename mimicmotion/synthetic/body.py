@@ -4,7 +4,7 @@ Axes: x to the picture's right, y down, z towards the camera. A dancer who faces
 shoulder at positive x. Lengths are in units of the body height.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,6 +39,11 @@ class Proportions:
             upper_arm=u(0.145, 0.175), forearm=u(0.130, 0.155), hand=u(0.120, 0.140),
             thigh=u(0.205, 0.235), shin=u(0.19, 0.22), foot=u(0.085, 0.11), girth=u(0.85, 1.25),
         )  # fmt: skip
+
+    def stretched(self, limbs: float) -> "Proportions":
+        """The body with arms and legs as many times as long."""
+        lengths = {name: limbs * getattr(self, name) for name in ("upper_arm", "forearm", "thigh", "shin")}
+        return replace(self, **lengths)
 
 
 def _unit(v: Array) -> Array:

@@ -87,7 +87,7 @@ def score_faults(seeds: range, num_frames: int, weights: Path = WEIGHTS) -> list
     judge = Judge(PROTOCOLS["native"].with_window(WINDOW), {"fvd_small": backbone}, estimator)
     for seed in seeds:
         one = film(seed, num_frames, occluded=0, blurred=0)
-        judge.add(f"dancer-{seed}", one.frames, faulty(one, seed), (one.keypoints, _confidences(one)))
+        judge.add(f"dancer-{seed}", one.frames, faulty(one, seed), (one.keypoints, confidences(one)))
     return judge.scores()
 
 
@@ -95,7 +95,8 @@ def _hand_boxes(one: Film) -> np.ndarray:
     return hand_boxes(one.keypoints, np.ones(one.visibility.shape, np.float32))
 
 
-def _confidences(one: Film) -> np.ndarray:
+def confidences(one: Film) -> np.ndarray:
+    """1 for each point that can be seen, else 0, float32 (n, 133)."""
     return (one.visibility == Visibility.VISIBLE).astype(np.float32)
 
 

@@ -80,6 +80,8 @@ def film(
     occluded: float = 0.12,
     blurred: float = 0.15,
     truth: bool = True,
+    limbs: float = 1.0,
+    room_seed: int | None = None,
 ) -> Film:
     """The film of one dancer.
 
@@ -88,11 +90,14 @@ def film(
         dance_seed: another dance of the same dancer in the same room.
         occluded, blurred: chance that something stands in front, and of motion blur.
         truth: compute visibility too (costs a second painting); without it all points count as visible.
+        limbs: factor on the length of arms and legs.
+        room_seed: another room.
     """
     rng = np.random.default_rng([seed, 0])
-    body, look = Proportions.sample(rng), Look.sample(rng)
+    body, look = Proportions.sample(rng).stretched(limbs), Look.sample(rng)
     stage = _set_stage(rng, width, height, occluded, blurred)
-    room = paint_room(rng, SUPERSAMPLING * width, SUPERSAMPLING * height, SUPERSAMPLING * stage.origin[1])
+    painter = rng if room_seed is None else np.random.default_rng([room_seed, 2])
+    room = paint_room(painter, SUPERSAMPLING * width, SUPERSAMPLING * height, SUPERSAMPLING * stage.origin[1])
     steps = np.array([0.0]) if stage.shutter_s == 0 else np.array([0.0, -0.5, 0.5])
     shutter = (np.arange(num_frames)[:, None] / fps + steps * stage.shutter_s).ravel()
     angles = dance(np.random.default_rng([seed if dance_seed is None else dance_seed, 1]), shutter)

@@ -1,0 +1,190 @@
+"""Scores without a truth, checked where there is one: ``python -m mimicmotion.synthetic.judge_validation``.
+
+A pair is a picture of one rendered dancer and the dance of another. Its true answer is rendered: the first
+dancer does the second one's dance in their own room. Known faults in three strengths are put into it, and
+the judge sees each film as it would see a generated one, with the second dancer's poses on the body of the
+first. A score is of use if it ranks films as their true error does: the mean absolute difference from the
+true answer.
+
+Within a column films of all pairs are ranked, by one fault. The last column ranks all films of one pair, as
+choosing the best of several tries does.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+
+from mimicmotion.diffusion.fusion import tiles
+from mimicmotion.metrics.drift import tile_borders
+from mimicmotion.metrics.film_scores import Wanted
+from mimicmotion.metrics.hand_crops import crop_bounds
+from mimicmotion.metrics.judging import judge_film, open_film_tools
+from mimicmotion.metrics.looks import FilmTools, person_bounds
+from mimicmotion.metrics.scores import METRICS
+from mimicmotion.metrics.settings import FilmJudgeSettings
+from mimicmotion.pose.alignment import align
+from mimicmotion.pose.hands import hand_boxes
+from mimicmotion.pose.layout import FACE
+from mimicmotion.synthetic.faults import WEIGHTS, blurred, confidences, dropped, noisy, without_hands
+from mimicmotion.synthetic.world import Film, film
+
+TILE, OVERLAP = 8, 2
+NUM_RESAMPLES = 400
+clear_film = partial(film, occluded=0, blurred=0)
+"""Nothing in front of the dancer, and no motion blur."""
+_OTHER, _ROOM = 5_000, 7_000
+Row = Mapping[str, float]
+"""The true error of one film, as ``error``, and the judge's scores."""
+
+
+def faulty(one: Film, seed: int, dance_seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    """(fault, frames) of the true answer, each fault from its weakest to its strongest form."""
+    frames, num = one.frames, len(one.frames)
+    other = clear_film(seed + _OTHER, num, dance_seed=dance_seed, truth=False)
+    room = clear_film(seed, num, dance_seed=dance_seed, truth=False, room_seed=seed + _ROOM)
+    borders = tile_borders(tiles(num + 1, TILE, OVERLAP))
+    boxes = hand_boxes(one.keypoints, np.ones(one.visibility.shape, np.float32))
+    handless, mirrored = without_hands(frames, boxes), _mirrored(frames, boxes)
+    faceless, empty = _painted_over(one, FACE), _painted_over(one, slice(None))
+    part_of_film = np.arange(num) / num
+    tile_of_frame = np.searchsorted(borders, np.arange(num), side="right")
+    for light, share, limbs in ((1, 0.25, 1.1), (2, 0.5, 1.2), (4, 1.0, 1.35)):
+        yield "blur", blurred(frames, 0.7 * light)
+        yield "noise", noisy(frames, 5 * light)
+        yield "lost frames", dropped(frames, 8 // light)
+        yield "hands erased", _mixed(frames, handless, share)
+        yield "hands mirrored", _where(part_of_film >= 1 - share, mirrored, frames)
+        yield "face lost", _mixed(frames, faceless, share)
+        yield "person lost", _where(part_of_film >= 1 - share, empty, frames)
+        yield "another dancer", _where(part_of_film >= 1 - share, other.frames, frames)
+        yield "another room", _where(part_of_film >= 1 - share, room.frames, frames)
+        longer = clear_film(seed, num, dance_seed=dance_seed, truth=False, limbs=limbs)
+        yield "limb lengths", longer.frames
+        yield "drift", _tinted(frames, part_of_film * 0.1 * light)
+        yield "join steps", _tinted(frames, (tile_of_frame % 2) * 0.02 * light)
+
+
+def judged_pair(seed: int, dance_seed: int, num_frames: int, tools: FilmTools) -> list[tuple[str, Row]]:
+    """(fault, scores) of every film of one pair, the true answer first under the name ``truth``."""
+    answer = clear_film(seed, num_frames, dance_seed=dance_seed)
+    picture = clear_film(seed, 1, dance_seed=seed)
+    driver = clear_film(dance_seed, num_frames)
+    size, sure = answer.frames.shape[1:3], confidences(driver)
+    own = picture.keypoints, confidences(picture)
+    points = align("limbs", driver.keypoints, sure, size, own[0][0], own[1][0], size)
+    borders = tile_borders(tiles(num_frames + 1, TILE, OVERLAP))
+    wanted = Wanted(reference=picture.frames[0], reference_pose=own, driving=(points, sure), borders=borders)
+    rows = list[tuple[str, Row]]()
+    for name, frames in (("truth", answer.frames), *faulty(answer, seed, dance_seed)):
+        verdict = judge_film(frames, wanted, tools)
+        values = {one.metric: one.value for one in verdict.scores if one.value is not None}
+        error = float(np.abs(frames.astype(np.float32) - answer.frames).mean())
+        rows.append((name, {"error": error, **values}))
+    return rows
+
+
+def agreement(metric: str, rows: Sequence[Row]) -> float:
+    """Spearman's correlation of a score with the true error, positive where worse films are told as worse.
+
+    nan where it is not known of three films, or is the same for all.
+    """
+    known = [(row["error"], row[metric]) for row in rows if metric in row]
+    if len(known) < 3 or len({value for _, value in known}) < 2:
+        return np.nan
+    sign = -1 if METRICS[metric].higher_is_better else 1
+    errors, values = rankdata(np.array(known), axis=0).T
+    return sign * float(np.corrcoef(errors, values)[0, 1])
+
+
+def intervals(pairs: Sequence[Sequence[tuple[str, Row]]]) -> dict[str, dict[str, list[float]]]:
+    """Score -> fault, or ``all, within a pair`` -> agreement with its 95 % bootstrap interval over pairs."""
+    faults = list(dict.fromkeys(name for name, _ in pairs[0] if name != "truth"))
+    metrics = [name for name in METRICS if any(name in row for pair in pairs for _, row in pair)]
+    rng = np.random.default_rng(0)
+    draws = [np.arange(len(pairs)), *rng.integers(0, len(pairs), (NUM_RESAMPLES, len(pairs)))]
+    table: dict[str, dict[str, list[float]]] = {}
+    for metric in metrics:
+        cells = {}
+        for fault in faults:
+            rows = [[row for name, row in pair if name in ("truth", fault)] for pair in pairs]
+            cells[fault] = [agreement(metric, [row for i in draw for row in rows[i]]) for draw in draws]
+        own = np.array([agreement(metric, [row for _, row in pair]) for pair in pairs])
+        # A pair in which a score is the same for all films tells nothing by it.
+        cells["all, within a pair"] = [float(np.nan_to_num(own[draw]).mean()) for draw in draws]
+        table[metric] = {
+            name: [values[0], *np.quantile(values[1:], (0.025, 0.975))] for name, values in cells.items()
+        }
+    return table
+
+
+def markdown(table: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """The table; agreement whose interval lies above zero is bold, the last column has its interval."""
+    columns = list(next(iter(table.values())))
+    lines = [f"| score | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
+    for metric, cells in table.items():
+        shown = [f"**{value:.2f}**" if low > 0 else f"{value:.2f}" for value, low, _ in cells.values()]
+        _, low, high = cells[columns[-1]]
+        lines.append(f"| `{metric}` | {' | '.join(shown)} [{low:.2f}, {high:.2f}] |")
+    return "\n".join(lines).replace("nan", "-")
+
+
+def _mixed(frames: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
+    return np.round(frames * (1 - share) + other * share).astype(np.uint8)
+
+
+def _where(chosen: np.ndarray, other: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    return np.where(chosen[:, None, None, None], other, frames)
+
+
+def _tinted(frames: np.ndarray, strength: np.ndarray) -> np.ndarray:
+    """Red rises and blue falls by a share of each frame's own."""
+    factors = 1 + strength[:, None] * np.array([1.0, 0.0, -1.0])
+    return np.clip(np.round(frames * factors[:, None, None]), 0, 255).astype(np.uint8)
+
+
+def _mirrored(frames: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    changed = frames.copy()
+    for frame, hands in zip(changed, boxes, strict=True):
+        for bounds in filter(None, (crop_bounds(box, *frame.shape[:2]) for box in hands)):
+            top, bottom, left, right = bounds
+            frame[top:bottom, left:right] = frame[top:bottom, left:right][:, ::-1].copy()
+    return changed
+
+
+def _painted_over(one: Film, points: slice) -> np.ndarray:
+    """The box of some keypoints painted over with its mean colour, in every frame."""
+    changed = one.frames.copy()
+    for frame, pose in zip(changed, one.keypoints[:, points], strict=True):
+        bounds = person_bounds(pose, np.ones(len(pose)), 0.5, frame.shape[:2])
+        if bounds is not None:
+            top, bottom, left, right = bounds
+            frame[top:bottom, left:right] = frame[top:bottom, left:right].mean(axis=(0, 1))
+    return changed
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="How scores without a truth rank films with known faults.")
+    parser.add_argument("--pairs", type=int, default=12)
+    parser.add_argument("--frames", type=int, default=24)
+    parser.add_argument("--out", type=Path, help="JSON file for every number and interval.")
+    given = parser.parse_args()
+    models = {name: WEIGHTS / f"{name}.onnx" for name in ("detector", "wholebody")}
+    settings = FilmJudgeSettings(**models, appearance=WEIGHTS / "base")
+    tools = open_film_tools(settings, torch.device("cpu"), cuda=False, allow_cpu=True)
+    seeds = range(910_000, 910_000 + given.pairs)
+    pairs = [judged_pair(seed, seed + 1_000, given.frames, tools) for seed in seeds]
+    table = intervals(pairs)
+    if given.out is not None:
+        given.out.write_text(json.dumps({"pairs": pairs, "table": table}, indent=1) + "\n", encoding="utf-8")
+    print(markdown(table))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

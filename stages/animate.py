@@ -7,6 +7,7 @@ with the truth frame by frame.
 """
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,8 @@ from stages.engine.contract import WHOLE, Dataset, Item, ItemStage, Report, Runt
 if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
     from mimicmotion.animation.generate import AnimationInputs, Pipeline
+
+log = logging.getLogger(__name__)
 
 ANIMATIONS_SCHEMA = pa.schema(
     [
@@ -68,11 +71,13 @@ class Pipelines:
         wants_gpu: work on the GPU.
         precision: number type of the weights.
         compiled: compile the network.
+        warned: what was warned of; once a worker is enough.
     """
 
     wants_gpu: bool
     precision: str
     compiled: bool
+    warned: set[str] = field(default_factory=set)
     _loaded: "dict[Path, tuple[Pipeline, CheckpointFacts]]" = field(default_factory=dict)
 
     def at(self, checkpoint: Path) -> "tuple[Pipeline, CheckpointFacts]":
@@ -169,6 +174,9 @@ class Animate(SamplingSettings, DrivingSettings, ItemStage):
             motion_bucket_id=facts.motion_bucket,
             tile_batch_size=self.runtime.tile_batch_size,
         )
+        for departure in {*facts.departures(settings.tile, fps)} - loaded.warned:
+            log.warning("%s: %s", item.label, departure)
+            loaded.warned.add(departure)
         frames = generate(pipeline, animation, settings, self.seed, self.decode_chunk)
         num_frames = write_lossless(folder / GENERATED_FILE, frames, fps)
         generated = iter_frames(folder / GENERATED_FILE)

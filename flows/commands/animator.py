@@ -100,7 +100,7 @@ class Animator:
 
         console = self.console
         with console.status("finding poses"):
-            prepared = prepare(request, self.facts, self.style, self.pose_models)
+            prepared = prepare(request, self.facts, self.style, self.pose_models, self.settings.tile)
         preview = request.out.with_name(f"{request.out.stem}.poses.png")
         write_picture(preview, prepared.preview)
         driving, (height, width) = prepared.driving, prepared.inputs.size
@@ -108,6 +108,7 @@ class Animator:
         console.print(
             f"{len(driving.track)} frames of {width}x{height} at {driving.fps:g} per second by time "
             f"(driving video: {driving.source_fps:g}), {self.settings.num_steps} steps, "
+            f"tiles of {self.settings.tile} (trained: {self.facts.num_frames}), "
             f"guidance {self.settings.guidance_scale:g}"
         )
         console.print(f"driving poses: {driving.presence.sentence}")

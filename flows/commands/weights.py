@@ -95,6 +95,7 @@ def verify(config: Config, overrides: Overrides = None) -> None:
 
 def convert(source: _Source, target: _Target, base: _Base = None, config: _Registry = None) -> None:
     """Write weights in another form; no tensor changes its value."""
+    from mimicmotion.animation.checkpoint import released_facts
     from mimicmotion.model.weights import convert as write_converted
 
     with TemporaryDirectory() as folder:
@@ -102,7 +103,7 @@ def convert(source: _Source, target: _Target, base: _Base = None, config: _Regis
         if source.startswith("models:/"):
             loaded = None if config is None else load_config(config)
             place = download_registered(source, loaded, Path(folder))
-        write_converted(place, target, base)
+        write_converted(place, target, base, released_facts(place))
     Terminal().lines(f"wrote {target}")
 
 

@@ -3,18 +3,21 @@
 import hashlib
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mimicmotion.errors import WeightsError
 from mimicmotion.pose.settings import DrawingStyle
+from mimicmotion.weights.facts import told_by
 from mimicmotion.weights.known import all_known, known_weights
 
 log = logging.getLogger(__name__)
 
 GUIDANCE_FILE = "guidance.json"
 TRAINING_FILE = "training.json"
+_MOST_OFF_RATE = 1.5
+"""How many times the trained rate, or a part of it, passes without a warning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,20 +40,37 @@ class CheckpointFacts:
     fps: float = 7.0
     motion_bucket: float = 127.0
 
+    def departures(self, tile: int, fps: float) -> list[str]:
+        """Return what a run does otherwise than the training, in words.
+
+        Args:
+            tile: slots of a tile.
+            fps: frames per second of the result.
+        """
+        said = []
+        if tile != self.num_frames:
+            said.append(f"tiles have {tile} slots, the network was trained with {self.num_frames}")
+        if not 1 / _MOST_OFF_RATE <= fps / self.window_fps <= _MOST_OFF_RATE:
+            said.append(
+                f"the result has {fps:g} frames a second, the network was trained with {self.window_fps:g}: "
+                "motion may look unnatural"
+            )
+        return said
+
 
 def read_checkpoint_facts(checkpoint: Path) -> CheckpointFacts:
-    """The facts beside the weights of a checkpoint folder; those of the release for anything else.
+    """The facts that a checkpoint brings beside its weights; those of the release for what it does not say.
 
     Raises:
-        WeightsError: a file of facts cannot be understood.
+        WeightsError: facts cannot be understood.
     """
     guidance, training = checkpoint / GUIDANCE_FILE, checkpoint / TRAINING_FILE
-    given: dict[str, Any] = {}
+    given, told = dict[str, Any](), told_by(checkpoint)
     # Released weights that were written as a folder say nothing of drawing: an empty object.
-    if guidance.is_file() and (style := _read_json(guidance)):
+    if style := _read_json(guidance, told.get(GUIDANCE_FILE, "{}")):
         given["style"] = DrawingStyle.stored(style)
-    if training.is_file():
-        facts = _read_json(training)
+    if TRAINING_FILE in told:
+        facts = _read_json(training, told[TRAINING_FILE])
         lacking = {"sizes_px", "num_frames", "fps", "motion_bucket"} - facts.keys()
         if lacking:
             raise WeightsError(f"{training} lacks {', '.join(sorted(lacking))}: export the checkpoint again")
@@ -59,9 +79,17 @@ def read_checkpoint_facts(checkpoint: Path) -> CheckpointFacts:
         if "window_fps" in facts:
             given["window_fps"] = float(facts["window_fps"])
         given["fps"], given["motion_bucket"] = float(facts["fps"]), float(facts["motion_bucket"])
-    elif checkpoint.is_file() or checkpoint.suffix:
+    else:
         given["num_frames"] = _released_frames(checkpoint)
     return CheckpointFacts(**given)
+
+
+def released_facts(checkpoint: Path) -> dict[str, str]:
+    """What a released file says of its training by its name or content, in the form of ``training.json``."""
+    if checkpoint.is_dir() or told_by(checkpoint):
+        return {}
+    facts = asdict(read_checkpoint_facts(checkpoint))
+    return {TRAINING_FILE: json.dumps({name: facts[name] for name in facts if name != "style"})}
 
 
 def _released_frames(path: Path) -> int:
@@ -84,9 +112,9 @@ def _released_frames(path: Path) -> int:
     return CheckpointFacts.num_frames
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path, text: str) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(text)
     except ValueError as error:
         raise WeightsError(f"{path} is no JSON: {error}") from error
     if not isinstance(content, dict):

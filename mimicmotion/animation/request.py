@@ -35,8 +35,6 @@ from mimicmotion.video.picture_files import read_picture
 log = logging.getLogger(__name__)
 
 _NUM_PREVIEWED = 5
-_MOST_OFF_RATE = 1.5
-"""How many times the trained rate, or a part of it, passes without a warning."""
 _PREVIEW_CANVAS = 3
 """Canvas of the preview's drawings over its own short side, at most: lines are about 3 px wide and seen."""
 _SIDE_MULTIPLE = 8
@@ -123,7 +121,11 @@ class PreparedRequest:
 
 
 def prepare(
-    request: AnimationRequest, facts: CheckpointFacts, style: DrawingStyle, estimator: PoseEstimator | None
+    request: AnimationRequest,
+    facts: CheckpointFacts,
+    style: DrawingStyle,
+    estimator: PoseEstimator | None,
+    tile: int | None = None,
 ) -> PreparedRequest:
     """Everything before the long work.
 
@@ -132,6 +134,7 @@ def prepare(
         facts: of the checkpoint.
         style: how poses are drawn, usually the checkpoint's.
         estimator: find poses; None where all poses are stored.
+        tile: slots of a tile, to warn where that is not the training's; None for the training's.
 
     Raises:
         InputError: a file cannot be used, nobody is in it, or estimator are missing.
@@ -144,12 +147,8 @@ def prepare(
     own_pose = _reference_pose(request, reference, fit, estimator)
     with TemporaryDirectory() as folder:
         driving = _driving(request, facts.window_fps, estimator, Path(folder))
-    if not 1 / _MOST_OFF_RATE <= driving.fps / facts.window_fps <= _MOST_OFF_RATE:
-        log.warning(
-            "the result has %g frames a second, the network was trained with %g: motion may look unnatural",
-            driving.fps,
-            facts.window_fps,
-        )
+    for departure in facts.departures(tile or facts.num_frames, driving.fps):
+        log.warning(departure)
     track = smoothed(driving.track, request.smoothing_s, driving.fps)
     poses = aligned(request.alignment, track, own_pose)
     inputs = AnimationInputs(reference=reference, reference_pose=own_pose, driving=poses, style=style)

@@ -4,6 +4,7 @@ Buffers live on the latents of the video and never per tile. Nothing is computed
 embeddings come in ready, and there is no unconditional pass where guidance would not change the result.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -18,6 +19,8 @@ from mimicmotion.diffusion.numbers import check_finite
 from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.diffusion.spread import Share
 from mimicmotion.errors import InputError
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called after each network call with (tiles done, tiles of the whole run), both of this worker alone."""
@@ -67,6 +70,7 @@ def sample_latents(
 
     Raises:
         InputError: settings that cannot be used.
+        RuntimeError, MemoryError: memory runs out even with the smallest tile; see ``smaller_tile``.
     """
     first = next(unet.parameters())
     reference = reference_latents.to(first.device, first.dtype)
@@ -83,8 +87,26 @@ def sample_latents(
     else:
         noise = sampling.repeat_noise(noise.to(first.device, torch.float32), num_frames)
     sigmas = sampling.sigmas_of(settings)
-    run = TiledDenoiser(unet, pose_latents, image_embeds, reference, num_frames, settings, progress, share)
-    return sampling.euler(run, sampling.start(noise[run.frames], sigmas), sigmas, callback)[:num_frames]
+    while True:
+        run = TiledDenoiser(
+            unet, pose_latents, image_embeds, reference, num_frames, settings, progress, share
+        )
+        try:
+            begun = sampling.start(noise[run.frames], sigmas)
+            return sampling.euler(run, begun, sigmas, callback)[:num_frames]
+        except (RuntimeError, MemoryError) as error:
+            smaller = settings.smaller_tile(num_frames)
+            # Workers that share a video would wait for each other's tiles.
+            if share is not None or smaller is None or not is_out_of_memory(error):
+                raise
+        log.warning(
+            "memory ran out with tiles of %d slots: all begins anew with %d, and more joins; --tile %d takes "
+            "them at once",
+            settings.tile,
+            smaller.tile,
+            smaller.tile,
+        )
+        settings = smaller
 
 
 class TiledDenoiser:

@@ -10,6 +10,8 @@ from mimicmotion.settings import Section
 Fusion = Literal["progressive", "release", "uniform", "first", "none"]
 NoisePrior = Literal["repeated", "independent", "reference"]
 FAST_STEPS = 0.32
+SMALLEST_TILE = 8
+"""Slots of the smallest tile that the sampler chooses itself; fewer frames show no motion."""
 FAST_GUIDANCE_SIGMAS = (0.3, 20.0)
 
 
@@ -64,6 +66,17 @@ class SamplerSettings(SamplingChoices):
             num_steps=max(round(FAST_STEPS * self.num_steps), 1),
             schedule="align_your_steps",
             guidance_sigmas=FAST_GUIDANCE_SIGMAS,
+        )
+
+    def smaller_tile(self, num_frames: int) -> Self | None:
+        """Return the settings with half the tile, for want of memory; None where it would be too small.
+
+        Args:
+            num_frames: slots of the video, which may be shorter than a tile.
+        """
+        tile = min(self.tile, num_frames) // 2
+        return (
+            None if tile < SMALLEST_TILE else self.replaced(tile=tile, overlap=min(self.overlap, tile // 2))
         )
 
     def guided(self, sigma: float) -> bool:

@@ -5,7 +5,6 @@ Two forms: a *released* file (``.pth`` or ``.safetensors``) holds UNet and PoseN
 the folder of Stable Video Diffusion, for the rest.
 """
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +21,7 @@ from mimicmotion.model.pipeline import MimicMotionPipeline, read_guidance
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.svd import ImageEncoder, Vae
 from mimicmotion.model.unet import PoseUNet
+from mimicmotion.weights.facts import told_by
 from mimicmotion.weights.tensors import fill_strictly, read_tensors
 
 FILE_SUFFIXES = (".safetensors", ".pth")
@@ -120,12 +120,15 @@ def read_released(path: Path, *, only_unet: bool = False) -> dict[str, Tensor]:
     return {f"{part}.{name}": value for part, tensors in parts.items() for name, value in tensors.items()}
 
 
-def save_released(tensors: Mapping[str, Tensor] | MimicMotionPipeline, path: Path) -> None:
+def save_released(
+    tensors: Mapping[str, Tensor] | MimicMotionPipeline, path: Path, told: Mapping[str, str] | None = None
+) -> None:
     """Write UNet and PoseNet as one file of the released form; it appears when it is complete.
 
     Args:
         tensors: named as in released files, or a pipeline.
         path: ``.safetensors`` or ``.pth``.
+        told: what ``told_by`` is to find in it; a ``.pth`` file has no place for it.
 
     Raises:
         WeightsError: another suffix.
@@ -147,22 +150,25 @@ def save_released(tensors: Mapping[str, Tensor] | MimicMotionPipeline, path: Pat
         if path.suffix == ".pth":
             torch.save(flat, staging)
         else:
-            save_file(flat, staging, metadata={"format": "pt"})
+            save_file(flat, staging, metadata={"format": "pt", **(told or {})})
         put_in_place(staging, path)
     finally:
         staging.unlink(missing_ok=True)
 
 
-def convert(source: Path, target: Path, base: Path | None = None) -> None:
+def convert(
+    source: Path, target: Path, base: Path | None = None, told: Mapping[str, str] | None = None
+) -> None:
     """Write weights in another form: the target is a folder unless it ends in ``.safetensors`` or ``.pth``.
 
-    A folder is checked strictly and written in float32; a file keeps the number type of its source. What a
-    folder says of its training beside the weights goes into another folder too; a file has no place for it.
+    A folder is checked strictly and written in float32; a file keeps the number type of its source. What the
+    source says of its training beside the weights goes along, see ``told_by``.
 
     Args:
         source: released file or folder.
         target: what to write; appears when it is complete.
         base: needed where a released file becomes a folder; see ``load_pipeline``.
+        told: more of what the target is to say, where the source has no place for it.
 
     Raises:
         WeightsError: the source cannot be used, or the target is there already.
@@ -171,18 +177,18 @@ def convert(source: Path, target: Path, base: Path | None = None) -> None:
         raise WeightsError(f"no weights at {source.absolute()}. {_WHENCE['released']}.")
     if target.exists():
         raise WeightsError(f"{target} is there already; delete it, or choose another name")
+    told = {**(told or {}), **told_by(source)}
     if target.suffix in FILE_SUFFIXES:
         tensors = read_released(source)
         _split(tensors, source)  # refuses what belongs to neither network
-        save_released(tensors, target)
+        save_released(tensors, target, told)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=".convert-") as folder:
         staging = Path(folder, target.name)
         load_pipeline(source, base).save_pretrained(staging)
-        for told in source.glob("*.json"):
-            if not (staging / told.name).exists():
-                shutil.copy(told, staging)
+        for name, text in told.items():
+            (staging / name).write_text(text, encoding="utf-8")
         put_in_place(staging, target)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from mimicmotion.errors import DataError, WeightsError
-from mimicmotion.model.pipeline import MimicMotionPipeline
+from mimicmotion.model.pipeline import GUIDANCE_FILE, MimicMotionPipeline
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
 from mimicmotion.model.weights import load_pipeline, save_released
@@ -82,7 +82,8 @@ def export(
         WeightsError: the network does not fit the base, or what was written puts out something else.
     """
     released, target = folder / RELEASED_FILE, folder / CHECKPOINT_FOLDER
-    save_released(network, released)
+    told = {GUIDANCE_FILE: style.model_dump_json(), TRAINING_FILE: json.dumps(training, sort_keys=True)}
+    save_released(network, released, told)
     pipeline = load_pipeline(released, base=base)
     pipeline.guidance = style.model_dump()
     if target.exists():

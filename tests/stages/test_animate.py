@@ -44,6 +44,7 @@ class FakePipelines:
     def __init__(self):
         self.pipeline = FakePipeline()
         self.facts = CheckpointFacts(num_frames=8, fps=6.0)
+        self.warned = set()
 
     def at(self, checkpoint):
         return self.pipeline, self.facts

@@ -4,9 +4,11 @@ import hashlib
 import json
 
 import pytest
+import torch
 
-from mimicmotion.animation.checkpoint import CheckpointFacts, read_checkpoint_facts
+from mimicmotion.animation.checkpoint import CheckpointFacts, read_checkpoint_facts, released_facts
 from mimicmotion.errors import DataError, WeightsError
+from mimicmotion.model.weights import convert, save_released
 from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.weights.known import KnownFile, KnownWeights
 
@@ -47,6 +49,14 @@ def test_a_renamed_released_file_is_known_by_its_content_and_another_is_warned_o
     assert read_checkpoint_facts(tmp_path / "mine.pth").num_frames == 72
 
 
+def test_what_a_run_does_otherwise_than_the_training_is_said():
+    facts = CheckpointFacts(num_frames=72, window_fps=10.0)
+    assert facts.departures(72, 15.0) == facts.departures(72, 7.0) == []
+    assert facts.departures(16, 10.0) == ["tiles have 16 slots, the network was trained with 72"]
+    (said,) = facts.departures(72, 30.0)
+    assert "30 frames a second, the network was trained with 10" in said
+
+
 def test_files_that_cannot_be_understood_are_refused(tmp_path):
     (tmp_path / "training.json").write_text('{"fps": 12}')
     with pytest.raises(WeightsError, match="lacks motion_bucket, num_frames, sizes_px"):
@@ -66,3 +76,35 @@ def test_files_that_cannot_be_understood_are_refused(tmp_path):
 def test_a_folder_that_says_nothing_of_drawing_draws_as_released(tmp_path):
     (tmp_path / "guidance.json").write_text("{}\n")
     assert read_checkpoint_facts(tmp_path).style == DrawingStyle()
+
+
+def test_facts_travel_in_the_metadata_of_a_file_and_a_folder_without_any_is_warned_of(tmp_path, caplog):
+    training = {
+        "sizes_px": [[128, 192]],
+        "num_frames": 24,
+        "fps": 12.0,
+        "motion_bucket": 100,
+        "window_fps": 6,
+    }
+    told = {
+        "guidance.json": DrawingStyle(draw_face=False).model_dump_json(),
+        "training.json": json.dumps(training),
+    }
+    save_released({"unet.a": torch.zeros(1)}, tmp_path / "mine.safetensors", told)
+    facts = read_checkpoint_facts(tmp_path / "mine.safetensors")
+    assert (facts.num_frames, facts.window_fps, facts.sizes_px) == (24, 6.0, ((128, 192),))
+    assert not facts.style.draw_face
+    assert not caplog.text
+    assert read_checkpoint_facts(tmp_path).num_frames == 16
+    assert "does not say how many frames it was trained with" in caplog.text
+    (tmp_path / "broken.safetensors").write_bytes(b"weights")
+    with pytest.raises(WeightsError, match="is no safetensors file"):
+        read_checkpoint_facts(tmp_path / "broken.safetensors")
+
+
+def test_a_released_file_written_in_another_form_keeps_its_number_of_frames(tmp_path):
+    torch.save({"unet.a": torch.zeros(1), "pose_net.b": torch.zeros(1)}, tmp_path / "MimicMotion_1-1.pth")
+    source, target = tmp_path / "MimicMotion_1-1.pth", tmp_path / "mine.safetensors"
+    convert(source, target, told=released_facts(source))
+    assert read_checkpoint_facts(target) == CheckpointFacts(num_frames=72)
+    assert released_facts(target) == {}

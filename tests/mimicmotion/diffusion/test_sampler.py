@@ -70,6 +70,29 @@ def test_tiles_that_agree_fuse_to_what_they_agree_on(fusion: str, num_frames: in
     assert tiled.shape == (num_frames, 4, 2, 2)
 
 
+class Small(Network):
+    """Has memory for few slots at a time."""
+
+    def forward(self, sample: torch.Tensor, *args: object, **more: object) -> tuple[torch.Tensor]:
+        if sample.shape[1] > 10:
+            raise torch.OutOfMemoryError("too much")
+        return super().forward(sample, *args, **more)
+
+
+def test_a_tile_becomes_smaller_for_want_of_memory_alone_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    wide = SETTINGS.replaced(tile=36, overlap=6)
+    expected = run(Network(), wide, 30)
+    assert not caplog.text
+    torch.testing.assert_close(run(Small(), wide.replaced(tile=20), 30), expected)
+    assert "memory ran out with tiles of 20 slots: all begins anew with 10, and more joins" in caplog.text
+    with pytest.raises(torch.OutOfMemoryError):
+        run(Small(), wide, 22)  # half of 22 slots is still too much, and half of that too little
+    assert wide.smaller_tile(100).tile == 18
+    assert wide.smaller_tile(15) is None
+
+
 class Mixing(Network):
     """Every slot sees the mean of its tile, as temporal attention lets it."""
 

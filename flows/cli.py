@@ -21,6 +21,7 @@ COMMANDS = {
     "ablation": ("ablation", "Run the arms of an ablation with every seed, and compare their scores."),
     "animate": ("animate", "Animate the person in a picture with the motion of a video."),
     "evaluate": ("evaluate", "Score generated videos against the true ones under a named protocol."),
+    "calibrate": ("calibrate", "Make a model's confidences probabilities, and show how reliable they are."),
     "export": ("export", "Write a checkpoint's averaged weights as a pipeline folder and a released file."),
     "export-data": (
         "export_data",

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from mimicmotion.animation.settings import DrivingSettings, SamplingSettings
 from mimicmotion.errors import RejectedItem
-from mimicmotion.pose.settings import AlignmentMode
+from mimicmotion.pose.settings import AlignmentMode, ConfidenceSettings
 from stages.clip_rows import (
     GENERATED_FILE,
     JUDGED,
@@ -30,7 +30,7 @@ from stages.clip_rows import (
     kept_clips,
     video_rows,
 )
-from stages.engine.contract import WHOLE, Dataset, Item, ItemStage, Report, Runtime
+from stages.engine.contract import WHOLE, Dataset, Item, ItemStage, Report, Runtime, Stage
 
 if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
@@ -95,7 +95,7 @@ class Pipelines:
         return self._loaded[checkpoint]
 
 
-class Animate(SamplingSettings, DrivingSettings, ItemStage):
+class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
     """Generates every val and test clip from one frame of it and its poses."""
 
     name: ClassVar[str] = "animate"
@@ -103,6 +103,7 @@ class Animate(SamplingSettings, DrivingSettings, ItemStage):
     reads: ClassVar[tuple[str, ...]] = ("train", "clips", "decode", "pose")
     schema: ClassVar[pa.Schema] = ANIMATIONS_SCHEMA
     renamed: ClassVar[Mapping[str, str]] = {"guidance": "guidance_scale"}
+    follows: ClassVar[Mapping[str, str]] = {"calibration": "pose"}
 
     runtime: AnimateRuntime = AnimateRuntime()
     precision: Literal["float32", "bfloat16", "float16"] = Field(
@@ -114,7 +115,17 @@ class Animate(SamplingSettings, DrivingSettings, ItemStage):
 
     def idle_fields(self) -> set[str]:
         """No smoothing is no part of the recipe."""
-        return set() if self.smoothing_s else {"smoothing_s"}
+        return self.unread_fields() | (set() if self.smoothing_s else {"smoothing_s"})
+
+    def conflicts(self, others: Mapping[str, Stage]) -> list[str]:
+        """Poses drawn in another way than the network learnt them."""
+        trained = getattr(others.get("train"), "calibration", self.calibration)
+        if (self.calibration is None) == (trained is None):
+            return []
+        return [
+            f"calibration is {self.calibration}, train.calibration is {trained}: set "
+            "pose.calibration, which both follow, or give both one"
+        ]
 
     def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:
         """One item per kept val and test clip."""
@@ -166,7 +177,7 @@ class Animate(SamplingSettings, DrivingSettings, ItemStage):
         from mimicmotion.video.files import iter_frames, write_lossless, write_preview
 
         pipeline, facts = loaded.at(Path(item.payload["checkpoint"]))
-        animation, true = _animation_inputs(item, facts, self.alignment, self.smoothing_s)
+        animation, true = _animation_inputs(item, facts, self)
         fps = item.payload["fps"]
         settings = self.sampler(
             facts.num_frames,
@@ -212,7 +223,7 @@ class Animate(SamplingSettings, DrivingSettings, ItemStage):
 
 
 def _animation_inputs(
-    item: Item, facts: "CheckpointFacts", alignment: AlignmentMode, smoothing_s: float
+    item: Item, facts: "CheckpointFacts", settings: "Animate"
 ) -> "tuple[AnimationInputs, np.ndarray]":
     """What the model is to dance, and the true frames at the same size."""
     from mimicmotion.animation.driving import aligned
@@ -223,8 +234,9 @@ def _animation_inputs(
 
     payload: Mapping[str, Any] = item.payload
     video, fit = payload["video_row"], payload["fit"]
+    alignment = settings.alignment
     slots = [payload["reference_frame"], *payload["frames"]]
-    found = video.track(Path(payload["poses"]))
+    found = video.track(Path(payload["poses"]), settings.opened_calibration())
     track = found.select(slots)
     if not track.present[0] and alignment != "none":
         raise RejectedItem(
@@ -236,7 +248,7 @@ def _animation_inputs(
         raise RejectedItem("no_driving_pose", f"nobody is in any of the driving frames of {item.label}")
     pictures = fit.frames(open_video(Path(payload["video"])).read(slots))
     # Averaged at the rate of the video, before frames are left out; the picture's own pose stays as found.
-    dance = smoothed(found, smoothing_s, video.fps).select(payload["frames"])
+    dance = smoothed(found, settings.smoothing_s, video.fps).select(payload["frames"])
     own_pose, driving = framed_track(track.select([0]), fit), framed_track(dance, fit)
     if alignment != "none":
         driving = aligned(alignment, driving, own_pose)

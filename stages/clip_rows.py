@@ -19,6 +19,7 @@ from stages.engine.contract import Dataset
 from stages.engine.store import ITEM_TABLE
 
 if TYPE_CHECKING:
+    from mimicmotion.pose.calibration import Calibration
     from mimicmotion.pose.table import PoseTrack
     from mimicmotion.training.data.samples import Clip
     from mimicmotion.video.framing import Framing
@@ -71,11 +72,11 @@ class VideoRow(_Row):
         """Width and height in pixels."""
         return self.width_px, self.height_px
 
-    def track(self, poses: "pa.Table | Path") -> "PoseTrack":
+    def track(self, poses: "pa.Table | Path", calibration: "Calibration | None" = None) -> "PoseTrack":
         """The main person of this video, of rows of the pose stage or their file."""
         from mimicmotion.pose.table import read_track
 
-        return read_track(poses, self.num_frames, 0, *self.size_px)
+        return read_track(poses, self.num_frames, 0, *self.size_px, calibration)
 
 
 @dataclass(frozen=True)
@@ -276,11 +277,11 @@ def generated_clips(
         )
 
 
-def driving_pose(clip: GeneratedClip) -> "PoseTrack":
+def driving_pose(clip: GeneratedClip, calibration: "Calibration | None" = None) -> "PoseTrack":
     """The driving poses, in pixels of the generated frames without their padding."""
     from mimicmotion.pose.framing import framed_track
 
-    return framed_track(clip.video.track(clip.poses).select(clip.frames), clip.fit.unpadded)
+    return framed_track(clip.video.track(clip.poses, calibration).select(clip.frames), clip.fit.unpadded)
 
 
 def read_true(clip: GeneratedClip, frame: int) -> np.ndarray:

@@ -73,10 +73,12 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
     version: ClassVar[int] = 5
     reads: ClassVar[tuple[str, ...]] = ("decode", "pose")
     schema: ClassVar[pa.Schema] = CLIPS_SCHEMA
+    follows: ClassVar[Mapping[str, str]] = {"calibration": "pose"}
 
     def idle_fields(self) -> set[str]:
         """The length of the longest run means nothing where whole videos are generated."""
-        return {"max_test_frames"} if self.test_clips == "whole_video" else set()
+        idle = {"max_test_frames"} if self.test_clips == "whole_video" else set()
+        return idle | self.unread_fields()
 
     def run(self, inputs: Mapping[str, Dataset], folder: "Path", context: Context) -> pa.Table:
         """Return every window and clip of every video.

@@ -71,7 +71,9 @@ class Evaluate(JudgeSettings, DatasetStage):
     reads: ClassVar[tuple[str, ...]] = ("animate", "clips", "decode", "pose", "train")
     schema: ClassVar[pa.Schema] = SCORES_SCHEMA
     one_process: ClassVar[bool] = False
-    follows: ClassVar[Mapping[str, str]] = {"score_threshold": "pose", "nms_threshold": "pose"}
+    follows: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("score_threshold", "nms_threshold", "calibration"), "pose"
+    )
 
     runtime: EvaluateRuntime = EvaluateRuntime()
 

@@ -17,9 +17,10 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from mimicmotion.errors import DataError, InputError, RejectedItem
+from mimicmotion.pose.calibration import ROLE
 from mimicmotion.pose.people import Presence
 from mimicmotion.pose.settings import EstimatorSettings
-from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, poses_table
+from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, poses_table, stored_models
 from mimicmotion.video.settings import ReaderSettings
 from stages.clip_rows import VIDEO_FILE
 from stages.engine.contract import Dataset, Item, ItemStage, Report, Runtime
@@ -95,13 +96,23 @@ class Pose(EstimatorSettings, ReaderSettings, ItemStage):
         models = {"detector": self.detector, "wholebody": self.wholebody}
         return {name: path for name, path in models.items() if path is not None}
 
+    def idle_fields(self) -> set[str]:
+        """The calibration: what is stored is raw, and readers key it."""
+        return {"calibration"}
+
     def check(self) -> list[str]:
-        """Name an import folder that is not there."""
-        if self.import_folder is None or self.import_folder.is_dir():
-            return []
-        return [
-            f"pose.import_folder: {self.import_folder} is no folder; name one with poses per source video"
-        ]
+        """Name an import folder that is not there, and a calibration of another model."""
+        problems = []
+        if self.import_folder is not None and not self.import_folder.is_dir():
+            problems.append(
+                f"pose.import_folder: {self.import_folder} is no folder; name one with poses per source video"
+            )
+        try:
+            if self.wholebody is not None and (calibration := self.opened_calibration()):
+                calibration.check({ROLE: file_sha256(self.wholebody)}, f"poses found by {self.wholebody}")
+        except InputError as error:
+            problems.append(f"pose.calibration: {error}")
+        return problems
 
     def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:
         """One item per normalised video."""
@@ -195,10 +206,11 @@ class Pose(EstimatorSettings, ReaderSettings, ItemStage):
         match: Match = facts["poses"]
         if match.path is None:
             raise RejectedItem(match.code, match.sentence)
-        shape, used = VideoShape.of(facts), {"import": item.inputs["poses"]}
+        shape = VideoShape.of(facts)
         try:
             with reading(match.path, "poses", "unusable_poses"):
-                return import_poses(match.path, shape), used
+                found = import_poses(match.path, shape)
+                return found, {"import": item.inputs["poses"], **stored_models(match.path)}
         except InputError as error:
             raise RejectedItem("unusable_poses", str(error)) from error
 

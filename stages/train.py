@@ -63,6 +63,7 @@ class Train(TrainingSettings, DatasetStage):
     optional_reads: ClassVar[tuple[str, ...]] = ("latents",)
     schema: ClassVar[pa.Schema] = TRAINED_SCHEMA
     one_process: ClassVar[bool] = False
+    follows: ClassVar[Mapping[str, str]] = {"calibration": "pose"}
     renamed: ClassVar[Mapping[str, str]] = {"guidance": "drawing", "sizes_px": "clips.sizes_px"}
 
     runtime: TrainRuntime = TrainRuntime()
@@ -76,6 +77,10 @@ class Train(TrainingSettings, DatasetStage):
                 f"got {self.batch}"
             )
         return self
+
+    def idle_fields(self) -> set[str]:
+        """No calibration is no part of the recipe."""
+        return self.unread_fields()
 
     def weight_files(self) -> dict[str, Path]:
         """The pretrained pipeline, and what is started from."""
@@ -169,7 +174,8 @@ class Train(TrainingSettings, DatasetStage):
             "window_fps": median(clip.fps for clip in clips),
             "fps": self.fps,
             "motion_bucket": self.motion_bucket,
-            "config": self.model_dump(mode="json", exclude={"runtime", "base", "init_from"}),
+            **({"calibrated": True} if self.calibration else {}),
+            "config": self.model_dump(mode="json", exclude={"runtime", "base", "init_from", "calibration"}),
         }
 
     def export_checkpoint(self, checkpoint: Path, folder: Path) -> int:

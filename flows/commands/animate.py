@@ -9,6 +9,7 @@ checkpoint, then from the release.
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -63,8 +64,11 @@ _Checkpoint = Annotated[
     str | None, _option("Checkpoint folder, released .pth or .safetensors, or models:/name@alias.")
 ]
 _Base = Annotated[Path | None, _option("SVD folder in diffusers layout, for a released file.")]
-_Detector = Annotated[Path | None, _option("YOLOX person detector, ONNX.")]
-_WholeBody = Annotated[Path | None, _option("SimCC whole-body model, ONNX.")]
+_Detector = Annotated[Path | None, _option("Person detector, ONNX.")]
+_WholeBody = Annotated[Path | None, _option("Whole-body model, ONNX.")]
+_Calibration = Annotated[
+    Path | None, _option("Calibration of the whole-body model, for checkpoints trained with one.")
+]
 _Strength = Annotated[float, _option("Factor on the pose features.", min=0)]
 _Hide = Annotated[list[str] | None, _option("Part that is not drawn: body, hands or face; may be repeated.")]
 _Confidence = Annotated[
@@ -93,6 +97,7 @@ def animate(
     base: _Base = None,
     detector: _Detector = None,
     wholebody: _WholeBody = None,
+    calibration: _Calibration = None,
     pose_strength: _Strength = 1.0,
     hide: _Hide = None,
     confidence: _Confidence = True,
@@ -120,6 +125,9 @@ def animate(
     _check_workers(work, pairs)
     with TemporaryDirectory() as folder:
         sources = find_sources(config, checkpoint, base, detector, wholebody, Path(folder))
+        if calibration is not None:
+            chosen = sources.estimator.replaced(calibration=calibration)
+            sources = replace(sources, estimator=chosen)
         facts = read_checkpoint_facts(sources.checkpoint)
         settings = sampler_settings(given, sources.sampling, facts, pose_strength)
         style = shown_style(facts.style, hide or [], confidence)

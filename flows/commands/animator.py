@@ -100,7 +100,9 @@ class Animator:
 
         console = self.console
         with console.status("finding poses"):
-            prepared = prepare(request, self.facts, self.style, self.pose_models, self.settings.tile)
+            calibration = self.sources.estimator.opened_calibration()
+            tile = self.settings.tile
+            prepared = prepare(request, self.facts, self.style, self.pose_models, tile, calibration)
         preview = request.out.with_name(f"{request.out.stem}.poses.png")
         write_picture(preview, prepared.preview)
         driving, (height, width) = prepared.driving, prepared.inputs.size

@@ -31,6 +31,7 @@ class CheckpointFacts:
         window_fps: driving frames per second of training clips.
         fps: frames per second that the network is told.
         motion_bucket: amount of motion that the network is told.
+        calibrated: brightness is the probability of a calibration, not a model's raw confidence.
     """
 
     style: DrawingStyle = field(default_factory=DrawingStyle)
@@ -39,6 +40,7 @@ class CheckpointFacts:
     window_fps: float = 15.0
     fps: float = 7.0
     motion_bucket: float = 127.0
+    calibrated: bool = False
 
     def departures(self, tile: int, fps: float) -> list[str]:
         """Return what a run does otherwise than the training, in words.
@@ -76,6 +78,7 @@ def read_checkpoint_facts(checkpoint: Path) -> CheckpointFacts:
             raise WeightsError(f"{training} lacks {', '.join(sorted(lacking))}: export the checkpoint again")
         given["sizes_px"] = tuple((int(width), int(height)) for width, height in facts["sizes_px"])
         given["num_frames"] = int(facts["num_frames"])
+        given["calibrated"] = bool(facts.get("calibrated", False))
         if "window_fps" in facts:
             given["window_fps"] = float(facts["window_fps"])
         given["fps"], given["motion_bucket"] = float(facts["fps"]), float(facts["motion_bucket"])

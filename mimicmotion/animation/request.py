@@ -23,11 +23,12 @@ from mimicmotion.animation.settings import RequestSettings
 from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.errors import InputError
 from mimicmotion.pictures.panels import alignment_preview, enlarged
+from mimicmotion.pose.calibration import Calibration
 from mimicmotion.pose.estimator import PoseEstimator
 from mimicmotion.pose.framing import framed_track, released_size
 from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.smoothing import smoothed
-from mimicmotion.pose.table import PoseTrack
+from mimicmotion.pose.table import PoseTrack, stored_models
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.framing import Framing, framing
 from mimicmotion.video.picture_files import read_picture
@@ -126,6 +127,7 @@ def prepare(
     style: DrawingStyle,
     estimator: PoseEstimator | None,
     tile: int | None = None,
+    calibration: Calibration | None = None,
 ) -> PreparedRequest:
     """Everything before the long work.
 
@@ -135,11 +137,14 @@ def prepare(
         style: how poses are drawn, usually the checkpoint's.
         estimator: find poses; None where all poses are stored.
         tile: slots of a tile, to warn where that is not the training's; None for the training's.
+        calibration: of the model that found the poses, where the network was trained with one.
 
     Raises:
-        InputError: a file cannot be used, nobody is in it, or estimator are missing.
+        InputError: a file cannot be used, nobody is in it, the estimator is missing, or poses would be drawn
+            in another way than the network learnt them.
     """
     request.check()
+    _check_calibration(request, facts, estimator, calibration)
     picture = read_picture(request.image)
     target = request.target_size(picture, facts)
     fit = framing((picture.shape[1], picture.shape[0]), [target])
@@ -149,10 +154,36 @@ def prepare(
         driving = _driving(request, facts.window_fps, estimator, Path(folder))
     for departure in facts.departures(tile or facts.num_frames, driving.fps):
         log.warning(departure)
-    track = smoothed(driving.track, request.smoothing_s, driving.fps)
+    own_pose = own_pose.calibrated(calibration)
+    track = smoothed(driving.track.calibrated(calibration), request.smoothing_s, driving.fps)
     poses = aligned(request.alignment, track, own_pose)
     inputs = AnimationInputs(reference=reference, reference_pose=own_pose, driving=poses, style=style)
     return PreparedRequest(inputs, driving, _preview(inputs))
+
+
+def _check_calibration(
+    request: AnimationRequest,
+    facts: CheckpointFacts,
+    estimator: PoseEstimator | None,
+    calibration: Calibration | None,
+) -> None:
+    if facts.calibrated and calibration is None:
+        raise InputError(
+            "this checkpoint was trained on calibrated confidences: give the calibration of your whole-body "
+            "model (--calibration, or a config with pose.calibration); make one with `mimicmotion calibrate`"
+        )
+    if calibration is None:
+        return
+    if not facts.calibrated:
+        raise InputError(
+            "a calibration is given, but this checkpoint learnt raw confidences as released weights did: "
+            "leave --calibration out, or set pose.calibration to null"
+        )
+    if estimator is not None and (request.poses is None or request.reference_poses is None):
+        calibration.check_files(estimator.files)
+    for poses in (request.poses, request.reference_poses):
+        if poses is not None:
+            calibration.check(stored_models(poses), f"the poses {poses}")
 
 
 def perform(

@@ -76,7 +76,8 @@ class PosedVideo:
     @classmethod
     def of(cls, facts: Mapping[str, Any], poses: pa.Table, settings: WindowSettings) -> Self:
         """The video of a row of the decode stage and a table of the pose stage."""
-        track = read_track(poses, facts["num_frames"], 0, facts["width_px"], facts["height_px"])
+        size, calibration = (facts["width_px"], facts["height_px"]), settings.opened_calibration()
+        track = read_track(poses, facts["num_frames"], 0, *size, calibration)
         boxes = column_array(poses, "box", (4,)).astype(np.float64)
         frames = poses["frame"].to_numpy()
         return cls(track, frames, boxes, facts["fps"], facts["bad_frames"], facts["scene_cuts"], settings)

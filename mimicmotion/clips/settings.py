@@ -4,13 +4,14 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from mimicmotion.pose.settings import ConfidenceSettings
 from mimicmotion.settings import Section
 
 _CELL_PX = 8
 """Pixels of a side for each latent."""
 
 
-class WindowSettings(Section):
+class WindowSettings(ConfidenceSettings):
     """The form of windows, the size they are framed to, and what they must reach."""
 
     num_frames: int = Field(

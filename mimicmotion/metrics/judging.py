@@ -33,7 +33,8 @@ from mimicmotion.metrics.redetection import Pose
 from mimicmotion.metrics.scoreboard import Scoreboard
 from mimicmotion.metrics.scores import JUDGE, MODEL, Measured, Score
 from mimicmotion.metrics.settings import BACKBONE_FIELDS, FilmJudgeSettings, JudgeSettings
-from mimicmotion.pose.estimator import PoseEstimator, configured_estimator
+from mimicmotion.pose.calibration import calibrated_estimator
+from mimicmotion.pose.estimator import PoseEstimator
 from mimicmotion.weights.fetching import file_digest
 
 _CHUNK_FRAMES, _CHUNK_BYTES = 8, 7_000_000
@@ -164,7 +165,7 @@ def open_judge(
         elif metric != IDENTITY:
             backbones[metric] = load_backbone(metric, path, device, batch_size)
     face = None
-    estimator = configured_estimator(settings, cuda=cuda, allow_cpu=allow_cpu)
+    estimator = calibrated_estimator(settings, cuda=cuda, allow_cpu=allow_cpu)
     if settings.identity is not None:
         face = FaceModel.open(settings.identity, cuda=cuda, allow_cpu=allow_cpu)
     return Judge(
@@ -202,7 +203,7 @@ def open_film_tools(
     face = appearance = None
     by_pose = [f"{JUDGE}{name}" for name in (*PARTS, "nobody", "jerk")]
     by_look = ["judge_appearance", "judge_appearance_drift"]
-    estimator = configured_estimator(settings, cuda=cuda, allow_cpu=allow_cpu)
+    estimator = calibrated_estimator(settings, cuda=cuda, allow_cpu=allow_cpu)
     if estimator is None:
         reason = f"absent: no graphs in {called('detector')} and {called('wholebody')}"
         absent |= dict.fromkeys(by_pose, reason)

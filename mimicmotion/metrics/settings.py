@@ -88,7 +88,8 @@ class JudgeSettings(BodySettings):
     def unchanged_fields(self) -> set[str]:
         """What was no part of a key once, at its default: how people are found, and later backbones."""
         later = ("score_threshold", "nms_threshold", "videomae", "vjepa")
-        return {name for name in later if getattr(self, name) == type(self).model_fields[name].default}
+        kept = {name for name in later if getattr(self, name) == type(self).model_fields[name].default}
+        return kept | self.unread_fields()
 
     @property
     def chosen_protocol(self) -> "EvaluationProtocol":

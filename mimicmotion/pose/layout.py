@@ -87,3 +87,22 @@ def from_openpose(points: Float[np.ndarray, "*people 134 n"]) -> Float[np.ndarra
         *range(OPENPOSE_BODY.stop, NUM_OPENPOSE_KEYPOINTS),
     ]
     return points[..., order, :]
+
+
+def _mirrored() -> tuple[int, ...]:
+    """Which point lies where each one is looked for in a mirrored picture."""
+    order = [*range(NUM_KEYPOINTS)]
+    swapped = [(left, left + 1) for left in range(1, BODY.stop, 2)]
+    swapped += [(left, left + 3) for left in range(FEET.start, FEET.start + 3)]
+    face = [(side, 16 - side) for side in range(8)] + [(brow, 43 - brow) for brow in range(17, 22)]
+    face += [(31, 35), (32, 34), (36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)]
+    face += [(48, 54), (49, 53), (50, 52), (55, 59), (56, 58), (60, 64), (61, 63), (65, 67)]
+    swapped += [(FACE.start + one, FACE.start + other) for one, other in face]
+    swapped += [(LEFT_HAND.start + joint, RIGHT_HAND.start + joint) for joint in range(21)]
+    for one, other in swapped:
+        order[one], order[other] = other, one
+    return tuple(order)
+
+
+MIRRORED: Final = _mirrored()
+"""For each point its counterpart on the other side; points on the middle line stay."""

@@ -2,17 +2,44 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
 from mimicmotion.errors import DataError
 from mimicmotion.settings import Section
 
+if TYPE_CHECKING:
+    from mimicmotion.pose.calibration import Calibration
+
 AlignmentMode = Literal["none", "release", "robust", "limbs"]
 
 
-class EstimatorSettings(Section):
+class ConfidenceSettings(Section):
+    """How stored confidences are read."""
+
+    calibration: Path | None = Field(
+        None,
+        description="Calibration of the whole-body model (`mimicmotion calibrate`), applied when confidences "
+        "are read; null leaves them as the model gave them.",
+    )
+
+    def unread_fields(self) -> set[str]:
+        """Fields that change nothing: without a calibration poses are read as they always were."""
+        return set() if self.calibration else {"calibration"}
+
+    def opened_calibration(self) -> "Calibration | None":
+        """The calibration itself.
+
+        Raises:
+            InputError: the file cannot be used.
+        """
+        from mimicmotion.pose.calibration import Calibration
+
+        return None if self.calibration is None else Calibration.read(self.calibration)
+
+
+class EstimatorSettings(ConfidenceSettings):
     """What finds people and their keypoints; whoever finds poses under a config takes these of it."""
 
     detector: Path | None = Field(None, description="Person detector in ONNX, of any form known.")

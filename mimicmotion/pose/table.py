@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,9 @@ from mimicmotion.errors import DataError
 from mimicmotion.pose.hands import hand_boxes, hand_confidences
 from mimicmotion.pose.layout import NUM_KEYPOINTS
 from mimicmotion.pose.people import Person
+
+if TYPE_CHECKING:
+    from mimicmotion.pose.calibration import Calibration
 
 SCHEMA_VERSION: Final = 1
 
@@ -43,6 +46,8 @@ POSES_SCHEMA: Final = pa.schema(
 """One row per frame and person, 0 being the main person; in pixels of the normalised video."""
 
 _METADATA_KEY: Final = b"mimicmotion.poses"
+MODELS_KEY: Final = b"mimicmotion.models"
+"""Key in an import file's metadata under which it may say, in JSON, the sha256 of each model by its role."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +89,20 @@ class PosesInfo:
         if missing:
             raise DataError(f"the metadata of the poses table lacks {sorted(missing)}")
         return cls(**values)
+
+
+def stored_models(path: Path) -> dict[str, str]:
+    """Return the sha256 of each model, by its role, that a file of poses says it comes from; often none.
+
+    Args:
+        path: a table of the pose stage, or an import file.
+    """
+    if path.suffix.lower() != ".parquet":
+        return {}
+    metadata = pq.read_schema(path).metadata or {}
+    if _METADATA_KEY in metadata:
+        return dict(json.loads(metadata[_METADATA_KEY])["models"])
+    return dict(json.loads(metadata.get(MODELS_KEY, b"{}")))
 
 
 def poses_table(info: PosesInfo, frames: Sequence[Sequence[tuple[int, Person]]]) -> pa.Table:
@@ -165,6 +184,13 @@ class PoseTrack:
     def __len__(self) -> int:
         return len(self.present)
 
+    def calibrated(self, calibration: "Calibration | None") -> "PoseTrack":
+        """Return the track with probabilities for confidences; without a calibration the track itself."""
+        if calibration is None:
+            return self
+        confidences = calibration.probabilities(self.confidences)
+        return replace(self, confidences=confidences, hand_confidences=hand_confidences(confidences))
+
     def select(self, indices: Sequence[int] | Int[np.ndarray, " m"]) -> "PoseTrack":
         """Return the track at these frames, in their order."""
         chosen = np.asarray(indices, dtype=np.int64)
@@ -205,6 +231,7 @@ def read_track(
     person: int = 0,
     width_px: int | None = None,
     height_px: int | None = None,
+    calibration: "Calibration | None" = None,
 ) -> PoseTrack:
     """Return one person of a poses table over all frames of its video.
 
@@ -213,14 +240,18 @@ def read_track(
         num_frames: frames of the video.
         person: track number; 0 is the main person.
         width_px, height_px: size of the normalised video; read from the table's metadata where not given.
+        calibration: makes probabilities of the confidences.
 
     Raises:
         DataError: the schema is another, or a row lies outside the video.
+        InputError: the calibration is for another model than found the poses.
     """
     table = pq.read_table(source) if isinstance(source, Path) else source
     if not table.schema.equals(POSES_SCHEMA):
         wanted, got = (str(schema.remove_metadata()).split("\n") for schema in (POSES_SCHEMA, table.schema))
         raise DataError("a poses table must have the schema:", *wanted, "got:", *got)
+    if calibration is not None:
+        calibration.check(PosesInfo.of(table).models, f"the poses of {num_frames} frames")
     if width_px is None or height_px is None:
         info = PosesInfo.of(table)
         width_px, height_px = info.width_px, info.height_px
@@ -246,7 +277,7 @@ def read_track(
         hand_confidences=spread(np.stack(reliability, axis=-1)),
         width_px=width_px,
         height_px=height_px,
-    )
+    ).calibrated(calibration)
 
 
 def column_array(table: pa.Table, name: str, shape: tuple[int, ...]) -> np.ndarray:

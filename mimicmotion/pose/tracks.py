@@ -145,12 +145,12 @@ def _similarity(track: _Track, person: Person, frame: int) -> float:
     """Return the mean of box overlap and keypoint similarity, 0 to 1."""
     shift = track.shift(frame)
     return 0.5 * (
-        _overlap(track.last.box + np.tile(shift, 2), person.box)
+        overlap(track.last.box + np.tile(shift, 2), person.box)
         + _keypoint_similarity(track.last, person, shift)
     )
 
 
-def _overlap(a: Float[np.ndarray, "4"], b: Float[np.ndarray, "4"]) -> float:
+def overlap(a: Float[np.ndarray, "4"], b: Float[np.ndarray, "4"]) -> float:
     """Return intersection over union of two boxes."""
     shared = np.prod(np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0))
     union = np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared

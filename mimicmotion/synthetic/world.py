@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from mimicmotion.synthetic.body import Proportions, Skeleton, pose_skeleton
+from mimicmotion.synthetic.hardness import Hardness
 from mimicmotion.synthetic.look import Look, Occluder, paint_room
 from mimicmotion.synthetic.motion import dance
 from mimicmotion.synthetic.render import paint, shapes_of, visibility
@@ -82,6 +83,7 @@ def film(
     truth: bool = True,
     limbs: float = 1.0,
     room_seed: int | None = None,
+    hardness: Hardness | None = None,
 ) -> Film:
     """The film of one dancer.
 
@@ -92,29 +94,36 @@ def film(
         truth: compute visibility too (costs a second painting); without it all points count as visible.
         limbs: factor on the length of arms and legs.
         room_seed: another room.
+        hardness: what else makes the film hard to read.
     """
+    hard = hardness or Hardness()
+    dim = np.random.default_rng([seed, 3])
     rng = np.random.default_rng([seed, 0])
     body, look = Proportions.sample(rng).stretched(limbs), Look.sample(rng)
     stage = _set_stage(rng, width, height, occluded, blurred)
     painter = rng if room_seed is None else np.random.default_rng([room_seed, 2])
     room = paint_room(painter, SUPERSAMPLING * width, SUPERSAMPLING * height, SUPERSAMPLING * stage.origin[1])
+    hard.hang_poster(room, SUPERSAMPLING * stage.scale)
+    scale, origin = stage.scale * hard.zoom, stage.origin + np.array(hard.shift) * (width, height)
     steps = np.array([0.0]) if stage.shutter_s == 0 else np.array([0.0, -0.5, 0.5])
     shutter = (np.arange(num_frames)[:, None] / fps + steps * stage.shutter_s).ravel()
     angles = dance(np.random.default_rng([seed if dance_seed is None else dance_seed, 1]), shutter)
+    angles = hard.crossed(angles)
     skeleton = pose_skeleton(body, angles, stage.pitch)
-    points = skeleton.keypoints[..., :2] * stage.scale + stage.origin
+    points = skeleton.keypoints[..., :2] * scale + origin
     frames, seen = np.empty((num_frames, height, width, 3), np.uint8), np.zeros((num_frames, 133), np.int8)
     for n in range(num_frames):
         total = np.zeros((height, width, 3), np.float32)
         bar = stage.occluder.corners(n / fps, width, height) if stage.occluder else None
         for k in range(len(steps) - 1, -1, -1):
             at = n * len(steps) + k
-            shapes = shapes_of(skeleton, at, look, stage.scale, stage.origin, body.girth, body.head)
-            canvas = paint(room.copy(), shapes, SUPERSAMPLING)
+            shapes = shapes_of(skeleton, at, look, scale, origin, body.girth, body.head)
+            canvas = paint(room.copy(), hard.mirrored(shapes, width, height), SUPERSAMPLING)
+            paint(canvas, shapes, SUPERSAMPLING)
             if bar is not None and stage.occluder is not None:
                 cv2.fillPoly(canvas, [np.round(bar * SUPERSAMPLING).astype(np.int32)], stage.occluder.colour)
             total += cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
-        frames[n] = np.clip(total / len(steps) + 0.5, 0, 255)
+        frames[n] = hard.spoilt(total / len(steps), dim)
         if truth:
             seen[n] = visibility(
                 points[n * len(steps)], shapes, bar, width, height, _front(skeleton, n * len(steps))

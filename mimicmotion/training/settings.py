@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from mimicmotion.pose.settings import DrawingStyle
+from mimicmotion.pose.settings import ConfidenceSettings, DrawingStyle
 from mimicmotion.settings import Section
 from mimicmotion.video.settings import ReaderSettings
 
@@ -17,7 +17,7 @@ Strategy = Literal["ddp", "fsdp"]
 ActivationCheckpointing = Literal["off", "layers", "blocks"]
 
 
-class SampleSettings(ReaderSettings):
+class SampleSettings(ReaderSettings, ConfidenceSettings):
     """What a training sample is made of."""
 
     noise: Literal["svd", "cosine"] = Field("svd", description="Distribution of noise levels.")

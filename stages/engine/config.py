@@ -212,6 +212,7 @@ def _follow(tree: Tree, models: Mapping[str, type[Stage]]) -> None:
         for name, other in model.follows.items():
             values, theirs = tree.values[stage], tree.values.get(other)
             if isinstance(values, dict) and isinstance(theirs, dict) and name in theirs:
+                tree.marks.setdefault((stage, name), tree.mark((other, name)))
                 values.setdefault(name, theirs[name])
 
 

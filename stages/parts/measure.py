@@ -162,7 +162,7 @@ class Measure(JudgeSettings, ItemStage):
             DataError: the generated file holds other frames than its row says.
         """
         clip = GeneratedClip(**item.payload["clip"])
-        track = driving_pose(clip)
+        track = driving_pose(clip, self.opened_calibration())
         is_floors = "checkpoint" in item.payload
         chunks = _floors(clip, loaded.vae(item.payload["checkpoint"])) if is_floors else _made(clip)
         pose = track.keypoints, track.confidences

@@ -153,7 +153,8 @@ def _make_sample(clip: Clip, drawn: Draw, settings: SampleSettings) -> Sample:
     slots, fit = [drawn.reference, *drawn.frames], clip.fit
     width, height = fit.target
     cells = (height // CELL_PX, width // CELL_PX)
-    track = framed_track(read_track(clip.poses, clip.video_frames, 0, *fit.source).select(slots), fit)
+    found = read_track(clip.poses, clip.video_frames, 0, *fit.source, settings.opened_calibration())
+    track = framed_track(found.select(slots), fit)
     hands = confident_hands(track.hand_boxes, track.hand_confidences, settings.hand_threshold)
     sample = Sample(
         clip_id=clip.clip_id,

@@ -1,5 +1,6 @@
 """A request from files to an MP4, with fake models: length, rate, sound, size, and every way to go wrong."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mimicmotion.animation.request import AnimationRequest, perform, prepare
 from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.errors import InputError
 from mimicmotion.pictures.panels import LABEL_HEIGHT_PX, enlarged, pose_over
+from mimicmotion.pose.calibration import PARTS, Calibration, Curve
 from mimicmotion.pose.detector import Detections
 from mimicmotion.pose.estimator import TopDownEstimator
 from mimicmotion.pose.people import Person
@@ -22,6 +24,7 @@ from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.picture_files import read_picture, write_picture
+from mimicmotion.weights.fetching import file_digest
 
 FACTS = CheckpointFacts(sizes_px=((32, 48), (48, 32)), num_frames=8, fps=12.0)
 STYLE = DrawingStyle(canvas_short_side_px=64)
@@ -315,3 +318,30 @@ def test_videos_and_poses_that_cannot_be_read(files):
         prepare(request(files, video=files / "broken.mp4"), FACTS, STYLE, MODELS)
     with pytest.raises(InputError, match="no poses at"):
         prepare(request(files, poses=files / "absent.parquet"), FACTS, STYLE, MODELS)
+
+
+def curves(path, sha):
+    """A calibration that halves every confidence."""
+    line = Curve((0.0, 2.0), (0.001, 1.0))
+    Calibration(sha, dict.fromkeys(PARTS, line)).write(path)
+    return Calibration.read(path)
+
+
+def test_a_calibration_and_a_checkpoint_go_together(files):
+    model = files / "model.onnx"
+    model.write_bytes(b"model")
+    found = TopDownEstimator(FakeDetector(), FakeWholeBody(), {"wholebody": model})
+    fits, other = curves(files / "a.json", file_digest(model)), curves(files / "b.json", "ab" * 32)
+    calibrated = replace(FACTS, calibrated=True)
+    with pytest.raises(InputError, match=r"trained on calibrated confidences: give the calibration"):
+        prepare(request(files), calibrated, STYLE, found)
+    with pytest.raises(InputError, match=r"learnt raw confidences as released weights did"):
+        prepare(request(files), FACTS, STYLE, found, calibration=fits)
+    with pytest.raises(InputError, match=r"does not fit poses that are found with these models"):
+        prepare(request(files), calibrated, STYLE, found, calibration=other)
+    inputs = prepare(request(files), calibrated, STYLE, found, calibration=fits).inputs
+    np.testing.assert_allclose(inputs.driving.confidences, 0.45, atol=0.01)
+    np.testing.assert_allclose(inputs.reference_pose.confidences, 0.45, atol=0.01)
+    stored = stored_poses(files / "poses.parquet")
+    with pytest.raises(InputError, match=r"does not fit the poses .*poses.parquet"):
+        prepare(request(files, poses=stored), calibrated, STYLE, found, calibration=fits)

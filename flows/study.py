@@ -119,10 +119,10 @@ def load_study(name: str, overrides: Sequence[str] = ()) -> Study:
     seen: set[str] = set()
     trials = []
     for seed in settings.seeds:
-        for arm, fields in _adding_up(settings.arms):
+        for arm, fields in settings.built().items():
             chosen = (*overrides, *fields, *(f"{field}={seed}" for field in settings.seed_fields))
             made = load_config(name, chosen)
-            trials.append(Trial(arm.name, seed, chosen, made, tuple(_new_stages(made, seen))))
+            trials.append(Trial(arm, seed, chosen, made, tuple(_new_stages(made, seen))))
     return Study(config, settings, tuple(trials))
 
 
@@ -138,7 +138,7 @@ def publish_study(study: Study) -> StudyResult:
 
     arms = [arm.name for arm in study.settings.arms]
     scores = {arm: [_scores(trial) for trial in study.of(arm)] for arm in arms}
-    rows = compare(scores, study.settings.metrics, FLOORS)
+    rows = compare(scores, study.settings.metrics, FLOORS, study.settings.compared_with())
     markdown = comparison_markdown(rows)
     workspace = Pipeline(study.config).workspace
     place = f"ablations/{study.key}"
@@ -156,14 +156,6 @@ def publish_study(study: Study) -> StudyResult:
     for arm in study.settings.arms:
         _show_arm(study, arm, [row for row in rows if row.arm == arm.name], report.run_id)
     return StudyResult(rows, markdown, f"{workspace.uri}/{place}", report.run_id)
-
-
-def _adding_up(arms: Sequence[Arm]) -> Iterator[tuple[Arm, tuple[str, ...]]]:
-    """Each arm with what it and the ones before it set."""
-    fields: tuple[str, ...] = ()
-    for arm in arms:
-        fields += arm.set
-        yield arm, fields
 
 
 def _new_stages(config: PipelineConfig, seen: set[str]) -> Iterator[str]:
@@ -228,7 +220,7 @@ def _parent_report(study: Study, markdown: str) -> "MlflowReport":
 def _show_arm(study: Study, arm: Arm, rows: Sequence[Compared], parent_id: str | None) -> None:
     from stages.adapters.mlflow.tracking import named_report, place_below
 
-    fields = dict(_adding_up(study.settings.arms))[arm]
+    fields = study.settings.built()[arm.name]
     listed = "\n".join(f"* `{field}`" for field in fields)
     note = f"# {arm.name}\n\nDiffers from `{study.config.source}` in\n\n{listed}\n"
     report = named_report(study.config, f"{study.key} {arm.name}", arm.name, note, parent_id)

@@ -29,11 +29,12 @@ class Compared:
         value: mean over seeds; None where it could not be measured, ``note`` says why.
         low, high: of the value; None where there is one seed and one video.
         interval: what low and high are: ``FROM_BOTH``, ``FROM_VIDEOS`` or ``FROM_SEEDS``.
-        change: value less that of the arm before; None for the first one and for floors.
+        change: value less that of the arm it is compared with; None for the first one and for floors.
         change_low, change_high: of the change.
         num_seeds: seeds behind it.
         num_videos: videos behind it.
         note: what a reader must know.
+        against: the arm that it is compared with.
     """
 
     arm: str
@@ -48,6 +49,7 @@ class Compared:
     num_seeds: int = 1
     num_videos: int = 0
     note: str | None = None
+    against: str | None = None
 
     @property
     def is_gain(self) -> bool | None:
@@ -96,7 +98,10 @@ class _Measured:
 
 
 def compare(
-    arms: Mapping[str, Sequence[Sequence[Score]]], metrics: Sequence[str], floors: Sequence[str] = ()
+    arms: Mapping[str, Sequence[Sequence[Score]]],
+    metrics: Sequence[str],
+    floors: Sequence[str] = (),
+    compared_with: Mapping[str, str] | None = None,
 ) -> list[Compared]:
     """Rows of the table, floors first, then arm by arm.
 
@@ -104,6 +109,7 @@ def compare(
         arms: arm -> scores of each seed, in one order of seeds.
         metrics: what to compare.
         floors: methods among the first arm's scores that no model made, the same in every run.
+        compared_with: arm -> the arm before it that its change is measured from; else the one just before.
 
     Raises:
         InputError: arms differ in their number of seeds or in their videos.
@@ -119,12 +125,14 @@ def compare(
     rows = [
         _row(floor, metric, _measured(first[:1], floor, metric)) for floor in floors for metric in metrics
     ]
-    before: dict[str, _Measured] = {}
+    others = compared_with or dict(zip([*arms][1:], arms, strict=False))
+    known: dict[tuple[str, str], _Measured] = {}
     for arm, runs in arms.items():
         for metric in metrics:
-            measured = _measured(runs, MODEL, metric)
-            rows.append(_row(arm, metric, measured, before.get(metric)))
-            before[metric] = measured
+            known[arm, metric] = _measured(runs, MODEL, metric)
+            other = others.get(arm)
+            row = _row(arm, metric, known[arm, metric], known.get((other or "", metric)))
+            rows.append(replace(row, against=other))
     return rows
 
 
@@ -200,7 +208,10 @@ def comparison_markdown(rows: Sequence[Compared]) -> str:
     head = [f"| arm | {' | '.join(titles)} |", f"|---|{'---|' * len(metrics)}"]
     values = [_line(arm, [_value_cell(cells.get((arm, metric))) for metric in metrics]) for arm in arms]
     changed = [arm for arm in arms if any(row.arm == arm and row.change is not None for row in rows)]
-    changes = [_line(arm, [_change_cell(cells[arm, metric]) for metric in metrics]) for arm in changed]
+    against = {row.arm: row.against for row in rows}
+    before = dict(zip(arms[1:], arms, strict=False))
+    names = {arm: arm if against[arm] == before[arm] else f"{arm}, from {against[arm]}" for arm in changed}
+    changes = [_line(names[arm], [_change_cell(cells[arm, metric]) for metric in metrics]) for arm in changed]
     notes = dict.fromkeys(
         f"- {METRICS[row.metric].title}: {row.note}" for row in rows if row.value is None and row.note
     )
@@ -213,7 +224,11 @@ def comparison_markdown(rows: Sequence[Compared]) -> str:
         if any(row.num_seeds > 1 for row in rows)
         else "On the same videos with one seed: these weights only, so nothing is marked."
     )
-    changed_part = ["", "Change from the arm before", "", legend, "", *head, *changes] if changes else []
+    changed_part = (
+        ["", "Change from the arm before, or the named one", "", legend, "", *head, *changes]
+        if changes
+        else []
+    )
     return "\n".join([how, "", *head, *values, *changed_part, "", *notes]) + "\n"
 
 

@@ -4,7 +4,8 @@
 
 Writes ``train/`` and ``test/`` like ``world``, and poses to import, one folder each, in which only
 confidences differ: ``detected`` as the shipped models give them; ``oracle`` 1 where a point is seen and near
-0 elsewhere; ``shuffled`` as detected, but of a frame drawn from all films.
+0 elsewhere; ``shuffled`` as detected, but of a frame drawn from all films. ``calibration.json`` makes the
+detected ones probabilities; it comes from other dancers.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mimicmotion.durable import put_in_place
-from mimicmotion.metrics.reliability import BODY_SHARE_OF_BOX, TruePicture
+from mimicmotion.metrics.reliability import BODY_SHARE_OF_BOX, TruePicture, fit, judge_pictures
 from mimicmotion.pose.calibration import ROLE
 from mimicmotion.pose.estimator import PoseEstimator, open_estimator
 from mimicmotion.pose.people import Person
@@ -33,6 +34,7 @@ WEIGHTS = Path(__file__).with_name("weights")
 KINDS = ("detected", "oracle", "shuffled")
 _OCCLUDED, _BLURRED = 0.5, 0.5
 _SCORE_THRESHOLD = 0.5
+_CALIBRATED_FROM = 800_000
 _HIDDEN = 0.02
 """What the oracle gives a point that is not seen: it is drawn dark, and its hand still has a box."""
 
@@ -147,6 +149,7 @@ def main() -> None:
     parser.add_argument("--num-dances", type=int, default=4)
     parser.add_argument("--first-seed", type=int, default=900_000)
     parser.add_argument("--num-frames", type=int, default=56)
+    parser.add_argument("--num-calibrated", type=int, default=200, help="other dancers, for the calibration")
     options = parser.parse_args()
     dancers = range(options.first_seed, options.first_seed + options.num_dancers)
     detector, wholebody = WEIGHTS / "detector.onnx", WEIGHTS / "wholebody.onnx"
@@ -154,6 +157,9 @@ def main() -> None:
         detector, wholebody, cuda=False, allow_cpu=True, score_threshold=_SCORE_THRESHOLD
     )
     make_hard_world(options.folder, dancers, options.num_dances, options.num_frames, estimator)
+    others = range(_CALIBRATED_FROM, _CALIBRATED_FROM + options.num_calibrated)
+    points = judge_pictures(estimator, true_pictures(others, 3))
+    fit(points, file_digest(wholebody), {"truth": "world"}).write(options.folder / "calibration.json")
 
 
 if __name__ == "__main__":

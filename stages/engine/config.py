@@ -67,7 +67,10 @@ class Arm(Section):
 
     name: str = Field(min_length=1, description="What tables and pictures call it.")
     set: tuple[str, ...] = Field(
-        (), description="section.field=value, as --set takes them; what arms before it set stays set."
+        (), description="section.field=value, as --set takes them; what the arm it builds on sets stays set."
+    )
+    after: str | None = Field(
+        None, description="Arm that it builds on and is compared with; null: the one before it."
     )
 
 
@@ -93,7 +96,23 @@ class Ablation(Section):
         names = [arm.name for arm in self.arms]
         if len({*names}) < len(names) or len({*self.seeds}) < len(self.seeds):
             raise ValueError("every arm needs a name of its own, and every seed may stand there once")
+        for place, arm in enumerate(self.arms):
+            if arm.after is not None and arm.after not in names[:place]:
+                raise ValueError(f"arm {arm.name} comes after {arm.after}, which is no arm before it")
         return self
+
+    def built(self) -> dict[str, tuple[str, ...]]:
+        """Everything that each arm sets, with what the arms it builds on set."""
+        fields: dict[str, tuple[str, ...]] = {}
+        for arm in self.arms:
+            base = fields.get(arm.after or next(reversed(fields), ""), ())
+            fields[arm.name] = (*base, *arm.set)
+        return fields
+
+    def compared_with(self) -> dict[str, str]:
+        """The arm that each is compared with; the first is compared with none."""
+        pairs = zip(self.arms[1:], self.arms, strict=False)
+        return {arm.name: arm.after or before.name for arm, before in pairs}
 
 
 class Settings(Section):

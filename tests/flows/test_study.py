@@ -58,6 +58,28 @@ def test_the_arms_of_the_paper_share_every_stage_that_does_not_differ() -> None:
     assert {arm[name].seed for arm in (base, fusion) for name in ("train", "animate")} == {4}
 
 
+def test_arms_of_the_hard_world_build_on_the_one_they_name() -> None:
+    study = load_study("configs/ablation/hard.yaml", ["ablation.seeds=[0]"])
+    stages = {trial.arm: trial.config.stages for trial in study.trials}
+    gates = {arm: (one["train"].hand_weight, one["train"].hand_threshold) for arm, one in stages.items()}
+    assert gates["base"][0] == 1
+    assert gates["+ hand loss, ungated"] == (10, 0)
+    assert gates["+ hand loss, gated"] == gates["+ confidence"] == (10, 0.6)
+    assert not stages["+ hand loss, gated"]["train"].drawing.use_confidence
+    folders = {arm: one["pose"].import_folder.name for arm, one in stages.items()}
+    assert (folders["oracle confidence"], folders["shuffled confidence"]) == ("oracle", "shuffled")
+    assert folders["+ progressive fusion"] == folders["base"] == "detected"
+    assert stages["+ calibrated confidence"]["train"].calibration.name == "calibration.json"
+    assert stages["oracle confidence"]["train"].calibration is None
+    assert {one["animate"].fusion for arm, one in stages.items() if "fusion" not in arm} == {"none"}
+    assert study.settings.compared_with()["shuffled confidence"] == "+ confidence"
+    # Windows are chosen alike whatever the confidences are.
+    limits = {(one["clips"].keypoint_threshold, one["clips"].min_confidence) for one in stages.values()}
+    assert limits == {(0, 0)}
+    shared = {trial.arm: trial.stages for trial in study.trials}
+    assert shared["+ progressive fusion"] == ("animate", "evaluate")
+
+
 @pytest.mark.parametrize(("name", "whole"), [("demo", "demo"), ("paper", "tiktok-335-340")])
 def test_the_last_arm_is_the_whole_method(name: str, whole: str) -> None:
     from stages.engine.config import load_config
@@ -71,6 +93,8 @@ def test_configs_that_cannot_be_compared(project: Path) -> None:
         load_study("study", ["ablation.arms=[{name: a}, {name: b, set: [train.gian=1]}]"])
     with pytest.raises(ConfigError, match="a name of its own"):
         load_study("study", ["ablation.arms=[{name: a}, {name: a}]"])
+    with pytest.raises(ConfigError, match="arm b comes after c, which is no arm before it"):
+        load_study("study", ["ablation.arms=[{name: a}, {name: b, after: c}]"])
     with pytest.raises(ConfigError, match=r"metrics \['vmaf'\] are unknown"):
         load_study("study", ["ablation.metrics=[vmaf]"])
     with pytest.raises(InputError, match="has no section ablation"):

@@ -102,10 +102,23 @@ def test_the_tables_read_well():
     text = comparison_markdown(compare(arms, ["psnr", "fvd"]))
     lines = text.splitlines()
     assert "| arm | PSNR dB ↑ | FVD ↓ |" in lines
-    assert "Change from the arm before" in lines
+    assert "Change from the arm before, or the named one" in lines
     (change,) = [line for line in lines if line.startswith("| + x | **+1.00")]
     assert change.endswith("| - |")
     assert "- FVD: no weights" in lines
     one = comparison_markdown(compare({arm: runs[:1] for arm, runs in arms.items()}, ["psnr"]))
     assert "these weights only" in one
     assert "**" not in one
+
+
+def test_an_arm_can_be_compared_with_another_than_the_one_before():
+    arms = {
+        "base": [run(0, 1), run(0, 2)],
+        "worse": [run(-2, 1), run(-2, 2)],
+        "better": [run(1, 1), run(1, 2)],
+    }
+    rows = compare(arms, ["psnr"], compared_with={"worse": "base", "better": "base"})
+    assert [row.change for row in rows] == [None, pytest.approx(-2), pytest.approx(1)]
+    text = comparison_markdown(rows)
+    assert "| worse | *-2.00" in text
+    assert "| better, from base | **+1.00" in text

@@ -33,8 +33,7 @@ from mimicmotion.metrics.redetection import Pose
 from mimicmotion.metrics.scoreboard import Scoreboard
 from mimicmotion.metrics.scores import JUDGE, MODEL, Measured, Score
 from mimicmotion.metrics.settings import BACKBONE_FIELDS, FilmJudgeSettings, JudgeSettings
-from mimicmotion.pose.calibration import calibrated_estimator
-from mimicmotion.pose.estimator import PoseEstimator
+from mimicmotion.pose.estimator import PoseEstimator, calibrated_estimator
 from mimicmotion.weights.fetching import file_digest
 
 _CHUNK_FRAMES, _CHUNK_BYTES = 8, 7_000_000

@@ -9,8 +9,8 @@ read, so that brightness, the hand gate and all thresholds mean the same whateve
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Self
@@ -21,10 +21,7 @@ from scipy.optimize import isotonic_regression
 
 from mimicmotion.durable import write_file
 from mimicmotion.errors import InputError
-from mimicmotion.pose.estimator import Frames, PoseEstimator, configured_estimator
 from mimicmotion.pose.layout import BODY, FACE, FEET, LEFT_HAND, RIGHT_HAND
-from mimicmotion.pose.people import Person
-from mimicmotion.pose.settings import EstimatorSettings
 from mimicmotion.weights.fetching import file_digest
 
 PARTS: Final = {"body": BODY, "feet": FEET, "face": FACE, "hands": slice(LEFT_HAND.start, RIGHT_HAND.stop)}
@@ -134,46 +131,6 @@ class Calibration:
             return _read(path, path.stat().st_mtime_ns)
         except OSError as error:
             raise InputError(f"calibration {path} cannot be read ({error.strerror})") from error
-
-
-@dataclass(frozen=True)
-class CalibratedEstimator:
-    """An estimator whose people carry probabilities for confidences.
-
-    Attributes:
-        estimator: finds them.
-        calibration: of its whole-body model.
-
-    Raises:
-        InputError: the calibration is of another model.
-    """
-
-    estimator: PoseEstimator
-    calibration: Calibration
-
-    def __post_init__(self) -> None:
-        self.calibration.check_files(self.files)
-
-    @property
-    def files(self) -> Mapping[str, Path]:
-        """Its weight files by role."""
-        return self.estimator.files
-
-    def people(self, chunks: Iterable[Frames]) -> Iterator[list[Person]]:
-        """Yield the people of each frame, from frames that come in chunks."""
-        for people in self.estimator.people(chunks):
-            yield [
-                replace(person, confidences=self.calibration.probabilities(person.confidences))
-                for person in people
-            ]
-
-
-def calibrated_estimator(settings: EstimatorSettings, **how: Any) -> PoseEstimator | None:
-    """The estimator of these settings with their calibration, None where they name no models."""
-    estimator, calibration = configured_estimator(settings, **how), settings.opened_calibration()
-    if estimator is None or calibration is None:
-        return estimator
-    return CalibratedEstimator(estimator, calibration)
 
 
 @lru_cache(maxsize=4)

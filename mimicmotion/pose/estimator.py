@@ -7,7 +7,7 @@ beside this one and a line in ``open_detector`` or ``open_wholebody``; another k
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from mimicmotion.errors import WeightsError
 from mimicmotion.pose.ahead import ahead
 from mimicmotion.pose.boxes import FORMS as BOX_FORMS
 from mimicmotion.pose.boxes import BoxDetector
+from mimicmotion.pose.calibration import Calibration
 from mimicmotion.pose.detector import NMS_THRESHOLD, SCORE_THRESHOLD, Detections, PersonDetector
 from mimicmotion.pose.heatmaps import HeatmapModel
 from mimicmotion.pose.layout import NUM_KEYPOINTS
@@ -153,6 +154,46 @@ def configured_estimator(settings: EstimatorSettings, **how: Any) -> PoseEstimat
         nms_threshold=settings.nms_threshold,
         **how,
     )
+
+
+@dataclass(frozen=True)
+class CalibratedEstimator:
+    """An estimator whose people carry probabilities for confidences.
+
+    Attributes:
+        estimator: finds them.
+        calibration: of its whole-body model.
+
+    Raises:
+        InputError: the calibration is of another model.
+    """
+
+    estimator: PoseEstimator
+    calibration: Calibration
+
+    def __post_init__(self) -> None:
+        self.calibration.check_files(self.files)
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """Its weight files by role."""
+        return self.estimator.files
+
+    def people(self, chunks: Iterable[Frames]) -> Iterator[list[Person]]:
+        """Yield the people of each frame, from frames that come in chunks."""
+        for people in self.estimator.people(chunks):
+            yield [
+                replace(person, confidences=self.calibration.probabilities(person.confidences))
+                for person in people
+            ]
+
+
+def calibrated_estimator(settings: EstimatorSettings, **how: Any) -> PoseEstimator | None:
+    """The estimator of these settings with their calibration, None where they name no models."""
+    estimator, calibration = configured_estimator(settings, **how), settings.opened_calibration()
+    if estimator is None or calibration is None:
+        return estimator
+    return CalibratedEstimator(estimator, calibration)
 
 
 def open_detector(

@@ -2,7 +2,7 @@
 
     python -m mimicmotion.synthetic.hard FOLDER
 
-Writes ``train/`` and ``test/`` like ``world``, and poses to import, one folder each, in which only
+Writes ``films/train/`` and ``films/test/``, and poses to import, one folder each, in which only
 confidences differ: ``detected`` as the shipped models give them; ``oracle`` 1 where a point is seen and near
 0 elsewhere; ``shuffled`` as detected, but of a frame drawn from all films. ``calibration.json`` makes the
 detected ones probabilities; it comes from other dancers.
@@ -85,7 +85,7 @@ def make_hard_world(
     for seed in dancers:
         for dance in range(num_dances):
             split = "test" if dance == num_dances - 1 else "train"
-            path = folder / split / f"hard_{seed:05d}_{dance}.mp4"
+            path = folder / "films" / split / f"hard_{seed:05d}_{dance}.mp4"
             path.parent.mkdir(parents=True, exist_ok=True)
             one = hard_film(seed, num_frames, 1000 * seed + dance)
             write_preview(path, iter(one.frames), FPS)

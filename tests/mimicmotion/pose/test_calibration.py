@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mimicmotion.errors import InputError
-from mimicmotion.pose.calibration import PARTS, CalibratedEstimator, Calibration, Curve
+from mimicmotion.pose.calibration import PARTS, Calibration, Curve
+from mimicmotion.pose.estimator import CalibratedEstimator
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table, read_track
 

@@ -62,7 +62,7 @@ def test_poses_differ_in_confidences_alone(tmp_path):
     models = {role: WEIGHTS / f"{role}.onnx" for role in ("detector", "wholebody")}
     estimator = open_estimator(**models, cuda=False, allow_cpu=True)
     make_hard_world(tmp_path, [SEED, SEED + 1], 2, 3, estimator)
-    assert len(list((tmp_path / "train").iterdir())) == len(list((tmp_path / "test").iterdir())) == 2
+    assert [len(list((tmp_path / "films" / side).iterdir())) for side in ("train", "test")] == [2, 2]
     path = {kind: tmp_path / "poses" / kind / f"hard_{SEED}_1.parquet" for kind in KINDS}
     tables = {kind: read_parquet(one).to_pydict() for kind, one in path.items()}
     for name in ("keypoints", "box", "frame", "person"):

@@ -15,6 +15,11 @@ def has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
+def built_for_cuda() -> bool:
+    """Whether the installed torch is a build that can use NVIDIA GPUs at all."""
+    return torch.version.cuda is not None
+
+
 def num_gpus() -> int:
     """How many GPUs torch can use here."""
     return torch.cuda.device_count()

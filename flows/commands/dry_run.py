@@ -4,6 +4,7 @@ mimicmotion stage train configs/paper.yaml --dry-run --clips 50000
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
 from mimicmotion.errors import InputError
@@ -39,7 +40,7 @@ def training_needs(config: PipelineConfig, num_clips: int | None, gpu: str) -> s
     runtime = train.runtime
     micro_batch = runtime.micro_batch or train.batch // runtime.workers
     shape = Shape(
-        unet=_unet_config(train),
+        unet=network_config(train.base, "unet"),
         size_px=max(clips.sizes_px, key=lambda size: size[0] * size[1]),
         num_frames=clips.num_frames,
         micro_batch=micro_batch,
@@ -58,9 +59,17 @@ def training_needs(config: PipelineConfig, num_clips: int | None, gpu: str) -> s
     return describe(estimate(shape), shape, steps, train.batch, gpu, UTILISATION)
 
 
-def _unet_config(train: Train) -> dict[str, Any]:
-    """The base's own config, or SVD's while the base is not here yet."""
-    path = train.base / "unet" / "config.json"
+def sample_windows(clips: Clips, frames: float, fps: float) -> float:
+    """Samples of an epoch from one video of so many frames."""
+    if clips.windows == "random":
+        return 1.0
+    span = clips.span(fps)
+    return max(0.0, (frames - span) // (clips.stride or span) + 1)
+
+
+def network_config(base: Path, part: str) -> dict[str, Any]:
+    """The config of a part of the base; empty, which stands for SVD's, while the base is not here yet."""
+    path = base / part / "config.json"
     if not path.is_file():
         return {}
     config: dict[str, Any] = json.loads(path.read_text())

@@ -12,6 +12,7 @@ from typing import Literal
 import httpx2
 import psutil
 
+from flows.commands.needs import find_films, total_disk
 from mimicmotion.errors import MimicMotionError
 from mimicmotion.weights.fetching import file_digest
 from mimicmotion.weights.known import known_weights
@@ -27,6 +28,8 @@ _IDENTITY_GRAPH = b64decode(
 _LOW_DISK_BYTES, _LITTLE_DISK_BYTES = 1 << 30, 20 << 30
 _LITTLE_MEMORY_BYTES = 8 << 30
 _TIMEOUT_S = 5.0
+_ASSUMED_S = 20.0
+"""Seconds of a film whose header cannot be read from here."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +61,19 @@ def examine(config: PipelineConfig) -> Iterator[Finding]:
         ("memory", _memory),
         ("workspace", lambda: _workspace(config)),
         ("ray", lambda: _ray(config)),
+        ("devices", lambda: _devices(config)),
         ("mlflow", lambda: _mlflow(config)),
         ("prefect", _prefect),
     )
+    if "decode" in config.stages:
+        checks = (("decode.source", lambda: _sources(config)), *checks)
     for what, check in checks:
         yield _guarded(what, check)
     for name, stage in config.stages.items():
         for problem in stage.check():
             yield Finding(name, "fail", problem, "correct the config")
         for field, path in stage.weight_files().items():
-            yield _weights(f"{name}.{field}", path)
+            yield _weights(f"{name}.{field}", path, config)
 
 
 def _guarded(what: str, check: Callable[[], Finding]) -> Finding:
@@ -87,9 +93,61 @@ def _torch(wants_gpu: bool) -> Finding:
     names = cuda_names()
     if not names:
         state: Literal["ok", "fail"] = "fail" if wants_gpu else "ok"
-        advice = "install the CUDA build of torch, or set gpus_per_worker to 0" if wants_gpu else ""
+        advice = _no_cuda_advice() if wants_gpu else ""
         return Finding("torch", state, f"{torch_version()}, no CUDA device", advice)
     return Finding("torch", "ok", f"{torch_version()}: {', '.join(names)}")
+
+
+def _no_cuda_advice() -> str:
+    from mimicmotion.devices import built_for_cuda
+
+    if not built_for_cuda():
+        return (
+            "this torch was built without CUDA: pip uninstall -y torch, then install the project again with "
+            "-c constraints.txt, without an index of CPU builds (on Linux the plain package has CUDA)"
+        )
+    return (
+        "torch has CUDA and sees no GPU: `nvidia-smi` must list one (driver 580 or later for CUDA 13), and "
+        "CUDA_VISIBLE_DEVICES must not hide it"
+    )
+
+
+def _sources(config: PipelineConfig) -> Finding:
+    try:
+        return Finding("decode.source", "ok", find_films(config, None, _ASSUMED_S).known)
+    except MimicMotionError as error:
+        advice = (
+            "put films there, or name them with --set decode.source=FOLDER; docs/your-videos.md has the forms"
+        )
+        return Finding("decode.source", "fail", str(error), advice)
+
+
+def _devices(config: PipelineConfig) -> Finding:
+    from mimicmotion.devices import num_gpus
+    from stages.adapters.ray.workers import cluster_resources
+
+    if cluster_address(config.settings.ray):
+        there, where = cluster_resources(), "in the cluster"
+    else:
+        there, where = {"CPU": config.settings.ray.num_cpus or os.cpu_count() or 1, "GPU": num_gpus()}, "here"
+    short, state = [], "ok"
+    for name, stage in config.stages.items():
+        runtime = stage.runtime
+        for kind, word, each in (
+            ("GPU", "GPUs", runtime.gpus_per_worker),
+            ("CPU", "cores", runtime.cpus_per_worker),
+        ):
+            if runtime.workers * each <= there.get(kind, 0):
+                continue
+            short.append(f"{name} asks for {runtime.workers * each:g} {word}")
+            # Workers of items come as there is room; those of one training come all at once or never.
+            alone = name != "train" and each <= there.get(kind, 0)
+            state = "warn" if alone and state != "fail" else "fail"
+    found = f"{there.get('GPU', 0):g} GPUs and {there.get('CPU', 0):g} cores {where}"
+    if not short:
+        return Finding("devices", "ok", found)
+    advice = "--set STAGE.runtime.workers=... with fewer, or a cluster (ray.address); docs/first-day.md"
+    return Finding("devices", "warn" if state == "warn" else "fail", f"{found}; {', '.join(short)}", advice)
 
 
 def _onnxruntime(wants_gpu: bool) -> Finding:
@@ -156,11 +214,14 @@ def _workspace(config: PipelineConfig) -> Finding:
     workspace = open_workspace(config.workspace)
     workspace.write("doctor.txt", b"written by mimicmotion doctor\n")
     workspace.remove("doctor.txt")
-    free = workspace.free_bytes()
+    free, needed = workspace.free_bytes(), total_disk(config)
     found = f"{workspace.shown}, writable; {workspace.disk} has {free / 1e9:.1f} GB free"
-    if free < _LITTLE_DISK_BYTES:
+    if needed is not None:
+        found += f"; all stages are estimated at {needed / 1e9:.1f} GB"
+    if free < max(needed or _LITTLE_DISK_BYTES, _LOW_DISK_BYTES):
+        # A workspace that holds some of it already needs less.
         state: Literal["warn", "fail"] = "fail" if free < _LOW_DISK_BYTES else "warn"
-        return Finding("workspace", state, found, "make room, or set workspace to a larger disk")
+        return Finding("workspace", state, found, "make room, or --set workspace=FOLDER on a larger disk")
     return Finding("workspace", "ok", found)
 
 
@@ -202,9 +263,10 @@ def _prefect() -> Finding:
     return Finding("prefect", "ok", redacted(address))
 
 
-def _weights(what: str, path: Path) -> Finding:
+def _weights(what: str, path: Path, config: PipelineConfig) -> Finding:
+    fetch = f"mimicmotion weights fetch {config.source}"
     if not path.exists():
-        advice = "mimicmotion weights fetch CONFIG, or correct the path"
+        advice = f"{fetch}, or correct the path"
         return Finding(what, "fail", f"there is no {path}", advice)
     known = known_weights(path)
     expected = {file.sha256 for file in known.files} if known and not known.is_folder else {None}
@@ -213,5 +275,5 @@ def _weights(what: str, path: Path) -> Finding:
     found = file_digest(path)
     if found not in expected:
         wrong = f"{path}: sha256 {found[:12]}... is not that of {path.name}"
-        return Finding(what, "fail", wrong, "fetch it again")
+        return Finding(what, "fail", wrong, f"delete it, then {fetch}")
     return Finding(what, "ok", f"{path}, sha256 {found[:12]}... as published")

@@ -13,7 +13,7 @@ from flows.settings import check_parameters
 from flows.terminal import Terminal
 from mimicmotion.errors import InputError
 from stages.engine.catalogue import STAGES
-from stages.engine.config import load_config, redacted
+from stages.engine.config import PipelineConfig, load_config, redacted
 from stages.engine.status import StageStatus
 from stages.engine.status import status as statuses_of
 from stages.runner import StageResult, run_stage
@@ -27,9 +27,29 @@ Force = Annotated[bool, typer.Option("--force", help="Work on everything again, 
 _STYLES = {"fresh": "green", "stale": "yellow", "partial": "yellow", "missing": "dim", "rejected": "red"}
 
 
-def rebuild(config: Config, overrides: Overrides = None, force: Force = False) -> None:
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it will need, and run nothing.")]
+Videos = Annotated[
+    int | None,
+    typer.Option(min=1, help="With --dry-run: number of films, where the source is not here yet."),
+]
+LengthS = Annotated[float, typer.Option("--seconds", help="With --videos: length of each.", min=0.1)]
+Gpu = Annotated[str, typer.Option(help="With --dry-run: the GPU to estimate for.")]
+
+
+def rebuild(
+    config: Config,
+    overrides: Overrides = None,
+    force: Force = False,
+    dry_run: DryRun = False,
+    videos: Videos = None,
+    length_s: LengthS = 20.0,
+    gpu: Gpu = "A100",
+) -> None:
     """Run every stale stage of a config, as a Prefect flow in this process."""
     settings = load_config(config, overrides or [])
+    if dry_run:
+        _print_needs(settings, videos, length_s, gpu)
+        return
     before = statuses_of(settings)
     if force or any(line.state != "fresh" for line in before):
         check_parameters(overrides)
@@ -50,25 +70,39 @@ def stage(
     config: Config,
     overrides: Overrides = None,
     force: Force = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Train only: say what it will need, and run nothing.")
-    ] = False,
+    dry_run: DryRun = False,
+    videos: Videos = None,
+    length_s: LengthS = 20.0,
     clips: Annotated[
         int | None,
         typer.Option(help="With --dry-run: videos to train on (windows with clips.windows: all)."),
     ] = None,
-    gpu: Annotated[str, typer.Option(help="With --dry-run: the GPU to estimate for.")] = "A100",
+    gpu: Gpu = "A100",
 ) -> None:
     """Run one stage of a config if it is stale, without a server."""
     settings = load_config(config, overrides or [])
     if dry_run:
+        if name != "train" or clips is None:
+            _print_needs(settings, videos, length_s, gpu, name)
         if name != "train":
-            raise InputError(f"--dry-run works for train only, not for {name}")
+            return
         from flows.commands.dry_run import training_needs
 
         Terminal().lines(*training_needs(settings, clips, gpu).split("\n"))
         return
     print_summary(Terminal(), settings, [run_stage(settings, name, force)])
+
+
+def _print_needs(
+    settings: PipelineConfig, videos: int | None, length_s: float, gpu: str, only: str | None = None
+) -> None:
+    from flows.commands.needs import find_films, needs_table, reckon
+
+    films = find_films(settings, videos, length_s)
+    found = reckon(settings, films, gpu)
+    if only is not None and only not in settings.stages:
+        raise InputError(f"config {settings.name} has no stage {only}; it has {', '.join(settings.stages)}")
+    Terminal().print(needs_table([one for one in found if only in (None, one.stage)], films))
 
 
 def status(config: Config, overrides: Overrides = None) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKLTemporalDecoder
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -27,6 +28,13 @@ PEAK_TFLOPS = {"A100": 312.0, "H100": 989.0, "H200": 989.0, "L40S": 362.0, "RTX 
 """Dense bfloat16 TFLOP/s as the makers state them."""
 
 _FLOAT32, _HALF, _EIGHT_BITS = 4, 2, 1
+_DECODED = 8
+"""Frames that the VAE's temporal decoder sees at once."""
+_SVD_VAE = {
+    "block_out_channels": (128, 256, 512, 512),
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "layers_per_block": 2,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +156,35 @@ def training_flops(unet: Mapping[str, Any], size_px: tuple[int, int], num_slots:
         optimiser="adamw",
     )
     return 3 * _forward_flops(shape)
+
+
+def num_parameters(unet: Mapping[str, Any]) -> int:
+    """Return how many numbers UNet and PoseNet have."""
+    with torch.device("meta"):
+        network = PoseUNet.from_config(dict(unet)) if unet else PoseUNet()
+        pose_net = PoseNet(out_channels=network.config.block_out_channels[0])
+    return sum(value.numel() for part in (network, pose_net) for value in part.parameters())
+
+
+def vae_flops(vae: Mapping[str, Any], size_px: tuple[int, int]) -> tuple[int, int]:
+    """Return the operations of encoding a picture and of decoding one frame of many.
+
+    Args:
+        vae: config of the VAE; empty for that of SVD.
+        size_px: (width, height) of the picture.
+    """
+    width, height = size_px
+    with torch.device("meta"):
+        network = AutoencoderKLTemporalDecoder.from_config({**_SVD_VAE, **vae})
+    network = network.to("meta")  # once more, as below
+    kind: dict[str, Any] = {"device": "meta"}
+    latents = torch.empty(_DECODED, network.config.latent_channels, height // 8, width // 8, **kind)
+    still = torch.zeros(1, _DECODED, **kind)
+    with CudaAutocast(), FlopCounterMode(display=False) as flops:
+        network.encoder(torch.empty(1, 3, height, width, **kind))
+        encoding = int(flops.get_total_flops())
+        network.decoder(latents, image_only_indicator=still, num_frames=_DECODED)
+    return encoding, (int(flops.get_total_flops()) - encoding) // _DECODED
 
 
 def _forward_flops(shape: Shape) -> int:

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_stages import Letters, make_config
 
 from flows.commands.examination import Finding, examine
+from mimicmotion.video.files import write_preview
+from stages.engine.config import load_config
 from stages.engine.contract import Runtime
 
 
@@ -37,6 +40,9 @@ def test_what_a_config_needs_and_is_not_there(tmp_path: Path, letters: Letters, 
     )
     found = findings(make_config(tmp_path / "space", stage))
     assert found["torch"].state == "fail"
+    assert "built without CUDA" in found["torch"].advice or "`nvidia-smi` must list" in found["torch"].advice
+    assert (found["devices"].state, found["devices"].found[:7]) == ("fail", "0 GPUs ")
+    assert "letters asks for 1 GPUs" in found["devices"].found
     assert found["letters.weights"].state == "fail"
     assert "gone.onnx" in found["letters.weights"].found
     wrong = tmp_path / "yolox_l.onnx"
@@ -53,3 +59,32 @@ def test_little_room_is_said(tmp_path: Path, letters: Letters, monkeypatch: pyte
     for free, state in ((1 << 20, "fail"), (5 << 30, "warn"), (1 << 40, "ok")):
         monkeypatch.setattr(LocalWorkspace, "free_bytes", lambda self, free=free: free)
         assert _workspace(config).state == state
+
+
+def test_sources_devices_and_disk_of_a_real_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.commands.examination import _devices, _sources, _weights, _workspace
+    from stages.engine.storage.workspace import LocalWorkspace
+
+    films = tmp_path / "films"
+    overrides = [f"workspace={tmp_path / 'space'}", f"decode.source={films}"]
+    config = load_config("demo", overrides)
+    assert _sources(config).state == "fail"
+    assert "--set decode.source=FOLDER" in _sources(config).advice
+    films.mkdir()
+    write_preview(films / "a.mp4", list(np.zeros((24, 192, 128, 3), np.uint8)), 12)
+    assert (
+        _sources(config).found
+        == "1 films, 0.0 minutes by the headers of 1: about 128x192, 12 frames a second"
+    )
+    monkeypatch.setattr(LocalWorkspace, "free_bytes", lambda self: 2 << 30)
+    assert "all stages are estimated at 0." in _workspace(config).found
+    assert _workspace(config).state == "ok"
+    many = load_config("demo", [*overrides, "train.runtime.keep=200"])
+    assert _workspace(many).state == "warn"
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert _devices(load_config("demo", [*overrides, "decode.runtime.workers=9"])).state == "warn"
+    group = _devices(load_config("demo", [*overrides, "train.runtime.cpus_per_worker=9"]))
+    assert (group.state, "train asks for 9 cores" in group.found) == ("fail", True)
+    missing = _weights("pose.detector", tmp_path / "gone.onnx", config)
+    assert "weights fetch" in missing.advice
+    assert "demo.yaml" in missing.advice

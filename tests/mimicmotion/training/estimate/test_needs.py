@@ -10,8 +10,10 @@ from mimicmotion.training.estimate.needs import (
     Shape,
     describe,
     estimate,
+    num_parameters,
     peak_tflops,
     training_flops,
+    vae_flops,
 )
 
 TINY = Shape(
@@ -79,3 +81,12 @@ def test_a_gpu_is_known_by_its_name(monkeypatch):
     for name, known in (("NVIDIA A100-SXM4-40GB", "A100"), ("NVIDIA H200", "H200"), ("Tesla T4", None)):
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device, name=name: name)
         assert peak_tflops(torch.device("cuda")) == (PEAK_TFLOPS[known] if known else None)
+
+
+def test_the_vae_and_the_parameters_are_counted():
+    # A pixel costs a little more in a larger picture: attention in the middle.
+    encode, decode = vae_flops({}, (576, 1024))
+    assert encode == pytest.approx(2.61e12, rel=0.01)
+    assert decode == pytest.approx(6.94e12, rel=0.01)
+    assert 4 < encode / vae_flops({}, (288, 512))[0] < 4.5
+    assert num_parameters({}) == pytest.approx(1524.8e6, rel=1e-3)

@@ -1,0 +1,286 @@
+"""What every stage of a config will need, before anything runs: items, hours of its devices, disk.
+
+    mimicmotion rebuild paper --dry-run --videos 4436
+    mimicmotion stage pose paper --dry-run
+
+Figures are estimates: what CPUs do was measured once (docs/log.md), what GPUs do is counted operations over a
+share of the GPU's peak. docs/performance.md says how they are made.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from flows.commands.dry_run import UTILISATION, network_config, sample_windows
+from mimicmotion.errors import InputError, MimicMotionError
+from stages.engine.config import PipelineConfig
+
+_MEGA, _GIGA, _TERA, _HOUR_S = 1e6, 1e9, 1e12, 3600
+_CORE_FLOPS = 20 * _GIGA
+"""Operations per second of one core, as the demo's training reaches them."""
+_FRAME_S, _MEGAPIXEL_S = 0.006, 0.0054
+"""Core seconds of decoding and encoding a frame, and each megapixel of it."""
+_SCORE_S = 0.08
+"""Core seconds of PSNR, SSIM and the rest for a megapixel of a frame, of the model and three baselines."""
+_POSE_S, _POSE_TERA, _POSE_BYTES = 1.59, 0.166, 351e6
+"""Core seconds, 10^12 operations and bytes of DWPose's two files, per frame with one person."""
+_FILM_BYTES, _LOSSLESS_BYTES, _POSE_ROW_BYTES = 0.04, 0.7, 1_700
+"""Bytes of a pixel in normalised films and in generated ones, and of a person's row in `pose`."""
+_PROBED = 24
+
+
+@dataclass(frozen=True)
+class Films:
+    """The source films, as far as they are known.
+
+    Attributes:
+        num: how many there are.
+        judged: how many of them validate or test.
+        length_s: of one, on average.
+        fps: of one, on average.
+        size_px: (width, height) of one, on average.
+        known: where this comes from, for a person.
+    """
+
+    num: int
+    judged: float
+    length_s: float
+    fps: float
+    size_px: tuple[float, float]
+    known: str
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one stage will need.
+
+    Attributes:
+        stage: its name.
+        items: units of work.
+        device: what it runs on, e.g. ``8 A100`` or ``2 cores``.
+        devices: how many of these.
+        work_s: seconds of one of them.
+        disk: bytes that it adds to the workspace.
+    """
+
+    stage: str
+    items: int
+    device: str
+    devices: float
+    work_s: float
+    disk: float
+
+
+def find_films(config: PipelineConfig, num: int | None, length_s: float) -> Films:
+    """What the source holds; where ``num`` is given, so many films of 1080x1920 at 30 per second are assumed.
+
+    Raises:
+        InputError: the source is not there, or holds no film.
+    """
+    from mimicmotion.video.listing import list_videos
+
+    clips: Any = config.stages.get("clips")
+    share = clips.test_fraction + clips.val_fraction if clips else 0.0
+    if num is not None:
+        known = f"{num:,} films of {length_s:g} s, 1080x1920 and 30 frames a second are assumed"
+        return Films(num, num * share, length_s, 30.0, (1080, 1920), known)
+    decode: Any = config.stages["decode"]
+    videos = list_videos(decode.source).videos
+    judged = sum(share if video.split is None else video.split != "train" for video in videos)
+    step = -(-len(videos) // _PROBED)
+    found = [one for video in videos[::step] if video.is_local and (one := _header(video.location))]
+    if not found:
+        films = find_films(config, len(videos), length_s)
+        return replace(films, judged=judged)
+    length, fps, width, height = (sum(values) / len(found) for values in zip(*found, strict=True))
+    known = (
+        f"{len(videos):,} films, {len(videos) * length / 60:,.1f} minutes by the headers of {len(found)}: "
+        f"about {width:.0f}x{height:.0f}, {fps:.3g} frames a second"
+    )
+    return Films(len(videos), judged, length, fps, (width, height), known)
+
+
+def _header(path: str) -> tuple[float, float, float, float] | None:
+    """Length in seconds, rate, width and height that a film's header states; None where it states none."""
+    import av
+
+    try:
+        with av.open(path, metadata_errors="replace") as film:
+            stream = film.streams.video[0]
+            if film.duration and stream.average_rate:
+                size = stream.codec_context.width, stream.codec_context.height
+                return film.duration / 1e6, float(stream.average_rate), *size
+    except (av.FFmpegError, IndexError):
+        pass  # decode will reject it
+    return None
+
+
+def reckon(config: PipelineConfig, films: Films, gpu: str) -> list[Needs]:
+    """The needs of every stage of a config, in order.
+
+    Raises:
+        InputError: the GPU is not known, or a stage before is missing.
+    """
+    from mimicmotion.training.estimate.needs import PEAK_TFLOPS
+
+    if gpu not in PEAK_TFLOPS:
+        raise InputError(f"GPU {gpu!r} is not known; known are {', '.join(PEAK_TFLOPS)}")
+    work = _Work(config, films)
+    found = []
+    for name, stage in config.stages.items():
+        items, core_s, tera, disk = getattr(work, name)()
+        runtime = stage.runtime
+        if runtime.gpus_per_worker:
+            devices, device = runtime.workers * runtime.gpus_per_worker, gpu
+            work_s = tera / (PEAK_TFLOPS[gpu] * UTILISATION)
+        else:
+            devices, device = runtime.workers * runtime.cpus_per_worker, "cores"
+            work_s = core_s + tera * _TERA / _CORE_FLOPS
+        found.append(Needs(name, round(items), f"{devices:g} {device}", devices, work_s, disk))
+    return found
+
+
+class _Work:
+    """What each stage does: items, core seconds, 10^12 operations (for a GPU or cores), bytes.
+
+    A stage whose CPU work is measured gives core seconds for cores and operations for GPUs.
+    """
+
+    def __init__(self, config: PipelineConfig, films: Films) -> None:
+        self._stages: Mapping[str, Any] = config.stages
+        self._films = films
+        decode: Any = config.stages["decode"]
+        clips: Any = config.stages.get("clips")
+        width, height = films.size_px
+        scale = min(1.0, (decode.short_side_px or min(films.size_px)) / min(films.size_px))
+        self._pixels = width * height * scale**2
+        self._fps = decode.fps or films.fps
+        self._frames = films.length_s * self._fps
+        self._counted: dict[int, float] = {}
+        if clips:
+            self._size = max(clips.sizes_px, key=lambda size: size[0] * size[1])
+            self._mega = self._size[0] * self._size[1] / _MEGA
+            step = clips.generated_step(self._fps)
+            most = clips.max_test_frames if clips.test_clips == "longest_run" else self._frames
+            self._made = min(most, self._frames / step)
+
+    def decode(self) -> tuple[float, ...]:
+        width, height = self._films.size_px
+        source = self._films.num * self._films.length_s * self._films.fps
+        core_s = source * (_FRAME_S + _MEGAPIXEL_S * width * height / _MEGA)
+        return self._films.num, core_s, 0, self._films.num * self._frames * self._pixels * _FILM_BYTES
+
+    def pose(self) -> tuple[float, ...]:
+        stage, frames = self._stages["pose"], self._films.num * self._frames
+        tera, core_s = self._found(stage, frames)
+        return self._films.num, core_s, tera, frames * _POSE_ROW_BYTES
+
+    def clips(self) -> tuple[float, ...]:
+        return self._films.num, self._films.num * 0.1, 0, self._films.num * 5_000
+
+    def latents(self) -> tuple[float, ...]:
+        num = self._films.num - self._films.judged
+        frames = num * self._frames
+        encode, _ = self._vae(self._stages["latents"].base)
+        return num, 0, frames * encode, frames * self._mega * _MEGA / 64 * 4 * 2
+
+    def train(self) -> tuple[float, ...]:
+        train, clips = self._stages["train"], self._stages["clips"]
+        videos = self._films.num - self._films.judged
+        samples = videos * sample_windows(clips, self._frames, self._fps)
+        samples = train.steps * train.batch if train.steps else train.epochs * samples
+        passes = 3 if train.runtime.activation_checkpointing == "off" else 4
+        tera = samples * passes * self._forward(clips.num_frames)
+        return samples / train.batch, 0, tera, (4 * train.runtime.keep + 2) * self._weights()
+
+    def animate(self) -> tuple[float, ...]:
+        from mimicmotion.diffusion.fusion import tiles
+
+        animate, clips = self._stages["animate"], self._stages["clips"]
+        tile = animate.tile or clips.num_frames
+        calls = len(tiles(round(self._made) + 1, tile, min(animate.overlap, tile - 1))) * animate.num_steps
+        calls *= 2 if animate.guidance_scale > 1 else 1
+        frames = self._films.judged * self._made
+        _, decode = self._vae(self._stages["train"].base)
+        tera = self._films.judged * calls * self._forward(tile) + frames * decode
+        return self._films.judged, 0, tera, frames * self._mega * _MEGA * _LOSSLESS_BYTES
+
+    def evaluate(self) -> tuple[float, ...]:
+        frames = self._films.judged * self._made
+        # Found again in the model's frames, the VAE's and the late ones; a still picture is looked at once.
+        tera, core_s = self._found(self._stages["evaluate"], 3 * frames)
+        tera += frames * sum(self._vae(self._stages["train"].base))
+        return 2 * self._films.judged, core_s + frames * self._mega * _SCORE_S, tera, 1e6
+
+    def register(self) -> tuple[float, ...]:
+        return 1, 10, 0, self._weights()
+
+    def _forward(self, slots: int) -> float:
+        """10^12 operations of one pass of the network over so many slots."""
+        from mimicmotion.training.estimate.needs import training_flops
+
+        if slots not in self._counted:
+            flops = training_flops(network_config(self._stages["train"].base, "unet"), self._size, slots)
+            self._counted[slots] = flops / 3 / _TERA
+        return self._counted[slots]
+
+    def _weights(self) -> float:
+        """Bytes of UNet and PoseNet in float32."""
+        from mimicmotion.training.estimate.needs import num_parameters
+
+        return 4 * num_parameters(network_config(self._stages["train"].base, "unet"))
+
+    def _vae(self, base: Path) -> tuple[float, float]:
+        """10^12 operations of encoding a frame and of decoding one."""
+        from mimicmotion.training.estimate.needs import vae_flops
+
+        encode, decode = vae_flops(network_config(base, "vae"), self._size)
+        return encode / _TERA, decode / _TERA
+
+    def _found(self, stage: Any, frames: float) -> tuple[float, float]:
+        """Operations on a GPU and core seconds on a CPU of finding people, by the size of files here."""
+        if stage.detector is None:
+            return 0.0, 0.01 * self._films.num
+        if stage.runtime.gpus_per_worker:
+            # ONNX Runtime works in TF32, at half of the peak in half precision.
+            return frames * _POSE_TERA * 2, 0.0
+        here = [path.stat().st_size for path in (stage.detector, stage.wholebody) if path.is_file()]
+        return 0.0, frames * _POSE_S * (sum(here) / _POSE_BYTES if len(here) == 2 else 1)
+
+
+def needs_table(needs: list[Needs], films: Films) -> Table:
+    """The needs as a table, with their sum; says what they rest on."""
+    table = Table("stage", "items", "on", "time", "of one device", "disk", title=films.known)
+    for one in needs:
+        table.add_row(
+            one.stage,
+            f"{one.items:,}",
+            one.device,
+            _time(one.work_s / one.devices),
+            _time(one.work_s),
+            f"{one.disk / _GIGA:,.2f} GB",
+        )
+    table.add_section()
+    wall_s, disk = sum(one.work_s / one.devices for one in needs), sum(one.disk for one in needs)
+    table.add_row("all", "", "", _time(wall_s), "", f"{disk / _GIGA:,.2f} GB")
+    table.caption = f"Estimates, not measurements: GPUs at {UTILISATION:.0%} of their peak."
+    return table
+
+
+def _time(seconds: float) -> str:
+    if seconds < _HOUR_S:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / _HOUR_S:,.1f} h"
+
+
+def total_disk(config: PipelineConfig) -> float | None:
+    """Bytes that all stages will need; None where it cannot be known yet."""
+    if "decode" not in config.stages:
+        return None
+    try:
+        return sum(one.disk for one in reckon(config, find_films(config, None, 20.0), "A100"))
+    except MimicMotionError:
+        return None

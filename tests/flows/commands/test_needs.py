@@ -1,0 +1,73 @@
+"""The dry run of every stage: counted work over devices, from films that are here or assumed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from flows.commands.needs import find_films, needs_table, reckon
+from flows.commands.run import rebuild, stage
+from mimicmotion.errors import InputError
+from mimicmotion.video.files import write_preview
+from stages.engine.config import load_config
+
+
+def test_the_papers_rebuild_stage_by_stage():
+    paper = load_config("paper")
+    films = find_films(paper, 4436, 20.0)
+    found = {one.stage: one for one in reckon(paper, films, "A100")}
+    assert list(found) == ["decode", "pose", "clips", "latents", "train", "animate", "evaluate", "register"]
+    assert [found[name].items for name in ("decode", "latents", "train", "animate")] == [
+        4436,
+        4170,
+        10425,
+        266,
+    ]
+    assert (found["train"].device, found["decode"].device) == ("8 A100", "32 cores")
+    assert found["train"].work_s == pytest.approx(43.5 * 3600, rel=0.01)
+    assert found["latents"].work_s == pytest.approx(16.6 * 3600, rel=0.01)
+    # Every frame of a film of 20 s at 576x1024: four channels of half precision an 8x8 patch.
+    assert found["latents"].disk == pytest.approx(4170 * 600 * 576 * 1024 / 64 * 8, rel=0.01)
+    twice = reckon(paper, find_films(paper, 4436, 40.0), "A100")
+    assert twice[0].work_s == pytest.approx(2 * found["decode"].work_s)
+    # An epoch is every film once, so longer films do not train longer.
+    assert twice[4].work_s == pytest.approx(found["train"].work_s)
+
+
+def test_the_demo_is_near_what_it_was_measured_to_take(tmp_path: Path):
+    for side, num in (("train", 10), ("test", 4), ("val", 2)):
+        (tmp_path / side).mkdir()
+        for number in range(num):
+            frames = list(np.full((36, 192, 128, 3), number, np.uint8))
+            write_preview(tmp_path / side / f"{number}.mp4", frames, 12)
+    demo = load_config("demo", [f"decode.source={tmp_path}"])
+    films = find_films(demo, None, 0)
+    assert (films.num, films.judged, films.size_px) == (16, 6, (128, 192))
+    found = {one.stage: one for one in reckon(demo, films, "A100")}
+    seconds = {name: one.work_s / one.devices for name, one in found.items()}
+    assert found["train"].items == 60
+    # Measured on two idle cores: 187 s and 50 s (docs/log.md).
+    assert 187 / 2 < seconds["train"] < 187 * 2
+    assert 50 / 3 < seconds["animate"] < 50 * 3
+    assert needs_table(list(found.values()), films).row_count == len(found) + 1
+
+
+def test_unknown_gpus_stages_and_missing_sources_are_named(tmp_path: Path):
+    demo = load_config("demo", [f"decode.source={tmp_path / 'gone'}"])
+    with pytest.raises(InputError, match="'Abacus' is not known"):
+        reckon(demo, find_films(demo, 1, 1.0), "Abacus")
+    with pytest.raises(Exception, match="there is no folder or list of source videos"):
+        find_films(demo, None, 20.0)
+    app = typer.Typer()
+    app.command("rebuild")(rebuild)
+    app.command("stage")(stage)
+    gone = ["--dry-run", "--videos", "3", "--set", f"decode.source={tmp_path / 'gone'}"]
+    told = CliRunner().invoke(app, ["rebuild", "demo", *gone])
+    assert told.exit_code == 0
+    assert "3 films of 20 s" in told.output
+    assert "register" in told.output
+    assert "train" in CliRunner().invoke(app, ["stage", "train", "demo", *gone]).output
+    refused = CliRunner().invoke(app, ["stage", "latents", "demo", *gone]).exception
+    assert "has no stage latents; it has decode, pose" in str(refused)

@@ -28,8 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/python -m mimicmotion.synthetic.world workspace/dancers --num-dancers 4 --num-dances 4
-	$(BIN)/mimicmotion rebuild demo
+	$(BIN)/mimicmotion demo
 
 # Two files at a time: many tests wait for servers. A file stays in one process, with what it started.
 test: $(STAMP)

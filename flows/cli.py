@@ -15,6 +15,7 @@ from mimicmotion.errors import MimicMotionError
 from mimicmotion.redaction import CleanRecord
 
 COMMANDS = {
+    "demo": ("demo", "Run the whole pipeline on the built-in toy world, in the current folder."),
     "rebuild": ("run", "Run every stale stage of a config, as a Prefect flow in this process."),
     "stage": ("run", "Run one stage by name, in this process."),
     "status": ("run", "Show which stages are fresh, stale, partial or missing, and what was rejected."),

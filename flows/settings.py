@@ -1,6 +1,7 @@
 """Prefect's settings for runs on one machine, set before Prefect is imported.
 
-Only what the user has not set: an address, a profile or a variable of theirs wins.
+Only what the user has not set: a variable of theirs wins. A profile is not read where no address is given,
+since its home is not used.
 """
 
 import os

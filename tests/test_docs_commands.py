@@ -18,7 +18,8 @@ from flows.cli import app
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")]
 DOCUMENTS += [
-    ROOT / "docs" / f"{name}.md" for name in ("operations", "recipe", "ablation", "metrics", "your-videos")
+    ROOT / "docs" / f"{name}.md"
+    for name in ("operations", "recipe", "ablation", "metrics", "your-videos", "first-day")
 ]
 
 

@@ -32,6 +32,9 @@ from stages.engine.yaml_tree import Place, Tree, find_config, override_tree, rea
 _QUOTED = str.maketrans({letter: quote(letter) for letter in "%?#"})
 _Model = TypeVar("_Model", bound=Section)
 WORKSPACE = "WORKSPACE"
+_ROOT = Path(__file__).resolve().parents[2]
+_SHIPPED = _ROOT / "mimicmotion" / "configs"
+"""The configs of an installed package; in a checkout a link, which nothing is read through."""
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
@@ -279,8 +282,7 @@ def _name(path: Path) -> str:
 
 
 def _config_folder() -> Path:
-    here = Path("configs")
-    return here if here.is_dir() else Path(__file__).resolve().parents[2] / "configs"
+    return next(one for one in (Path("configs"), _ROOT / "configs", _SHIPPED) if one.is_dir())
 
 
 def _stage_class(name: str) -> type[Stage]:
@@ -335,8 +337,13 @@ def _absolute(path: str, place: Place, key: str | int, tree: Tree) -> str:
     path = local_path(path)
     if _URI.match(path):
         return path
-    folder = tree.mark((*place, key)).folder
-    return str((folder / Path(path).expanduser()).resolve())
+    folder, name = tree.mark((*place, key)).folder, Path(path).expanduser()
+    if _SHIPPED in (folder, *folder.parents):
+        # Of the installed package: its weights lie in it; workspace, films and weights of yours do not.
+        below = Path("configs", folder.relative_to(_SHIPPED))
+        inside = (_ROOT / below / name).resolve()
+        return str(inside if inside.exists() else (Path.cwd() / below / name).resolve())
+    return str((folder / name).resolve())
 
 
 def _problem(model: type[Section], details: ErrorDetails, place: Place, tree: Tree) -> str:

@@ -113,9 +113,9 @@ def _header(path: str) -> tuple[float, float, float, float] | None:
             if film.duration and stream.average_rate:
                 size = stream.codec_context.width, stream.codec_context.height
                 return film.duration / 1e6, float(stream.average_rate), *size
+            return None
     except (av.FFmpegError, IndexError):
-        pass  # decode will reject it
-    return None
+        return None  # decode will reject it
 
 
 def reckon(config: PipelineConfig, films: Films, gpu: str) -> list[Needs]:

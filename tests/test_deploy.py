@@ -4,11 +4,14 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -20,9 +23,39 @@ def read(name: str) -> Any:
     return yaml.safe_load((DEPLOY / name).read_text())
 
 
+def constraints() -> dict[str, tuple[str, list[str]]]:
+    """Version and hashes of each package that an image may install."""
+    lines = (DEPLOY / "constraints.txt").read_text().replace("\\\n", " ").splitlines()
+    found = {}
+    for name, version, hashes in (re.match(r"([\w.-]+)==(\S+)(.*)", line).groups() for line in lines):
+        found[canonicalize_name(name)] = version, re.findall("--hash=sha256:([0-9a-f]{64})", hashes)
+    return found
+
+
 def pinned(package: str) -> str:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    return next(line.partition("==")[2] for line in lines if line.startswith(f"{package}=="))
+    return constraints()[canonicalize_name(package)][0]
+
+
+def test_every_package_that_is_installed_with_this_one_is_pinned_with_hashes() -> None:
+    """pip refuses a file of another hash than its constraint has, so each package needs one."""
+    known = constraints()
+    assert [name for name, (_, hashes) in known.items() if not hashes] == []
+    plain = [line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines()]
+    assert {canonicalize_name(name): version for name, version in plain} == {
+        name: version for name, (version, _) in known.items()
+    }
+    todo, seen = ["mimicmotion"], set()
+    while todo:
+        name = todo.pop()
+        for line in map(Requirement, requires(name) or []):
+            extras = ("dev", "") if name == "mimicmotion" else ("",)
+            if any(line.marker is None or line.marker.evaluate({"extra": extra}) for extra in extras):
+                needed = canonicalize_name(line.name)
+                if needed not in seen:
+                    seen.add(needed)
+                    todo.append(needed)
+    assert len(seen) > 100
+    assert seen - known.keys() == set()
 
 
 def pods() -> list[dict[str, Any]]:
@@ -41,9 +74,9 @@ def test_the_container_runs_as_a_user_and_has_what_it_copies() -> None:
         if line.startswith("COPY"):
             for source in line.split()[2:-1]:
                 assert (ROOT / source).exists(), line
-    (extras,) = re.findall(r"'\.\[([\w,-]+)\]'", "\n".join(lines))
-    assert set(extras.split(",")) <= OPTIONAL.keys() - {"dev"}
-    for package in (OPTIONAL[extra] for extra in extras.split(",")):
+    (extras,) = re.findall(r"python3 deploy/requirements\.py ([\w -]+) >", "\n".join(lines))
+    assert set(extras.split()) <= OPTIONAL.keys() - {"dev"}
+    for package in (OPTIONAL[extra] for extra in extras.split()):
         assert all(pinned(re.split("[<>=]", name)[0]) for name in package)
 
 

@@ -164,7 +164,10 @@ def _fetch(known: KnownWeights, path: Path, endpoint: str | None, console: Termi
     for file in known.files:
         target = known.place(file, path)
         if known.repository is not None and not target.is_file():
-            fetch_file(known.repository, file.path, target, file.sha256, endpoint)
+            fetch_file(known.repository, file.path, target, file.sha256, endpoint, known.revision)
+            if file.sha256 is None and known.revision is None:
+                newest = f"the newest of {known.repository}, as no commit or sha256 of it is known here"
+                console.print(f"  {target.name} is {newest}: sha256 {file_digest(target)}", highlight=False)
     console.print(f"fetched {path}", highlight=False)
 
 

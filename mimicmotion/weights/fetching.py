@@ -18,7 +18,12 @@ _REFUSED = (401, 403)
 
 
 def fetch_file(
-    repository: str, file: str, target: Path, sha256: str | None, endpoint: str | None = None
+    repository: str,
+    file: str,
+    target: Path,
+    sha256: str | None,
+    endpoint: str | None = None,
+    revision: str | None = None,
 ) -> None:
     """Download a file to ``target``; what an earlier, stopped download left in ``target.part`` is used.
 
@@ -31,6 +36,7 @@ def fetch_file(
         target: where it belongs; not touched before the download is whole and right.
         sha256: of the whole file; None where nobody knows it.
         endpoint: a mirror; else the variable HF_ENDPOINT, else huggingface.co.
+        revision: commit of the repository; else its newest.
 
     Raises:
         InputError: the server refuses or cannot be reached.
@@ -38,7 +44,7 @@ def fetch_file(
     """
     from huggingface_hub import hf_hub_url
 
-    url = hf_hub_url(repository, file, endpoint=endpoint)
+    url = hf_hub_url(repository, file, revision=revision, endpoint=endpoint)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     _download(url, part)

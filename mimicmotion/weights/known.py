@@ -30,6 +30,7 @@ class KnownWeights(Section):
         page: where a person reads about it.
         licence: as the publisher states it.
         repository: of huggingface.co; None where there is no address to download from.
+        revision: commit of the repository; without it each file needs its sha256.
         gated: whether the publisher asks for an account and consent first.
         note: what else to know.
         num_frames: slots of the clips that a released network was trained with.
@@ -40,6 +41,7 @@ class KnownWeights(Section):
     page: str
     licence: str
     repository: str | None = None
+    revision: str | None = None
     gated: bool = False
     note: str = ""
     num_frames: int | None = None

@@ -23,11 +23,13 @@ class Handler(BaseHTTPRequestHandler):
     """Serves CONTENT with ranges; ``cut`` stops in the middle once, ``gated`` wants a token."""
 
     asked: ClassVar[list[str | None]] = []
+    path_asked = ""
     cut = False
 
     def do_GET(self) -> None:
         asked, name = self.headers.get("Range"), self.path.rpartition("/")[2]
         Handler.asked.append(asked)
+        Handler.path_asked = self.path
         if name == "gated" and self.headers.get("Authorization") != "Bearer secret":
             return self._answer(401, b"")
         if name == "gone":
@@ -76,6 +78,11 @@ def test_a_file_arrives_whole(server: str, tmp_path: Path) -> None:
     fetch(server, "x", tmp_path / "w" / "x")
     assert (tmp_path / "w" / "x").read_bytes() == CONTENT
     assert [path.name for path in (tmp_path / "w").iterdir()] == ["x"]
+
+
+def test_a_commit_is_asked_for_where_one_is_known(server: str, tmp_path: Path) -> None:
+    fetch_file("some/body", "whole", tmp_path / "a", SHA256, server, revision="0438438")
+    assert Handler.path_asked == "/some/body/resolve/0438438/whole"
 
 
 def test_a_broken_connection_is_taken_up_where_it_broke(server: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What is known of weights, found by their names."""
 
+import re
 from pathlib import Path
 
 from mimicmotion.weights.known import all_known, known_weights, named_path
@@ -31,3 +32,13 @@ def test_every_source_is_complete() -> None:
         assert weights.is_folder or weights.files[0].path == weights.name
         assert all(file.sha256 is None or len(file.sha256) == 64 for file in weights.files)
         assert weights.repository is None or weights.page.endswith(weights.repository)
+        assert weights.revision is None or re.fullmatch("[0-9a-f]{40}", weights.revision)
+
+
+def test_what_is_downloaded_is_of_one_commit_or_of_known_content() -> None:
+    free = {
+        weights.name
+        for weights in all_known()
+        if weights.repository and not weights.revision and any(file.sha256 is None for file in weights.files)
+    }
+    assert free == {"MimicMotion_1.pth"}  # `weights fetch` says so, and which content came

@@ -26,6 +26,7 @@ from stages.clip_rows import (
     POSES_FILE,
     PREVIEW_FILE,
     VIDEO_FILE,
+    checkpoint_of,
     framing_columns,
     kept_clips,
     video_rows,
@@ -101,6 +102,7 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
     name: ClassVar[str] = "animate"
     version: ClassVar[int] = 3
     reads: ClassVar[tuple[str, ...]] = ("train", "clips", "decode", "pose")
+    optional_reads: ClassVar[tuple[str, ...]] = ("distill",)
     schema: ClassVar[pa.Schema] = ANIMATIONS_SCHEMA
     renamed: ClassVar[Mapping[str, str]] = {"guidance": "guidance_scale"}
     follows: ClassVar[Mapping[str, str]] = {"calibration": "pose"}
@@ -118,18 +120,22 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
         return self.unread_fields() | (set() if self.smoothing_s else {"smoothing_s"})
 
     def conflicts(self, others: Mapping[str, Stage]) -> list[str]:
-        """Poses drawn in another way than the network learnt them."""
+        """Poses drawn in another way than the network learnt them, and what a distilled one does not take."""
+        problem = self.problem_when_distilled() if "distill" in others else None
+        problems = [problem] if problem else []
         trained = getattr(others.get("train"), "calibration", self.calibration)
         if (self.calibration is None) == (trained is None):
-            return []
+            return problems
         return [
+            *problems,
             f"calibration is {self.calibration}, train.calibration is {trained}: set "
-            "pose.calibration, which both follow, or give both one"
+            "pose.calibration, which both follow, or give both one",
         ]
 
     def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:
         """One item per kept val and test clip."""
-        checkpoint = inputs["train"].path(WHOLE, "checkpoint")
+        weights = checkpoint_of(inputs)
+        checkpoint = weights.path(WHOLE, "checkpoint")
         videos = video_rows(inputs["decode"])
         for clip in (row for side in JUDGED for row in kept_clips(inputs["clips"], side, "clip")):
             video = videos[clip.video_id]
@@ -144,7 +150,7 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
             yield Item(
                 id=clip.clip_id,
                 inputs={
-                    "checkpoint": inputs["train"].item_key(WHOLE),
+                    "checkpoint": weights.item_key(WHOLE),
                     "video": inputs["decode"].item_key(clip.video_id),
                     "poses": inputs["pose"].item_key(clip.video_id),
                     # Its own window only: another test video leaves this item as it is.
@@ -181,6 +187,7 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
         fps = item.payload["fps"]
         settings = self.sampler(
             facts.num_frames,
+            bool(facts.sampling),
             fps=facts.fps,
             motion_bucket_id=facts.motion_bucket,
             tile_batch_size=self.runtime.tile_batch_size,

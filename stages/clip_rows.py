@@ -234,6 +234,11 @@ def _training_clip(
     )
 
 
+def checkpoint_of(inputs: Mapping[str, Dataset]) -> Dataset:
+    """The dataset whose checkpoint animates: the student's where the config has one."""
+    return inputs.get("distill") or inputs["train"]
+
+
 def generated_clips(
     inputs: Mapping[str, Dataset], split: Split = "test", ids: Container[str] | None = None
 ) -> Iterator[GeneratedClip]:

@@ -19,7 +19,15 @@ import pyarrow as pa
 from mimicmotion.errors import StageError, WeightsError
 from mimicmotion.metrics.settings import JudgeSettings
 from mimicmotion.weights.scripts import check_script
-from stages.clip_rows import JUDGED, Split, generated_clips, kept_clips, read_generated, read_true
+from stages.clip_rows import (
+    JUDGED,
+    Split,
+    checkpoint_of,
+    generated_clips,
+    kept_clips,
+    read_generated,
+    read_true,
+)
 from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report, Stage
 from stages.parts.measure import FLOORS_PART, MODEL_PART, EvaluateRuntime, Measure, called, measured_rows
 
@@ -69,6 +77,7 @@ class Evaluate(JudgeSettings, DatasetStage):
     name: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 5
     reads: ClassVar[tuple[str, ...]] = ("animate", "clips", "decode", "pose", "train")
+    optional_reads: ClassVar[tuple[str, ...]] = ("distill",)
     schema: ClassVar[pa.Schema] = SCORES_SCHEMA
     one_process: ClassVar[bool] = False
     follows: ClassVar[Mapping[str, str]] = dict.fromkeys(
@@ -188,7 +197,7 @@ def write_report(
     about = {
         "protocol": table["protocol"][0].as_py(),
         "generated": inputs["animate"].key,
-        "checkpoint": inputs["train"].key,
+        "checkpoint": checkpoint_of(inputs).key,
         "test clips": inputs["clips"].key,
         "scores": scores.key,
     }

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from mimicmotion.errors import StageError
-from stages.clip_rows import Split, kept_clips
+from stages.clip_rows import Split, checkpoint_of, kept_clips
 from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report
 from stages.engine.keys import content_sha256
 
@@ -120,6 +120,7 @@ class Register(DatasetStage):
     name: ClassVar[str] = "register"
     version: ClassVar[int] = 4
     reads: ClassVar[tuple[str, ...]] = ("train", "evaluate", "clips")
+    optional_reads: ClassVar[tuple[str, ...]] = ("distill",)
     schema: ClassVar[pa.Schema] = MODELS_SCHEMA
 
     model_name: str = Field("mimicmotion", min_length=1, description="Name of the model in the registry.")
@@ -135,12 +136,15 @@ class Register(DatasetStage):
         registry = context.registry
         standing, floor = _standing(inputs, "val") or _standing(inputs, "test") or _unscored(inputs)
         tested, _ = _standing(inputs, "test") or (None, None)
-        checkpoint = inputs["train"].path(WHOLE, "checkpoint")
+        weights = checkpoint_of(inputs)
+        checkpoint = weights.path(WHOLE, "checkpoint")
         # Trained again by force, other weights come under the same key.
         identity = {
-            "checkpoint_key": inputs["train"].item_key(WHOLE),
+            "checkpoint_key": weights.item_key(WHOLE),
             "checkpoint_sha256": content_sha256(checkpoint),
         }
+        if weights is not inputs["train"]:
+            identity["teacher_key"] = inputs["train"].item_key(WHOLE)
         tags = {**standing.tags(), **identity, "scores_key": inputs["evaluate"].item_key(WHOLE)}
         wins, reason = _is_champion(standing, floor, identity, registry.tags(self.model_name, CHAMPION))
         said = _told(standing, tested)

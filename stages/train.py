@@ -1,10 +1,13 @@
-"""The train stage: UNet and PoseNet learn to follow poses; the averaged weights become a checkpoint folder.
+"""The stages that train: UNet and PoseNet follow poses; their averaged weights become a checkpoint folder.
 
     mimicmotion stage train configs/demo.yaml
+    mimicmotion stage distill configs/demo-distilled.yaml
 
-The run itself is ``mimicmotion/training/loop.py``, on each worker. A run that was stopped or killed goes on
-from its newest checkpoint when the stage is run again. Where the config has a ``latents`` section, latents
-are read instead of pictures. On several machines the workspace must lie on a file system that all share.
+``train`` learns from films. ``distill``, where a config has it, teaches a copy of the trained model to do
+the same in a few steps without a guidance pass; the stages after it use that copy. The run itself is
+``mimicmotion/training/loop.py``, on each worker. A run that was stopped or killed goes on from its newest
+checkpoint when the stage is run again. Where the config has a ``latents`` section, latents are read
+instead of pictures. On several machines the workspace must lie on a file system that all share.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +20,9 @@ import pyarrow as pa
 from pydantic import model_validator
 
 from mimicmotion.errors import InputError, StageError
-from mimicmotion.training.settings import TrainingRuntime, TrainingSettings
+from mimicmotion.training.settings import DistillationSettings, TrainingRuntime, TrainingSettings
 from stages.clip_rows import training_clips
-from stages.engine.contract import Context, Dataset, DatasetStage, Report, Runtime
+from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report, Runtime, Stage
 
 if TYPE_CHECKING:
     from mimicmotion.training.data.samples import Clip
@@ -131,13 +134,17 @@ class Train(TrainingSettings, DatasetStage):
         write_clips(state / CLIPS_FILE, clips)
         write_clips(state / "test_clips.jsonl", test_clips)
         return TrainingJob(
-            settings=self.part(TrainingSettings),
+            settings=self._settings(inputs),
             runtime=self.runtime.part(TrainingRuntime),
             steps=self.steps or self._steps(clips),
             clips=state / CLIPS_FILE,
             test_clips=state / "test_clips.jsonl",
             state=state,
         )
+
+    def _settings(self, inputs: Mapping[str, Dataset]) -> TrainingSettings:
+        """What the run learns, and from which start."""
+        return self.part(TrainingSettings)
 
     def _steps(self, clips: "list[Clip]") -> int:
         from mimicmotion.training.data.samples import order_of
@@ -174,6 +181,7 @@ class Train(TrainingSettings, DatasetStage):
             "window_fps": median(clip.fps for clip in clips),
             "fps": self.fps,
             "motion_bucket": self.motion_bucket,
+            **({"sampling": self.sampling} if self.sampling else {}),
             **({"calibrated": True} if self.calibration else {}),
             "config": self.model_dump(mode="json", exclude={"runtime", "base", "init_from", "calibration"}),
         }
@@ -210,3 +218,30 @@ class Train(TrainingSettings, DatasetStage):
         show_curves(dataset.path(item, CURVES_FILE), pictures, report)
         training = dataset.path(item, f"{CHECKPOINT_FOLDER}/{TRAINING_FILE}")
         report.text(TRAINING_FILE, training.read_text())
+
+
+class Distill(DistillationSettings, Train):
+    """Teaches a copy of the trained model to sample in few steps, each a single pass."""
+
+    name: ClassVar[str] = "distill"
+    version: ClassVar[int] = 1
+    reads: ClassVar[tuple[str, ...]] = ("train", "clips", "decode", "pose")
+    follows: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("base", "drawing", "fps", "motion_bucket"), "train"),
+        **dict.fromkeys(("hand_weight", "hand_threshold", "face_weight", "trained"), "train"),
+        **Train.follows,
+    }
+
+    def conflicts(self, others: Mapping[str, Stage]) -> list[str]:
+        """Fields that must be those that the teacher was trained with."""
+        teacher = others.get("train")
+        return [
+            f"distill.{name} is {getattr(self, name)}, train.{name} is {getattr(teacher, name)}: the student "
+            "is told what its teacher was; set them alike"
+            for name in ("base", "drawing", "fps", "motion_bucket")
+            if isinstance(teacher, Train) and getattr(self, name) != getattr(teacher, name)
+        ]
+
+    def _settings(self, inputs: Mapping[str, Dataset]) -> TrainingSettings:
+        teacher = inputs["train"].path(WHOLE, CHECKPOINT_FOLDER)
+        return self.part(DistillationSettings).model_copy(update={"init_from": teacher})

@@ -7,6 +7,7 @@ import pytest
 
 from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.settings import Section
+from mimicmotion.training.settings import DistillationSettings, TrainingSettings
 from stages.engine.config import load_config
 from stages.engine.contract import Runtime
 from stages.train import Train, TrainRuntime
@@ -34,6 +35,7 @@ def rows() -> dict[str, str]:
         ("train", Train, {"runtime", "drawing"}),
         ("train.drawing", DrawingStyle, set()),
         ("train.runtime", TrainRuntime, GENERAL - {"workers"}),
+        ("distill", DistillationSettings, set(TrainingSettings.model_fields) - {"noise", "dropout"}),
     ],
 )
 def test_every_field_of_training_stands_in_the_recipe(
@@ -44,7 +46,7 @@ def test_every_field_of_training_stands_in_the_recipe(
 
 
 def test_no_row_names_a_field_that_is_gone() -> None:
-    config = load_config("paper")
+    config = load_config("paper-distilled")
     for name in rows():
         value = config.stages[name.split(".")[0]]
         for part in name.split(".")[1:]:

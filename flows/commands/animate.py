@@ -217,8 +217,9 @@ def find_sources(
 
 
 def _trained(config: PipelineConfig) -> Path:
+    weights = "distill" if "distill" in config.stages else "train"
     try:
-        return Pipeline(config).result("train").path(WHOLE, "checkpoint")
+        return Pipeline(config).result(weights).path(WHOLE, "checkpoint")
     except MimicMotionError as error:
         raise InputError(
             f"config {config.name} has no trained model here: {error}",
@@ -230,7 +231,7 @@ def _trained(config: PipelineConfig) -> Path:
 def sampler_settings(
     given: Mapping[str, Any], config: Mapping[str, Any], facts: "CheckpointFacts", pose_strength: float
 ) -> "SamplerSettings":
-    """How to sample: each field as given, else as in the config, else as released.
+    """How to sample: each field as given, else as the checkpoint asks, else as in the config or as released.
 
     Args:
         given: field -> value of the options that were given.
@@ -238,10 +239,14 @@ def sampler_settings(
         facts: of the checkpoint.
         pose_strength: factor on the pose features.
     """
-    chosen = {**config, **given}
+    chosen = {**config, **facts.sampling, **given}
     values = {name: chosen[name] for name in SamplingSettings.model_fields if name in chosen}
     return checked(SamplingSettings, values, OPTIONS).sampler(
-        facts.num_frames, fps=facts.fps, motion_bucket_id=facts.motion_bucket, pose_strength=pose_strength
+        facts.num_frames,
+        bool(facts.sampling),
+        fps=facts.fps,
+        motion_bucket_id=facts.motion_bucket,
+        pose_strength=pose_strength,
     )
 
 

@@ -92,6 +92,12 @@ class Animator:
         with self.console.status("loading weights"):
             return _load(self.sources, self.work)
 
+    @property
+    def _guidance(self) -> str:
+        if not self.facts.sampling:
+            return f"guidance {self.settings.guidance_scale:g}"
+        return f"no guidance pass: the checkpoint is distilled to {self.facts.sampling['num_steps']} steps"
+
     def run(self, request: "AnimationRequest") -> None:
         """Find poses, show them, then sample; says on the console what it does."""
         from mimicmotion.animation.request import perform, prepare
@@ -111,7 +117,7 @@ class Animator:
             f"{len(driving.track)} frames of {width}x{height} at {driving.fps:g} per second by time "
             f"(driving video: {driving.source_fps:g}), {self.settings.num_steps} steps, "
             f"tiles of {self.settings.tile} (trained: {self.facts.num_frames}), "
-            f"guidance {self.settings.guidance_scale:g}"
+            f"{self._guidance}"
         )
         console.print(f"driving poses: {driving.presence.sentence}")
         if self.work.workers > 1:

@@ -18,13 +18,14 @@ UTILISATION = 0.35
 """Share of a GPU's peak that video networks of this kind reach, ours by choice; MLflow shows the real one."""
 
 
-def training_needs(config: PipelineConfig, num_clips: int | None, gpu: str) -> str:
+def training_needs(config: PipelineConfig, num_clips: int | None, gpu: str, name: str = "train") -> str:
     """Parameters, memory of each worker, steps, work and time, as text; builds it all at full size on meta.
 
     Args:
-        config: must have the sections clips and train.
+        config: must have the sections clips and that of the stage.
         num_clips: samples of an epoch; None asks the published dataset of the clips stage.
         gpu: name in ``mimicmotion.training.estimate.needs.PEAK_TFLOPS``.
+        name: of the stage that trains.
 
     Raises:
         InputError: sections are missing, or the GPU is not known.
@@ -32,9 +33,9 @@ def training_needs(config: PipelineConfig, num_clips: int | None, gpu: str) -> s
     """
     from mimicmotion.training.estimate.needs import PEAK_TFLOPS, Shape, describe, estimate
 
-    clips, train = config.stages.get("clips"), config.stages.get("train")
+    clips, train = config.stages.get("clips"), config.stages.get(name)
     if not isinstance(clips, Clips) or not isinstance(train, Train):
-        raise InputError(f"config {config.name}: a dry run of training needs the sections clips and train")
+        raise InputError(f"config {config.name}: a dry run of training needs the sections clips and {name}")
     if gpu not in PEAK_TFLOPS:
         raise InputError(f"GPU {gpu!r} is not known; known are {', '.join(PEAK_TFLOPS)}")
     runtime = train.runtime
@@ -50,6 +51,7 @@ def training_needs(config: PipelineConfig, num_clips: int | None, gpu: str) -> s
         activation_checkpointing=runtime.activation_checkpointing,
         trained=train.trained,
         optimiser=train.optimiser,
+        extra_passes=train.extra_passes,
     )
     steps = train.steps
     if steps is None:

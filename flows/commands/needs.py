@@ -187,14 +187,17 @@ class _Work:
         encode, _ = self._vae(self._stages["latents"].base)
         return num, 0, frames * encode, frames * self._mega * _MEGA / 64 * 4 * 2
 
-    def train(self) -> tuple[float, ...]:
-        train, clips = self._stages["train"], self._stages["clips"]
+    def train(self, name: str = "train") -> tuple[float, ...]:
+        train, clips = self._stages[name], self._stages["clips"]
         videos = self._films.num - self._films.judged
         samples = videos * sample_windows(clips, self._frames, self._fps)
         samples = train.steps * train.batch if train.steps else train.epochs * samples
         passes = 3 if train.runtime.activation_checkpointing == "off" else 4
-        tera = samples * passes * self._forward(clips.num_frames)
+        tera = samples * (passes + train.extra_passes) * self._forward(clips.num_frames)
         return samples / train.batch, 0, tera, (4 * train.runtime.keep + 2) * self._weights()
+
+    def distill(self) -> tuple[float, ...]:
+        return self.train("distill")
 
     def animate(self) -> tuple[float, ...]:
         from mimicmotion.diffusion.fusion import tiles

@@ -82,13 +82,13 @@ def stage(
     """Run one stage of a config if it is stale, without a server."""
     settings = load_config(config, overrides or [])
     if dry_run:
-        if name != "train" or clips is None:
+        if name not in ("train", "distill") or clips is None:
             _print_needs(settings, videos, length_s, gpu, name)
-        if name != "train":
+        if name not in ("train", "distill"):
             return
         from flows.commands.dry_run import training_needs
 
-        Terminal().lines(*training_needs(settings, clips, gpu).split("\n"))
+        Terminal().lines(*training_needs(settings, clips, gpu, name).split("\n"))
         return
     print_summary(Terminal(), settings, [run_stage(settings, name, force)])
 

@@ -14,6 +14,7 @@ from stages.runner import StageResult
 
 _PLACES = {
     "train": ("checkpoint", "trained weights"),
+    "distill": ("checkpoint", "distilled weights"),
     "animate": ("", "generated videos"),
     "evaluate": ("best_and_worst.png", "best and worst clips"),
 }

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class CheckpointFacts:
         window_fps: driving frames per second of training clips.
         fps: frames per second that the network is told.
         motion_bucket: amount of motion that the network is told.
+        sampling: fields of the sampler that a distilled checkpoint asks for, by name; empty for others.
         calibrated: brightness is the probability of a calibration, not a model's raw confidence.
     """
 
@@ -40,6 +42,7 @@ class CheckpointFacts:
     window_fps: float = 15.0
     fps: float = 7.0
     motion_bucket: float = 127.0
+    sampling: Mapping[str, Any] = field(default_factory=dict)
     calibrated: bool = False
 
     def departures(self, tile: int, fps: float) -> list[str]:
@@ -78,6 +81,7 @@ def read_checkpoint_facts(checkpoint: Path) -> CheckpointFacts:
             raise WeightsError(f"{training} lacks {', '.join(sorted(lacking))}: export the checkpoint again")
         given["sizes_px"] = tuple((int(width), int(height)) for width, height in facts["sizes_px"])
         given["num_frames"] = int(facts["num_frames"])
+        given["sampling"] = facts.get("sampling", {})
         given["calibrated"] = bool(facts.get("calibrated", False))
         if "window_fps" in facts:
             given["window_fps"] = float(facts["window_fps"])

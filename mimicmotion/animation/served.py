@@ -17,9 +17,8 @@ from jaxtyping import Float32, UInt8
 from mimicmotion.animation.checkpoint import read_checkpoint_facts
 from mimicmotion.animation.driving import aligned
 from mimicmotion.animation.generate import AnimationInputs, generate
-from mimicmotion.animation.settings import INPUTS, PARAMS
+from mimicmotion.animation.settings import INPUTS, PARAMS, SamplingSettings
 from mimicmotion.devices import device_and_dtype, has_cuda
-from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.errors import InputError
 from mimicmotion.model.weights import load_pipeline
 from mimicmotion.pose.framing import framed_track, released_size
@@ -71,20 +70,21 @@ class ServedModel:
                 as shares of the image's width and height (0 to 1), and confidence, of each COCO-WholeBody
                 keypoint; ``poses`` (n, 133, 3), the same of the driving frames.
             params: what differs from ``PARAMS``: ``poses_size_px`` (width, height) of the driving frames,
-                else the image's; ``alignment``, ``num_steps``, ``guidance_scale``, ``overlap`` of tiles
-                (else 6, or what fits) and ``seed``.
+                else the image's; ``alignment``, ``num_steps`` (else 25, or what a distilled checkpoint asks
+                for), ``guidance_scale`` (else 2, or none), ``overlap`` of tiles (else what fits), ``seed``.
 
         Raises:
             InputError: something is missing, unknown or of another shape.
         """
         request = _checked({**model_input, **(params or {})})
         inputs = self._animation_inputs(request)
-        overlap = request["overlap"]
-        settings = SamplerSettings(
-            num_steps=int(request["num_steps"]),
-            guidance_scale=float(request["guidance_scale"]),
-            tile=self._facts.num_frames,
-            overlap=min(6, self._facts.num_frames - 2) if overlap is None else int(overlap),
+        overlap = min(6, self._facts.num_frames - 2)
+        kinds = {"num_steps": int, "guidance_scale": float, "overlap": int}
+        wishes = {name: kind(request[name]) for name, kind in kinds.items() if request[name] is not None}
+        choices = SamplingSettings(**{"overlap": overlap, **self._facts.sampling, **wishes})
+        settings = choices.sampler(
+            self._facts.num_frames,
+            bool(self._facts.sampling),
             fps=self._facts.fps,
             motion_bucket_id=self._facts.motion_bucket,
         )

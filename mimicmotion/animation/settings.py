@@ -6,6 +6,7 @@ from typing import Any, Final
 from pydantic import Field
 
 from mimicmotion.diffusion.settings import SamplerSettings, SamplingChoices
+from mimicmotion.errors import InputError
 from mimicmotion.pose.layout import NUM_KEYPOINTS
 from mimicmotion.pose.settings import AlignmentMode
 from mimicmotion.settings import Section
@@ -23,13 +24,27 @@ class SamplingSettings(SamplingChoices):
         None, ge=2, description="Slots of a tile, the reference included; null takes the training clip's."
     )
 
-    def sampler(self, trained_tile: int, **told: Any) -> SamplerSettings:
+    def problem_when_distilled(self) -> str | None:
+        """Why a checkpoint distilled to a few single passes cannot be sampled so; None where it can."""
+        name = "fast" if self.fast else "guidance_scale" if self.guidance_scale > 1 else None
+        return name and (
+            f"{name} is {getattr(self, name)}, but the checkpoint is distilled: it has learnt its guidance, "
+            "and takes few steps. Leave fast out and set guidance_scale to 1; num_steps is free"
+        )
+
+    def sampler(self, trained_tile: int, distilled: bool = False, **told: Any) -> SamplerSettings:
         """The settings of the sampler for a checkpoint.
 
         Args:
             trained_tile: slots of the clips that the checkpoint was trained with.
+            distilled: whether it is a student that samples in few single passes.
             told: further fields of ``SamplerSettings``.
+
+        Raises:
+            InputError: a distilled checkpoint with guidance or ``fast``.
         """
+        if distilled and (problem := self.problem_when_distilled()):
+            raise InputError(problem)
         choices = dict(self.part(SamplingChoices))
         settings = SamplerSettings(**choices, tile=self.tile or trained_tile, **told)
         return settings.fast() if self.fast else settings
@@ -76,8 +91,8 @@ INPUTS: Final = {
 PARAMS: Final[Mapping[str, tuple[str, Any]]] = {
     "poses_size_px": ("long", []),
     "alignment": ("string", "robust"),
-    "num_steps": ("long", 25),
-    "guidance_scale": ("double", 2.0),
+    "num_steps": ("long", None),
+    "guidance_scale": ("double", None),
     "overlap": ("long", None),
     "seed": ("long", 0),
 }

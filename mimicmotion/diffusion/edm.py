@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 Sigma = Float[Tensor, "..."]
+_ROUNDING = 1e-5
 
 
 def c_skip(sigma: Sigma) -> Sigma:
@@ -65,6 +66,24 @@ def raw_target(
     """Return the raw output that denoises exactly: ``(noise - sigma * latents) / sqrt(sigma^2 + 1)``."""
     s = _per_sample(sigma, latents)
     return (noise - s * latents) * c_in(s)
+
+
+def raw_of(
+    clean: Float[Tensor, " b *frame"], noisy: Float[Tensor, " b *frame"], sigma: Float[Tensor, " b"]
+) -> Float[Tensor, " b *frame"]:
+    """Return the raw output that ``denoised`` turns into these clean latents; sigma is above zero."""
+    s = _per_sample(sigma, noisy)
+    return (clean - c_skip(s) * noisy) / c_out(s)
+
+
+def euler_step(
+    clean: Float[Tensor, " b *frame"],
+    noisy: Float[Tensor, " b *frame"],
+    sigma: Float[Tensor, " b"],
+    sigma_next: Float[Tensor, " b"],
+) -> Float[Tensor, " b *frame"]:
+    """Return the latents that Euler's method reaches at the next level, given the denoised ones."""
+    return torch.lerp(clean, noisy, _per_sample(sigma_next / sigma, noisy).to(noisy.dtype))
 
 
 def _per_sample(sigma: Float[Tensor, " b"], like: Tensor) -> Tensor:
@@ -149,7 +168,46 @@ class CosineInterpolated:
         return -2 * torch.log(torch.tan(start + uniform * (end - start))) + shift
 
 
+@dataclass(frozen=True)
+class LogLinear:
+    """Time runs evenly from one level of a table to the next, and ln sigma evenly within each stretch.
+
+    Args:
+        table: noise levels, falling.
+    """
+
+    table: tuple[float, ...]
+
+    def sigmas(self, uniform: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """Return sigma at these quantiles, which are times counted from the end of the table."""
+        logs = self._logs(uniform)
+        place = uniform * (len(logs) - 1)
+        below = place.long().clamp(0, len(logs) - 2)
+        return torch.exp(torch.lerp(logs[below], logs[below + 1], place - below))
+
+    def after(self, sigma: Float[Tensor, " b"], num_steps: int) -> Float[Tensor, " b"]:
+        """Return the level that one of ``num_steps`` even steps through the table reaches from sigma.
+
+        Where the table ends it is zero.
+        """
+        logs, log = self._logs(sigma), torch.log(sigma)
+        below = (torch.searchsorted(logs, log) - 1).clamp(0, len(logs) - 2)
+        place = below + (log - logs[below]) / (logs[below + 1] - logs[below])
+        time = place / (len(logs) - 1) - 1 / num_steps
+        return torch.where(time > _ROUNDING, self.sigmas(time), torch.zeros_like(sigma))
+
+    def _logs(self, like: Tensor) -> Float[Tensor, " levels"]:
+        """Logarithms of the table, growing."""
+        return torch.tensor(self.table[::-1], device=like.device, dtype=like.dtype).log()
+
+
+ALIGN_YOUR_STEPS_SVD = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)
+"""Optimised for SVD with 10 steps: Sabour et al. 2024 (arXiv 2404.14507), appendix B."""
+
+ALIGN_YOUR_STEPS = LogLinear(ALIGN_YOUR_STEPS_SVD)
+
 NOISE_PRESETS: Mapping[str, NoiseDistribution] = MappingProxyType(
-    {"svd": LogNormal(0.7, 1.6), "cosine": CosineInterpolated()}
+    {"svd": LogNormal(0.7, 1.6), "cosine": CosineInterpolated(), "align_your_steps": ALIGN_YOUR_STEPS}
 )
-"""``svd``: as SVD was trained. ``cosine``: as StableAnimator and ControlNeXt were."""
+"""``svd``: as SVD was trained. ``cosine``: as StableAnimator and ControlNeXt were. ``align_your_steps``: even
+in the time of a sampling run over SVD's Align-Your-Steps levels, for distillation."""

@@ -10,11 +10,9 @@ from diffusers.utils.torch_utils import randn_tensor
 from jaxtyping import Float
 from torch import Tensor
 
+from mimicmotion.diffusion.edm import ALIGN_YOUR_STEPS_SVD
 from mimicmotion.diffusion.settings import NoisePrior, SamplerSettings
 from mimicmotion.errors import InputError
-
-ALIGN_YOUR_STEPS_SVD = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)
-"""Optimised for SVD with 10 steps: Sabour et al. 2024 (arXiv 2404.14507), appendix B."""
 
 
 def karras_sigmas(

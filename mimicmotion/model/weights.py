@@ -5,6 +5,7 @@ Two forms: a *released* file (``.pth`` or ``.safetensors``) holds UNet and PoseN
 the folder of Stable Video Diffusion, for the rest.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -131,8 +132,13 @@ def save_released(
         told: what ``told_by`` is to find in it; a ``.pth`` file has no place for it.
 
     Raises:
-        WeightsError: another suffix.
+        WeightsError: another suffix, or one that has no place for what a distilled checkpoint must say.
     """
+    if path.suffix == ".pth" and json.loads((told or {}).get("training.json", "{}")).get("sampling"):
+        raise WeightsError(
+            f"{path}: these weights are distilled, and a .pth file cannot say how they are to be sampled: "
+            "write .safetensors or a folder"
+        )
     if path.suffix not in FILE_SUFFIXES:
         raise WeightsError(
             f"{path} has the suffix {path.suffix!r}; a released file has one of {FILE_SUFFIXES}"

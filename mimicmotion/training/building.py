@@ -1,5 +1,6 @@
 """The parts of a run, built from its run: networks, optimiser, average."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from mimicmotion.model.latents import decode_frames, encode_frames
 from mimicmotion.model.svd import BLOCKS
 from mimicmotion.model.weights import load_pipeline
 from mimicmotion.training.data.batch import Encoders
+from mimicmotion.training.distillation import Teacher
 from mimicmotion.training.distributed.group import World
 from mimicmotion.training.distributed.parts import (
     CHECKPOINTED,
@@ -27,6 +29,7 @@ from mimicmotion.training.ema import MovingAverage
 from mimicmotion.training.job import TrainingJob
 from mimicmotion.training.network import PosedDenoiser
 from mimicmotion.training.optimiser import make_optimiser
+from mimicmotion.training.settings import DistillationSettings
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Built:
         optimiser: AdamW over them.
         average: their moving average.
         encoders: the frozen networks, as functions.
+        teacher: in distillation, what the network learns from.
     """
 
     network: PosedDenoiser
@@ -48,6 +52,7 @@ class Built:
     optimiser: torch.optim.Optimizer
     average: MovingAverage
     encoders: Encoders
+    teacher: Teacher | None = None
 
 
 class Parts(Protocol):
@@ -85,6 +90,7 @@ def build(job: TrainingJob, world: World, cached: bool) -> Built:
 def assemble(job: TrainingJob, world: World, pipeline: Parts, cached: bool) -> Built:
     """Return the parts of a run made of these networks; see ``build``."""
     network = PosedDenoiser(pipeline.unet, pipeline.pose_net).float().to(world.device).train()
+    teacher = _teacher(network, job, world)
     choose_trained(network, job.settings.trained)
     if job.runtime.compile:
         compile_blocks(network.unet, CHECKPOINTED[job.runtime.activation_checkpointing] or BLOCKS)
@@ -111,7 +117,21 @@ def assemble(job: TrainingJob, world: World, pipeline: Parts, cached: bool) -> B
             resident=not cached,
             half=world.device.type == "cuda" and job.settings.precision == "bfloat16",
         ),
+        teacher=teacher,
     )
+
+
+def _teacher(network: PosedDenoiser, job: TrainingJob, world: World) -> Teacher | None:
+    """The network as it starts, frozen; spread over the workers where the student is."""
+    settings = job.settings
+    if not isinstance(settings, DistillationSettings):
+        return None
+    frozen = copy.deepcopy(network).requires_grad_(False).eval()
+    if job.runtime.compile:
+        compile_blocks(frozen.unet)
+    if world.size > 1 and job.runtime.strategy == "fsdp":
+        shard(frozen, half=settings.precision == "bfloat16")
+    return Teacher(frozen, settings.guidance_scale, settings.teacher_steps)
 
 
 def autocast(job: TrainingJob, device: torch.device) -> AbstractContextManager[Any]:

@@ -93,7 +93,9 @@ class Training:
         self.built = build(job, world, cached=all(clip.latents is not None for clip in self.clips))
         self.checkpoints = Checkpoints(job.checkpoints, job.runtime.keep, world)
         unet: Any = self.built.network.unet
-        self.flops = {size: training_flops(unet.config, size, slots) for size in sizes}
+        self.flops = {
+            size: training_flops(unet.config, size, slots, job.settings.extra_passes) for size in sizes
+        }
         self.measures = Measures(world.device, peak_tflops(world.device))
         self.validation = Validation(
             read_clips(job.test_clips)[: job.settings.validation_clips],
@@ -223,7 +225,7 @@ class Training:
             return None
         built = self.built
         with built.average.applied(built.network), autocast(self.job, self.world.device):
-            loss = self.validation.loss(built.network)
+            loss = self.validation.loss(built.network, built.teacher)
             generated = self.validation.generate(built.network)
         if self.world.is_first:
             self.report.metrics({"loss/validation": loss}, step)

@@ -11,6 +11,7 @@ other frames never saw.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,6 +21,18 @@ from mimicmotion.diffusion.edm import add_noise, c_in, c_noise, raw_target
 
 Denoiser = Callable[..., Tensor]
 """``PosedDenoiser``, or the same wrapped for distributed training."""
+
+RawOutput = Callable[[Denoiser, Tensor, Tensor, Tensor], Tensor]
+"""Raw output of a network for (noisy latents, sigma, dropped) under the conditions of one batch, float32."""
+
+
+class Teacher(Protocol):
+    """Gives what the network shall put out in place of what denoises exactly; see ``distillation.py``."""
+
+    def target(
+        self, student: Denoiser, raw_output: RawOutput, noisy: Tensor, sigma: Tensor, dropped: Tensor, /
+    ) -> Tensor:
+        """Return the raw output to learn."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,7 @@ def denoising_loss(
     hand_weights: Float[Tensor, "b f h w"] | None = None,
     face_weights: Float[Tensor, "b f h w"] | None = None,
     hand_cells: Bool[Tensor, "b f h w"] | None = None,
+    teacher: Teacher | None = None,
 ) -> LossParts:
     """Return the loss of one batch.
 
@@ -70,19 +84,32 @@ def denoising_loss(
         hand_weights: see ``hand_weight_map``; none for the plain loss.
         face_weights: see ``face_weight_map``; a cell in both boxes takes the larger weight.
         hand_cells: cells that are measured as hands; none for those that weigh more.
+        teacher: what says the target; none for the output that denoises exactly.
     """
-    noisy = add_noise(latents, noise, sigma) * c_in(sigma)[:, None, None, None, None]
-    reference = reference_latents.masked_fill(dropped[:, None, None, None], 0)
-    reference = reference[:, None].expand(-1, latents.shape[1], -1, -1, -1)
-    output = network(
-        torch.cat([noisy, reference], dim=2),
-        c_noise(sigma),
-        image_embeds.masked_fill(dropped[:, None, None], 0),
-        time_ids,
-        pose_images,
-        dropped,
-    )
-    error = (output.float() - raw_target(latents, noise, sigma)) ** 2
+
+    def raw_output(asked: Denoiser, noisy: Tensor, sigma: Tensor, gone: Tensor) -> Tensor:
+        reference = reference_latents.masked_fill(gone[:, None, None, None], 0)
+        return asked(
+            torch.cat(
+                [
+                    noisy * c_in(sigma)[:, None, None, None, None],
+                    reference[:, None].expand(-1, noisy.shape[1], -1, -1, -1),
+                ],
+                dim=2,
+            ),
+            c_noise(sigma),
+            image_embeds.masked_fill(gone[:, None, None], 0),
+            time_ids,
+            pose_images,
+            gone,
+        ).float()
+
+    noisy = add_noise(latents, noise, sigma)
+    if teacher is None:
+        target = raw_target(latents, noise, sigma)
+    else:
+        target = teacher.target(network, raw_output, noisy, sigma, dropped)
+    error = (raw_output(network, noisy, sigma, dropped) - target) ** 2
     if hand_weights is None:
         hand_weights = torch.ones_like(error[:, :, 0])
     weights = hand_weights if face_weights is None else torch.maximum(hand_weights, face_weights)

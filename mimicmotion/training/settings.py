@@ -1,7 +1,7 @@
 """The settings of training, each declared once: the stage inherits them beside what makes it a stage."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -9,6 +9,7 @@ from mimicmotion.pose.settings import ConfidenceSettings, DrawingStyle
 from mimicmotion.settings import Section
 from mimicmotion.video.settings import ReaderSettings
 
+NoiseDistribution = Literal["svd", "cosine", "align_your_steps"]
 ReferenceNoise = Literal["none", "fixed", "lognormal"]
 Optimiser = Literal["adamw", "adamw_8bit"]
 TrainedPart = Literal["all", "attention", "temporal", "pose_net"]
@@ -20,7 +21,7 @@ ActivationCheckpointing = Literal["off", "layers", "blocks"]
 class SampleSettings(ReaderSettings, ConfidenceSettings):
     """What a training sample is made of."""
 
-    noise: Literal["svd", "cosine"] = Field("svd", description="Distribution of noise levels.")
+    noise: NoiseDistribution = Field("svd", description="Distribution of noise levels.")
     reference_noise: ReferenceNoise = Field(
         "none", description="Noise on the reference picture: none, 0.02, or exp of N(-3, 0.5)."
     )
@@ -78,6 +79,45 @@ class TrainingSettings(SampleSettings):
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("set either steps or epochs")
         return self
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """Fields of the sampler that the checkpoint asks for, by name; none where any will do."""
+        return {}
+
+    @property
+    def extra_passes(self) -> int:
+        """Forward passes for each sample besides the one that is trained."""
+        return 0
+
+
+class DistillationSettings(TrainingSettings):
+    """How a student learns to do in few steps what its teacher, a trained model, does in many."""
+
+    init_from: None = Field(None, description="Not to be set: the student starts as its teacher.")
+    noise: NoiseDistribution = Field(
+        "align_your_steps", description="Distribution of noise levels; the default is even in sampling time."
+    )
+    dropout: float = Field(
+        0.0, ge=0, le=1, description="Share of samples without embedding, reference latents and pose."
+    )
+    num_steps: int = Field(4, ge=1, description="Denoising steps that the checkpoint asks for.")
+    teacher_steps: int = Field(
+        25, ge=2, description="Steps of the teacher's sampling run; the student learns to jump over them."
+    )
+    guidance_scale: float = Field(
+        2.0, ge=0, le=100, description="The teacher's guidance, which the student learns; at most 1 for none."
+    )
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """Few steps, on the levels that the student was trained for, and a single pass each."""
+        return {"num_steps": self.num_steps, "schedule": "align_your_steps", "guidance_scale": 1.0}
+
+    @property
+    def extra_passes(self) -> int:
+        """The teacher's one or two, and the student's for the target."""
+        return 3 if self.guidance_scale > 1 else 2
 
 
 class TrainingRuntime(Section):

@@ -30,7 +30,7 @@ def accumulate(
     inputs = loss_inputs(batch, built.encoders, world.device, job.settings.fps, job.settings.motion_bucket)
     set_sync(built.shared, last=index == accumulation_steps - 1)
     with autocast(job, world.device):
-        parts = denoising_loss(built.shared, **inputs)
+        parts = denoising_loss(built.shared, teacher=built.teacher, **inputs)
     torch.autograd.backward(parts.total / accumulation_steps)
     return parts, inputs["sigma"]
 

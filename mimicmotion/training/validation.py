@@ -13,7 +13,7 @@ from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.training.data.batch import Encoders, collate, loss_inputs
 from mimicmotion.training.data.samples import Clip, Draw, Sample, make_sample
 from mimicmotion.training.job import TrainingJob
-from mimicmotion.training.loss import denoising_loss
+from mimicmotion.training.loss import Teacher, denoising_loss
 from mimicmotion.training.network import PosedDenoiser
 
 _QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -59,12 +59,12 @@ class Validation:
             yield {name: value.to(self._device) for name, value in inputs.items()}
 
     @torch.no_grad()
-    def loss(self, network: PosedDenoiser) -> float:
+    def loss(self, network: PosedDenoiser, teacher: Teacher | None = None) -> float:
         """Return the mean loss over clips and fixed noise levels, with hand weights."""
         quantiles = torch.tensor(_QUANTILES, dtype=torch.float64)
         levels = NOISE_PRESETS[self._job.settings.noise].sigmas(quantiles).float().to(self._device)
         losses = [
-            denoising_loss(network, **{**inputs, "sigma": sigma[None]}).total
+            denoising_loss(network, teacher=teacher, **{**inputs, "sigma": sigma[None]}).total
             for inputs in self._fetched()
             for sigma in levels
         ]
@@ -77,9 +77,10 @@ class Validation:
 
     def _generated(self, network: PosedDenoiser, inputs: dict[str, Any]) -> np.ndarray:
         num_frames = inputs["latents"].shape[1]
+        runtime = self._job.runtime
+        choices = {"num_steps": runtime.sample_steps, "guidance_scale": runtime.sample_guidance_scale}
         settings = SamplerSettings(
-            num_steps=self._job.runtime.sample_steps,
-            guidance_scale=self._job.runtime.sample_guidance_scale,
+            **{**choices, **self._job.settings.sampling},
             tile=num_frames,
             overlap=0,
             fps=self._job.settings.fps,

@@ -110,6 +110,15 @@ def test_the_first_version_is_champion(registry):
     assert tags["scores_key"] == "scores"
 
 
+def test_a_student_is_registered_with_the_key_of_its_teacher(registry):
+    inputs = make_inputs("taught", 21.0)
+    inputs["distill"] = FakeDataset([{}], "student", {"checkpoint": CHECKPOINT})
+    Register().run(inputs, Path(), FakeContext(registry))
+    tags = registry.versions[1][1]
+    assert (tags["checkpoint_key"], tags["teacher_key"]) == ("student", "taught")
+    assert "teacher_key" not in registry.versions[0][1]
+
+
 def test_better_within_the_interval_of_the_change_is_a_candidate_only(registry):
     row = register(registry, "second", 20.9, 20.0, 22.0, videos=(0.4, 1.6, 10.1))
     assert row["aliases"] == ["candidate"]

@@ -34,7 +34,7 @@ from stages.adapters.ray import training as ray_training
 from stages.engine.config import RaySettings
 from stages.engine.contract import Context
 from stages.latents import LATENTS_SCHEMA, Latents
-from stages.train import TRAINED_SCHEMA, Train
+from stages.train import TRAINED_SCHEMA, Distill, Train
 
 
 class FakeDataset:
@@ -142,6 +142,23 @@ def test_training_leaves_a_checkpoint_that_animates(stage, inputs, context, tmp_
     facts = read_checkpoint_facts(checkpoint)
     assert (facts.sizes_px, facts.num_frames, facts.fps, facts.motion_bucket) == (((64, 64),), 4, 6.0, 127.0)
     assert json.loads((checkpoint / "training.json").read_text())["config"]["learning_rate"] == 1e-3
+
+
+def test_a_student_learns_from_the_trained_model_and_says_how_it_is_to_be_sampled(
+    stage, inputs, context, tmp_path
+):
+    make_pipeline(32).save_pretrained(tmp_path / "teacher")
+    trained = FakeDataset({"all": []}, {("all", "checkpoint"): tmp_path / "teacher"})
+    distill = Distill(**{**dict(stage), "noise": "align_your_steps", "steps": 1, "num_steps": 3})
+    table = distill.run({**inputs, "train": trained}, tmp_path / "out", context)
+    assert table.schema.equals(TRAINED_SCHEMA)
+    facts = read_checkpoint_facts(tmp_path / "out" / "checkpoint")
+    assert facts.sampling == {"num_steps": 3, "schedule": "align_your_steps", "guidance_scale": 1.0}
+    training = json.loads((tmp_path / "out" / "checkpoint" / "training.json").read_text())
+    assert training["inputs"]["train"] == "key"
+    assert distill.conflicts({"train": stage}) == []
+    (problem,) = distill.model_copy(update={"fps": 7.0}).conflicts({"train": stage})
+    assert "distill.fps is 7.0, train.fps is 6.0" in problem
 
 
 def test_a_checkpoint_in_the_middle_is_exported_too(stage, inputs, context, tmp_path):

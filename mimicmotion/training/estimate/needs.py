@@ -52,6 +52,7 @@ class Shape:
         activation_checkpointing: activations that are forgotten and computed again.
         trained: part that trains.
         optimiser: what keeps the moments.
+        extra_passes: forward passes besides; a teacher, held beside the network, does some of them.
     """
 
     unet: dict[str, Any]
@@ -64,6 +65,7 @@ class Shape:
     activation_checkpointing: ActivationCheckpointing
     trained: TrainedPart
     optimiser: Optimiser
+    extra_passes: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Estimate:
     Attributes:
         parameters: of UNet and PoseNet.
         trained_parameters: those that train.
-        weights: in float32, and the blocks that shards gather in half precision.
+        weights: in float32, and the blocks that shards gather in half precision; a teacher's too.
         gradients: in float32, once all are there.
         optimiser: two moments, in float32 or eight bits.
         average: the moving average in float32.
@@ -112,13 +114,13 @@ def estimate(shape: Shape) -> Estimate:
     return Estimate(
         parameters=parameters,
         trained_parameters=trained,
-        weights=_FLOAT32 * parameters // shards + gathered,
+        weights=(_FLOAT32 * parameters // shards + gathered) * (2 if shape.extra_passes else 1),
         gradients=_FLOAT32 * trained // shards,
         optimiser=2 * moment * trained // shards,
         average=_FLOAT32 * trained // shards,
         passes=_held_by_passes(network, shape, shards),
         checkpoint=_FLOAT32 * (parameters + 3 * trained),
-        flops_per_sample=(3 if shape.activation_checkpointing == "off" else 4)
+        flops_per_sample=((3 if shape.activation_checkpointing == "off" else 4) + shape.extra_passes)
         * _forward_flops(shape)
         // shape.micro_batch,
     )
@@ -132,7 +134,9 @@ def peak_tflops(device: torch.device) -> float | None:
     return next((peak for known, peak in PEAK_TFLOPS.items() if known in name), None)
 
 
-def training_flops(unet: Mapping[str, Any], size_px: tuple[int, int], num_slots: int) -> int:
+def training_flops(
+    unet: Mapping[str, Any], size_px: tuple[int, int], num_slots: int, extra_passes: int = 0
+) -> int:
     """Return the operations of one sample's forward and backward pass, without what is computed again.
 
     A backward pass counts as two forward passes, as is usual for model FLOPs; where parts are frozen it
@@ -142,6 +146,7 @@ def training_flops(unet: Mapping[str, Any], size_px: tuple[int, int], num_slots:
         unet: config of the UNet.
         size_px: (width, height) of the pictures.
         num_slots: of a clip.
+        extra_passes: forward passes besides; see ``TrainingSettings``.
     """
     shape = Shape(
         unet=dict(unet),
@@ -155,7 +160,7 @@ def training_flops(unet: Mapping[str, Any], size_px: tuple[int, int], num_slots:
         trained="all",
         optimiser="adamw",
     )
-    return 3 * _forward_flops(shape)
+    return (3 + extra_passes) * _forward_flops(shape)
 
 
 def num_parameters(unet: Mapping[str, Any]) -> int:

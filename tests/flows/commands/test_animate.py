@@ -194,6 +194,30 @@ def test_the_fast_preset_takes_fewer_steps(world):
     assert (pipeline.settings.num_steps, pipeline.settings.schedule) == (8, "align_your_steps")
 
 
+@pytest.mark.parametrize(("options", "steps"), [((), 3), (("--steps", 2), 2)])
+def test_a_distilled_checkpoint_says_its_steps_and_needs_no_guidance(world, options, steps):
+    tmp_path, pipeline = world
+    facts = tmp_path / "checkpoint" / "training.json"
+    asked = {"num_steps": 3, "schedule": "align_your_steps", "guidance_scale": 1.0}
+    facts.write_text(json.dumps({**json.loads(facts.read_text()), "sampling": asked}))
+    files = (
+        *("--image", tmp_path / "ref.png", "--poses", tmp_path / "poses.parquet"),
+        *("--checkpoint", tmp_path / "checkpoint", "--out", tmp_path / "out.mp4", "--align", "none"),
+    )
+    result = run(*files, *options, "--device", "cpu")
+    assert result.exception is None, result.output
+    settings = pipeline.settings
+    assert (settings.num_steps, settings.schedule, settings.guidance_scale) == (
+        steps,
+        "align_your_steps",
+        1.0,
+    )
+    shown = " ".join(result.output.split())
+    assert f"{steps} steps, no guidance pass: the checkpoint is distilled to 3 steps" in shown
+    for refused in (("--fast",), ("--guidance-scale", 2)):
+        assert "but the checkpoint is distilled" in str(run(*files, *refused).exception)
+
+
 def test_pairs_are_answered_in_one_run(world):
     tmp_path, pipeline = world
     (tmp_path / "other.parquet").write_bytes(b"no table")

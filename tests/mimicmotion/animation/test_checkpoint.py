@@ -30,6 +30,16 @@ def test_a_trained_checkpoint_tells_style_sizes_and_clip(tmp_path):
     )
 
 
+def test_a_distilled_file_says_how_it_is_sampled_and_a_pickled_one_is_refused(tmp_path):
+    training = {"sizes_px": [[128, 192]], "num_frames": 8, "fps": 12.0, "motion_bucket": 100.0}
+    training["sampling"] = {"num_steps": 4, "schedule": "align_your_steps", "guidance_scale": 1.0}
+    told = {"training.json": json.dumps(training)}
+    save_released({"unet.a": torch.ones(1)}, tmp_path / "student.safetensors", told)
+    assert read_checkpoint_facts(tmp_path / "student.safetensors").sampling == training["sampling"]
+    with pytest.raises(WeightsError, match=r"a \.pth file cannot say how"):
+        save_released({"unet.a": torch.ones(1)}, tmp_path / "student.pth", told)
+
+
 def test_a_released_file_has_the_released_form(tmp_path):
     facts = read_checkpoint_facts(tmp_path / "MimicMotion_1.pth")
     assert facts == CheckpointFacts()

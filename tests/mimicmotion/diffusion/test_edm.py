@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mimicmotion.diffusion import edm
+from mimicmotion.diffusion.sampling import align_your_steps_sigmas
 
 
 def test_weighted_loss_equals_plain_mse_on_raw_output() -> None:
@@ -65,3 +66,18 @@ def test_cosine_preset_reaches_its_ends_and_grows() -> None:
     levels = edm.NOISE_PRESETS["cosine"].sigmas(torch.linspace(0, 1, 101, dtype=torch.float64))
     torch.testing.assert_close(levels[[0, -1]], torch.tensor([0.002, 700.0]).double())
     assert (levels.diff() > 0).all()
+
+
+def test_align_your_steps_preset_is_even_in_the_time_of_its_sampling_run() -> None:
+    preset = edm.ALIGN_YOUR_STEPS
+    levels = preset.sigmas(torch.linspace(0, 1, 11, dtype=torch.float64))
+    torch.testing.assert_close(levels, torch.tensor(edm.ALIGN_YOUR_STEPS_SVD[::-1], dtype=torch.float64))
+    assert (preset.sigmas(torch.linspace(0, 1, 101)).diff() > 0).all()
+
+
+@pytest.mark.parametrize("num_steps", [1, 3, 10, 25])
+def test_the_level_after_is_the_next_of_the_sampling_run(num_steps: int) -> None:
+    levels = torch.tensor(align_your_steps_sigmas(num_steps))
+    torch.testing.assert_close(
+        edm.ALIGN_YOUR_STEPS.after(levels[:-1], num_steps), levels[1:], rtol=1e-4, atol=0
+    )

@@ -18,6 +18,7 @@ from mimicmotion.training.data.samples import framing_text
 from mimicmotion.training.job import TrainingJob, read_clips, write_clips
 from mimicmotion.training.loop import train
 from mimicmotion.training.network import PosedDenoiser
+from mimicmotion.training.settings import DistillationSettings
 
 
 class SilentReport:
@@ -103,13 +104,15 @@ def assert_alike(ours, theirs, start):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_workers_equal_one_in_every_parameter(job, tmp_path, strategy):
-    """Also when a run of one goes on with two, or of two with one.
+@pytest.mark.parametrize(("strategy", "distils"), [("ddp", False), ("fsdp", False), ("fsdp", True)])
+def test_two_workers_equal_one_in_every_parameter(job, tmp_path, strategy, distils):
+    """Also when a run of one goes on with two, or of two with one, and when a student learns from a teacher.
 
     In double precision no gradient is mere rounding to AdamW, so every single value must agree.
     """
     job = changed(job, steps=5, batch=4, micro_batch=1, strategy=strategy, checkpoint_every=3)
+    if distils:
+        job = replace(job, settings=DistillationSettings(**dict(job.settings), teacher_steps=5))
     one, two, joined, left = (changed(job, state=tmp_path / name) for name in ("1", "2", "1-2", "2-1"))
     with in_double_precision():
         train({"job": one, "report": SilentReport()})

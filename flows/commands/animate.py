@@ -111,7 +111,8 @@ def animate(
 ) -> None:
     """Animate the person in a picture with the motion of a video.
 
-    Before the long work it writes OUT's name with .poses.png: see there whether the poses fit the body.
+    Before the long work it writes OUT's name with .poses.png: see there whether the poses fit the body, and
+    with .poses.parquet: the driving poses, which --poses takes.
     """
     from mimicmotion.animation.checkpoint import read_checkpoint_facts
 

@@ -7,16 +7,18 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import pyarrow.parquet as pq
 from rich.markup import escape
 
 from flows.terminal import Terminal
+from mimicmotion.durable import in_place
 from mimicmotion.errors import InputError, MimicMotionError
 from mimicmotion.pose.settings import EstimatorSettings
 from stages.engine.progress import progress
 
 if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
-    from mimicmotion.animation.request import AnimationRequest
+    from mimicmotion.animation.request import AnimationRequest, Drivers
     from mimicmotion.diffusion.settings import SamplerSettings
     from mimicmotion.pose.estimator import PoseEstimator
     from mimicmotion.pose.settings import DrawingStyle
@@ -80,6 +82,7 @@ class Animator:
 
     def __post_init__(self) -> None:
         self.console = Terminal()
+        self._drivers: Drivers = {}
 
     @cached_property
     def pose_models(self) -> "PoseEstimator | None":
@@ -108,11 +111,18 @@ class Animator:
         with console.status("finding poses"):
             calibration = self.sources.estimator.opened_calibration()
             tile = self.settings.tile
-            prepared = prepare(request, self.facts, self.style, self.pose_models, tile, calibration)
+            prepared = prepare(
+                request, self.facts, self.style, self.pose_models, tile, calibration, self._drivers
+            )
         preview = request.out.with_name(f"{request.out.stem}.poses.png")
         write_picture(preview, prepared.preview)
         driving, (height, width) = prepared.driving, prepared.inputs.size
         console.print(f"aligned poses over the reference: {preview}")
+        stored = request.out.with_name(f"{request.out.stem}.poses.parquet")
+        if request.poses is None or request.poses.resolve() != stored.resolve():
+            with in_place(stored) as written:
+                pq.write_table(prepared.driver.table, written)
+        console.print(f"driving poses of everybody, for --poses: {stored}")
         console.print(
             f"{len(driving.track)} frames of {width}x{height} at {driving.fps:g} per second by time "
             f"(driving video: {driving.source_fps:g}), {self.settings.num_steps} steps, "

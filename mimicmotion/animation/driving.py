@@ -49,6 +49,35 @@ class Driving:
     presence: Presence
 
 
+@dataclass(frozen=True)
+class Driver:
+    """Everybody's poses over a driving video: found once, for each person and each picture, and stored.
+
+    Attributes:
+        table: as of the pose stage; of another rate than the result where it was stored so.
+        fps: frames per second of the result.
+        source_fps: of the driving video.
+        where: what to call it.
+    """
+
+    table: pa.Table
+    fps: float
+    source_fps: float
+    where: str
+
+    def driving(self, person: int = 0) -> Driving:
+        """The poses of one person, by track number; 0 is the main person.
+
+        Raises:
+            InputError: the person is not in it.
+        """
+        info = PosesInfo.of(self.table)
+        whole = read_track(self.table, info.num_frames, person)
+        track = whole.select(frames_by_time(info.num_frames, info.fps, self.fps))
+        presence = Presence.of(whole.present, self.table["frame"].to_numpy())
+        return Driving(_checked(track, self.where, person), self.fps, self.source_fps, presence)
+
+
 def reference_pose(picture: np.ndarray, estimator: PoseEstimator) -> PoseTrack:
     """The pose of the main person in a picture, a track of one frame.
 
@@ -57,7 +86,7 @@ def reference_pose(picture: np.ndarray, estimator: PoseEstimator) -> PoseTrack:
     """
     people = estimate_image(estimator, picture)
     return _checked(
-        _track_of([list(enumerate(people))], picture.shape[1], picture.shape[0], 0), "reference picture"
+        _track_of([list(enumerate(people))], picture.shape[1], picture.shape[0]), "reference picture"
     )
 
 
@@ -76,69 +105,63 @@ def reference_pose_from(poses: Path, width_px: int, height_px: int) -> PoseTrack
         source_height_px=height_px,
         source_frames=[0],
     )
-    return _checked(_track_of(import_poses(poses, shape), width_px, height_px, 0), f"reference poses {poses}")
+    return _checked(_track_of(import_poses(poses, shape), width_px, height_px), f"reference poses {poses}")
 
 
-def driving_from_video(
+def driver_from_video(
     video: Path,
     fps: float | None,
     estimator: PoseEstimator,
     folder: Path,
-    person: int = 0,
     most_fps: float = MAX_DEFAULT_FPS,
-) -> Driving:
+) -> Driver:
     """Poses found in a video.
 
     Args:
         video: any file.
         fps: of the result; None for the video's own, at most ``most_fps``.
-        models: find the poses.
+        estimator: finds the poses.
         folder: for a normalised copy.
-        person: track number, 0 is the main person.
         most_fps: the rate of the windows that the network was trained with.
 
     Raises:
-        InputError: the video cannot be used, or the person is not in it.
+        InputError: the video cannot be used.
     """
     reader, facts = _normalised(video, fps, folder, most_fps)
     people = estimate_video(estimator, reader, _FRAMES_PER_BATCH)
     linked = link(people, facts.fps, (facts.height_px, facts.width_px))
-    return _driving(linked, facts, f"driving video {video}", person)
+    return _driver(linked, facts, f"driving video {video}")
 
 
-def driving_from_poses(
-    poses: Path,
-    video: Path | None,
-    fps: float | None,
-    folder: Path,
-    person: int = 0,
-    most_fps: float = MAX_DEFAULT_FPS,
-) -> Driving:
-    """Poses that are stored: a table of the pose stage, or an import file together with its video.
+def driver_from_poses(
+    poses: Path, video: Path | None, fps: float | None, folder: Path, most_fps: float = MAX_DEFAULT_FPS
+) -> Driver:
+    """Poses that are stored: a table of the pose stage or of ``animate``, or an import file with its video.
 
     Args:
         poses: the file.
         video: the video that they belong to; needed for an import file, whose poses carry no size.
         fps: of the result; None for the video's own, at most ``most_fps``.
         folder: for a normalised copy of the video.
-        person: track number, 0 is the main person.
         most_fps: the rate of the windows that the network was trained with.
 
     Raises:
-        InputError: the file cannot be used, or the person is not in it.
+        InputError: the file cannot be used.
     """
     if not poses.exists():
         raise InputError(f"no poses at {poses}")
     table = read_parquet(poses) if poses.suffix.lower() == ".parquet" else None
     if table is not None and table.schema.equals(POSES_SCHEMA):
-        return _from_table(table, poses, fps, person, most_fps)
+        stored_fps = PosesInfo.of(table).fps
+        rate = min(stored_fps, most_fps) if fps is None else fps
+        return Driver(table, rate, stored_fps, f"poses {poses}")
     if video is None:
         raise InputError(
             f"{poses} is an import file: its poses are relative to a video; give that video too (--video)"
         )
     _, facts = _normalised(video, fps, folder, most_fps)
     shape = VideoShape.of(asdict(facts))
-    return _driving(import_poses(poses, shape), facts, f"poses {poses}", person)
+    return _driver(import_poses(poses, shape), facts, f"poses {poses}")
 
 
 def aligned(mode: AlignmentMode, driving: PoseTrack, reference: PoseTrack) -> PoseTrack:
@@ -183,30 +206,22 @@ def _normalised(
     return open_video(target), facts
 
 
-def _driving(
-    frames: Sequence[Sequence[tuple[int, Person]]], facts: VideoFacts, where: str, person: int
-) -> Driving:
-    track = _checked(_track_of(frames, facts.width_px, facts.height_px, person), where, person)
-    seen = np.flatnonzero([len(people) > 0 for people in frames])
-    return Driving(track, facts.fps, facts.source_fps, Presence.of(track.present, seen))
+def _driver(frames: Sequence[Sequence[tuple[int, Person]]], facts: VideoFacts, where: str) -> Driver:
+    table = _table_of(frames, facts.width_px, facts.height_px, facts.fps)
+    return Driver(table, facts.fps, facts.source_fps, where)
 
 
-def _from_table(table: pa.Table, path: Path, fps: float | None, person: int, most_fps: float) -> Driving:
-    info = PosesInfo.of(table)
-    rate = min(info.fps, most_fps) if fps is None else fps
-    whole = read_track(table, info.num_frames, person)
-    track = whole.select(frames_by_time(info.num_frames, info.fps, rate))
-    presence = Presence.of(whole.present, table["frame"].to_numpy())
-    return Driving(_checked(track, f"poses {path}", person), rate, info.fps, presence)
-
-
-def _track_of(
-    frames: Sequence[Sequence[tuple[int, Person]]], width_px: int, height_px: int, person: int
-) -> PoseTrack:
+def _table_of(
+    frames: Sequence[Sequence[tuple[int, Person]]], width_px: int, height_px: int, fps: float = 1.0
+) -> pa.Table:
     info = PosesInfo(
-        video_id="", width_px=width_px, height_px=height_px, fps=1.0, num_frames=len(frames), models={}
+        video_id="", width_px=width_px, height_px=height_px, fps=fps, num_frames=len(frames), models={}
     )
-    return read_track(poses_table(info, frames), len(frames), person)
+    return poses_table(info, frames)
+
+
+def _track_of(frames: Sequence[Sequence[tuple[int, Person]]], width_px: int, height_px: int) -> PoseTrack:
+    return read_track(_table_of(frames, width_px, height_px), len(frames))
 
 
 def _checked(track: PoseTrack, where: str, person: int = 0) -> PoseTrack:

@@ -11,10 +11,11 @@ from pydantic import Field
 from mimicmotion.animation.audio import add_audio
 from mimicmotion.animation.checkpoint import CheckpointFacts
 from mimicmotion.animation.driving import (
+    Driver,
     Driving,
     aligned,
-    driving_from_poses,
-    driving_from_video,
+    driver_from_poses,
+    driver_from_video,
     reference_pose,
     reference_pose_from,
 )
@@ -113,12 +114,19 @@ class PreparedRequest:
     Attributes:
         inputs: reference and poses at the size of the result.
         driving: the poses before alignment.
+        driver: everybody's poses, that these were taken from.
         preview: picture of the aligned poses over the reference.
     """
 
     inputs: AnimationInputs
     driving: Driving
+    driver: Driver
     preview: np.ndarray
+
+
+Drivers = dict[tuple[Path | None, Path | None, float | None], Driver]
+"""Driving poses that were found already, by the request's ``video``, ``poses`` and ``fps``."""
+_MOST_DRIVERS = 32
 
 
 def prepare(
@@ -128,6 +136,7 @@ def prepare(
     estimator: PoseEstimator | None,
     tile: int | None = None,
     calibration: Calibration | None = None,
+    drivers: Drivers | None = None,
 ) -> PreparedRequest:
     """Everything before the long work.
 
@@ -138,6 +147,7 @@ def prepare(
         estimator: find poses; None where all poses are stored.
         tile: slots of a tile, to warn where that is not the training's; None for the training's.
         calibration: of the model that found the poses, where the network was trained with one.
+        drivers: those of requests before this one, of the same checkpoint; the last ones are kept in it.
 
     Raises:
         InputError: a file cannot be used, nobody is in it, the estimator is missing, or poses would be drawn
@@ -150,15 +160,15 @@ def prepare(
     fit = framing((picture.shape[1], picture.shape[0]), [target])
     reference = fit.frames(picture[None])[0]
     own_pose = _reference_pose(request, reference, fit, estimator)
-    with TemporaryDirectory() as folder:
-        driving = _driving(request, facts.window_fps, estimator, Path(folder))
+    driver = _driver(request, facts.window_fps, estimator, {} if drivers is None else drivers)
+    driving = driver.driving(request.person)
     for departure in facts.departures(tile or facts.num_frames, driving.fps):
         log.warning(departure)
     own_pose = own_pose.calibrated(calibration)
     track = smoothed(driving.track.calibrated(calibration), request.smoothing_s, driving.fps)
     poses = aligned(request.alignment, track, own_pose)
     inputs = AnimationInputs(reference=reference, reference_pose=own_pose, driving=poses, style=style)
-    return PreparedRequest(inputs, driving, _preview(inputs))
+    return PreparedRequest(inputs, driving, driver, _preview(inputs))
 
 
 def _check_calibration(
@@ -251,16 +261,28 @@ def _reference_pose(
     return reference_pose(reference, estimator)
 
 
-def _driving(
+def _driver(
+    request: AnimationRequest, most_fps: float, estimator: PoseEstimator | None, drivers: Drivers
+) -> Driver:
+    key = (request.video, request.poses, request.fps)
+    if key not in drivers:
+        while len(drivers) >= _MOST_DRIVERS:
+            del drivers[next(iter(drivers))]
+        with TemporaryDirectory() as folder:
+            drivers[key] = _found(request, most_fps, estimator, Path(folder))
+    return drivers[key]
+
+
+def _found(
     request: AnimationRequest, most_fps: float, estimator: PoseEstimator | None, folder: Path
-) -> Driving:
+) -> Driver:
     if request.poses is not None:
-        return driving_from_poses(request.poses, request.video, request.fps, folder, request.person, most_fps)
+        return driver_from_poses(request.poses, request.video, request.fps, folder, most_fps)
     if estimator is None or request.video is None:
         raise InputError(
             "finding the driving poses needs --detector and --wholebody, or stored poses (--poses)"
         )
-    return driving_from_video(request.video, request.fps, estimator, folder, request.person, most_fps)
+    return driver_from_video(request.video, request.fps, estimator, folder, most_fps)
 
 
 def _preview(inputs: AnimationInputs) -> np.ndarray:

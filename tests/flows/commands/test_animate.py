@@ -174,6 +174,7 @@ def test_a_run_writes_the_video_and_the_preview(world, caplog):
     assert result.exception is None, result.output
     assert len(list(iter_frames(tmp_path / "out.mp4"))) == 6
     assert (tmp_path / "out.poses.png").is_file()
+    assert pq.read_table(tmp_path / "out.poses.parquet").equals(pq.read_table(tmp_path / "poses.parquet"))
     assert "sampling 3/3" in caplog.text
     assert "left) decoding and writing frames" in caplog.text
     assert "6 frames of 32x48 at 12 per second" in " ".join(result.output.split())

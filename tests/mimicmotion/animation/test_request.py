@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from mimicmotion.animation import driving
+from mimicmotion.animation import request as request_module
 from mimicmotion.animation.checkpoint import CheckpointFacts
 from mimicmotion.animation.driving import frames_by_time
 from mimicmotion.animation.request import AnimationRequest, perform, prepare
@@ -22,6 +24,7 @@ from mimicmotion.pose.estimator import TopDownEstimator
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PosesInfo, poses_table
+from mimicmotion.pose.tracks import link
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.picture_files import read_picture, write_picture
 from mimicmotion.weights.fetching import file_digest
@@ -231,6 +234,29 @@ def test_stored_poses_need_no_video(files):
     assert facts_of(files / "out.mp4") == (12, Fraction(12), (32, 48), 0)
     step = np.diff(prepared.driving.track.keypoints[:, 0, 0])
     np.testing.assert_allclose(step, 0.2, atol=1e-4)
+
+
+def test_poses_that_a_run_found_are_taken_back_as_they_were(files):
+    prepared, first, _ = run(request(files, person=0))
+    pq.write_table(prepared.driver.table, files / "out.poses.parquet")
+    again, second, _ = run(request(files, poses=files / "out.poses.parquet", video=None))
+    assert again.driving.fps == prepared.driving.fps == 15
+    np.testing.assert_array_equal(again.driving.track.keypoints, prepared.driving.track.keypoints)
+    assert all((one == other).all() for one, other in zip(first.poses, second.poses, strict=True))
+
+
+def test_the_poses_of_a_driver_are_found_once_for_all_pictures_and_rates_apart(files, monkeypatch):
+    found, drivers = [], {}
+    monkeypatch.setattr(
+        driving, "link", lambda people, fps, size: found.append(fps) or link(people, fps, size)
+    )
+    for changes in ({}, {"out": files / "b.mp4"}, {"fps": 12.0}, {"seed": 4}):
+        prepared = prepare(request(files, **changes), FACTS, STYLE, MODELS, drivers=drivers)
+        assert len(prepared.driving.track) == (24 if "fps" in changes else 30)
+    assert found == [15, 12]
+    monkeypatch.setattr(request_module, "_MOST_DRIVERS", 2)
+    prepare(request(files, fps=6.0), FACTS, STYLE, MODELS, drivers=drivers)
+    assert [key[2] for key in drivers] == [12.0, 6.0]
 
 
 def test_one_frame_is_enough(files):

@@ -6,10 +6,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
-from mimicmotion.animation.driving import Driving
+from mimicmotion.animation.driving import Driver, Driving
 from mimicmotion.animation.generate import AnimationInputs
 from mimicmotion.animation.request import AnimationRequest, PreparedRequest
 from mimicmotion.animation.workers import WorkerGroup, perform_together
@@ -67,7 +68,8 @@ def together(folder: Path, fault: str, progress) -> int:
     )
     driving = Driving(track=track(5), fps=12.0, source_fps=12.0, presence=Presence(5, 0, 0))
     request = AnimationRequest(image=folder / "ref.png", out=folder / "out.mp4", poses=folder / "p.parquet")
-    prepared = PreparedRequest(inputs, driving, reference)
+    driver = Driver(pa.table({}), 12.0, 12.0, "poses")
+    prepared = PreparedRequest(inputs, driving, driver, reference)
     return perform_together(WORKERS, partial(Pipeline, fault), request, prepared, SamplerSettings(), progress)
 
 

@@ -29,6 +29,7 @@ COMMANDS = {
         "Write kept clips with pose, face and masks as another trainer reads them.",
     ),
     "export-poses": ("export_poses", "Write keypoints as OpenPose, DWPose for ComfyUI or Parquet."),
+    "review": ("review", "Serve a page on which a person accepts or rejects windows by a key."),
     "report": ("report", "Write one page with every test video side by side, sortable by score."),
     "ui": ("ui", "Serve MLflow's page, and Prefect's if asked, on this machine only."),
     "serve": ("serve", "Serve Prefect with a worker, MLflow and Ray on this machine only, until Ctrl-C."),

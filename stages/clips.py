@@ -8,6 +8,7 @@ there are any; what its framing cuts off counts as not seen. Of every val and te
 run is taken, or the whole video: its first frame is the reference, the others are generated and scored.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from mimicmotion.clips.choosing import Candidate
     from mimicmotion.clips.quality import PosedVideo
+
+log = logging.getLogger(__name__)
 
 CLIPS_SCHEMA = pa.schema(
     [
@@ -64,6 +67,7 @@ An epoch shows one window of each ``unit``: of a video, or with ``windows: all``
 
 _NUM_SHEET_CLIPS, _NUM_SHEET_FRAMES = 10, 5
 _NOT_SEEN = "no_poses"
+REVIEW_FILE = "review.csv"
 
 
 class Clips(WindowSettings, SplitSettings, DatasetStage):
@@ -76,9 +80,32 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
     follows: ClassVar[Mapping[str, str]] = {"calibration": "pose"}
 
     def idle_fields(self) -> set[str]:
-        """The length of the longest run means nothing where whole videos are generated."""
+        """Without a longest run its length means nothing; no list of decisions is no field."""
         idle = {"max_test_frames"} if self.test_clips == "whole_video" else set()
-        return idle | self.unread_fields()
+        return idle | self.unread_fields() | (set() if self.review else {"review"})
+
+    def _review(
+        self,
+        videos: Mapping[str, Any],
+        windows: "dict[str, list[Candidate]]",
+        clips: "dict[str, Candidate]",
+        folder: "Path",
+    ) -> None:
+        """Obey the list of a review, and keep it with who and when beside what came of it."""
+        if self.review is None:
+            return
+        from mimicmotion.clips.review import read_review, reviewed, write_review
+
+        decisions = read_review(self.review)
+        for name in videos:
+            own = [one for one in decisions if one.video_id == name]
+            windows[name] = reviewed(windows[name], own, self.max_references)
+            (clips[name],) = reviewed([clips[name]], own, self.max_references)
+        write_review(folder / REVIEW_FILE, decisions)
+        if gone := {one.source or one.video_id for one in decisions if one.video_id not in videos}:
+            log.warning(
+                "clips: %s speaks of %d videos that are not there: %s", self.review, len(gone), min(gone)
+            )
 
     def run(self, inputs: Mapping[str, Dataset], folder: "Path", context: Context) -> pa.Table:
         """Return every window and clip of every video.
@@ -103,6 +130,7 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
             )
             windows[name] = [unseen] if unseen else training_windows(video)
             clips[name] = unseen or generated_clip(video)
+        self._review(videos, windows, clips, folder)
         usable = {
             name: clip.reject is None and any(window.reject is None for window in windows[name])
             for name, clip in clips.items()

@@ -1,5 +1,6 @@
 """How clips are chosen: the form of windows, what they must reach, and the side of the split of a video."""
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -63,6 +64,11 @@ class WindowSettings(ConfidenceSettings):
         None, ge=1, description="Video frames between generated frames; null takes that of training windows."
     )
     max_test_frames: int = Field(300, ge=1, description="Most driving frames of the longest run.")
+
+    review: Path | None = Field(
+        None,
+        description="List of windows that people accepted or rejected, as `mimicmotion review` writes it.",
+    )
 
     @model_validator(mode="after")
     def _windows_fit(self) -> Self:

@@ -143,6 +143,11 @@ _RULES = (
 KEPT = -1
 
 
+def limit_of(reason: str) -> str:
+    """Field of the limit behind a code of rejection; empty where none is."""
+    return next((limit for code, limit, *_ in _RULES if code == reason), "")
+
+
 def judge(measures: Measures, settings: WindowSettings) -> Int[np.ndarray, " k"]:
     """The rule that each window breaks first, or ``KEPT``; see ``reject``."""
     broken = np.full(len(measures.bad), KEPT)

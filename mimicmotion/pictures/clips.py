@@ -1,6 +1,6 @@
 """Pictures that let a person judge the choice of clips: counts, histograms, clips with their poses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +8,10 @@ from jaxtyping import UInt8
 
 from mimicmotion.pictures.panels import grid, labelled_row, pose_over
 from mimicmotion.pose.drawing import draw_pose
+from mimicmotion.pose.framing import framed_track
 from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PoseTrack
+from mimicmotion.video.framing import Framing
 from mimicmotion.video.reader import VideoReader
 
 _NUM_BINS = 25
@@ -63,6 +65,29 @@ def clip_row(
         )
         panels[label] = pose_over(_shrunk(picture, size), pose)
     return grid([_title(title, size[1] * len(panels)), labelled_row(panels)])
+
+
+def review_frames(
+    reader: VideoReader, track: PoseTrack, frames: Sequence[int], fit: Framing
+) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """Each frame as training would see it, and beside it the pose drawn over it, for a person to judge.
+
+    Args:
+        reader: the normalised video.
+        track: main person of that video.
+        frames: frames to show.
+        fit: how they become training pictures.
+    """
+    width, height = fit.target
+    height_px = min(_PANEL_HEIGHT_PX * 2, height) // 2 * 2
+    size = (height_px, max(1, round(width * height_px / height / 2)) * 2)
+    small = framed_track(track.select(frames), fit).resized(size[1], size[0])
+    style = DrawingStyle(canvas_short_side_px=max(min(size), 480))
+    for place, frame in enumerate(frames):
+        picture = _shrunk(fit.frames(reader.read([frame]))[0], size)
+        one = slice(place, place + 1)
+        pose = draw_pose(small.keypoints[one], small.confidences[one], size, style)
+        yield np.concatenate([picture, pose_over(picture, pose)], axis=1)
 
 
 def _shrunk(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -16,6 +16,7 @@ from mimicmotion.video.files import write_preview
 from stages.clips import CLIPS_SCHEMA, Clips
 from stages.decode import VIDEOS_SCHEMA
 from stages.engine.contract import Context
+from stages.engine.keys import key_fields, recipe_key
 
 WIDTH, HEIGHT, FPS = 64, 96, 12.0
 
@@ -111,6 +112,36 @@ def run(stage: Clips, videos: Mapping[str, pa.Table], tracks: Mapping[str, pa.Ta
     assert len({row["clip_id"] for row in rows}) == len(rows)
     assert all(row["kept"] == (row["reason"] is None) == (row["sentence"] is None) for row in rows)
     return rows
+
+
+def test_a_review_is_obeyed_and_kept_with_who_and_when(tmp_path: Path) -> None:
+    rows = [
+        "v,0,13,reject,anna,2026-11-30T08:00:00+00:00,v.mp4",
+        "v,21,27,accept,ben,2026-11-30T09:00:00+00:00,v.mp4",
+        "gone,0,6,reject,ben,2026-11-30T09:00:00+00:00,gone.mp4",
+    ]
+    columns = "video_id,first_frame,last_frame,decision,who,when,source"
+    (tmp_path / "list.csv").write_text("\n".join([columns, *rows]))
+    frames = [[dancer(k, 0.2 if 21 <= k < 28 else 0.9)] for k in range(35)]
+    stage = make(review=tmp_path / "list.csv", test_fraction=0)
+    inputs = {"decode": Published({"v": video("v", 35)}), "pose": Published({"v": poses("v", frames)})}
+    (tmp_path / "out").mkdir()
+    table = stage.run(inputs, tmp_path / "out", Context(report=Reported(), launch=None, state=Path()))
+    found = {row["first_frame"]: row["reason"] or "kept" for row in table.to_pylist()}
+    assert found == {0: "review", 7: "review", 14: "kept", 21: "kept", 28: "kept"}
+    assert table["sentence"][0].as_py() == "anna rejected it on 2026-11-30T08:00:00+00:00"
+    assert (tmp_path / "out" / "review.csv").read_text().split() == [columns, *rows]
+
+
+def test_no_review_leaves_the_recipe_as_it_was_and_a_changed_list_changes_it(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("video_id,first_frame,last_frame,decision,who,when\n")
+    keys = [recipe_key(make()), recipe_key(make(review=tmp_path / "list.csv"))]
+    (tmp_path / "list.csv").write_text(
+        "video_id,first_frame,last_frame,decision,who,when\nv,0,6,reject,a,b\n"
+    )
+    keys.append(recipe_key(make(review=tmp_path / "list.csv")))
+    assert len(set(keys)) == 3
+    assert "review" not in key_fields(make())
 
 
 def test_windows_references_and_numbers() -> None:

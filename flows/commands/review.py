@@ -50,7 +50,8 @@ def review(
 
     settings = load_config(config, overrides or [])
     check_port(port, "--port")
-    place = out or settings.stages["clips"].review  # type: ignore[attr-defined]
+    stage: Any = settings.stages["clips"]
+    place = out or stage.review
     if place is None:
         if is_remote(settings.workspace):
             raise InputError(f"workspace {settings.workspace} is not a local folder: give --list FILE.")
@@ -59,7 +60,8 @@ def review(
     clips = pipeline.result("clips")
     token = secrets.token_urlsafe(32)
     with TemporaryDirectory() as films:
-        shown = Review(clips, pipeline.read_by(clips), place, who or getpass.getuser(), Path(films))
+        read = (clips, pipeline.read_by(clips), place, who or getpass.getuser(), Path(films))
+        shown = Review(*read, stage.opened_calibration())
         app = review_app(shown, token)
         console = Terminal()
         console.lines(f"{len(shown.windows)} windows: http://{LOOPBACK}:{port}/?token={token}")

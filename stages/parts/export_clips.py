@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from mimicmotion.pose.settings import DrawingStyle
+from mimicmotion.pose.settings import ConfidenceSettings, DrawingStyle
 from stages.clip_rows import FRAMING_COLUMNS, POSES_FILE, VIDEO_FILE, ClipRow, framing_columns, video_rows
 from stages.engine.contract import Dataset, Item, ItemStage, Stage
 
@@ -45,7 +45,7 @@ EXPORTED_SCHEMA = pa.schema(
 in how many of them a face, a hand, further people are."""
 
 
-class ExportClips(ItemStage):
+class ExportClips(ConfidenceSettings, ItemStage):
     """Writes every kept clip as a film, with pose, face, masks, background and reference beside it."""
 
     name: ClassVar[str] = "export"
@@ -60,6 +60,10 @@ class ExportClips(ItemStage):
     drawing: DrawingStyle = DrawingStyle()
     threshold: float = Field(0.3, ge=0, description="Hands and faces of more confidence are there.")
     face_px: int = Field(512, ge=16, description="Sides of the face film, which is square.")
+
+    def idle_fields(self) -> set[str]:
+        """No calibration is no part of the recipe."""
+        return self.unread_fields()
 
     def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:
         """One item per clip; what is too short for one is logged."""
@@ -110,7 +114,7 @@ class ExportClips(ItemStage):
         table = pq.read_table(payload["poses"])
         conditions = ClipConditions(
             reader=open_video(payload["video"]),
-            track=video.track(table),
+            track=video.track(table, self.opened_calibration()),
             others=further_people(table),
             frames=frames,
             fit=payload["fit"],
@@ -142,8 +146,9 @@ def exporter(stages: Mapping[str, Stage], **fields: Any) -> ExportClips:
     runtime = {
         name: getattr(stages["decode"].runtime, name) for name in type(ExportClips().runtime).model_fields
     }
-    threshold = stages["clips"].hand_threshold  # type: ignore[attr-defined]
-    return ExportClips(drawing=drawing, threshold=threshold, runtime=runtime, **fields)
+    clips: Any = stages["clips"]
+    read = {"threshold": clips.hand_threshold, "calibration": clips.calibration}
+    return ExportClips(drawing=drawing, runtime=runtime, **read, **fields)
 
 
 def stretches(clips: Dataset) -> Iterator[tuple[ClipRow, Sequence[int], list[int]]]:

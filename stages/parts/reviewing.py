@@ -4,7 +4,7 @@ import threading
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import pyarrow as pa
 
@@ -23,6 +23,9 @@ from mimicmotion.video.files import write_preview
 from stages.clip_rows import VIDEO_FILE, ClipRow, video_rows
 from stages.engine.contract import Dataset
 
+if TYPE_CHECKING:
+    from mimicmotion.pose.calibration import Calibration
+
 _COLUMNS = ("source", "split", "form", "first_frame", "last_frame", "num_windows", "reason")
 _MOST_SHOWN = 300
 """Frames of a film at most; of a longer stretch every second, third and so on, at the same speed."""
@@ -38,15 +41,22 @@ class Review:
         place: the list of decisions; what it holds already counts.
         who: whose name stands beside new ones.
         films: folder for the films that were asked for.
+        calibration: with which the dataset read confidences.
     """
 
     def __init__(
-        self, clips: Dataset, inputs: Mapping[str, Dataset], place: Path, who: str, films: Path
+        self,
+        clips: Dataset,
+        inputs: Mapping[str, Dataset],
+        place: Path,
+        who: str,
+        films: Path,
+        calibration: "Calibration | None" = None,
     ) -> None:
         table = clips.table()
         self._inputs, self._films, self._who = inputs, films, who
         self._videos = video_rows(inputs["decode"])
-        self._key = clips.key
+        self._key, self._calibration = clips.key, calibration
         self._numbers = [field.name for field in table.schema if pa.types.is_floating(field.type)]
         self._busy = threading.Lock()
         self.place = place
@@ -121,7 +131,9 @@ class Review:
         video = self._videos[video_id]
         poses = pose.item_table(video_id) if video_id in pose.ids else POSES_SCHEMA.empty_table()
         reader = open_video(self._inputs["decode"].path(video_id, VIDEO_FILE))
-        return review_frames(reader, video.track(poses), frames, row["clip"].framing(video))
+        return review_frames(
+            reader, video.track(poses, self._calibration), frames, row["clip"].framing(video)
+        )
 
     def _window(self, number: Any) -> dict[str, Any]:
         if not isinstance(number, int) or not 0 <= number < len(self.windows):

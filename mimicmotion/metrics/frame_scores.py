@@ -1,5 +1,6 @@
 """Scores of whole pictures, and features of backbones, of what was made of one video, frames in order."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -24,9 +25,7 @@ class FrameMeter:
         self._perceptual = perceptual
         self._flicker = FlickerMeter()
         self._num_same = 0
-        self._values: dict[str, list[float]] = {
-            name: [] for name in ("psnr", "ssim", "l1", "psnr_legacy", "flicker", *perceptual)
-        }
+        self._values: dict[str, list[float]] = defaultdict(list)
 
     def add(self, true: np.ndarray, made: np.ndarray) -> None:
         """Go on with frames uint8 (n, h, w, 3) of both."""

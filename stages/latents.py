@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from mimicmotion.training.settings import Precision
 from mimicmotion.video.framing import Framing
 from mimicmotion.video.settings import ReaderSettings
 from stages.clip_rows import LATENTS_FILE, VIDEO_FILE, ClipRow, VideoRow, kept_clips, video_rows
@@ -24,7 +25,7 @@ from stages.engine.contract import Dataset, Item, ItemStage, Report, Runtime
 if TYPE_CHECKING:
     import torch
 
-    from mimicmotion.video.reader import VideoReader
+    from mimicmotion.training.data.batch import Encoders
 
 LATENTS_SCHEMA = pa.schema(
     [
@@ -44,7 +45,10 @@ _NUM_PICTURED = 4
 class LatentsRuntime(Runtime):
     """How the latents stage runs."""
 
-    chunk: int = Field(8, ge=1, description="Pictures that are in memory and encoded at a time.")
+    chunk: int = Field(8, ge=1, description="Pictures that are encoded at a time.")
+    decode_threads: int = Field(
+        1, ge=1, description="Threads that decode ahead of the networks; a GPU needs a core for each."
+    )
 
 
 @dataclass(frozen=True)
@@ -58,24 +62,26 @@ class View:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The frozen networks on the worker's device."""
+    """The frozen networks on the worker's device, as training from pictures runs them."""
 
-    vae: Any
-    image_encoder: Any
-    feature_extractor: Any
+    encoders: "Encoders"
+    device: "torch.device"
 
 
 class Latents(ReaderSettings, ItemStage):
     """Encodes the frames of training windows and the pictures that may be their reference."""
 
     name: ClassVar[str] = "latents"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: ClassVar[tuple[str, ...]] = ("decode", "clips")
     schema: ClassVar[pa.Schema] = LATENTS_SCHEMA
     renamed: ClassVar[Mapping[str, str]] = {"sizes_px": "clips.sizes_px"}
 
     runtime: LatentsRuntime = LatentsRuntime()
     base: Path = Field(description="Folder of the pretrained pipeline in diffusers layout.")
+    precision: Precision = Field(
+        "bfloat16", description="Number type of the VAE on a GPU, as train.precision; a CPU takes float32."
+    )
 
     def weight_files(self) -> dict[str, Path]:
         """The parts of the pipeline that encode; its UNet does not matter here."""
@@ -112,26 +118,22 @@ class Latents(ReaderSettings, ItemStage):
         import torch
 
         from mimicmotion.model.weights import load_encoders
+        from mimicmotion.training.building import encoders_of
 
         device = torch.device("cuda" if self.runtime.gpus_per_worker > 0 else "cpu")
-        vae, image_encoder, feature_extractor = load_encoders(self.base)
-        return Loaded(vae.to(device), image_encoder.to(device), feature_extractor)
+        half = device.type == "cuda" and self.precision == "bfloat16"
+        return Loaded(encoders_of(*load_encoders(self.base), device, half=half), device)
 
     def process(self, loaded: Loaded, item: Item, folder: Path) -> pa.Table:
         """Write ``latents.safetensors`` of one video; give its row."""
         from safetensors.torch import save_file
 
         from mimicmotion.training.data.samples import framing_text
-        from mimicmotion.video.reader import open_video
 
-        reader, tensors, counts = (
-            open_video(item.payload["video"], self.reader),
-            dict[str, Any](),
-            np.zeros(2, int),
-        )
+        tensors, counts = dict[str, Any](), np.zeros(2, int)
         for view in item.payload["views"]:
             counts += len(view.frames), len(view.references)
-            encoded = self._encoded(loaded, reader, view)
+            encoded = self._encoded(loaded, item.payload["video"], view)
             tensors |= {f"{framing_text(view.fit)}/{name}": tensor for name, tensor in encoded.items()}
         save_file(tensors, folder / LATENTS_FILE)
         row = {
@@ -144,28 +146,31 @@ class Latents(ReaderSettings, ItemStage):
         }
         return pa.Table.from_pylist([row], schema=LATENTS_SCHEMA)
 
-    def _encoded(self, loaded: Loaded, reader: "VideoReader", view: View) -> "dict[str, torch.Tensor]":
-        """Tensors of one framing: frames and their latents, reference candidates and their embeddings."""
+    def _encoded(self, loaded: Loaded, video: Path, view: View) -> "dict[str, torch.Tensor]":
+        """Tensors of one framing: frames and their latents, reference candidates and their embeddings.
+
+        Bytes go to the device and results stay there, so that nothing makes it wait for the host.
+        """
         import torch
 
-        from mimicmotion.model.embedding import embed_images
-        from mimicmotion.model.latents import encode_frames
         from mimicmotion.training.data.batch import as_pictures
+        from mimicmotion.video.reader import read_ahead
 
         latents, embeddings, references = [], [], {*view.references}
-        for begin in range(0, len(view.frames), self.runtime.chunk):
-            some = view.frames[begin : begin + self.runtime.chunk]
-            pictures = as_pictures(torch.from_numpy(view.fit.frames(reader.read(some))).permute(0, 3, 1, 2))
-            latents.append(encode_frames(loaded.vae, pictures).half().cpu())
+        size, threads = self.runtime.chunk, self.runtime.decode_threads
+        chunks = [view.frames[begin : begin + size] for begin in range(0, len(view.frames), size)]
+        read = read_ahead(video, chunks, view.fit.frames, threads, self.reader)
+        for some, frames in zip(chunks, read, strict=True):
+            pictures = as_pictures(torch.from_numpy(frames).to(loaded.device).permute(0, 3, 1, 2))
+            latents.append(loaded.encoders.latents(pictures).half())
             shown = [place for place, frame in enumerate(some) if frame in references]
             if shown:
-                embeds = embed_images(pictures[shown], loaded.image_encoder, loaded.feature_extractor)
-                embeddings.append(embeds.half().cpu())
+                embeddings.append(loaded.encoders.embeddings(pictures[shown]).half())
         return {
             "frames": torch.tensor(view.frames, dtype=torch.int32),
-            "latents": torch.cat(latents).contiguous(),
+            "latents": torch.cat(latents).cpu().contiguous(),
             "embedded_frames": torch.tensor(view.references, dtype=torch.int32),
-            "embeddings": torch.cat(embeddings),
+            "embeddings": torch.cat(embeddings).cpu(),
         }
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
@@ -212,15 +217,12 @@ def _round_trip(loaded: Loaded, file: Path, video: Path, view: View) -> np.ndarr
     """The first stored frame of a video beside what its latents decode to."""
     from safetensors.torch import load_file
 
-    from mimicmotion.model.latents import decode_frames
     from mimicmotion.pictures.panels import labelled_row
     from mimicmotion.training.data.samples import framing_text
     from mimicmotion.video.reader import open_video
 
     frame = view.frames[0]
     true = view.fit.frames(open_video(video).read([frame]))[0]
-    latents = (
-        load_file(file)[f"{framing_text(view.fit)}/latents"][:1].float() * loaded.vae.config.scaling_factor
-    )
-    (decoded,) = decode_frames(loaded.vae, latents)
+    stored = load_file(file)[f"{framing_text(view.fit)}/latents"][:1]
+    (decoded,) = loaded.encoders.pictures(stored.float() * loaded.encoders.scale)
     return labelled_row({f"frame {frame}": true, "decoded": decoded})

@@ -72,16 +72,21 @@ def _chunks(truth: Path, generated: Path) -> Iterator[Chunk]:
     height, width = reference.shape[:2]
     pairs = chain([first_pair], pairs)
     while chunk := list(islice(pairs, frames_at_a_time(width, height))):
-        true = np.stack([frame for frame, _ in chunk])
+        true = _together([frame for frame, _ in chunk])
         yield (
             true,
             {
-                MODEL: resize_frames(np.stack([frame for _, frame in chunk]), (height, width)),
+                MODEL: resize_frames(_together([frame for _, frame in chunk]), (height, width)),
                 COPY: np.broadcast_to(reference, true.shape),
-                LATE: np.concatenate([late[None], true[:-1]]),
+                LATE: _together([late, *true[:-1]]),
             },
         )
         late = true[-1]
+
+
+def _together(frames: list[np.ndarray]) -> np.ndarray:
+    """Frames (n, h, w, 3); a single one, which may be large, is not copied."""
+    return frames[0][None] if len(frames) == 1 else np.stack(frames)
 
 
 def _pairs(truth: Path, generated: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:

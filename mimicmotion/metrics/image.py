@@ -59,7 +59,9 @@ def psnr_legacy(true: np.ndarray, generated: np.ndarray) -> np.ndarray:
     Only for reading old tables: it lies near 29 to 31 dB for almost any pair. Identical frames count 100.
     """
     check_pair(true, generated)
-    wrapped = _mean_per_frame(lambda a, b: ((a - b) ** 2).mean(dtype=np.float64), true, generated)
+    wrapped = _mean_per_frame(
+        lambda a, b: np.square(d := a - b, out=d).mean(dtype=np.float64), true, generated
+    )
     return capped(_decibel(wrapped))
 
 

@@ -83,6 +83,8 @@ class Validation:
             **{**choices, **self._job.settings.sampling},
             tile=num_frames,
             overlap=0,
+            # A worker that is short of memory would call a sharded network once more than the others do.
+            guidance_in_one_batch=self._job.runtime.strategy != "fsdp",
             fps=self._job.settings.fps,
             motion_bucket_id=self._job.settings.motion_bucket,
         )

@@ -1,10 +1,13 @@
 """Random access to the frames of normalised videos: one interface, two libraries behind it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import local
 from typing import Any
 
 import numpy as np
@@ -142,6 +145,39 @@ def _remembered(path: Path, size_bytes: int, mtime_ns: int) -> _Index:
         raise InputError(f"{path} cannot be read as a video: two of its frames have the same time")
     key = np.maximum.accumulate(np.where(is_key, np.arange(len(shown)), 0))
     return _Index(shown, seek[key], key)
+
+
+def read_ahead(
+    path: Path,
+    chunks: Iterable[Sequence[int]],
+    work: Callable[[np.ndarray], np.ndarray],
+    threads: int = 1,
+    reader: ReaderName = "pyav",
+) -> Iterator[np.ndarray]:
+    """Yield what some work makes of the frames of each chunk, in order; threads do both ahead of their use.
+
+    Args:
+        path: the video.
+        chunks: frames to read together.
+        work: of frames uint8 (n, h, w, 3), e.g. their resize.
+        threads: how many decode, each with a reader of its own; twice as many chunks wait to be asked for.
+        reader: see ``open_video``.
+    """
+    own = local()
+
+    def done(chunk: Sequence[int]) -> np.ndarray:
+        if not hasattr(own, "reader"):
+            own.reader = open_video(path, reader)
+        return work(own.reader.read(chunk))
+
+    with ThreadPoolExecutor(threads, "decode") as pool:
+        waiting = deque[Future[np.ndarray]]()
+        for chunk in chunks:
+            waiting.append(pool.submit(done, chunk))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 class DecordReader(VideoReader):

@@ -14,6 +14,8 @@ from av.video.reformatter import Colorspace, VideoReformatter
 
 from mimicmotion.video.colour import EIGHT_BIT, is_full_range, is_hdr, matrix_of, to_rgb
 
+_STRIP_PX = 64
+"""Rows that are converted together, which fit into the cache."""
 _SHARES = {
     Colorspace.ITU709: (0.2126, 0.0722),
     Colorspace.FCC: (0.30, 0.11),
@@ -41,27 +43,28 @@ class RgbConverter:
         """
         picture = np.empty((frame.height, frame.width, 3), np.uint8) if into is None else into
         if frame.format.name in EIGHT_BIT and not is_hdr(frame):
-            matrix = _to_rgb(matrix_of(frame), is_full_range(frame))
-            cv2.transform(self._full_chroma(frame), matrix, dst=picture)
+            self._convert(frame, picture)
         else:
             picture[:] = to_rgb(frame, self._reformatter)
         return picture
 
-    def _full_chroma(self, frame: av.VideoFrame) -> np.ndarray:
-        """The frame with as many samples of chroma as of luma, uint8 (h, w, 3)."""
-        height, width = frame.height, frame.width
+    def _convert(self, frame: av.VideoFrame, picture: np.ndarray) -> None:
+        matrix = _to_rgb(matrix_of(frame), is_full_range(frame))
         luma, *chroma = (
             np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
             for plane in frame.planes
         )
-        if self._merged.shape[:2] != (height, width):
-            self._merged = np.empty((height, width, 3), np.uint8)
-            rows, columns = chroma[0].shape
+        rows, columns = chroma[0].shape
+        if not self._spread or self._spread[0].shape != (rows * 2, columns * 2):
             self._spread = [np.empty((rows * 2, columns * 2), np.uint8) for _ in chroma]
+            self._merged = np.empty((_STRIP_PX, frame.width, 3), np.uint8)
         for plane, spread in zip(chroma, self._spread, strict=True):
             cv2.resize(plane, spread.shape[::-1], dst=spread, interpolation=cv2.INTER_CUBIC)
-        parts = (luma, *(spread[:height, :width] for spread in self._spread))
-        return cv2.merge(parts, dst=self._merged)
+        planes = (luma, *(spread[:, : frame.width] for spread in self._spread))
+        for top in range(0, frame.height, _STRIP_PX):
+            strip = picture[top : top + _STRIP_PX]
+            parts = [plane[top : top + len(strip)] for plane in planes]
+            cv2.transform(cv2.merge(parts, dst=self._merged[: len(strip)]), matrix, dst=strip)
 
 
 @cache

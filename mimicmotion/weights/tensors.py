@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TypeVar
+from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError
@@ -20,7 +21,8 @@ _NUM_LISTED = 20
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a ``.safetensors`` or ``.pth`` / ``.pt`` / ``.bin`` file by name, on the host.
 
-    Pickled files are read with ``weights_only``: a file with anything but tensors is refused.
+    Pickled files are read with ``weights_only``: a file with anything but tensors is refused. Those of torch
+    before 1.6 are no archive, and are read whole.
 
     Raises:
         WeightsError: no such file, another kind of file, or one that cannot be read.
@@ -32,7 +34,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
     except UnpicklingError as error:
         raise WeightsError(f"{path} holds something else than tensors and was not opened: {error}") from error
     except (SafetensorError, RuntimeError, ValueError, EOFError, OSError) as error:

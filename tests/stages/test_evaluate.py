@@ -1,5 +1,6 @@
 """The evaluate stage as a plain function: the table, its floors, and frames that must pair."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -197,6 +198,14 @@ def test_floors_do_not_depend_on_the_model_and_the_deciding_metric_changes_nothi
     changed = {item.id: item.inputs for item in Measure().items(inputs)}
     assert changed["clip-a.floors"] != keys[0]["clip-a.floors"]
     assert key_fields(Measure()) == key_fields(Measure(primary_metric="ssim"))
+
+
+def test_one_frame_late_is_one_frame_of_the_video_whatever_the_step(tmp_path):
+    (clip, _) = generated_clips(make_inputs(tmp_path))
+    every_third = replace(clip, frames=(1, 4, 7, 10, 13))
+    true = open_video(clip.truth).read(range(14))
+    late = [before for _, before in iter_truth(every_third)]
+    np.testing.assert_array_equal(late, true[[0, 3, 6, 9, 12]])
 
 
 def test_a_clip_is_read_in_one_pass_and_few_frames_are_held(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,10 +31,12 @@ from mimicmotion.training.data.batch import collate, loss_inputs
 from mimicmotion.training.data.order import SampleIndex
 from mimicmotion.training.data.samples import draw, make_sample
 from mimicmotion.training.job import read_clips
+from mimicmotion.video.framing import framing
+from mimicmotion.video.reader import VideoReader
 from stages.adapters.ray import training as ray_training
 from stages.engine.config import RaySettings
 from stages.engine.contract import Context
-from stages.latents import LATENTS_SCHEMA, Latents
+from stages.latents import LATENTS_SCHEMA, Latents, Loaded, View
 from stages.train import TRAINED_SCHEMA, Distill, Train
 
 
@@ -297,6 +300,62 @@ def test_latents_hold_what_kept_windows_need_and_nothing_else(latents):
     assert tensors["frames"].tolist() == [0, 2, 4, 6, 9]
     assert tensors["embedded_frames"].tolist() == [0, 9]
     assert tensors["latents"].dtype == torch.float16
+
+
+class BusyDevice:
+    """Encoders that take a fixed time a picture, as a GPU does, and note when they worked."""
+
+    scale = 1.0
+
+    def __init__(self, seconds):
+        self.seconds, self.worked = seconds, []
+
+    def latents(self, pictures):
+        begin = time.monotonic()
+        time.sleep(self.seconds * len(pictures))
+        self.worked.append((begin, time.monotonic()))
+        return pictures[:, :, ::8, ::8].repeat(1, 2, 1, 1)[:, :4]
+
+    def embeddings(self, pictures):
+        return pictures.mean(dim=(2, 3))[:, None]
+
+    @property
+    def idle(self):
+        """Share of the time from the first to the last picture in which it had nothing to do."""
+        begin, end = self.worked[0][0], self.worked[-1][1]
+        return 1 - sum(last - first for first, last in self.worked) / (end - begin)
+
+
+def test_reading_ahead_keeps_a_device_busy(base, inputs, tmp_path, monkeypatch):
+    """Reading takes longer than encoding; with one thread the device waits, with four it does not."""
+    read = VideoReader.read
+    monkeypatch.setattr(
+        VideoReader, "read", lambda self, some: (time.sleep(0.08 * len(some)), read(self, some))[1]
+    )
+    view = View(framing((80, 80), [(64, 64)]), tuple(range(NUM_FRAMES)) * 2, (0,))
+    video = next(iter(Latents(base=base).items(inputs))).payload["video"]
+    idle, tensors = {}, {}
+    for threads in (1, 4):
+        stage = Latents(base=base, runtime={"chunk": 2, "decode_threads": threads})
+        device = BusyDevice(0.05)
+        tensors[threads] = stage._encoded(Loaded(device, torch.device("cpu")), video, view)
+        idle[threads] = device.idle
+    assert idle[1] > 0.2
+    assert idle[4] < 0.1
+    assert all((tensors[1][name] == tensors[4][name]).all() for name in tensors[1])
+
+
+@pytest.mark.parametrize(
+    ("gpus", "precision", "half"), [(1, "bfloat16", True), (1, "float32", False), (0, "bfloat16", False)]
+)
+def test_a_gpu_encodes_in_half_precision_unless_told_otherwise(base, monkeypatch, gpus, precision, half):
+    asked = {}
+    monkeypatch.setattr(
+        "mimicmotion.training.building.encoders_of",
+        lambda *networks, half: asked.update(device=networks[-1].type, half=half),
+    )
+    Latents(base=base, precision=precision, runtime={"gpus_per_worker": gpus}).load()
+    assert asked == {"device": "cuda" if gpus else "cpu", "half": half}
 
 
 def test_an_item_depends_on_its_own_video_and_frames(base, inputs):

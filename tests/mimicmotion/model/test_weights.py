@@ -59,6 +59,19 @@ def test_released_file_stands_on_a_base(
         load_pipeline(file)
 
 
+def test_a_file_of_torch_before_it_wrote_archives_loads(
+    small_pipeline: MimicMotionPipeline, folder: Path, tmp_path: Path
+) -> None:
+    save_released(small_pipeline, tmp_path / "new.pth")
+    tensors = read_tensors(tmp_path / "new.pth")
+    torch.save(tensors, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    loaded = load_pipeline(tmp_path / "old.pth", base=folder)
+    assert same(loaded.unet, small_pipeline.unet)
+    torch.save({"weights": Path}, tmp_path / "code.pth", _use_new_zipfile_serialization=False)
+    with pytest.raises(WeightsError, match="something else than tensors"):
+        read_tensors(tmp_path / "code.pth")
+
+
 def test_conversion_between_all_forms_changes_no_tensor(folder: Path, tmp_path: Path) -> None:
     expected = read_released(folder)
     convert(folder, tmp_path / "a.pth")

@@ -23,6 +23,7 @@ COMMANDS = {
     "animate": ("animate", "Animate the person in a picture with the motion of a video."),
     "evaluate": ("evaluate", "Score generated videos against the true ones under a named protocol."),
     "calibrate": ("calibrate", "Make a model's confidences probabilities, and show how reliable they are."),
+    "judge": ("judge", "Score films that have no true film, against reference picture and driving poses."),
     "export": ("export", "Write a checkpoint's averaged weights as a pipeline folder and a released file."),
     "export-data": (
         "export_data",

@@ -19,15 +19,19 @@ from pydantic import Field
 
 from mimicmotion.animation.settings import DrivingSettings, SamplingSettings
 from mimicmotion.errors import RejectedItem
+from mimicmotion.metrics.settings import FilmJudgeSettings
 from mimicmotion.pose.settings import AlignmentMode, ConfidenceSettings
 from stages.clip_rows import (
     GENERATED_FILE,
+    JUDGE_FILE,
+    JUDGE_PICTURE,
     JUDGED,
     POSES_FILE,
     PREVIEW_FILE,
     VIDEO_FILE,
     checkpoint_of,
     framing_columns,
+    judge_of,
     kept_clips,
     video_rows,
 )
@@ -36,6 +40,7 @@ from stages.engine.contract import WHOLE, Dataset, Item, ItemStage, Report, Runt
 if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
     from mimicmotion.animation.generate import AnimationInputs, Pipeline
+    from mimicmotion.metrics.looks import FilmTools
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +55,11 @@ ANIMATIONS_SCHEMA = pa.schema(
         ("seed", pa.int64()),
         ("reference_frame", pa.int32()),
         ("frames", pa.list_(pa.int32())),
+        ("judge", pa.string()),
     ]
 )
-"""One row per generated clip; ``frames`` names the true frame of each generated one."""
+"""One row per generated clip; ``frames`` names the true frame of each generated one. ``judge`` is what a
+judge says of all tries, as JSON; null where none was asked."""
 
 _NUM_PICTURED = 6
 
@@ -73,12 +80,14 @@ class Pipelines:
         precision: number type of the weights.
         compiled: compile the network.
         warned: what was warned of; once a worker is enough.
+        tools: what judges; None judges nothing.
     """
 
     wants_gpu: bool
     precision: str
     compiled: bool
     warned: set[str] = field(default_factory=set)
+    tools: "FilmTools | None" = None
     _loaded: "dict[Path, tuple[Pipeline, CheckpointFacts]]" = field(default_factory=dict)
 
     def at(self, checkpoint: Path) -> "tuple[Pipeline, CheckpointFacts]":
@@ -115,9 +124,23 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
         "none", description="How driving poses are brought onto the reference's body, here the same one."
     )
 
+    judge: FilmJudgeSettings | None = Field(
+        None, description="What judges each clip without its truth; null judges none."
+    )
+
     def idle_fields(self) -> set[str]:
-        """No smoothing is no part of the recipe."""
-        return self.unread_fields() | (set() if self.smoothing_s else {"smoothing_s"})
+        """No smoothing, no judge and one try are no part of the recipe."""
+        off = {"smoothing_s": not self.smoothing_s, "judge": self.judge is None, "tries": self.tries == 1}
+        return self.unread_fields() | {name for name, is_off in off.items() if is_off}
+
+    def weight_files(self) -> dict[str, Path]:
+        """What the judge looks with."""
+        files = {} if self.judge is None else self.judge.files()
+        return {f"judge.{name}": path for name, path in files.items()}
+
+    def check(self) -> list[str]:
+        """Tries that nothing chooses among."""
+        return ["tries needs judge, which chooses among them"] if self.tries > 1 and not self.judge else []
 
     def conflicts(self, others: Mapping[str, Stage]) -> list[str]:
         """Poses drawn in another way than the network learnt them, and what a distilled one does not take."""
@@ -171,7 +194,16 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
 
     def load(self) -> Pipelines:
         """A holder that loads the checkpoint named by the first item."""
-        return Pipelines(self.runtime.gpus_per_worker > 0, self.precision, self.runtime.compile)
+        cuda, tools = self.runtime.gpus_per_worker > 0, None
+        if self.judge is not None:
+            from mimicmotion.devices import device_and_dtype
+            from mimicmotion.metrics.judging import open_film_tools
+
+            device, _ = device_and_dtype(cuda, "float32")
+            tools = open_film_tools(
+                self.judge, device, cuda=cuda, allow_cpu=True, called=lambda name: f"animate.judge.{name}"
+            )
+        return Pipelines(cuda, self.precision, self.runtime.compile, tools=tools)
 
     def process(self, loaded: Pipelines, item: Item, folder: Path) -> pa.Table:
         """Generate one clip; writes it without loss, and beside reference, pose and truth for a browser.
@@ -180,10 +212,11 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
             RejectedItem: nobody is in the reference frame, or in any driving frame.
         """
         from mimicmotion.animation.generate import generate, side_by_side
+        from mimicmotion.animation.judged import judge_tries, wanted_of
         from mimicmotion.video.files import iter_frames, write_lossless, write_preview
 
         pipeline, facts = loaded.at(Path(item.payload["checkpoint"]))
-        animation, true = _animation_inputs(item, facts, self)
+        animation, true, camera = _animation_inputs(item, facts, self)
         fps = item.payload["fps"]
         settings = self.sampler(
             facts.num_frames,
@@ -195,8 +228,19 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
         for departure in {*facts.departures(settings.tile, fps)} - loaded.warned:
             log.warning("%s: %s", item.label, departure)
             loaded.warned.add(departure)
-        frames = generate(pipeline, animation, settings, self.seed, self.decode_chunk)
-        num_frames = write_lossless(folder / GENERATED_FILE, frames, fps)
+        tries = {seed: folder / f"{seed}.mkv" for seed in range(self.seed, self.seed + self.tries)}
+        for seed, path in tries.items():
+            frames = generate(pipeline, animation, settings, seed, self.decode_chunk)
+            num_frames = write_lossless(path, frames, fps)
+        seed, said = self.seed, None
+        if loaded.tools is not None:
+            wanted = wanted_of(animation, settings, camera)
+            judged = judge_tries(tries, wanted, loaded.tools, item.id)
+            judged.write(folder / JUDGE_FILE, folder / JUDGE_PICTURE, animation.reference)
+            seed, said = self.seed + judged.best, json.dumps(judged.values)
+        tries.pop(seed).rename(folder / GENERATED_FILE)
+        for path in tries.values():
+            path.unlink()
         generated = iter_frames(folder / GENERATED_FILE)
         write_preview(folder / PREVIEW_FILE, side_by_side(animation, generated, true), fps)
         height, width = animation.size
@@ -207,19 +251,26 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
             "fps": fps,
             "width_px": width,
             "height_px": height,
-            "seed": self.seed,
+            "seed": seed,
             "reference_frame": item.payload["reference_frame"],
             "frames": item.payload["frames"],
+            "judge": said,
         }
         return pa.Table.from_pylist([row], schema=ANIMATIONS_SCHEMA)
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log every preview as a video that plays in the page, and a picture of the first clips."""
+        from mimicmotion.metrics.verdicts import judge_means
         from mimicmotion.pictures.panels import grid
+        from mimicmotion.video.picture_files import read_picture
         from mimicmotion.video.reader import open_video
 
         rows: list[np.ndarray] = []
+        judged = {clip_id: found for clip_id in dataset.ids if (found := judge_of(dataset, clip_id))}
+        report.metrics(judge_means(list(judged.values())))
         for clip_id in dataset.ids:
+            if clip_id in judged:
+                report.image(f"judge_{clip_id}", read_picture(dataset.path(clip_id, JUDGE_PICTURE)))
             preview = dataset.path(clip_id, PREVIEW_FILE)
             report.file(preview, f"previews/{clip_id}")
             if len(rows) < _NUM_PICTURED:
@@ -231,13 +282,14 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
 
 def _animation_inputs(
     item: Item, facts: "CheckpointFacts", settings: "Animate"
-) -> "tuple[AnimationInputs, np.ndarray]":
-    """What the model is to dance, and the true frames at the same size."""
+) -> "tuple[AnimationInputs, np.ndarray, str | None]":
+    """What the model is to dance, the true frames at the same size, and why the background may move."""
     from mimicmotion.animation.driving import aligned
     from mimicmotion.animation.generate import AnimationInputs
     from mimicmotion.pose.framing import framed_track
     from mimicmotion.pose.smoothing import smoothed
     from mimicmotion.video.reader import open_video
+    from mimicmotion.video.stillness import moving_camera
 
     payload: Mapping[str, Any] = item.payload
     video, fit = payload["video_row"], payload["fit"]
@@ -253,7 +305,8 @@ def _animation_inputs(
         )
     if not track.present[1:].any():
         raise RejectedItem("no_driving_pose", f"nobody is in any of the driving frames of {item.label}")
-    pictures = fit.frames(open_video(Path(payload["video"])).read(slots))
+    reader = open_video(Path(payload["video"]))
+    pictures = fit.frames(reader.read(slots))
     # Averaged at the rate of the video, before frames are left out; the picture's own pose stays as found.
     dance = smoothed(found, settings.smoothing_s, video.fps).select(payload["frames"])
     own_pose, driving = framed_track(track.select([0]), fit), framed_track(dance, fit)
@@ -262,4 +315,4 @@ def _animation_inputs(
     animation = AnimationInputs(
         reference=pictures[0], reference_pose=own_pose, driving=driving, style=facts.style
     )
-    return animation, pictures[1:]
+    return animation, pictures[1:], moving_camera(reader, payload["frames"])

@@ -4,6 +4,7 @@ Every stage that reads another's rows reads them here, once: which videos there 
 which frames a clip drives, which generated frame belongs to which true one.
 """
 
+import json
 import logging
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -30,6 +31,7 @@ VIDEO_FILE = "video.mp4"
 POSES_FILE = ITEM_TABLE
 LATENTS_FILE = "latents.safetensors"
 GENERATED_FILE, PREVIEW_FILE = "generated.mkv", "preview.mp4"
+JUDGE_FILE, JUDGE_PICTURE = "judge.json", "judge.png"
 _READ_AT_A_TIME = 8
 
 Split = Literal["train", "val", "test"]
@@ -280,6 +282,12 @@ def generated_clips(
             frames=tuple(row["frames"]),
             reference_frame=row["reference_frame"],
         )
+
+
+def judge_of(animations: Dataset, clip_id: str) -> dict[str, Any] | None:
+    """What the judge said of a generated clip that needs no true film; None where none was asked."""
+    said = animations.item_table(clip_id).to_pylist()[0].get("judge")
+    return None if said is None else json.loads(said)
 
 
 def driving_pose(clip: GeneratedClip, calibration: "Calibration | None" = None) -> "PoseTrack":

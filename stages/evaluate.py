@@ -20,10 +20,12 @@ from mimicmotion.errors import StageError, WeightsError
 from mimicmotion.metrics.settings import JudgeSettings
 from mimicmotion.weights.scripts import check_script
 from stages.clip_rows import (
+    JUDGE_PICTURE,
     JUDGED,
     Split,
     checkpoint_of,
     generated_clips,
+    judge_of,
     kept_clips,
     read_generated,
     read_true,
@@ -115,6 +117,7 @@ class Evaluate(JudgeSettings, DatasetStage):
         """Have every generated clip measured and sum up; writes a picture of the best and worst."""
         from mimicmotion.metrics.judging import absent_metrics
         from mimicmotion.metrics.scoreboard import Scoreboard
+        from mimicmotion.metrics.verdicts import scores_in
 
         if context.map is None:
             raise StageError("evaluate measures clips over workers, which this context has not")
@@ -128,7 +131,9 @@ class Evaluate(JudgeSettings, DatasetStage):
             done = sorted(of_split.intersection(item_id.rpartition(".")[0] for item_id in measured.ids))
             for clip_id in done:
                 tables = (measured.item_table(f"{clip_id}.{part}") for part in (MODEL_PART, FLOORS_PART))
-                board.add(chain.from_iterable(map(measured_rows, tables)))
+                judged = judge_of(inputs["animate"], clip_id)
+                own = scores_in(judged["kept"], clip_id) if judged else []
+                board.add(chain(chain.from_iterable(map(measured_rows, tables)), own))
             scores = board.scores() if done else []
             said = {"split": split, "protocol": protocol.id}
             rows += [
@@ -157,6 +162,10 @@ class Evaluate(JudgeSettings, DatasetStage):
         of_model = {s.metric: s.value for s in summary if s.method == MODEL and s.value is not None}
         first = headline(summary, self.primary_metric)
         report.section("Scores", "\n\n".join(filter(None, (first, shown))), of_model)
+        for clip in generated_clips(inputs):
+            if judge_of(inputs["animate"], clip.clip_id):
+                picture = read_picture(inputs["animate"].path(clip.clip_id, JUDGE_PICTURE))
+                report.image(f"judge_{clip.clip_id}", picture)
         with TemporaryDirectory() as folder:
             report.file(write_report(Path(folder) / GALLERY_FILE, dataset, inputs, most=_NUM_IN_GALLERY))
             for video in sorted(Path(folder, "videos").glob("*")):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
     from mimicmotion.animation.request import AnimationRequest
     from mimicmotion.diffusion.settings import SamplerSettings
+    from mimicmotion.metrics.settings import FilmJudgeSettings
     from mimicmotion.pose.settings import DrawingStyle
 
 
@@ -69,6 +70,11 @@ _WholeBody = Annotated[Path | None, _option("Whole-body model, ONNX.")]
 _Calibration = Annotated[
     Path | None, _option("Calibration of the whole-body model, for checkpoints trained with one.")
 ]
+_Identity = Annotated[Path | None, _option("Face embedding of ArcFace's form, ONNX, for the judge.")]
+_Appearance = Annotated[
+    Path | None, _option("Picture embedding, ONNX or a folder with image_encoder, for the judge.")
+]
+_Judged = Annotated[bool, _option("Judge the result, without a true film.", "--judge/--no-judge")]
 _Strength = Annotated[float, _option("Factor on the pose features.", min=0)]
 _Hide = Annotated[list[str] | None, _option("Part that is not drawn: body, hands or face; may be repeated.")]
 _Confidence = Annotated[
@@ -106,6 +112,9 @@ def animate(
     offload: _Offload = False,
     compile: _Compile = False,
     workers: _Workers = 1,
+    judge: _Judged = True,
+    identity: _Identity = None,
+    appearance: _Appearance = None,
     *,
     given: Mapping[str, Any],
 ) -> None:
@@ -113,6 +122,7 @@ def animate(
 
     Before the long work it writes OUT's name with .poses.png: see there whether the poses fit the body, and
     with .poses.parquet: the driving poses, which --poses takes.
+    After it, it writes OUT's name with .judge.json and .judge.png: what a judge says that needs no true film.
     """
     from mimicmotion.animation.checkpoint import read_checkpoint_facts
 
@@ -122,6 +132,8 @@ def animate(
         requests = [_single_request(out, {**files, **wishes})]
     else:
         requests = _requests_of_pairs(pairs, out, files, wishes)
+    if not judge and given.get("tries", 1) > 1:
+        raise InputError("--tries needs the judge, which chooses among them: leave out --no-judge")
     work = Work(_wants_cuda(device), precision, offload, compile, workers)
     _check_workers(work, pairs)
     with TemporaryDirectory() as folder:
@@ -132,11 +144,24 @@ def animate(
         facts = read_checkpoint_facts(sources.checkpoint)
         settings = sampler_settings(given, sources.sampling, facts, pose_strength)
         style = shown_style(facts.style, hide or [], confidence)
+        if judge:
+            files_of_judge = {"identity": identity, "appearance": appearance}
+            sources = replace(sources, judge=_judge_settings(sources, config, files_of_judge))
         animator = Animator(sources, facts, style, settings, work)
         if pairs is None:
             animator.run(requests[0])
         else:
             run_pairs(animator, requests)
+
+
+def _judge_settings(
+    sources: Sources, config: str | None, files: Mapping[str, Path | None]
+) -> "FilmJudgeSettings":
+    """What judges: the models that find poses here, and embeddings as given, else as in the config."""
+    from flows.commands.judge import film_judge_settings
+
+    own = {**dict(sources.estimator), **files}
+    return film_judge_settings(config, {name: value for name, value in own.items() if value is not None})
 
 
 def _check_workers(work: Work, pairs: Path | None) -> None:

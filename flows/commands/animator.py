@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow.parquet as pq
 from rich.markup import escape
 
+from flows.commands.options import option_of
 from flows.terminal import Terminal
 from mimicmotion.durable import in_place
 from mimicmotion.errors import InputError, MimicMotionError
@@ -18,8 +19,10 @@ from stages.engine.progress import progress
 
 if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
-    from mimicmotion.animation.request import AnimationRequest, Drivers
+    from mimicmotion.animation.request import AnimationRequest, Drivers, PreparedRequest
     from mimicmotion.diffusion.settings import SamplerSettings
+    from mimicmotion.metrics.looks import FilmTools
+    from mimicmotion.metrics.settings import FilmJudgeSettings
     from mimicmotion.pose.estimator import PoseEstimator
     from mimicmotion.pose.settings import DrawingStyle
 
@@ -35,12 +38,14 @@ class Sources:
         base: SVD's folder, where needed.
         estimator: what finds poses, as the config says.
         sampling: field -> value.
+        judge: what judges results; None leaves them unjudged.
     """
 
     checkpoint: Path
     base: Path | None
     estimator: EstimatorSettings
     sampling: dict[str, Any]
+    judge: "FilmJudgeSettings | None" = None
 
 
 @dataclass(frozen=True)
@@ -101,10 +106,23 @@ class Animator:
             return f"guidance {self.settings.guidance_scale:g}"
         return f"no guidance pass: the checkpoint is distilled to {self.facts.sampling['num_steps']} steps"
 
+    @cached_property
+    def tools(self) -> "FilmTools | None":
+        """What judges results, loaded."""
+        from mimicmotion.devices import device_and_dtype
+        from mimicmotion.metrics.judging import open_film_tools
+
+        if self.sources.judge is None:
+            return None
+        device, _ = device_and_dtype(self.work.cuda, "float32")
+        return open_film_tools(
+            self.sources.judge, device, cuda=self.work.cuda, allow_cpu=True, called=option_of
+        )
+
     def run(self, request: "AnimationRequest") -> None:
-        """Find poses, show them, then sample; says on the console what it does."""
-        from mimicmotion.animation.request import perform, prepare
-        from mimicmotion.animation.workers import WorkerGroup, perform_together
+        """Find poses, show them, sample and judge; says on the console what it does."""
+        from mimicmotion.animation.judged import tried, wanted_of
+        from mimicmotion.animation.request import prepare
         from mimicmotion.video.picture_files import write_picture
 
         console = self.console
@@ -130,6 +148,18 @@ class Animator:
             f"{self._guidance}"
         )
         console.print(f"driving poses: {driving.presence.sentence}")
+        wanted = wanted_of(prepared.inputs, self.settings, driving.camera)
+        make = partial(self._make, prepared)
+        kept = tried(request, make, wanted, self.tools)
+        console.print(f"[bold]{escape(str(request.out))}[/bold]")
+        if kept is not None:
+            console.lines(kept)
+
+    def _make(self, prepared: "PreparedRequest", request: "AnimationRequest") -> None:
+        """Sample one film."""
+        from mimicmotion.animation.request import perform
+        from mimicmotion.animation.workers import WorkerGroup, perform_together
+
         if self.work.workers > 1:
             load = partial(_load, self.sources, self.work)
             group = WorkerGroup(self.work.workers, self.work.cuda)
@@ -139,7 +169,6 @@ class Animator:
             pipeline = self.pipeline
             with _progress() as tell:
                 perform(request, prepared, pipeline, self.settings, tell)
-        console.print(f"[bold]{escape(str(request.out))}[/bold]")
 
 
 def run_pairs(animator: Animator, requests: "list[AnimationRequest]") -> None:

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.markdown import Markdown
 
+from flows.commands.options import option_of
 from flows.terminal import Terminal
 from mimicmotion.errors import InputError
 
@@ -66,13 +67,9 @@ def evaluate(
     )
     chosen = settings.chosen_protocol
     device, _ = device_and_dtype(has_cuda(), "float32")
-    judge = open_judge(settings, device, cuda=has_cuda(), allow_cpu=True, called=_option_of)
+    judge = open_judge(settings, device, cuda=has_cuda(), allow_cpu=True, called=option_of)
     scores = score_folders(generated, truth, chosen, judge)
     Terminal().print(Markdown(summary_markdown(scores, chosen.id)))
     if out is not None:
         rows = [{**asdict(score), "protocol": chosen.id} for score in scores]
         out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-
-
-def _option_of(field: str) -> str:
-    return f"--{field.replace('_', '-')}"

@@ -50,6 +50,11 @@ def takes(
     return decorate
 
 
+def option_of(field: str) -> str:
+    """The option of a field that keeps its name."""
+    return f"--{field.replace('_', '-')}"
+
+
 def checked(section: type[Section], values: Mapping[str, Any], names: Mapping[str, str]) -> Any:
     """The section with these values.
 
@@ -60,7 +65,7 @@ def checked(section: type[Section], values: Mapping[str, Any], names: Mapping[st
         return section.model_validate(values)
     except ValidationError as error:
         lines = [
-            f"{names.get(str(one['loc'][0]), '--' + str(one['loc'][0]).replace('_', '-'))}: got "
+            f"{names.get(str(one['loc'][0]), option_of(str(one['loc'][0])))}: got "
             f"{one['input']!r}, allowed: {one['msg'].removeprefix('Input should be ')}"
             for one in error.errors(include_url=False)
         ]
@@ -79,7 +84,7 @@ def _parameter(name: str, field: FieldInfo, option: str | None, configured: bool
     if field.default not in (None, False, True):
         source = "the config's, or " if configured else ""
         text += f" Else {source}{field.default}."
-    option = option or f"--{name.replace('_', '-')}"
+    option = option or option_of(name)
     if kind is bool and "/" not in option:
         option = f"{option}/--no-{option.removeprefix('--')}"
     shown: Any = str if kind is tuple else kind | None

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from mimicmotion.errors import MimicMotionError
 from mimicmotion.metrics.scores import COPY, MODEL, is_below_floor, title_of
+from stages.clip_rows import judge_of
 from stages.engine.config import PipelineConfig
 from stages.engine.contract import WHOLE
 from stages.engine.plan import Pipeline
@@ -35,6 +36,12 @@ def print_summary(console: Console, config: PipelineConfig, results: Sequence[St
     names = {result.name for result in results}
     if "evaluate" in names:
         console.print(_scores_table(pipeline))
+    if "animate" in names:
+        animations = pipeline.dataset("animate")
+        for clip_id in animations.ids:
+            if judged := judge_of(animations, clip_id):
+                line = f"judge of {clip_id}: {judged['kept']['line']}"
+                console.print(line, soft_wrap=True, highlight=False, markup=False)
     for name, (file, what) in _PLACES.items():
         if name in names:
             console.print(f"{what}: {_place(pipeline, name, file)}", soft_wrap=True, highlight=False)

@@ -21,6 +21,7 @@ from mimicmotion.video.normalise import VideoFacts
 from mimicmotion.video.reader import VideoReader, open_video
 from mimicmotion.video.settings import NormaliseSettings
 from mimicmotion.video.sources import read_outline
+from mimicmotion.video.stillness import moving_camera
 
 MAX_DEFAULT_FPS = 15.0
 """Most frames per second unless asked for more, as released."""
@@ -41,12 +42,14 @@ class Driving:
         fps: frames per second of the result.
         source_fps: of the driving video.
         presence: in how many frames the person is.
+        camera: the reason why the background may move, None where the camera stands still.
     """
 
     track: PoseTrack
     fps: float
     source_fps: float
     presence: Presence
+    camera: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,14 @@ class Driver:
         fps: frames per second of the result.
         source_fps: of the driving video.
         where: what to call it.
+        camera: the reason why the background may move, None where the camera stands still.
     """
 
     table: pa.Table
     fps: float
     source_fps: float
     where: str
+    camera: str | None = "without the driving film it is not known whether its camera moves"
 
     def driving(self, person: int = 0) -> Driving:
         """The poses of one person, by track number; 0 is the main person.
@@ -75,7 +80,8 @@ class Driver:
         whole = read_track(self.table, info.num_frames, person)
         track = whole.select(frames_by_time(info.num_frames, info.fps, self.fps))
         presence = Presence.of(whole.present, self.table["frame"].to_numpy())
-        return Driving(_checked(track, self.where, person), self.fps, self.source_fps, presence)
+        track = _checked(track, self.where, person)
+        return Driving(track, self.fps, self.source_fps, presence, self.camera)
 
 
 def reference_pose(picture: np.ndarray, estimator: PoseEstimator) -> PoseTrack:
@@ -130,7 +136,7 @@ def driver_from_video(
     reader, facts = _normalised(video, fps, folder, most_fps)
     people = estimate_video(estimator, reader, _FRAMES_PER_BATCH)
     linked = link(people, facts.fps, (facts.height_px, facts.width_px))
-    return _driver(linked, facts, f"driving video {video}")
+    return _driver(linked, facts, f"driving video {video}", reader)
 
 
 def driver_from_poses(
@@ -159,9 +165,24 @@ def driver_from_poses(
         raise InputError(
             f"{poses} is an import file: its poses are relative to a video; give that video too (--video)"
         )
-    _, facts = _normalised(video, fps, folder, most_fps)
+    reader, facts = _normalised(video, fps, folder, most_fps)
     shape = VideoShape.of(asdict(facts))
-    return _driver(import_poses(poses, shape), facts, f"poses {poses}")
+    return _driver(import_poses(poses, shape), facts, f"poses {poses}", reader)
+
+
+def source_shape(video: Path | None, poses: Path | None) -> tuple[int, float]:
+    """Frames and rate of what drives: of a stored table of poses, else of the video."""
+    table = read_parquet(poses) if poses is not None and poses.suffix.lower() == ".parquet" else None
+    if table is not None and table.schema.equals(POSES_SCHEMA):
+        info = PosesInfo.of(table)
+        return info.num_frames, info.fps
+    if video is None:
+        raise InputError(f"{poses} is an import file: its poses are relative to a video; give that video too")
+    try:
+        outline = read_outline(video)
+    except RejectedItem as error:
+        raise InputError(f"the driving video {video} cannot be used: {error.sentence}") from error
+    return outline.num_packets, float(outline.rate.fps)
 
 
 def aligned(mode: AlignmentMode, driving: PoseTrack, reference: PoseTrack) -> PoseTrack:
@@ -206,9 +227,12 @@ def _normalised(
     return open_video(target), facts
 
 
-def _driver(frames: Sequence[Sequence[tuple[int, Person]]], facts: VideoFacts, where: str) -> Driver:
+def _driver(
+    frames: Sequence[Sequence[tuple[int, Person]]], facts: VideoFacts, where: str, reader: VideoReader
+) -> Driver:
     table = _table_of(frames, facts.width_px, facts.height_px, facts.fps)
-    return Driver(table, facts.fps, facts.source_fps, where)
+    camera = moving_camera(reader, range(facts.num_frames))
+    return Driver(table, facts.fps, facts.source_fps, where, camera)
 
 
 def _table_of(

@@ -64,6 +64,12 @@ class DrivingSettings(Section):
     )
     seed: int = Field(0, ge=0, description="Seed of the starting noise.")
     decode_chunk: int = Field(8, ge=1, description="Frames that the temporal decoder sees together.")
+    tries: int = Field(
+        1,
+        ge=1,
+        description="Seeds to try, one after the other from the seed on; the judge keeps the film of the "
+        "best mean rank.",
+    )
 
 
 class RequestSettings(DrivingSettings):

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from mimicmotion.diffusion.fusion import tiles
+from mimicmotion.diffusion.settings import Fusion
 from mimicmotion.errors import InputError
 
 PER_FRAMES = 100
@@ -42,15 +44,27 @@ def drift_slope(curve: Mapping[int, float], num_frames: int) -> float | None:
     return float(np.polyfit(steps, values, 1, w=np.sqrt(num_frames - steps))[0] * PER_FRAMES)
 
 
-def tile_borders(tiles: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """Frames that differ from the one before in the tiles that made them.
+def tile_borders(tiles: Sequence[Sequence[int]], *, blended: bool = True) -> tuple[int, ...]:
+    """Frames that differ from the one before in the tiles that made them: where one begins, or has ended.
 
     Args:
         tiles: slots of each tile, slot 0 being the reference, so that frame 0 is slot 1.
+        blended: whether neighbours were; else a tile begins where the one before has ended.
     """
-    starts = {tile[1] - 1 for tile in tiles[1:]}
-    ends = {tile[-1] for tile in tiles[:-1]}
-    return tuple(sorted(starts | ends))
+    starts = {tile[1] - 1 for tile in tiles[1:]} if blended else set()
+    return tuple(sorted(starts | {tile[-1] for tile in tiles[:-1]}))
+
+
+def film_borders(fusion: Fusion, num_frames: int, tile: int, overlap: int) -> tuple[int, ...]:
+    """The tile borders of a sampled film.
+
+    Args:
+        fusion: how tiles were joined.
+        num_frames: frames of the film, the reference not among them.
+        tile, overlap: in slots, the reference included.
+    """
+    parts = tiles(num_frames + 1, tile, 0 if fusion == "none" else overlap)
+    return tile_borders(parts, blended=fusion not in ("none", "first"))
 
 
 def join_ratio(changes: Float[np.ndarray, " n"], borders: Sequence[int]) -> float | None:

@@ -13,7 +13,7 @@ import numpy as np
 from mimicmotion.errors import InputError
 from mimicmotion.metrics.drift import change_curve, colour_statistics, drift_slope, join_ratio
 from mimicmotion.metrics.driven import DrivingPose
-from mimicmotion.metrics.looks import FilmTools, likeness, person_bounds
+from mimicmotion.metrics.looks import FilmTools, likeness, person_mask
 from mimicmotion.metrics.redetection import Pose, PoseFinder, joined
 from mimicmotion.metrics.scores import JUDGE, METRICS, MODEL, Measured
 
@@ -234,14 +234,9 @@ class FilmMeter:
 
     def _outside_of(self, pose: Pose) -> np.ndarray:
         """Where the person is not, bool (h, w) at the working size."""
-        outside = np.ones(self._small.shape[:2], bool)
-        height, width = self._wanted.reference.shape[:2]
-        box = person_bounds(*pose, self._tools.keypoint_threshold, (height, width))
-        if box is not None:
-            scale = len(outside) / height
-            top, bottom, left, right = (round(side * scale) for side in box)
-            outside[top:bottom, left:right] = False
-        return outside
+        height, width = self._small.shape[:2]
+        scale = height / len(self._wanted.reference)
+        return ~person_mask(pose[0] * scale, pose[1], self._tools.keypoint_threshold, (height, width))
 
     def _keep(self, values: Mapping[str, np.ndarray], frames: np.ndarray) -> None:
         """Hold per-frame values, and the picture of the worst frame of some."""

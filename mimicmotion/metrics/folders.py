@@ -19,6 +19,7 @@ from mimicmotion.names import is_hidden, normal
 from mimicmotion.video.files import codec_of, iter_frames
 from mimicmotion.video.listing import VIDEO_SUFFIXES
 from mimicmotion.video.picture_files import PICTURE_SUFFIXES, read_picture
+from mimicmotion.video.sources import read_outline
 
 log = logging.getLogger(__name__)
 
@@ -179,6 +180,22 @@ def iter_film(path: Path) -> Iterator[np.ndarray]:
             raise InputError(f"the frames of {path} have 2 sizes, from frame {number} on; a video needs one")
         shape = frame.shape
         yield frame
+
+
+def film_shape(path: Path) -> tuple[int, float | None, tuple[int, int]]:
+    """Frames, rate and (width, height) of a film; a folder of frames has no rate.
+
+    Raises:
+        InputError: it is not there, or no film.
+    """
+    first = next(iter(iter_film(path)), None)
+    if first is None:
+        raise InputError(f"{path} holds no frame; {_READ}")
+    size = first.shape[1], first.shape[0]
+    if path.is_dir():
+        return len(_frame_files(path)), None, size
+    outline = read_outline(path)
+    return outline.num_packets, float(outline.rate.fps), size
 
 
 def _frame_files(folder: Path) -> list[Path]:

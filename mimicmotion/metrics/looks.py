@@ -11,8 +11,9 @@ from mimicmotion.metrics.hand_crops import crop_bounds
 from mimicmotion.metrics.identity import FaceModel, face_vector
 from mimicmotion.pose.estimator import PoseEstimator
 from mimicmotion.pose.hands import hand_boxes, hand_confidences
-from mimicmotion.pose.layout import FACE
+from mimicmotion.pose.layout import FACE, LIMBS, to_openpose
 
+_GIRTH = 0.1
 _MARGIN = 0.15
 """The box of keypoints grows by this fraction of its longer side: hair, clothes and shoes lie outside."""
 _CROP_PX = 64
@@ -99,6 +100,32 @@ def person_bounds(
     left, top = np.maximum(np.floor(low - margin), 0).astype(int)
     right, bottom = np.minimum(np.ceil(high + margin), size[::-1]).astype(int)
     return (int(top), int(bottom), int(left), int(right)) if top < bottom and left < right else None
+
+
+def person_mask(
+    points: np.ndarray, confidences: np.ndarray, threshold: float, size: tuple[int, int]
+) -> np.ndarray:
+    """Where a person may be, bool (h, w): within ``_GIRTH`` of the height around limbs and points.
+
+    Args:
+        points: (133, 2) pixels.
+        confidences: (133,).
+        threshold: points of more confidence count.
+        size: (height, width) of the picture.
+    """
+    mask = np.zeros(size, np.uint8)
+    points, confidences = to_openpose(points, confidences, threshold)
+    seen = confidences > threshold
+    if seen.sum() < 2:
+        return mask > 0
+    radius = max(round(_GIRTH * float(np.ptp(points[seen], axis=0).max())), 1)
+    places = np.clip(points, -1e4, 1e4).round().astype(int).tolist()
+    for a, b in LIMBS:
+        if seen[a] and seen[b]:
+            cv2.line(mask, places[a], places[b], 1, 2 * radius)
+    for place in np.flatnonzero(seen):
+        cv2.circle(mask, places[place], radius, 1, cv2.FILLED)
+    return mask > 0
 
 
 def _sharpness(crop: np.ndarray) -> float:

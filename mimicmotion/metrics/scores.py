@@ -199,8 +199,11 @@ def summary_markdown(scores: Sequence[Score], protocol_id: str) -> str:
             lines.append(f"| {title_of(metric)} | {' | '.join(shown)} |")
         said = {row.note for row in rows if row.metric == metric and row.note}
         notes += [f"- {METRICS[metric].title}: {note}" for note in sorted(said)]
-    hashes = {row.metric: row.backbone_sha256 for row in rows if row.backbone_sha256}
-    notes += [f"- {METRICS[metric].title}: backbone sha256 `{sha}`" for metric, sha in hashes.items()]
+    titles: dict[str, list[str]] = {}
+    for metric, sha in {row.metric: row.backbone_sha256 for row in rows}.items():
+        if sha:
+            titles.setdefault(sha, []).append(METRICS[metric].title)
+    notes += [f"- {', '.join(named)}: backbone sha256 `{sha}`" for sha, named in titles.items()]
     return "\n".join([*lines, "", *notes]) + "\n"
 
 

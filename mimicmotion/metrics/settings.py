@@ -42,6 +42,11 @@ class FilmJudgeSettings(BodySettings):
         "with image_encoder and feature_extractor.",
     )
 
+    def files(self) -> dict[str, Path]:
+        """The files and folders that are given, by field."""
+        names = ("identity", "detector", "wholebody", "appearance")
+        return {name: path for name in names if (path := getattr(self, name)) is not None}
+
 
 class JudgeSettings(BodySettings):
     """What a judge needs; a metric without its file is absent with the reason."""

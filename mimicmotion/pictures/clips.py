@@ -21,23 +21,23 @@ _PANEL_HEIGHT_PX = 260
 def reasons_picture(counts: Mapping[str, int]) -> UInt8[np.ndarray, "h w 3"]:
     """Bars of how many windows were kept, and rejected for which reason, most frequent on top."""
     names = sorted(counts, key=lambda name: counts[name])
-    figure, canvas = _figure(8, 1 + 0.35 * len(names))
+    figure, canvas = new_figure(8, 1 + 0.35 * len(names))
     axes = figure.subplots()
     bars = axes.barh(names, [counts[name] for name in names])
     axes.bar_label(bars)
     axes.set(title="windows by outcome", xlabel="windows")
-    return _drawn(canvas)
+    return drawn(canvas)
 
 
 def histograms_picture(values: Mapping[str, Sequence[float]]) -> UInt8[np.ndarray, "h w 3"]:
     """A histogram per name, side by side."""
-    figure, canvas = _figure(4 * len(values), 3.5)
+    figure, canvas = new_figure(4 * len(values), 3.5)
     for axes, (name, numbers) in zip(
         np.atleast_1d(figure.subplots(1, len(values))), values.items(), strict=True
     ):
         axes.hist(numbers, bins=_NUM_BINS)
         axes.set(title=name, ylabel="windows")
-    return _drawn(canvas)
+    return drawn(canvas)
 
 
 def clip_row(
@@ -104,7 +104,8 @@ def _title(text: str, width_px: int) -> np.ndarray:
     return strip
 
 
-def _figure(width_in: float, height_in: float) -> tuple[Any, Any]:
+def new_figure(width_in: float, height_in: float) -> tuple[Any, Any]:
+    """An empty figure of this size, and the canvas it is drawn on."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -112,6 +113,7 @@ def _figure(width_in: float, height_in: float) -> tuple[Any, Any]:
     return figure, FigureCanvasAgg(figure)
 
 
-def _drawn(canvas: Any) -> np.ndarray:
+def drawn(canvas: Any) -> np.ndarray:
+    """The picture uint8 (h, w, 3) of a canvas."""
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

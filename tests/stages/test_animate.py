@@ -1,7 +1,9 @@
 """The animate stage as a plain function: a fake pipeline dances the real files."""
 
+import json
 from fractions import Fraction
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +14,8 @@ from pydantic import ValidationError
 
 from mimicmotion.animation.checkpoint import CheckpointFacts
 from mimicmotion.errors import RejectedItem
+from mimicmotion.metrics.looks import FilmTools
+from mimicmotion.metrics.settings import FilmJudgeSettings
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.smoothing import smoothed
 from mimicmotion.pose.table import PosesInfo, poses_table, read_track
@@ -45,6 +49,7 @@ class FakePipelines:
         self.pipeline = FakePipeline()
         self.facts = CheckpointFacts(num_frames=8, fps=6.0)
         self.warned = set()
+        self.tools = None
 
     def at(self, checkpoint):
         return self.pipeline, self.facts
@@ -148,8 +153,8 @@ def test_driving_poses_are_averaged_at_the_rate_of_the_video_and_the_reference_i
     inputs["clips"].rows["all"][0] |= framing_columns(framing(SIZE, [SIZE]))
     item, facts = only_item(inputs), FakePipelines().facts
     found = read_track(item.payload["poses"], NUM_FRAMES, 0, *SIZE)
-    raw, _ = _animation_inputs(item, facts, "none", 0.0)
-    averaged, _ = _animation_inputs(item, facts, "none", 0.2)
+    raw, _, _ = _animation_inputs(item, facts, Animate())
+    averaged, _, _ = _animation_inputs(item, facts, Animate(smoothing_s=0.2))
     np.testing.assert_array_equal(averaged.reference_pose.keypoints, found.keypoints[:1])
     np.testing.assert_array_equal(raw.driving.keypoints, found.keypoints[item.payload["frames"]])
     expected = smoothed(found, 0.2, 12.0).keypoints[item.payload["frames"]]
@@ -215,6 +220,9 @@ class FakeReport:
     def __init__(self):
         self.files, self.images = [], {}
 
+    def metrics(self, values, step=0):
+        self.logged = values
+
     def file(self, path, folder=""):
         self.files.append(f"{folder}/{Path(path).name}")
 
@@ -225,7 +233,56 @@ class FakeReport:
 def test_previews_and_a_grid_are_shown(inputs, tmp_path):
     Animate().process(FakePipelines(), only_item(inputs), tmp_path)
     report = FakeReport()
-    dataset = FakeDataset({"test-v": [{}]}, {("test-v", "preview.mp4"): tmp_path / "preview.mp4"})
+    dataset = FakeDataset(
+        {"test-v": [{"clip_id": "test-v"}]}, {("test-v", "preview.mp4"): tmp_path / "preview.mp4"}
+    )
     Animate().show(dataset, inputs, report)
     assert report.files == ["previews/test-v/preview.mp4"]
     assert report.images["reference_pose_generated_true"].ndim == 3
+    assert report.logged == {}
+
+
+class OneByOne:
+    """Finds nobody in the films of one seed, and the driving pose in those of another."""
+
+    files: ClassVar = {}
+
+    def __init__(self, driving):
+        self.driving, self.seen = driving, 0
+
+    def people(self, chunks):
+        for frames in chunks:
+            for _ in frames:
+                first, place = divmod(self.seen, len(self.driving))
+                self.seen += 1
+                yield [] if not first else [Person(np.zeros(4), 1.0, self.driving[place], np.ones(133))]
+
+
+def test_the_best_of_several_tries_is_kept_and_all_scores_are_written(inputs, tmp_path):
+    item, loaded = only_item(inputs), FakePipelines()
+    driving = _animation_inputs(item, loaded.facts, Animate())[0].driving
+    loaded.tools = FilmTools(OneByOne(driving.keypoints))
+    stage = Animate(tries=2, seed=5, judge=FilmJudgeSettings())
+    row = stage.process(loaded, item, tmp_path).to_pylist()[0]
+    assert row["seed"] == 6
+    said = json.loads(row["judge"])
+    assert (said["kept"]["seed"], [other["seed"] for other in said["others"]]) == (6, [5])
+    assert said["kept"]["scores"]["judge_nobody"]["value"] == 0
+    assert said["others"][0]["scores"]["judge_nobody"]["value"] == 1
+    assert [path.name for path in tmp_path.glob("*.mkv")] == ["generated.mkv"]
+    assert json.loads((tmp_path / "judge.json").read_text()) == said
+    report = FakeReport()
+    files = {("test-v", name): tmp_path / name for name in ("preview.mp4", "judge.png")}
+    stage.show(FakeDataset({"test-v": [row]}, files), inputs, report)
+    assert report.logged["judge_nobody"] == 0
+    assert report.images["judge_test-v"].ndim == 3
+
+
+def test_tries_and_judge_at_their_defaults_are_no_part_of_the_recipe(tmp_path):
+    weights = tmp_path / "dino.onnx"
+    weights.write_bytes(b"graph")
+    assert not {"tries", "judge"} & key_fields(Animate()).keys()
+    judged = Animate(tries=3, judge=FilmJudgeSettings(appearance=weights))
+    assert len(key_fields(judged)["judge"]["appearance"]["sha256"]) == 64
+    assert judged.check() == []
+    assert Animate(tries=3).check() == ["tries needs judge, which chooses among them"]

@@ -154,7 +154,7 @@ def world(tmp_path, monkeypatch):
     pq.write_table(poses_table(info, [[(0, person)]] * 6), tmp_path / "poses.parquet")
     checkpoint = tmp_path / "checkpoint"
     checkpoint.mkdir()
-    training = {"sizes_px": [[32, 48]], "num_frames": 5, "fps": 12, "motion_bucket": 127}
+    training = {"sizes_px": [[32, 48]], "num_frames": 8, "fps": 12, "motion_bucket": 127}
     (checkpoint / "training.json").write_text(json.dumps(training))
     pipeline = FakePipeline()
     monkeypatch.setattr(animator, "_load", lambda sources, work: pipeline)
@@ -175,13 +175,36 @@ def test_a_run_writes_the_video_and_the_preview(world, caplog):
     assert len(list(iter_frames(tmp_path / "out.mp4"))) == 6
     assert (tmp_path / "out.poses.png").is_file()
     assert pq.read_table(tmp_path / "out.poses.parquet").equals(pq.read_table(tmp_path / "poses.parquet"))
+    said = json.loads((tmp_path / "out.judge.json").read_text())["kept"]["scores"]
+    assert said["judge_background"]["absent"].startswith("without the driving film")
+    assert said["judge_body"]["absent"] == "absent: no graphs in --detector and --wholebody"
+    assert (tmp_path / "out.judge.png").is_file()
+    assert "judge: colour drift" in " ".join(result.output.split())
     assert "sampling 3/3" in caplog.text
     assert "left) decoding and writing frames" in caplog.text
     assert "6 frames of 32x48 at 12 per second" in " ".join(result.output.split())
     assert "driving poses: of 6 frames 0 show nobody, 0 show others" in " ".join(result.output.split())
     settings = pipeline.settings
-    assert (settings.num_steps, settings.guidance_scale, settings.tile) == (2, 1.5, 5)
+    assert (settings.num_steps, settings.guidance_scale, settings.tile) == (2, 1.5, 8)
     assert settings.pose_strength == 0.7
+
+
+def test_tries_are_sampled_judged_and_one_is_kept(world):
+    tmp_path, _ = world
+    given = ("--image", tmp_path / "ref.png", "--poses", tmp_path / "poses.parquet", "--steps", 2)
+    where = ("--checkpoint", tmp_path / "checkpoint", "--out", tmp_path / "out.mp4", "--align", "none")
+    result = run(*given, *where, "--tries", 3, "--seed", 7, "--device", "cpu")
+    assert result.exception is None, result.output
+    said = json.loads((tmp_path / "out.judge.json").read_text())
+    # All tries are alike here, so the first is kept.
+    assert (said["kept"]["seed"], [one["seed"] for one in said["others"]]) == (7, [8, 9])
+    assert "judge: seed 7, the best of 3; " in " ".join(result.output.split())
+    assert len(list(iter_frames(tmp_path / "out.mp4"))) == 6
+    unjudged = run(*given, *where, "--no-judge", "--tries", 2)
+    assert "--tries needs the judge" in str(unjudged.exception)
+    (tmp_path / "out.judge.json").unlink()
+    assert run(*given, *where, "--no-judge", "--device", "cpu").exception is None
+    assert not (tmp_path / "out.judge.json").exists()
 
 
 def test_the_fast_preset_takes_fewer_steps(world):

@@ -5,7 +5,7 @@ import pytest
 
 from mimicmotion.diffusion.fusion import tiles
 from mimicmotion.errors import InputError
-from mimicmotion.metrics.drift import change_curve, drift_slope, join_ratio, tile_borders
+from mimicmotion.metrics.drift import change_curve, drift_slope, film_borders, join_ratio
 
 
 def test_the_slope_is_the_drift_and_a_dance_alone_has_next_to_none():
@@ -26,12 +26,13 @@ def test_frames_without_a_vector_are_passed_over():
 
 
 def test_borders_are_where_a_tile_begins_or_ends():
-    assert tile_borders(tiles(9, 16, 6)) == ()
+    assert film_borders("progressive", 8, 16, 6) == ()
     # Slots 1 to 7, 5 to 11 and 8 to 14 are frames 0 to 6, 4 to 10 and 7 to 13.
     assert tiles(15, 8, 4) == [(0, *range(1, 8)), (0, *range(5, 12)), (0, *range(8, 15))]
-    assert tile_borders(tiles(15, 8, 4)) == (4, 7, 11)
-    # Tiles that share only the reference meet once.
-    assert tile_borders(tiles(15, 8, 1)) == (7,)
+    assert film_borders("progressive", 14, 8, 4) == (4, 7, 11)
+    assert film_borders("first", 14, 8, 4) == (7, 11)
+    # Segments share only the reference; the last begins earlier, and its copies are dropped.
+    assert film_borders("none", 10, 8, 4) == (7,)
 
 
 def test_a_step_at_a_border_is_seen_whatever_the_pace():

@@ -13,7 +13,7 @@ STORED = {
     ("demo", "pose", 2): "f9f19b5d1bd172bf2740",
     ("demo", "clips", 5): "f4e32711bc5490144dbf",
     ("demo", "train", 3): "147216dbb16f1f110005",
-    ("demo", "animate", 3): "93a5dfd236a842d86f91",
+    ("demo", "animate", 3): "e8a45ad4e155f56dc3ea",
     ("demo", "evaluate", 5): "eeb037a10ef6b29dc53f",
     ("demo", "register", 4): "c9fb181c33c067b204d1",
     ("real-small", "decode", 6): "0bfefdde54097a5e3181",

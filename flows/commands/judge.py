@@ -1,0 +1,126 @@
+"""The command ``judge``: scores films that have no true film, against picture and driving poses.
+
+``mimicmotion judge --generated out.mp4 --driving dance.mp4 --reference me.jpg --config demo``
+
+``flows/cli.py`` mounts the function ``judge``.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markdown import Markdown
+
+from flows.commands.options import checked, option_of, takes
+from flows.terminal import Terminal
+from mimicmotion.diffusion.settings import Fusion
+from mimicmotion.errors import InputError, MimicMotionError
+from mimicmotion.metrics.settings import FilmJudgeSettings
+from mimicmotion.pose.settings import AlignmentMode
+from stages.engine.config import load_config
+
+if TYPE_CHECKING:
+    from mimicmotion.metrics.film_scores import Verdict
+
+
+_File = Path | None
+
+
+@takes({}, FilmJudgeSettings)
+def judge(
+    generated: Annotated[
+        _File, typer.Option(help="The film: a video or a folder of frames; or a folder of films.")
+    ] = None,
+    driving: Annotated[_File, typer.Option(help="The driving video, or a folder of them by name.")] = None,
+    reference: Annotated[_File, typer.Option(help="The reference picture, or a folder by name.")] = None,
+    poses: Annotated[_File, typer.Option(help="Stored driving poses, or a folder of them by name.")] = None,
+    reference_poses: Annotated[_File, typer.Option(help="Import file with the reference's pose.")] = None,
+    pairs: Annotated[
+        _File,
+        typer.Option(help="CSV with columns generated, reference, driving, poses, reference_poses, name."),
+    ] = None,
+    config: Annotated[str | None, typer.Option(help="Config that supplies the models, e.g. demo.")] = None,
+    align: Annotated[
+        AlignmentMode, typer.Option(help="How driving poses were brought onto the reference's body.")
+    ] = "robust",
+    person: Annotated[int, typer.Option(min=0, help="Which person drives; 0 is the main person.")] = 0,
+    tile: Annotated[
+        int | None, typer.Option(min=2, help="Slots of a tile of these films, the reference included.")
+    ] = None,
+    overlap: Annotated[int | None, typer.Option(min=0, help="Slots that neighbouring tiles share.")] = None,
+    fusion: Annotated[Fusion, typer.Option(help="How tiles of these films were joined.")] = "progressive",
+    out: Annotated[_File, typer.Option(help="JSON file for all scores, curves and worst frames.")] = None,
+    picture: Annotated[
+        _File, typer.Option(help="PNG for curves and worst frames; a folder for several films.")
+    ] = None,
+    *,
+    given: Mapping[str, Any],
+) -> None:
+    """Judge films without a true film: pose, likeness, drift, joins, background, jerk and sharpness."""
+    from mimicmotion.animation.judged import judge_generated, judge_requests
+    from mimicmotion.devices import device_and_dtype, has_cuda
+    from mimicmotion.durable import write_file
+    from mimicmotion.metrics.judging import open_film_tools
+    from mimicmotion.metrics.scoreboard import Scoreboard
+    from mimicmotion.metrics.scores import summary_markdown
+    from mimicmotion.metrics.verdicts import verdict_line, verdict_values
+
+    files = {"generated": generated, "driving": driving, "reference": reference, "poses": poses}
+    wishes = {"alignment": align, "person": person, "tile": tile, "overlap": overlap, "fusion": fusion}
+    requests = judge_requests(pairs, {**files, "reference_poses": reference_poses}, wishes)
+    settings = film_judge_settings(config, given)
+    device, _ = device_and_dtype(has_cuda(), "float32")
+    tools = open_film_tools(settings, device, cuda=has_cuda(), allow_cpu=True, called=option_of)
+    console, board, failed = Terminal(), Scoreboard(2, {}), list[str]()
+    values: dict[str, Any] = {}
+    for request in requests:
+        try:
+            verdict, shown = judge_generated(request, tools)
+        except MimicMotionError as error:
+            if len(requests) == 1:
+                raise
+            console.lines(f"{request.film_id}: not judged: {error}")
+            failed.append(f"{request.film_id}: {error}")
+            continue
+        board.add(verdict.scores)
+        values[request.film_id] = verdict_values(verdict)
+        console.lines(f"{request.film_id}: {verdict_line(verdict)}")
+        if picture is not None:
+            place = picture if len(requests) == 1 else picture / f"{request.film_id}.png"
+            write_verdict_picture(place, verdict, shown)
+    if values:
+        console.print(Markdown(summary_markdown(board.scores(), "judge, without truth")))
+    if out is not None:
+        write_file(out, (json.dumps(values, indent=1) + "\n").encode())
+    if failed:
+        raise InputError(f"{len(failed)} of {len(requests)} films could not be judged:", *failed)
+
+
+def film_judge_settings(config: str | None, given: Mapping[str, Any]) -> FilmJudgeSettings:
+    """What judges: each field as given, else as the config's animate and pose sections say."""
+    fields: dict[str, Any] = {}
+    if config is not None:
+        stages = load_config(config).stages
+        for section in ("pose", "animate"):
+            values = {} if section not in stages else stages[section].model_dump()
+            values = (values.get("judge") or {}) if section == "animate" else values
+            known = ("detector", "wholebody", "score_threshold", "nms_threshold")
+            names = known if section == "pose" else FilmJudgeSettings.model_fields
+            fields |= {name: values[name] for name in names if values.get(name) is not None}
+    own = {name: given[name] for name in FilmJudgeSettings.model_fields if name in given}
+    chosen = {**fields, **own}
+    if ("detector" in chosen) != ("wholebody" in chosen):
+        raise InputError("--detector and --wholebody go together: give both for scores of the pose, or none")
+    settings: FilmJudgeSettings = checked(FilmJudgeSettings, chosen, {})
+    return settings
+
+
+def write_verdict_picture(path: Path, verdict: "Verdict", reference: Any) -> None:
+    """Write curves and worst frames as a picture."""
+    from mimicmotion.pictures.verdict import verdict_picture
+    from mimicmotion.video.picture_files import write_picture
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_picture(path, verdict_picture(verdict, reference))

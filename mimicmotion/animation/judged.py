@@ -1,0 +1,306 @@
+"""Films judged without their truth: what ``animate`` made, and what anybody else did.
+
+Poses are compared in the space in which the film was driven: on the body of the reference picture, as
+``animate`` aligns them. A film whose number of frames is that of its driver is compared frame by frame; any
+other by time from the start, and may be shorter than its driver.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from mimicmotion.animation.driving import (
+    Driving,
+    aligned,
+    driver_from_poses,
+    driver_from_video,
+    reference_pose,
+    reference_pose_from,
+    source_shape,
+)
+from mimicmotion.animation.generate import AnimationInputs
+from mimicmotion.animation.request import AnimationRequest, result_folder
+from mimicmotion.diffusion.settings import Fusion, SamplerSettings
+from mimicmotion.durable import put_in_place, write_file
+from mimicmotion.errors import InputError
+from mimicmotion.lists import read_list
+from mimicmotion.metrics.drift import film_borders
+from mimicmotion.metrics.film_scores import Verdict, Wanted
+from mimicmotion.metrics.folders import entries, film_shape, iter_film
+from mimicmotion.metrics.judging import judge_film
+from mimicmotion.metrics.looks import FilmTools
+from mimicmotion.metrics.verdicts import mean_ranks, verdict_line, verdict_values
+from mimicmotion.names import existing
+from mimicmotion.pictures.verdict import verdict_picture
+from mimicmotion.pose.framing import framed_track
+from mimicmotion.pose.settings import AlignmentMode
+from mimicmotion.pose.table import PoseTrack
+from mimicmotion.settings import Section
+from mimicmotion.video.files import iter_frames
+from mimicmotion.video.framing import framing
+from mimicmotion.video.picture_files import PICTURE_SUFFIXES, read_picture, write_picture
+
+FILES = ("generated", "driving", "reference", "poses", "reference_poses")
+COLUMNS = (*FILES, "name")
+
+
+class JudgeRequest(Section):
+    """A film to judge, and what it was to show."""
+
+    generated: Path = Field(description="The film: a video, or a folder of frames.")
+    reference: Path = Field(description="The picture of the person who is to dance.")
+    driving: Path | None = Field(None, description="The driving video.")
+    poses: Path | None = Field(None, description="Stored poses in place of those found in the driving video.")
+    reference_poses: Path | None = Field(None, description="Stored pose of the reference picture.")
+    name: str = Field("", description="What the film is called in the scores; else its file's name.")
+    person: int = Field(0, ge=0, description="Which person drives; 0 is the main person.")
+    alignment: AlignmentMode = Field("robust", description="How driving poses were brought onto the body.")
+    tile: int | None = Field(None, ge=2, description="Slots of a tile, the reference included.")
+    overlap: int | None = Field(None, ge=0, description="Slots that neighbouring tiles share.")
+    fusion: Fusion = Field("progressive", description="How predictions of overlapping tiles were joined.")
+
+    @property
+    def film_id(self) -> str:
+        """What the film is called."""
+        return self.name or self.generated.stem
+
+
+def wanted_of(inputs: AnimationInputs, settings: SamplerSettings, camera: str | None) -> Wanted:
+    """What an animation was to show.
+
+    Args:
+        inputs: what it was made from.
+        settings: how it was sampled.
+        camera: the reason why the background may move; None where the camera stands still.
+    """
+    borders = film_borders(settings.fusion, len(inputs.driving), settings.tile, settings.overlap)
+    return _wanted(inputs.reference, inputs.reference_pose, inputs.driving, borders, camera)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the judge says of the tries of one film.
+
+    Attributes:
+        best: place of the try of the best mean rank, the first of equals.
+        verdict: on it.
+        values: of all tries, as JSON.
+    """
+
+    best: int
+    verdict: Verdict
+    values: dict[str, Any]
+
+    def write(self, values: Path, picture: Path, reference: np.ndarray) -> None:
+        """Write all scores as JSON, and curves and worst frames of the best try as a picture."""
+        write_file(values, (json.dumps(self.values, indent=1) + "\n").encode())
+        write_picture(picture, verdict_picture(self.verdict, reference))
+
+
+def judge_tries(films: Mapping[int, Path], wanted: Wanted, tools: FilmTools, film_id: str) -> Judged:
+    """Which of several tries of one film is the best, see ``mean_ranks``.
+
+    Args:
+        films: the file of each seed.
+        wanted: what they were to show.
+        tools: what looks at them.
+        film_id: names the film.
+    """
+    verdicts = [judge_film(iter_frames(path), wanted, tools, film_id) for path in films.values()]
+    ranks = mean_ranks(verdicts)
+    best = int(np.argmin(ranks))
+    values = [
+        {"seed": seed, "mean_rank": rank, "line": verdict_line(verdict), **verdict_values(verdict)}
+        for seed, rank, verdict in zip(films, ranks, verdicts, strict=True)
+    ]
+    others = [*values[:best], *values[best + 1 :]]
+    return Judged(best, verdicts[best], {"film": film_id, "kept": values[best], "others": others})
+
+
+def tried(
+    request: AnimationRequest,
+    make: Callable[[AnimationRequest], None],
+    wanted: Wanted,
+    tools: FilmTools | None,
+) -> str | None:
+    """Make the result of a request, the best of its tries, and write beside it what the judge says.
+
+    The film's name with ``.judge.json`` has the scores of all tries, with ``.judge.png`` the curves and worst
+    frames of the one that is kept.
+
+    Args:
+        request: its seed is that of the first try, each further one has the next.
+        make: writes the film of a request.
+        wanted: what the film is to show.
+        tools: what judges; None judges nothing, and there is one try.
+
+    Returns:
+        The judge's line.
+    """
+    with result_folder(request) as folder:
+        seeds = range(request.seed, request.seed + (1 if tools is None else request.tries))
+        films = {seed: Path(folder) / f"{seed}.mp4" for seed in seeds}
+        for seed, path in films.items():
+            make(request.replaced(seed=seed, out=path))
+        judged = None if tools is None else judge_tries(films, wanted, tools, request.out.stem)
+        seed = seeds[0 if judged is None else judged.best]
+        put_in_place(films[seed], request.out)
+    if judged is None:
+        return None
+    values, picture = (request.out.with_suffix(f".judge.{ending}") for ending in ("json", "png"))
+    judged.write(values, picture, wanted.reference)
+    of = f"seed {seed}, the best of {len(films)}; " if len(films) > 1 else ""
+    return f"judge: {of}{judged.values['kept']['line']}"
+
+
+def judge_generated(request: JudgeRequest, tools: FilmTools) -> tuple[Verdict, np.ndarray]:
+    """What can be said of a film without its truth, and its reference picture at the film's size.
+
+    Raises:
+        InputError: a file cannot be used, nobody is in it, or the film does not fit its driver.
+    """
+    num_frames, fps, size = film_shape(request.generated)
+    picture = read_picture(request.reference)
+    fit = framing((picture.shape[1], picture.shape[0]), [size])
+    reference = fit.frames(picture[None])[0]
+    if request.reference_poses is not None:
+        own = framed_track(reference_pose_from(request.reference_poses, *fit.source), fit)
+    elif tools.estimator is None:
+        raise InputError("finding the pose of the reference needs a detector and a whole-body model")
+    else:
+        own = reference_pose(reference, tools.estimator)
+    with TemporaryDirectory() as folder:
+        driving = _driving(request, num_frames, fps, tools, Path(folder))
+    track = _fitted(driving.track, num_frames, request)
+    borders: tuple[int, ...] | str = "tile and overlap of this film are not given"
+    if request.tile is not None and request.overlap is not None:
+        borders = film_borders(request.fusion, num_frames, request.tile, request.overlap)
+    wanted = _wanted(reference, own, aligned(request.alignment, track, own), borders, driving.camera)
+    return judge_film(iter_film(request.generated), wanted, tools, request.film_id), reference
+
+
+def _wanted(
+    reference: np.ndarray,
+    own: PoseTrack,
+    driving: PoseTrack,
+    borders: tuple[int, ...] | str,
+    camera: str | None,
+) -> Wanted:
+    return Wanted(
+        reference=reference,
+        reference_pose=(own.keypoints, own.confidences),
+        driving=(driving.keypoints, driving.confidences),
+        borders=borders,
+        background=camera,
+    )
+
+
+def _driving(
+    request: JudgeRequest, num_frames: int, fps: float | None, tools: FilmTools, folder: Path
+) -> Driving:
+    """The driver's poses at the film's instants, or frame by frame where both have as many."""
+    drives = request.poses if request.poses is not None else request.driving
+    if drives is None:
+        raise InputError(f"nothing drives {request.film_id}: give a driving video or stored poses")
+    shape = source_shape(request.driving, request.poses)
+    if shape[0] == num_frames:
+        fps = shape[1]
+    if fps is None:
+        raise InputError(
+            f"{request.generated} is a folder of {num_frames} frames without a rate, and its driver {drives} "
+            f"has {shape[0]}; both need the same number"
+        )
+    if request.poses is not None:
+        return driver_from_poses(request.poses, request.driving, fps, folder).driving(request.person)
+    if tools.estimator is None or request.driving is None:
+        raise InputError("finding driving poses needs a detector and a whole-body model, or stored poses")
+    return driver_from_video(request.driving, fps, tools.estimator, folder).driving(request.person)
+
+
+def _fitted(track: PoseTrack, num_frames: int, request: JudgeRequest) -> PoseTrack:
+    """The first poses, as many as the film has frames; one more frame holds the last pose."""
+    if num_frames > len(track) + 1:
+        raise InputError(
+            f"{request.generated} has {num_frames} frames and lasts longer than its driver, which has "
+            f"{len(track)} at its rate: they do not belong together, or the film plays at another speed; "
+            "give a driver with as many frames"
+        )
+    return track.select(np.minimum(np.arange(num_frames), len(track) - 1))
+
+
+def judge_requests(
+    pairs: Path | None, files: Mapping[str, Path | None], wishes: Mapping[str, Any]
+) -> list[JudgeRequest]:
+    """What to judge: one film, one for each row of a list, or one for each film of a folder.
+
+    Args:
+        pairs: CSV with the columns generated and reference, one of driving and poses, and any of
+            ``COLUMNS``; paths are relative to its folder.
+        files: by column, where there is no list. Where generated is a folder of films, the others may be
+            folders too, with files of the same names, or one file for all.
+        wishes: further fields.
+
+    Raises:
+        InputError: files are missing or do not pair; names them.
+    """
+    given: dict[str, Any] = {name: path for name, path in files.items() if path is not None}
+    if pairs is not None:
+        if given:
+            raise InputError(f"{', '.join(given)} given beside a list of pairs, which names the files")
+        named = _rows(pairs)
+    elif "generated" in given and _is_folder_of_films(given["generated"]):
+        films = entries(given["generated"])
+        named = [
+            {name: _of_name(path, film) for name, path in given.items() if name != "generated"}
+            | {"generated": path, "name": film}
+            for film, path in films.items()
+        ]
+    else:
+        named = [dict(given)]
+    return [_request(fields, wishes) for fields in named]
+
+
+def _rows(pairs: Path) -> list[dict[str, Any]]:
+    table = read_list(pairs, COLUMNS)
+    unknown = [name for name in table.column_names if name not in COLUMNS]
+    if unknown or not len(table):
+        raise InputError(
+            f"{pairs} has {len(table)} rows under {', '.join(table.column_names)}; needed is one row "
+            f"for each film, and allowed are {', '.join(COLUMNS)}"
+        )
+    rows = [{name: str(value or "").strip() for name, value in row.items()} for row in table.to_pylist()]
+    return [
+        {name: pairs.parent / value if name in FILES else value for name, value in row.items() if value}
+        for row in rows
+    ]
+
+
+def _is_folder_of_films(path: Path) -> bool:
+    return path.is_dir() and not any(one.suffix.lower() in PICTURE_SUFFIXES for one in path.iterdir())
+
+
+def _of_name(path: Path, name: str) -> Path:
+    """The file of a name in a folder; the path itself where it is no folder."""
+    if not path.is_dir():
+        return path
+    found = sorted(one for one in path.iterdir() if one.stem == name)
+    if len(found) != 1:
+        raise InputError(f"{path} has {len(found)} files called {name}; each film needs one")
+    return found[0]
+
+
+def _request(fields: Mapping[str, Any], wishes: Mapping[str, Any]) -> JudgeRequest:
+    lacking = [name for name in ("generated", "reference") if name not in fields]
+    if lacking:
+        raise InputError(f"no {' and no '.join(lacking)} is given to judge")
+    paths = {name: existing(Path(fields[name])) for name in FILES if name in fields}
+    missing = [f"{name} {path}" for name, path in paths.items() if not path.exists()]
+    if missing:
+        raise InputError(f"{', '.join(missing)} is not there")
+    return JudgeRequest.model_validate({**wishes, **fields, **paths})

@@ -1,0 +1,129 @@
+"""Films judged without their truth: which frames belong together, best of tries, lists and folders."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mimicmotion.animation.judged import judge_generated, judge_requests
+from mimicmotion.errors import InputError
+from mimicmotion.metrics.judging import open_film_tools
+from mimicmotion.metrics.settings import FilmJudgeSettings
+from mimicmotion.metrics.verdicts import mean_ranks, scores_in, verdict_line, verdict_values
+from mimicmotion.pictures.verdict import verdict_picture
+from mimicmotion.synthetic.faults import WEIGHTS
+from mimicmotion.synthetic.world import film
+from mimicmotion.video.files import write_preview
+from mimicmotion.video.picture_files import write_picture
+
+SETTINGS = FilmJudgeSettings(
+    detector=WEIGHTS / "detector.onnx", wholebody=WEIGHTS / "wholebody.onnx", score_threshold=0.5
+)
+
+
+@pytest.fixture(scope="module")
+def tools():
+    return open_film_tools(SETTINGS, torch.device("cpu"), cuda=False, allow_cpu=True)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A dancer's film of 12 frames at 12 a second, the same as 6 frames at 6, and the first picture."""
+    folder = tmp_path_factory.mktemp("world")
+    frames = film(900_000, 12, occluded=0, blurred=0, truth=False).frames
+    write_preview(folder / "dance.mp4", frames, 12)
+    write_preview(folder / "slower.mp4", frames[::2], 6)
+    write_preview(folder / "part.mp4", frames[:4], 12)
+    write_picture(folder / "me.png", frames[0])
+    return folder
+
+
+def request(world, **changes):
+    files = {"generated": world / "dance.mp4", "driving": world / "dance.mp4", "reference": world / "me.png"}
+    wishes = {"alignment": "none", "tile": 8, "overlap": 3}
+    return judge_requests(None, {**files, **changes}, wishes)[0]
+
+
+def test_a_film_is_judged_against_its_driver_by_time_and_may_be_shorter(world, tools):
+    whole, reference = judge_generated(request(world), tools)
+    assert whole["judge_body"].value < 0.01
+    assert whole["judge_joins"].value is not None
+    assert verdict_picture(whole, reference).ndim == 3
+    for name in ("slower.mp4", "part.mp4"):
+        verdict, _ = judge_generated(request(world, generated=world / name), tools)
+        assert verdict["judge_body"].value < 0.02, name
+    with pytest.raises(InputError, match="has 12 frames and lasts longer than its driver, which has 4"):
+        judge_generated(request(world, driving=world / "part.mp4"), tools)
+
+
+def test_a_folder_of_frames_has_no_rate_and_is_compared_by_number(world, tools, tmp_path):
+    frames = film(900_000, 12, occluded=0, blurred=0, truth=False).frames
+    for number, frame in enumerate(frames):
+        write_picture(tmp_path / f"frame_{number}.png", frame)
+    verdict, _ = judge_generated(request(world, generated=tmp_path), tools)
+    assert verdict["judge_body"].value < 0.02
+    (tmp_path / "frame_11.png").unlink()
+    with pytest.raises(InputError, match=r"folder of 11 frames without a rate.*has 12"):
+        judge_generated(request(world, generated=tmp_path), tools)
+
+
+def test_without_models_or_tiles_scores_are_absent_with_the_reason(world, tools):
+    bare = replace(tools, estimator=None)
+    with pytest.raises(InputError, match="the pose of the reference needs"):
+        judge_generated(request(world), bare)
+    unknown = request(world).replaced(tile=None)
+    verdict, _ = judge_generated(unknown, tools)
+    assert verdict["judge_joins"].note == "tile and overlap of this film are not given"
+    assert verdict["judge_appearance"].note == "absent: no weights in appearance"
+
+
+def test_a_verdict_survives_json(world, tools):
+    verdict, _ = judge_generated(request(world, generated=world / "part.mp4"), tools)
+    values = json.loads(json.dumps(verdict_values(verdict), allow_nan=False))
+    assert scores_in(values, "part") == list(verdict.scores)
+    line = verdict_line(verdict)
+    assert line.startswith("body 0.0")
+    assert line.endswith("absent: identity, appearance, appearance drift, joins")
+
+
+def test_ranks_are_means_over_scores_that_all_tries_have(world, tools):
+    verdict, _ = judge_generated(request(world), tools)
+
+    def of(**values):
+        scores = [replace(s, value=values.get(s.metric.removeprefix("judge_"))) for s in verdict.scores]
+        return replace(verdict, scores=tuple(scores))
+
+    tries = [of(body=0.1, appearance=0.9), of(body=0.2, appearance=0.95), of(body=0.1, appearance=0.8)]
+    assert mean_ranks(tries) == [(1.5 + 2) / 2, (3 + 1) / 2, (1.5 + 3) / 2]
+    assert mean_ranks([of(body=0.1), of(appearance=0.9)]) == [1, 1]
+    # Jerk is written and decides nothing.
+    assert mean_ranks([of(body=0.2, jerk=0.1), of(body=0.1, jerk=0.9)]) == [2, 1]
+
+
+def test_folders_pair_by_name_and_lists_are_checked_as_a_whole(world, tmp_path):
+    films = tmp_path / "films"
+    films.mkdir()
+    for name in ("a", "b"):
+        (films / f"{name}.mp4").write_bytes((world / "part.mp4").read_bytes())
+    files = {"generated": films, "driving": films, "reference": world / "me.png"}
+    found = judge_requests(None, files, {})
+    assert [(one.film_id, one.driving.name, one.reference.name) for one in found] == [
+        ("a", "a.mp4", "me.png"),
+        ("b", "b.mp4", "me.png"),
+    ]
+    (tmp_path / "other").mkdir()
+    with pytest.raises(InputError, match="other has 0 files called a"):
+        judge_requests(None, {**files, "driving": tmp_path / "other"}, {})
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text(f"generated,reference,driving,name\nfilms/a.mp4,{world / 'me.png'},films/b.mp4,one\n")
+    (one,) = judge_requests(pairs, {}, {})
+    assert (one.film_id, one.generated) == ("one", tmp_path / "films" / "a.mp4")
+    pairs.write_text("generated,reference,song\na.mp4,me.png,x\n")
+    with pytest.raises(InputError, match="allowed are generated, driving"):
+        judge_requests(pairs, {}, {})
+    with pytest.raises(InputError, match="no reference is given"):
+        judge_requests(None, {"generated": Path("a.mp4")}, {})
+    with pytest.raises(InputError, match=r"generated nowhere.mp4.* is not there"):
+        judge_requests(None, {"generated": Path("nowhere.mp4"), "reference": world / "me.png"}, {})

@@ -2,12 +2,14 @@
 
 The same network, loss and average as the ``train`` stage, on thousands of dancers with the poses that
 ``detect`` found, from scratch or from the weights of ``--start``. ``OUT_FOLDER`` holds vae/ and
-image_encoder/ already and gets unet/ and pose_net/. Runs for hours on one core; stop it at any time and start
-it again: it goes on from its last state.
+image_encoder/ already and gets unet/ and pose_net/, and ``base_log.jsonl`` with a line every 50 steps. Runs
+for hours on one core, with one thread; stop it at any time and start it again: it goes on from its last
+state. ``--pair-steps`` begins with the reference and one frame, which costs a third of a window.
 """
 
 import argparse
 import copy
+import json
 import math
 import time
 from dataclasses import dataclass
@@ -37,7 +39,7 @@ from mimicmotion.training.loss import denoising_loss
 from mimicmotion.training.network import PosedDenoiser
 
 WIDTHS = (64, 64, 128)
-NUM_SLOTS, BATCH = 8, 4
+NUM_SLOTS, BATCH = 8, 16
 DROPOUT, HAND_WEIGHT, HAND_THRESHOLD = 0.1, 3.0, 0.6
 STYLE = DrawingStyle(canvas_short_side_px=480)
 
@@ -88,19 +90,19 @@ class Batches:
         self.processor = CLIPImageProcessor.from_pretrained(folder / "feature_extractor")
 
     @torch.no_grad()
-    def next(self) -> Batch:
-        """Draw a batch."""
-        clips = [self._clip() for _ in range(BATCH)]
+    def next(self, slots: int = NUM_SLOTS) -> Batch:
+        """Draw a batch of clips of so many slots."""
+        clips = [self._clip(slots) for _ in range(BATCH)]
         references = np.stack([self.corpus.frames[row, index[0]] for row, index in clips])
         embeds = self.encoder(pixels(references, self.processor)).image_embeds[:, None]
         latents, poses, hands = zip(*(self._tensors(row, index) for row, index in clips), strict=True)
         return Batch(torch.stack(latents), torch.stack(poses), embeds, torch.stack(hands))
 
-    def _clip(self) -> tuple[int, np.ndarray]:
+    def _clip(self, slots: int) -> tuple[int, np.ndarray]:
         row, length = int(self.rng.integers(len(self.corpus.frames))), self.corpus.frames.shape[1]
         step = int(self.rng.integers(1, 4))
-        first = self.rng.integers(length - (NUM_SLOTS - 2) * step)
-        driving = first + step * np.arange(NUM_SLOTS - 1)
+        first = self.rng.integers(length - (slots - 2) * step)
+        driving = first + step * np.arange(slots - 1)
         return row, np.concatenate([[self.rng.integers(length)], driving])
 
     def _tensors(self, row: int, index: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
@@ -178,21 +180,32 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     )
 
 
+def say(path: Path, step: int, slots: int, losses: list[float], started_s: float) -> None:
+    """Add a line to the log and print it."""
+    cpu_s = round(time.process_time() - started_s)
+    line = {"step": step, "slots": slots, "loss": round(float(np.mean(losses)), 4), "cpu_s": cpu_s}
+    print(json.dumps(line), flush=True)
+    with path.open("a") as log:
+        log.write(json.dumps(line) + "\n")
+
+
 def main() -> None:
     """Train, resume and export."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--pair-steps", type=int, default=0, help="first steps on pairs, before windows")
     parser.add_argument("--peak-lr", type=float, default=1.2e-3)
     parser.add_argument("--start", type=Path, help="begin with the network of this folder")
     parser.add_argument("--seed", type=int, default=0, help="another with --start, for other clips")
     options = parser.parse_args()
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     network = read_network(options.start) if options.start else build_network()
     ema = MovingAverage(network, 0.998)
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=options.peak_lr, betas=(0.9, 0.98), weight_decay=0.01
+        network.parameters(), lr=options.peak_lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True
     )
     state_path, first = options.corpus / "base_state.pt", 0
     if state_path.exists():
@@ -202,21 +215,26 @@ def main() -> None:
         ema.load_state_dict(state["ema"], first := state["step"])
     train = options.corpus / "train"
     batches = Batches(open_corpus(train), open_poses(train), options.out, seed=options.seed + first)
-    generator, started, recent = torch.Generator().manual_seed(options.seed + first), time.time(), []
+    generator, started_s, recent = (
+        torch.Generator().manual_seed(options.seed + first),
+        time.process_time(),
+        [],
+    )
     print(sum(p.numel() for p in network.parameters()), "parameters", flush=True)
     for step in range(first, options.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, options.steps, options.peak_lr)
+        slots = 2 if step < options.pair_steps else NUM_SLOTS
         with torch.autocast("cpu", torch.bfloat16):
-            loss = batch_loss(network, batches.next(), generator)
+            loss = batch_loss(network, batches.next(slots), generator)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         ema.update(network)
         recent.append(loss.item())
-        if (step + 1) % 50 == 0:
-            print(f"step {step + 1} loss {np.mean(recent):.4f} {time.time() - started:.0f} s", flush=True)
+        if (step + 1) % 50 == 0 or step + 1 == options.steps:
+            say(options.out / "base_log.jsonl", step + 1, slots, recent, started_s)
             recent.clear()
         if (step + 1) % 200 == 0 or step + 1 == options.steps:
             save_state(state_path, step + 1, network, optimizer, ema)

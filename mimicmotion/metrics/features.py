@@ -128,13 +128,15 @@ class VideoBackbone:
 
     def _resized(self, frame: np.ndarray) -> Tensor:
         """One frame as float32 (1, 3, h, w), colour by colour: a large one in floats needs much memory."""
-        colours = [torch.tensor(frame[None, None, ..., colour]) for colour in range(3)]
         if self.form.size is None:
-            return torch.cat(colours, dim=1).float()
-        size = self.form.size
-        resized = [
-            functional.interpolate(one.float(), size=size, mode="bicubic", antialias=True) for one in colours
-        ]
+            return torch.from_numpy(frame.transpose(2, 0, 1).astype(np.float32))[None]
+        plane, resized = np.empty(frame.shape[:2], np.float32), []
+        for colour in range(3):
+            plane[:] = frame[..., colour]
+            floats = torch.from_numpy(plane)[None, None]
+            resized.append(
+                functional.interpolate(floats, size=self.form.size, mode="bicubic", antialias=True)
+            )
         return torch.cat(resized, dim=1)
 
     @torch.inference_mode()

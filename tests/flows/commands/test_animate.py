@@ -237,7 +237,7 @@ def test_a_distilled_checkpoint_says_its_steps_and_needs_no_guidance(world, opti
         1.0,
     )
     shown = " ".join(result.output.split())
-    assert f"{steps} steps, tiles of 5" in shown
+    assert f"{steps} steps, tiles of 8 (trained: 8)" in shown
     assert "no guidance pass: the checkpoint is distilled to 3 steps" in shown
     for refused in (("--fast",), ("--guidance-scale", 2)):
         assert "but the checkpoint is distilled" in str(run(*files, *refused).exception)

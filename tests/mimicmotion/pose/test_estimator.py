@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from mimicmotion.pose.detector import PersonDetector
-from mimicmotion.pose.estimator import TopDownEstimator, estimate_image, estimate_video
+from mimicmotion.pose.estimator import (
+    TopDownEstimator,
+    configured_estimator,
+    estimate_image,
+    estimate_video,
+)
+from mimicmotion.pose.settings import EstimatorSettings
 from mimicmotion.pose.simcc import WholeBodyModel
 
 
@@ -64,3 +70,29 @@ def test_a_video_with_nobody_gives_empty_frames(models):
         [],
     ]
     assert estimate_image(TopDownEstimator(strict, wholebody), frames[0]) == []
+
+
+@pytest.mark.parametrize("form", ["mmdeploy", "detr", "yolov10"])
+@pytest.mark.parametrize("kind", ["simcc", "heatmaps"])
+def test_every_form_goes_through_pose_animate_and_evaluate(
+    form, kind, box_detector, small_wholebody, small_heatmaps, frames
+):
+    import torch
+
+    from mimicmotion.metrics.judging import open_judge
+    from mimicmotion.metrics.settings import JudgeSettings
+    from stages.pose import Pose
+
+    rows = [[8, 8, 24, 60, 0.9, 0], [30, 4, 62, 60, 0.8, 0]]
+    wholebody = {"simcc": small_wholebody, "heatmaps": small_heatmaps}[kind](None)
+    models = {"detector": box_detector(form, rows), "wholebody": wholebody}
+    stage = Pose(**models, runtime={"allow_cpu": True})
+    found = [*stage.load().people([frames[:2]])]
+    assert [len(people) for people in found] == [2, 2]
+    command = configured_estimator(EstimatorSettings(**models), cuda=False, allow_cpu=True)
+    again = [*command.people([frames[:2]])]
+    np.testing.assert_allclose(again[0][0].keypoints, found[0][0].keypoints)
+    judge = open_judge(JudgeSettings(**models), torch.device("cpu"), cuda=False, allow_cpu=True)
+    judge.add("clip", frames, {"model": frames})
+    scores = {score.metric: score.value for score in judge.scores() if score.clip_id == "clip"}
+    assert scores["pose_error_body"] == pytest.approx(0, abs=1e-6)

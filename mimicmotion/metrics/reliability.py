@@ -43,7 +43,7 @@ _SAME_PERSON: Final = 0.3
 _COPIES: Final = ((True, 1.0, 0.0), (False, 0.85, 0.0), (False, 1.0, 0.03), (True, 1.1, -0.02))
 """Mirrored or not, scale, and shift in shares of the height, of the copies of a frame."""
 _FEWEST_COPIES: Final = 3
-_FEWEST_POINTS, _FEW_POINTS = 20, 500
+_FEWEST_POINTS, _FEW_POINTS = 10, 500
 
 
 @dataclass(frozen=True)

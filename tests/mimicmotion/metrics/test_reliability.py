@@ -86,8 +86,8 @@ def test_people_are_matched_with_themselves():
 
 
 def test_too_little_is_refused_or_told(caplog):
-    guesser, pictures = world(3, 0)
-    with pytest.raises(InputError, match=r"18 points of the feet.*at least 20"):
+    guesser, pictures = world(1, 0)
+    with pytest.raises(InputError, match=r"6 points of the feet.*at least 10"):
         fit(judge_pictures(guesser, pictures), "a", {})
     fit(judge_pictures(*world(4, 0)), "a", {})
     assert "the curve of the feet rests on 24 points only" in caplog.text

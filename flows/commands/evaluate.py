@@ -1,6 +1,7 @@
 """The command ``evaluate``: scores two folders of videos, whoever made them.
 
 ``mimicmotion evaluate --generated results --truth truth --protocol native --fvd i3d_pretrained_400.pt``
+``mimicmotion evaluate --generated results --pairs pairs.csv --protocol cross-identity``
 
 ``flows/cli.py`` mounts the function ``evaluate``.
 """
@@ -8,7 +9,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markdown import Markdown
@@ -16,12 +17,25 @@ from rich.markdown import Markdown
 from flows.commands.options import option_of
 from flows.terminal import Terminal
 from mimicmotion.errors import InputError
+from mimicmotion.pose.settings import AlignmentMode
+
+if TYPE_CHECKING:
+    from mimicmotion.metrics.scores import Score
+    from mimicmotion.metrics.settings import FilmJudgeSettings
 
 
 def evaluate(
     generated: Annotated[Path, typer.Option(help="Folder of results: videos, or folders of frames.")],
-    truth: Annotated[Path, typer.Option(help="Folder of the true ones, of the same names.")],
-    protocol: Annotated[str, typer.Option(help="tiktok-335-340-256, tiktok-disco10-256 or native.")],
+    protocol: Annotated[
+        str,
+        typer.Option(help="tiktok-335-340-256, tiktok-disco10-256, native, x-dance or cross-identity."),
+    ],
+    truth: Annotated[
+        Path | None, typer.Option(help="Folder of the true ones, of the same names; not for the last two.")
+    ] = None,
+    pairs: Annotated[
+        Path | None, typer.Option(help="For the last two: the CSV of pairs that `animate --pairs` took.")
+    ] = None,
     window: Annotated[
         int | None, typer.Option(min=2, help="Frames of a window; else the protocol's.")
     ] = None,
@@ -39,20 +53,33 @@ def evaluate(
     wholebody: Annotated[
         Path | None, typer.Option(help="Whole-body model in ONNX, for hands and pose.")
     ] = None,
+    appearance: Annotated[
+        Path | None, typer.Option(help="With --pairs: picture embedding, ONNX or a folder.")
+    ] = None,
+    align: Annotated[
+        AlignmentMode, typer.Option(help="With --pairs: how driving poses were brought onto the body.")
+    ] = "robust",
     out: Annotated[Path | None, typer.Option(help="JSON file for all scores.")] = None,
 ) -> None:
-    """Score results against the truth under a named protocol."""
+    """Score results against the truth, or pairs without one, under a named protocol."""
     from mimicmotion.devices import device_and_dtype, has_cuda
     from mimicmotion.metrics.folders import score_folders
     from mimicmotion.metrics.judging import open_judge
     from mimicmotion.metrics.protocols import protocol_by_id
-    from mimicmotion.metrics.scores import summary_markdown
-    from mimicmotion.metrics.settings import JudgeSettings
+    from mimicmotion.metrics.settings import FilmJudgeSettings, JudgeSettings
 
     if (detector is None) != (wholebody is None):
         raise InputError("--detector and --wholebody go together: give both for hands and pose, or none")
+    chosen = protocol_by_id(protocol)
+    if (truth is None) == (pairs is None):
+        raise InputError("one of --truth and --pairs is needed: true films, or pairs without them")
+    chosen.check_truth(pairs is None)
+    if pairs is not None:
+        files = {"detector": detector, "wholebody": wholebody, "identity": identity, "appearance": appearance}
+        _show(_scores_of_pairs(generated, pairs, FilmJudgeSettings(**files), align), chosen.id, out)
+        return
     settings = JudgeSettings(
-        protocol=protocol_by_id(protocol).id,
+        protocol=chosen.id,
         window=window,
         fvd=fvd,
         fid_vid=fid_vid,
@@ -68,8 +95,44 @@ def evaluate(
     chosen = settings.chosen_protocol
     device, _ = device_and_dtype(has_cuda(), "float32")
     judge = open_judge(settings, device, cuda=has_cuda(), allow_cpu=True, called=option_of)
-    scores = score_folders(generated, truth, chosen, judge)
-    Terminal().print(Markdown(summary_markdown(scores, chosen.id)))
+    _show(score_folders(generated, truth, chosen, judge), chosen.id, out)
+
+
+def _scores_of_pairs(
+    generated: Path, pairs: Path, settings: "FilmJudgeSettings", align: "AlignmentMode"
+) -> "list[Score]":
+    """Scores of every pair and their summary; a result that is missing or foreign is refused."""
+    from mimicmotion.animation.judged import JudgeRequest, judge_generated
+    from mimicmotion.animation.pairs import read_pairs
+    from mimicmotion.devices import device_and_dtype, has_cuda
+    from mimicmotion.metrics.folders import entries
+    from mimicmotion.metrics.judging import open_film_tools
+    from mimicmotion.metrics.scoreboard import Scoreboard
+
+    films = entries(generated)
+    requests = {request.out.stem: request for request in read_pairs(pairs, generated, {})}
+    lacking, foreign = sorted(requests.keys() - films.keys()), sorted(films.keys() - requests.keys())
+    if lacking or foreign:
+        raise InputError(
+            f"{generated} does not hold the results of {pairs}: it lacks {', '.join(lacking) or 'nothing'} "
+            f"and has {', '.join(foreign) or 'nothing'} besides; a result is called as its pair, IMAGE_VIDEO "
+            "unless the column name says otherwise"
+        )
+    device, _ = device_and_dtype(has_cuda(), "float32")
+    tools = open_film_tools(settings, device, cuda=has_cuda(), allow_cpu=True, called=option_of)
+    board = Scoreboard(2, {})
+    for name, request in requests.items():
+        named = {"generated": films[name], "reference": request.image, "driving": request.video, "name": name}
+        more = {"poses": request.poses, "reference_poses": request.reference_poses, "person": request.person}
+        verdict, _ = judge_generated(JudgeRequest(**named, **more, alignment=align), tools)
+        board.add(verdict.scores)
+    return board.scores()
+
+
+def _show(scores: "list[Score]", protocol: str, out: Path | None) -> None:
+    from mimicmotion.metrics.scores import summary_markdown
+
+    Terminal().print(Markdown(summary_markdown(scores, protocol)))
     if out is not None:
-        rows = [{**asdict(score), "protocol": chosen.id} for score in scores]
+        rows = [{**asdict(score), "protocol": protocol} for score in scores]
         out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

@@ -57,6 +57,7 @@ def score_folders(
             f"the folders do not pair: {generated} lacks {', '.join(lacking[:5]) or 'nothing'} and has "
             f"{', '.join(foreign[:5]) or 'nothing'} besides; give each result the name of its truth"
         )
+    protocol.check_truth(True)
     protocol.check_videos(true)
     for name in sorted(true):
         judge.board.add(judge.measure(name, _chunks(true[name], made[name])))

@@ -25,6 +25,8 @@ class EvaluationProtocol:
         window: frames of one window for Frechet metrics; windows slide by one frame.
         videos: names of the test videos (file stems); None takes whatever is there.
         whole_videos: every frame after the first is scored, uncut; else whatever was generated.
+        has_truth: there is a true film for each result; without one, results are judged by the picture and
+            the poses that drove them, and such numbers stand in a table of their own.
     """
 
     id: str
@@ -33,12 +35,25 @@ class EvaluationProtocol:
     window: int = 16
     videos: tuple[str, ...] | None = None
     whole_videos: bool = False
+    has_truth: bool = True
 
     def with_window(self, window: int) -> "EvaluationProtocol":
         """The protocol with another window, which also changes its id: the numbers are not comparable."""
         if window == self.window:
             return self
         return replace(self, window=window, id=f"{self.id}-w{window}")
+
+    def check_truth(self, has_truth: bool) -> None:
+        """Make sure that results are scored against true films where the protocol has them, and only there.
+
+        Raises:
+            InputError: the protocol is of the other kind.
+        """
+        if self.has_truth != has_truth:
+            others = ", ".join(one.id for one in PROTOCOLS.values() if one.has_truth == has_truth)
+            kind, other = "true films", "pairs of a picture and a driving video, without true films"
+            kinds = (kind, other) if self.has_truth else (other, kind)
+            raise InputError(f"protocol {self.id} scores {kinds[0]}; those for {kinds[1]} are {others}")
 
     def check_videos(self, names: Iterable[str]) -> None:
         """Make sure that exactly the videos of the protocol are scored.
@@ -130,6 +145,18 @@ PROTOCOLS = {
                 "203_006_1x1",
             ),
             whole_videos=True,
+        ),
+        EvaluationProtocol(
+            "x-dance",
+            "The pairs of the X-Dance benchmark: picture and driving video show different people.",
+            None,
+            has_truth=False,
+        ),
+        EvaluationProtocol(
+            "cross-identity",
+            "Pairs of your own: a picture of one person, a driving video of another.",
+            None,
+            has_truth=False,
         ),
         EvaluationProtocol("native", "All test videos at the size they were generated at.", None),
     )

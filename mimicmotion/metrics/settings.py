@@ -76,6 +76,11 @@ class JudgeSettings(BodySettings):
 
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"protocol {self.protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
+        if not PROTOCOLS[self.protocol].has_truth:
+            raise ValueError(
+                f"protocol {self.protocol!r} has no true films, and the pipeline's test clips have: score pairs "
+                f"by `mimicmotion evaluate --protocol {self.protocol} --pairs pairs.csv --generated results`"
+            )
         if self.primary_metric not in METRICS:
             raise ValueError(
                 f"primary_metric {self.primary_metric!r} is unknown; choose one of {', '.join(METRICS)}"

@@ -5,11 +5,16 @@ import json
 import numpy as np
 import pytest
 import typer
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from flows.commands.evaluate import evaluate
 from mimicmotion.errors import InputError
+from mimicmotion.metrics.settings import JudgeSettings
+from mimicmotion.synthetic.faults import WEIGHTS
+from mimicmotion.synthetic.judge_validation import clear_film
 from mimicmotion.video.files import write_lossless
+from mimicmotion.video.picture_files import write_picture
 
 
 def run(*arguments):
@@ -47,3 +52,50 @@ def test_the_name_of_a_list_is_not_put_beside_numbers_of_other_videos(tmp_path, 
     assert "needs exactly the videos" in str(result.exception)
     assert "PSNR" not in result.output
     assert not (tmp_path / "scores.json").exists()
+
+
+@pytest.fixture(scope="module")
+def crossed(tmp_path_factory):
+    """Two pairs of a rendered picture and another dancer's film, with the true answer as each result."""
+    folder = tmp_path_factory.mktemp("crossed")
+    (folder / "results").mkdir()
+    rows = ["image,video,name"]
+    for seed in (910_000, 910_001):
+        answer, driver = (clear_film(one, 6, dance_seed=930_000).frames for one in (seed, seed + 50))
+        write_picture(folder / f"{seed}.png", answer[0])
+        write_lossless(folder / f"{seed}.mkv", iter(driver), 12)
+        write_lossless(folder / "results" / f"pair-{seed}.mkv", iter(answer), 12)
+        rows.append(f"{seed}.png,{seed}.mkv,pair-{seed}")
+    (folder / "pairs.csv").write_text("\n".join(rows))
+    return folder
+
+
+@pytest.mark.parametrize("protocol", ["cross-identity", "x-dance"])
+def test_pairs_without_a_truth_have_a_table_of_their_own(crossed, protocol, tmp_path):
+    models = [part for name in ("detector", "wholebody") for part in (f"--{name}", WEIGHTS / f"{name}.onnx")]
+    given = ("--generated", crossed / "results", "--pairs", crossed / "pairs.csv", *models)
+    result = run(*given, "--protocol", protocol, "--out", tmp_path / "scores.json")
+    assert result.exception is None, result.output
+    rows = json.loads((tmp_path / "scores.json").read_text())
+    assert {row["protocol"] for row in rows} == {protocol}
+    assert all(row["metric"].startswith("judge_") for row in rows)
+    (body,) = [row for row in rows if (row["clip_id"], row["metric"]) == ("summary", "judge_body")]
+    assert 0 < body["value"] < 0.1
+    assert body["num_videos"] == 2
+    assert "PSNR" not in result.output
+
+
+def test_protocols_with_and_without_a_truth_are_not_mixed(crossed):
+    results, pairs = ("--generated", crossed / "results"), ("--pairs", crossed / "pairs.csv")
+    truth = ("--truth", crossed / "results")
+    for given, words in (
+        ((*results, *pairs, "--protocol", "native"), "protocol native scores true films"),
+        ((*results, *truth, "--protocol", "x-dance"), "those for true films are tiktok-335-340-256"),
+        ((*results, "--protocol", "x-dance"), "one of --truth and --pairs"),
+        (("--generated", crossed, *pairs, "--protocol", "x-dance"), "lacks pair-910000, pair-910001 and has"),
+    ):
+        result = run(*given)
+        assert isinstance(result.exception, InputError)
+        assert words in str(result.exception)
+    with pytest.raises(ValidationError, match="mimicmotion evaluate --protocol x-dance --pairs"):
+        JudgeSettings(protocol="x-dance")

@@ -78,8 +78,8 @@ class JudgeSettings(BodySettings):
             raise ValueError(f"protocol {self.protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
         if not PROTOCOLS[self.protocol].has_truth:
             raise ValueError(
-                f"protocol {self.protocol!r} has no true films, and the pipeline's test clips have: score pairs "
-                f"by `mimicmotion evaluate --protocol {self.protocol} --pairs pairs.csv --generated results`"
+                f"protocol {self.protocol!r} has no true films, and the pipeline's test clips have: score "
+                f"pairs by `mimicmotion evaluate --protocol {self.protocol} --pairs pairs.csv --generated results`"
             )
         if self.primary_metric not in METRICS:
             raise ValueError(

@@ -79,7 +79,7 @@ class JudgeSettings(BodySettings):
         if not PROTOCOLS[self.protocol].has_truth:
             raise ValueError(
                 f"protocol {self.protocol!r} has no true films, and the pipeline's test clips have: score "
-                f"pairs by `mimicmotion evaluate --protocol {self.protocol} --pairs pairs.csv --generated results`"
+                f"pairs by `mimicmotion evaluate --protocol {self.protocol} --pairs FILE --generated FOLDER`"
             )
         if self.primary_metric not in METRICS:
             raise ValueError(

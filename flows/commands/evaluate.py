@@ -74,7 +74,8 @@ def evaluate(
     if (truth is None) == (pairs is None):
         raise InputError("one of --truth and --pairs is needed: true films, or pairs without them")
     chosen.check_truth(pairs is None)
-    if pairs is not None:
+    if truth is None or pairs is not None:
+        assert pairs is not None  # one of both is given
         files = {"detector": detector, "wholebody": wholebody, "identity": identity, "appearance": appearance}
         _show(_scores_of_pairs(generated, pairs, FilmJudgeSettings(**files), align), chosen.id, out)
         return

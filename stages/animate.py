@@ -200,8 +200,9 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
             from mimicmotion.metrics.judging import open_film_tools
 
             device, _ = device_and_dtype(cuda, "float32")
+            judge = self.judge.replaced(calibration=self.calibration)
             tools = open_film_tools(
-                self.judge, device, cuda=cuda, allow_cpu=True, called=lambda name: f"animate.judge.{name}"
+                judge, device, cuda=cuda, allow_cpu=True, called=lambda name: f"animate.judge.{name}"
             )
         return Pipelines(cuda, self.precision, self.runtime.compile, tools=tools)
 

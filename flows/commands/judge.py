@@ -18,7 +18,7 @@ from flows.terminal import Terminal
 from mimicmotion.diffusion.settings import Fusion
 from mimicmotion.errors import InputError, MimicMotionError
 from mimicmotion.metrics.settings import FilmJudgeSettings
-from mimicmotion.pose.settings import AlignmentMode
+from mimicmotion.pose.settings import AlignmentMode, EstimatorSettings
 from stages.engine.config import load_config
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def film_judge_settings(config: str | None, given: Mapping[str, Any]) -> FilmJud
         for section in ("pose", "animate"):
             values = {} if section not in stages else stages[section].model_dump()
             values = (values.get("judge") or {}) if section == "animate" else values
-            known = ("detector", "wholebody", "score_threshold", "nms_threshold")
+            known = EstimatorSettings.model_fields
             names = known if section == "pose" else FilmJudgeSettings.model_fields
             fields |= {name: values[name] for name in names if values.get(name) is not None}
     own = {name: given[name] for name in FilmJudgeSettings.model_fields if name in given}

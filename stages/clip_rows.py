@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 VIDEO_FILE = "video.mp4"
 POSES_FILE = ITEM_TABLE
+EVIDENCE_FILE = "pictures.parquet"
 LATENTS_FILE = "latents.safetensors"
 GENERATED_FILE, PREVIEW_FILE = "generated.mkv", "preview.mp4"
 JUDGE_FILE, JUDGE_PICTURE = "judge.json", "judge.png"
@@ -106,6 +107,7 @@ class ClipRow(_Row):
     top_px: int
     width_px: int
     height_px: int
+    ignore: Sequence[Sequence[int]]
 
     @property
     def frames(self) -> tuple[int, ...]:
@@ -233,6 +235,7 @@ def _training_clip(
         video_frames=video.num_frames,
         fit=row.framing(video),
         fps=row.fps,
+        ignore=tuple((*overlay,) for overlay in row.ignore),
     )
 
 

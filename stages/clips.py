@@ -2,10 +2,11 @@
 
     mimicmotion stage clips configs/demo.yaml
 
-Reads facts and poses only, no picture, so a changed threshold costs seconds. A training window has
-``num_frames - 1`` driving frames at an even step inside one scene, and reference candidates outside it where
-there are any; what its framing cuts off counts as not seen. Of every val and test video the longest usable
-run is taken, or the whole video: its first frame is the reference, the others are generated and scored.
+Reads facts, poses and what the pose stage saw in pictures, but no picture, so a changed threshold costs
+seconds. A training window has ``num_frames - 1`` driving frames at an even step inside one scene, and
+reference candidates outside it where there are any; what its framing cuts off counts as not seen. Of every
+val and test video the longest usable run is taken, or the whole video: its first frame is the reference, the
+others are generated and scored.
 """
 
 import logging
@@ -15,16 +16,26 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import parquet
 
 from mimicmotion.clips.settings import SplitSettings, WindowSettings
 from mimicmotion.errors import StageError
-from stages.clip_rows import FRAMING_COLUMNS, VIDEO_FILE, Form, VideoRow, framing_columns, video_rows
+from stages.clip_rows import (
+    EVIDENCE_FILE,
+    FRAMING_COLUMNS,
+    VIDEO_FILE,
+    Form,
+    VideoRow,
+    framing_columns,
+    video_rows,
+)
 from stages.engine.contract import Context, Dataset, DatasetStage, Report
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mimicmotion.clips.choosing import Candidate
+    from mimicmotion.clips.overlays import Overlay
     from mimicmotion.clips.quality import PosedVideo
 
 log = logging.getLogger(__name__)
@@ -56,6 +67,13 @@ CLIPS_SCHEMA = pa.schema(
         ("left_hand_reliability", pa.float32()),
         ("right_hand_reliability", pa.float32()),
         ("hand_reliability", pa.float32()),
+        ("hand_confidence", pa.float32()),
+        ("faded", pa.float32()),
+        ("background_motion", pa.float32()),
+        ("overlay", pa.float32()),
+        ("hand_sharpness", pa.float32()),
+        ("face_sharpness", pa.float32()),
+        ("ignore", pa.list_(pa.list_(pa.int32()))),
         ("video_frames_nobody", pa.int32()),
         ("video_frames_person_lost", pa.int32()),
     ]
@@ -63,9 +81,21 @@ CLIPS_SCHEMA = pa.schema(
 """One row per window or clip (``form``), kept or not. ``num_frames`` counts driving frames, ``step`` apart in
 the video; a row stands for ``num_windows`` windows that begin one frame after the other and share a framing.
 An epoch shows one window of each ``unit``: of a video, or with ``windows: all`` of the row itself.
+``ignore`` are overlays: first frame, end, left, top, right, bottom, in pixels of the normalised video.
 ``reason`` and ``sentence`` are null where it is kept, numbers are null where nothing could be measured."""
 
 _NUM_SHEET_CLIPS, _NUM_SHEET_FRAMES = 10, 5
+_HISTOGRAMS = {
+    "mean confidence": "mean_confidence",
+    "left hand reliability": "left_hand_reliability",
+    "right hand reliability": "right_hand_reliability",
+    "hand confidence": "hand_confidence",
+    "background motion": "background_motion",
+    "overlay share": "overlay",
+    "hand sharpness": "hand_sharpness",
+    "face sharpness": "face_sharpness",
+    "faded": "faded",
+}
 _NOT_SEEN = "no_poses"
 REVIEW_FILE = "review.csv"
 
@@ -74,7 +104,7 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
     """Chooses training windows, val clips and test clips from poses and facts of the videos."""
 
     name: ClassVar[str] = "clips"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     reads: ClassVar[tuple[str, ...]] = ("decode", "pose")
     schema: ClassVar[pa.Schema] = CLIPS_SCHEMA
     follows: ClassVar[Mapping[str, str]] = {"calibration": "pose"}
@@ -115,22 +145,30 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
         """
         from mimicmotion.clips.choosing import generated_clip, near_duplicate, training_windows
         from mimicmotion.clips.copies import Fingerprint, near_copies
+        from mimicmotion.clips.overlays import given_overlays
         from mimicmotion.clips.split import divided, joined_groups, split_videos
         from mimicmotion.pose.people import Presence
 
         videos = {row["video_id"]: row for row in inputs["decode"].table().to_pylist()}
         windows, clips = dict[str, list["Candidate"]](), dict[str, "Candidate"]()
         prints = dict[str, Fingerprint]()
+        given = given_overlays(self.overlay_boxes, videos) if self.overlay_boxes else {}
+        odd = dict[str, str]()
         for name in sorted(videos):
-            video, unseen = self._posed(videos[name], inputs["pose"])
+            video, unseen = self._posed(videos[name], inputs["pose"], given.get(name, ()))
+            if video.odd_confidences:
+                odd[videos[name]["source"]] = video.odd_confidences
             presence = Presence.of(video.track.present, video.frames)
             videos[name]["presence"] = None if unseen else presence
             prints[name] = Fingerprint.of(
                 video, *(videos[name][field] for field in ("hash_frames", "hashes"))
             )
+            videos[name]["overlays"] = video.overlays
             windows[name] = [unseen] if unseen else training_windows(video)
             clips[name] = unseen or generated_clip(video)
         self._review(videos, windows, clips, folder)
+        for source, sentence in odd.items():
+            log.warning("clips: %s was given poses of another kind of model: %s", source, sentence)
         usable = {
             name: clip.reject is None and any(window.reject is None for window in windows[name])
             for name, clip in clips.items()
@@ -151,19 +189,26 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
             raise StageError(self._nothing_kept(rows, windows.values()))
         return pa.Table.from_pylist(rows, schema=CLIPS_SCHEMA)
 
-    def _posed(self, facts: Mapping[str, Any], pose: Dataset) -> "tuple[PosedVideo, Candidate | None]":
-        """A video with its poses, and the one outcome of a video without any."""
+    def _posed(
+        self, facts: Mapping[str, Any], pose: Dataset, given: "Sequence[Overlay]"
+    ) -> "tuple[PosedVideo, Candidate | None]":
+        """A video with its poses, and the one outcome of a video without any that can be used."""
         from mimicmotion.clips.choosing import whole
+        from mimicmotion.clips.evidence import EVIDENCE_SCHEMA
         from mimicmotion.clips.quality import PosedVideo
         from mimicmotion.clips.windows import Reject
         from mimicmotion.pose.table import POSES_SCHEMA
 
         seen = facts["video_id"] in pose.ids
-        poses = pose.item_table(facts["video_id"]) if seen else POSES_SCHEMA.empty_table()
-        video = PosedVideo.of(facts, poses, self)
-        return video, None if seen else whole(
-            video, Reject(_NOT_SEEN, "", "the pose stage rejected the video")
-        )
+        poses, evidence = POSES_SCHEMA.empty_table(), EVIDENCE_SCHEMA.empty_table()
+        if seen:
+            poses = pose.item_table(facts["video_id"])
+            evidence = parquet.read_table(pose.path(facts["video_id"], EVIDENCE_FILE))
+        video = PosedVideo.of(facts, poses, evidence, self, given)
+        reject = None if seen else Reject(_NOT_SEEN, "", "the pose stage rejected the video")
+        if video.odd_confidences and self.odd_confidences == "reject":
+            reject = Reject("odd_confidences", "", video.odd_confidences)
+        return video, whole(video, reject) if reject else None
 
     def _rows(
         self, facts: Mapping[str, Any], side: str, windows: "Sequence[Candidate]", clip: "Candidate"
@@ -218,19 +263,19 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
         report.table("clips", table)
         report.image("reasons", reasons_picture(counts))
         measured = [row for row in rows if row["mean_confidence"] is not None]
-        names = {
-            "mean confidence": "mean_confidence",
-            "left hand reliability": "left_hand_reliability",
-            "right hand reliability": "right_hand_reliability",
-        }
         if measured:
-            values = {title: [row[name] for row in measured] for title, name in names.items()}
+            values = {
+                title: [row[name] for row in measured if row[name] is not None]
+                for title, name in _HISTOGRAMS.items()
+            }
             report.image("histograms", histograms_picture(values))
         videos = video_rows(inputs["decode"])
-        for name, some in (("kept", kept), ("rejected", rejected)):
-            if some:
-                places = spread(np.arange(len(some)), _NUM_SHEET_CLIPS)
-                report.image(name, _sheet([some[place] for place in places], videos, inputs))
+        sheets = {"kept": kept}
+        for row in rejected:
+            sheets.setdefault(f"rejected/{row['reason']}", []).append(row)
+        for name, some in sheets.items():
+            places = spread(np.arange(len(some)), _NUM_SHEET_CLIPS)
+            report.image(name, _sheet([some[place] for place in places], videos, inputs))
 
 
 def _row(facts: Mapping[str, Any], side: str, form: Form, found: "Candidate") -> dict[str, Any]:
@@ -251,6 +296,11 @@ def _row(facts: Mapping[str, Any], side: str, form: Form, found: "Candidate") ->
         "kept": found.reject is None,
         "reason": found.reject.reason if found.reject else None,
         "sentence": found.reject.sentence if found.reject else None,
+        "ignore": [
+            list(one)
+            for one in facts["overlays"]
+            if one.first <= window.last + found.num_windows - 1 and window.first < one.end
+        ],
         "video_frames_nobody": facts["presence"] and facts["presence"].num_nobody,
         "video_frames_person_lost": facts["presence"] and facts["presence"].num_lost,
         **found.numbers,
@@ -261,6 +311,7 @@ def _sheet(
     rows: list[dict[str, Any]], videos: Mapping[str, VideoRow], inputs: Mapping[str, Dataset]
 ) -> np.ndarray:
     """The clips with their poses drawn over them, one per line."""
+    from mimicmotion.clips.overlays import Overlay
     from mimicmotion.pictures.clips import clip_row
     from mimicmotion.pictures.panels import grid
     from mimicmotion.pose.table import POSES_SCHEMA
@@ -276,5 +327,6 @@ def _sheet(
         frames = [row["first_frame"] + int(place) * row["step"] for place in places.round()]
         reader = open_video(inputs["decode"].path(video_id, VIDEO_FILE))
         title = f"{row['clip_id']}  {row['source']}  {row['sentence'] or 'kept'}"
-        lines.append(clip_row(reader, track, frames, row["reference_frames"], title))
+        overlays = [Overlay(*values) for values in row["ignore"]]
+        lines.append(clip_row(reader, track, frames, row["reference_frames"], title, overlays))
     return grid(lines)

@@ -52,6 +52,7 @@ VIDEOS_SCHEMA = pa.schema(
         ("rotation_deg", pa.int16()),
         ("has_audio", pa.bool_()),
         ("scene_cuts", pa.list_(pa.int32())),
+        ("fades", pa.list_(pa.list_(pa.int32()))),
         ("num_bad_frames", pa.int32()),
         ("bad_frames", pa.list_(pa.int32())),
         ("trimmed_s", pa.float64()),
@@ -80,7 +81,7 @@ class Decode(NormaliseSettings, ItemStage):
     """Normalises source videos; one video is one item, named by its content."""
 
     name: ClassVar[str] = "decode"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     schema: ClassVar[pa.Schema] = VIDEOS_SCHEMA
     source_fields: ClassVar[tuple[str, ...]] = ("source",)
 
@@ -148,6 +149,7 @@ class Decode(NormaliseSettings, ItemStage):
                 "videos": float(len(rows)),
                 "hours": sum(row["duration_s"] for row in rows) / 3600,
                 "scene_cuts": float(sum(len(row["scene_cuts"]) for row in rows)),
+                "fades": float(sum(len(row["fades"]) for row in rows)),
                 "bad_frames": float(sum(row["num_bad_frames"] for row in rows)),
                 "trimmed_videos": float(sum(row["trimmed_s"] > 0 for row in rows)),
             }

@@ -3,7 +3,8 @@
     mimicmotion stage pose configs/demo.yaml
 
 Keypoints are either detected (a person detector, then a whole-body model, in ONNX Runtime) or imported from
-files that a user already has. Raw values are stored; thresholds and drawing come later, on reading.
+files that a user already has. Raw values are stored; thresholds and drawing come later, on reading. Beside
+the poses lies what the pictures tell: motion of the background, lasting text, sharpness of hands and face.
 """
 
 import logging
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import parquet
 from pydantic import Field, model_validator
 
 from mimicmotion.errors import DataError, InputError, RejectedItem
@@ -22,7 +24,7 @@ from mimicmotion.pose.people import Presence
 from mimicmotion.pose.settings import EstimatorSettings
 from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, poses_table, stored_models
 from mimicmotion.video.settings import ReaderSettings
-from stages.clip_rows import VIDEO_FILE
+from stages.clip_rows import EVIDENCE_FILE, VIDEO_FILE
 from stages.engine.contract import Dataset, Item, ItemStage, Report, Runtime
 from stages.engine.keys import content_sha256, file_sha256
 
@@ -66,7 +68,7 @@ class Pose(EstimatorSettings, ReaderSettings, ItemStage):
     """Finds, or imports, everybody's keypoints; one normalised video is one item."""
 
     name: ClassVar[str] = "pose"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: ClassVar[tuple[str, ...]] = ("decode",)
     schema: ClassVar[pa.Schema] = POSES_SCHEMA
     source_fields: ClassVar[tuple[str, ...]] = ("import_folder",)
@@ -178,11 +180,22 @@ class Pose(EstimatorSettings, ReaderSettings, ItemStage):
             models=models,
         )
         table = poses_table(info, frames)
+        self._look_at_pictures(table, item, folder)
         present = np.array([any(track == 0 for track, _ in people) for people in frames], dtype=bool)
         presence = Presence.of(present, table["frame"].to_numpy())
         if presence.num_nobody or presence.num_lost:
             log.warning("%s: %s", item.label, presence.sentence)
         return table
+
+    def _look_at_pictures(self, poses: pa.Table, item: Item, folder: Path) -> None:
+        """Write what the pictures tell beside the poses, for the limits of ``clips``."""
+        from mimicmotion.clips.evidence import picture_evidence
+        from mimicmotion.video.reader import open_video
+
+        facts = item.payload
+        reader = open_video(facts["video"], self.reader)
+        evidence = picture_evidence(reader, poses, facts["num_frames"], facts["fps"])
+        parquet.write_table(evidence, folder / EVIDENCE_FILE)
 
     def _detect(self, estimator: "PoseEstimator", item: Item) -> "list[list[tuple[int, Person]]]":
         from mimicmotion.pose.estimator import estimate_video

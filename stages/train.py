@@ -61,7 +61,7 @@ class Train(TrainingSettings, DatasetStage):
     """Trains on the kept windows and exports the moving average in diffusers layout."""
 
     name: ClassVar[str] = "train"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     reads: ClassVar[tuple[str, ...]] = ("clips", "decode", "pose")
     optional_reads: ClassVar[tuple[str, ...]] = ("latents",)
     schema: ClassVar[pa.Schema] = TRAINED_SCHEMA
@@ -113,6 +113,11 @@ class Train(TrainingSettings, DatasetStage):
             raise InputError(
                 f"train.reference_noise is {self.reference_noise}, but stored latents know only clean "
                 "references: set it to none, or remove the section latents to train from pictures"
+            )
+        if "latents" in inputs and self.mirror:
+            raise InputError(
+                f"train.mirror is {self.mirror:g}, but stored latents cannot be mirrored: set it to 0, or "
+                "remove the section latents to train from pictures"
             )
         job = self._job(inputs, context.state)
         job.stop_request.unlink(missing_ok=True)

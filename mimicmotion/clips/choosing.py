@@ -48,14 +48,15 @@ class Candidate:
     reject: Reject | None
 
     @property
-    def numbers(self) -> dict[str, float]:
+    def numbers(self) -> dict[str, float | None]:
         """The measures as columns of the clips dataset."""
         if not self.measures:
             return {}
         renamed = {"confidence": "mean_confidence", "height_share": "box_height"}
         hands = [self.measures[f"{side}_hand_reliability"] for side in ("left", "right")]
         numbers = {renamed.get(name, name): value for name, value in self.measures.items()}
-        return {**numbers, "hand_reliability": sum(hands) / 2}
+        known = {name: None if np.isnan(value) else value for name, value in numbers.items()}
+        return {**known, "hand_reliability": sum(hands) / 2}
 
     def rejected(self, reject: Reject) -> "Candidate":
         """The same, not used."""
@@ -198,6 +199,8 @@ def _as_many(first: int, num_frames: int, step: int) -> Window:
 def _too_short(video: PosedVideo, scene: tuple[int, int], num_frames: int, step: int) -> Candidate:
     start, end = scene
     needed = (num_frames - 1) * step + 1
-    sentence = f"its scene has {end - start} frames, a window spans {needed}"
+    short = Reject("too_short", "num_frames", f"its scene has {end - start} frames, a window spans {needed}")
+    faded = Reject("fade", "", f"its {end - start} frames lie within a fade or a dissolve")
+    within = any(first <= start and end <= after for first, after in video.fades)
     window = _as_many(start, end - start, step)
-    return Candidate(window, 1, video.framed(None), (), {}, Reject("too_short", "num_frames", sentence))
+    return Candidate(window, 1, video.framed(None), (), {}, faded if within else short)

@@ -1,4 +1,4 @@
-"""How well a person can be seen in every frame of a video, from the stored poses, through a given framing."""
+"""How well a person can be seen in every frame of a video, from poses and pictures, through a framing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,13 +8,18 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float64, Int
 
+from mimicmotion.clips.evidence import EVIDENCE_SCHEMA
+from mimicmotion.clips.overlays import Overlay, found_overlays, overlay_shares
 from mimicmotion.clips.settings import WindowSettings
 from mimicmotion.pose.framing import framed_track
-from mimicmotion.pose.layout import BODY, LEFT_HAND, RIGHT_HAND
+from mimicmotion.pose.layout import BODY, LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND
 from mimicmotion.pose.table import PoseTrack, column_array, read_track
 from mimicmotion.video.framing import Framing, framing
 
 _LAG_S = 0.25
+_MIN_KNOWN = 2
+_MAX_CONFIDENCE, _MAX_ABOVE = 1.2, 0.03
+"""What SimCC maxima stay below, and the share of them that may not."""
 _SHOWN_SHARE = 0.25
 """Share of a person's box that must lie in the picture for the person to be in it."""
 
@@ -34,7 +39,12 @@ class FrameQuality:
         speed: mean way of the sure body points since ``lag`` frames before, in heights of the person's box
             per second; nan where either frame lacks them.
         hands_confident: whether all 21 points of the left and the right hand are sure.
+        hand_confidence: confidence that all points of the surer hand reach; 0 where none is whole.
         bad: the frame stands in for one that did not decode.
+        faded: it lies within a fade or a dissolve.
+        overlay: share of the picture that overlays cover.
+        background_motion, hand_sharpness, face_sharpness: medians of the five frames around that were looked
+            at, see ``EVIDENCE_SCHEMA``; of the sharper hand; nan where it is not known.
     """
 
     present: Bool[np.ndarray, " n"]
@@ -45,7 +55,13 @@ class FrameQuality:
     lag: int
     speed: Float64[np.ndarray, " n"]
     hands_confident: Bool[np.ndarray, "n 2"]
+    hand_confidence: Float64[np.ndarray, " n"]
     bad: Bool[np.ndarray, " n"]
+    faded: Bool[np.ndarray, " n"]
+    overlay: Float64[np.ndarray, " n"]
+    background_motion: Float64[np.ndarray, " n"]
+    hand_sharpness: Float64[np.ndarray, " n"]
+    face_sharpness: Float64[np.ndarray, " n"]
 
     def __len__(self) -> int:
         return len(self.present)
@@ -60,8 +76,12 @@ class PosedVideo:
         frames, boxes: of everybody found, the frame and the box in pixels.
         fps: frames per second.
         bad_frames: frames that stand in for lost ones.
-        cuts: first frames of new scenes.
+        cuts: first frames of new scenes, and edges of fades.
         settings: thresholds and sizes.
+        fades: first frame and end (exclusive) of each.
+        overlays: boxes of logos, captions and watermarks.
+        evidence: of the pictures, see ``EVIDENCE_SCHEMA``.
+        odd_confidences: what of its confidences no SimCC model gives, if anything.
     """
 
     track: PoseTrack
@@ -71,16 +91,41 @@ class PosedVideo:
     bad_frames: Sequence[int]
     cuts: Sequence[int]
     settings: WindowSettings
+    fades: Sequence[tuple[int, int]] = ()
+    overlays: Sequence[Overlay] = ()
+    evidence: pa.Table = field(default_factory=EVIDENCE_SCHEMA.empty_table)
+    odd_confidences: str | None = None
     _seen: dict[Framing, FrameQuality] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, facts: Mapping[str, Any], poses: pa.Table, settings: WindowSettings) -> Self:
-        """The video of a row of the decode stage and a table of the pose stage."""
+    def of(
+        cls,
+        facts: Mapping[str, Any],
+        poses: pa.Table,
+        evidence: pa.Table,
+        settings: WindowSettings,
+        given: Sequence[Overlay] = (),
+    ) -> Self:
+        """The video of a row of the decode stage, both tables of the pose stage, and overlays of a list."""
         size, calibration = (facts["width_px"], facts["height_px"]), settings.opened_calibration()
         track = read_track(poses, facts["num_frames"], 0, *size, calibration)
         boxes = column_array(poses, "box", (4,)).astype(np.float64)
         frames = poses["frame"].to_numpy()
-        return cls(track, frames, boxes, facts["fps"], facts["bad_frames"], facts["scene_cuts"], settings)
+        fades = [(first, end) for first, end in facts["fades"]] if settings.reject_fades else []
+        found = found_overlays(evidence, len(track), size, settings.overlay_threshold)
+        return cls(
+            track,
+            frames,
+            boxes,
+            facts["fps"],
+            facts["bad_frames"],
+            sorted({*facts["scene_cuts"], *(edge for fade in fades for edge in fade)}),
+            settings,
+            fades,
+            [*given, *found],
+            evidence,
+            odd_confidences(column_array(poses, "confidences", (NUM_KEYPOINTS,))),
+        )
 
     def __len__(self) -> int:
         return len(self.track)
@@ -99,8 +144,33 @@ class PosedVideo:
         if fit not in self._seen:
             framed = framed_track(self.track, fit)
             people = np.bincount(self.frames[self._shown(fit)], minlength=len(self))
-            self._seen[fit] = frame_quality(framed, people, self.fps, self.bad_frames, self.settings)
+            pictures = self._pictures(fit)
+            self._seen[fit] = frame_quality(
+                framed, people, self.fps, self.bad_frames, self.settings, pictures
+            )
         return self._seen[fit]
+
+    def _pictures(self, fit: Framing) -> dict[str, np.ndarray]:
+        """The fields of ``FrameQuality`` that are known from pictures."""
+        faded = np.zeros(len(self), dtype=bool)
+        for first, end in self.fades:
+            faded[first:end] = True
+        rows = self.evidence["frame"].to_numpy()
+        nearest = nearest_rows(rows, len(self))
+        # A picture that turns into another neither moves nor is sharp.
+        turning = faded[rows] | faded[np.minimum(rows + max(1, round(self.fps * _LAG_S)), len(self) - 1)]
+
+        def known(name: str) -> np.ndarray:
+            values = self.evidence[name].to_numpy().astype(np.float64)
+            return np.asarray(np.append(steady(np.where(turning, np.nan, values)), np.nan)[nearest])
+
+        return {
+            "faded": faded,
+            "overlay": overlay_shares(self.overlays, len(self), fit),
+            "background_motion": known("background_motion"),
+            "hand_sharpness": np.fmax(known("left_hand_sharpness"), known("right_hand_sharpness")),
+            "face_sharpness": known("face_sharpness"),
+        }
 
     def _shown(self, fit: Framing) -> Bool[np.ndarray, " m"]:
         """Which of the boxes lie in the picture by more than a sliver."""
@@ -118,6 +188,7 @@ def frame_quality(
     fps: float,
     bad_frames: Sequence[int],
     settings: WindowSettings,
+    pictures: Mapping[str, np.ndarray],
 ) -> FrameQuality:
     """Quality of every frame of one video; points outside the picture are not seen, however sure.
 
@@ -127,6 +198,7 @@ def frame_quality(
         fps: frames per second.
         bad_frames: indices of frames that stand in for lost ones.
         settings: the thresholds.
+        pictures: the fields that are known from pictures.
     """
     points = track.keypoints.astype(np.float64)
     size = np.array((track.width_px, track.height_px))
@@ -148,8 +220,36 @@ def frame_quality(
         lag=lag,
         speed=_speed(points[:, BODY], sure, heights, lag, fps),
         hands_confident=whole & (track.hand_confidences > settings.hand_threshold),
+        hand_confidence=(track.hand_confidences * whole).max(axis=1).astype(np.float64),
         bad=bad,
+        **pictures,
     )
+
+
+def odd_confidences(values: Float64[np.ndarray, "m 133"]) -> str | None:
+    """What of confidences as they are stored no SimCC model gives, if anything."""
+    above = float((values > _MAX_CONFIDENCE).mean()) if values.size else 0.0
+    if above > _MAX_ABOVE:
+        return f"{above:.0%} of its confidences are above {_MAX_CONFIDENCE}"
+    return "its confidences are 0 and 1 alone" if values.size and np.isin(values, (0, 1)).all() else None
+
+
+def steady(values: Float64[np.ndarray, " k"]) -> Float64[np.ndarray, " k"]:
+    """Median of five values around each, so that no single one decides; nan of fewer than two."""
+    if not len(values):
+        return values
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(values, 2, constant_values=np.nan), 5)
+    known = (~np.isnan(around)).sum(axis=1) >= _MIN_KNOWN
+    medians = np.full(len(values), np.nan)
+    medians[known] = np.nanmedian(around[known], axis=1)
+    return medians
+
+
+def nearest_rows(rows: Int[np.ndarray, " k"], num_frames: int) -> Int[np.ndarray, " n"]:
+    """Of each frame the row whose frame is nearest; -1 where there is no row."""
+    if not len(rows):
+        return np.full(num_frames, -1)
+    return np.searchsorted((rows[1:] + rows[:-1]) / 2, np.arange(num_frames))
 
 
 def _speed(

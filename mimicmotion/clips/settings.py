@@ -51,6 +51,38 @@ class WindowSettings(ConfidenceSettings):
     min_motion: float = Field(
         0.02, ge=0, description="Least mean speed of body points, in heights of the person per second."
     )
+    max_background_motion: float | None = Field(
+        0.01,
+        ge=0,
+        description="Most mean motion outside of people, in heights of the picture per second; null: any.",
+    )
+    overlay_threshold: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="Share of a cell that lasting strokes fill where it counts as an overlay.",
+    )
+    max_overlay_share: float = Field(
+        0.2, ge=0, le=1, description="Most of the picture that logos, captions and watermarks may cover."
+    )
+    overlay_boxes: Path | None = Field(
+        None,
+        description="List (.csv, .parquet, .jsonl) of further overlays: video, left, top, right, bottom.",
+    )
+    reject_fades: bool = Field(True, description="Reject frames within a fade or a dissolve.")
+    min_hand_confidence: float = Field(
+        0.0, ge=0, description="Least confidence that all points of a hand reach in some frame of a window."
+    )
+    min_hand_sharpness: float = Field(
+        0.15, ge=0, description="Least mean sharpness of the sharper hand, relative to its size; 0: any."
+    )
+    min_face_sharpness: float = Field(
+        0.15, ge=0, description="Least mean sharpness of the face, relative to its size; 0: any."
+    )
+    odd_confidences: Literal["tell", "reject"] = Field(
+        "tell",
+        description="Of videos with confidences that no SimCC model gives: tell their names, or reject them.",
+    )
     reference_distance: int = Field(
         8, ge=1, description="Video frames between a window and its reference candidates, where possible."
     )

@@ -44,6 +44,10 @@ class Measures:
         visibility, confidence, height_share: means, see ``FrameQuality``.
         motion: mean speed, 0 where it is not known.
         left_hand_reliability, right_hand_reliability: shares of frames with that hand reliable.
+        hand_confidence: the largest of a frame.
+        faded: share of frames within a fade.
+        overlay, background_motion, hand_sharpness, face_sharpness: means over frames of which it is known,
+            else nan; see ``FrameQuality``.
     """
 
     bad: Float64[np.ndarray, " k"]
@@ -55,10 +59,16 @@ class Measures:
     motion: Float64[np.ndarray, " k"]
     left_hand_reliability: Float64[np.ndarray, " k"]
     right_hand_reliability: Float64[np.ndarray, " k"]
+    hand_confidence: Float64[np.ndarray, " k"]
+    faded: Float64[np.ndarray, " k"]
+    overlay: Float64[np.ndarray, " k"]
+    background_motion: Float64[np.ndarray, " k"]
+    hand_sharpness: Float64[np.ndarray, " k"]
+    face_sharpness: Float64[np.ndarray, " k"]
 
     def mean(self, where: slice) -> dict[str, float]:
-        """Means over some of the windows, by name."""
-        return {field.name: float(getattr(self, field.name)[where].mean()) for field in fields(self)}
+        """Means over some of the windows, by name; nan where a number is known of none."""
+        return {field.name: float(known_mean(getattr(self, field.name)[where])) for field in fields(self)}
 
 
 @dataclass(frozen=True)
@@ -102,11 +112,26 @@ def measure(quality: FrameQuality, firsts: Int[np.ndarray, " k"], num_frames: in
         motion=(ways[lasts + 1] - ways[starts]) / np.maximum(counts, 1),
         left_hand_reliability=hands[:, 0],
         right_hand_reliability=hands[:, 1],
+        hand_confidence=quality.hand_confidence[frames].max(axis=1),
+        faded=quality.faded[frames].mean(axis=1),
+        overlay=quality.overlay[frames].mean(axis=1),
+        background_motion=known_mean(quality.background_motion[frames]),
+        hand_sharpness=known_mean(quality.hand_sharpness[frames]),
+        face_sharpness=known_mean(quality.face_sharpness[frames]),
     )
+
+
+def known_mean(values: Float64[np.ndarray, "*k n"]) -> Float64[np.ndarray, "*k"]:
+    """Mean over the last axis of what is no nan; nan where all is."""
+    known = ~np.isnan(values)
+    counts = known.sum(axis=-1)
+    mean = np.where(known, values, 0).sum(axis=-1) / np.maximum(counts, 1)
+    return np.where(counts, mean, np.nan)
 
 
 _RULES = (
     ("bad_frames", "", "bad", "{value:.0%} of its frames did not decode"),
+    ("fade", "", "faded", "{value:.0%} of its frames lie within a fade or a dissolve"),
     ("no_person", "", "absent", "nobody was found in {value:.0%} of its frames"),
     (
         "low_visibility",
@@ -138,6 +163,36 @@ _RULES = (
         "crowded",
         "{value:.3g} of its frames show further people, {limit} is {allowed:g}",
     ),
+    (
+        "moving_camera",
+        "max_background_motion",
+        "background_motion",
+        "{value:.3g} picture heights per second is the motion of the background, {limit} is {allowed:g}",
+    ),
+    (
+        "overlay",
+        "max_overlay_share",
+        "overlay",
+        "{value:.3g} of the picture is logos, captions or watermarks, {limit} is {allowed:g}",
+    ),
+    (
+        "unsure_hands",
+        "min_hand_confidence",
+        "hand_confidence",
+        "{value:.3g} is the most that all points of a hand reach in a frame, {limit} is {allowed:g}",
+    ),
+    (
+        "blurred_hands",
+        "min_hand_sharpness",
+        "hand_sharpness",
+        "{value:.3g} is the mean sharpness of the sharper hand, {limit} is {allowed:g}",
+    ),
+    (
+        "blurred_face",
+        "min_face_sharpness",
+        "face_sharpness",
+        "{value:.3g} is the mean sharpness of the face, {limit} is {allowed:g}",
+    ),
 )
 """Code, field of the limit (none: 0 at most), measure, sentence; the first that a window breaks counts."""
 KEPT = -1
@@ -155,7 +210,8 @@ def judge(measures: Measures, settings: WindowSettings) -> Int[np.ndarray, " k"]
         _, limit, name, _ = _RULES[rule]
         values = getattr(measures, name)
         allowed = getattr(settings, limit) if limit else 0.0
-        broken[values < allowed if limit.startswith("min_") else values > allowed] = rule
+        if allowed is not None:
+            broken[values < allowed if limit.startswith("min_") else values > allowed] = rule
     return broken
 
 
@@ -232,6 +288,8 @@ def good_frames(
         & (quality.visibility >= settings.min_visibility)
         & (quality.confidence >= settings.min_confidence)
         & (quality.height_share >= settings.min_height_share)
+        & ~quality.faded
+        & ~(quality.face_sharpness < settings.min_face_sharpness)
     )
     return frames[good[frames]]
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from mimicmotion.clips.overlays import Overlay
 from mimicmotion.pictures.panels import grid, labelled_row, pose_over
 from mimicmotion.pose.drawing import draw_pose
 from mimicmotion.pose.framing import framed_track
@@ -16,6 +17,7 @@ from mimicmotion.video.reader import VideoReader
 
 _NUM_BINS = 25
 _PANEL_HEIGHT_PX = 260
+_OVERLAY = (60, 60, 255)
 
 
 def reasons_picture(counts: Mapping[str, int]) -> UInt8[np.ndarray, "h w 3"]:
@@ -41,7 +43,12 @@ def histograms_picture(values: Mapping[str, Sequence[float]]) -> UInt8[np.ndarra
 
 
 def clip_row(
-    reader: VideoReader, track: PoseTrack, frames: Sequence[int], references: Sequence[int], title: str
+    reader: VideoReader,
+    track: PoseTrack,
+    frames: Sequence[int],
+    references: Sequence[int],
+    title: str,
+    overlays: Sequence[Overlay] = (),
 ) -> UInt8[np.ndarray, "h w 3"]:
     """A reference and some driving frames of a clip, side by side, with the pose drawn over them.
 
@@ -51,6 +58,7 @@ def clip_row(
         frames: frames to show.
         references: reference candidates, of which the first is shown.
         title: written over the first panel.
+        overlays: boxes that are outlined.
     """
     wanted = [*references[:1], *frames]
     labels = [f"reference {frame}" for frame in references[:1]] + [f"frame {frame}" for frame in frames]
@@ -60,6 +68,7 @@ def clip_row(
     style = DrawingStyle(canvas_short_side_px=max(min(size), 480))
     panels = {}
     for place, (label, picture) in enumerate(zip(labels, reader.read(wanted), strict=True)):
+        picture = _outlined(picture, [one for one in overlays if one.first <= wanted[place] < one.end])
         pose = draw_pose(
             small.keypoints[place : place + 1], small.confidences[place : place + 1], size, style
         )
@@ -88,6 +97,15 @@ def review_frames(
         one = slice(place, place + 1)
         pose = draw_pose(small.keypoints[one], small.confidences[one], size, style)
         yield np.concatenate([picture, pose_over(picture, pose)], axis=1)
+
+
+def _outlined(picture: np.ndarray, overlays: Sequence[Overlay]) -> np.ndarray:
+    import cv2
+
+    picture = np.ascontiguousarray(picture)
+    for *_, left, top, right, bottom in overlays:
+        cv2.rectangle(picture, (left, top), (right, bottom), _OVERLAY, max(1, len(picture) // 200))
+    return picture
 
 
 def _shrunk(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -45,6 +45,7 @@ _LIMBS: Final = (
     ((1, 0), (1, 0)), ((1, 2), (1, 5)), ((1, 8), (1, 11)), ((2, 3), (5, 6)), ((3, 4), (6, 7)),
     ((8, 9), (11, 12)), ((9, 10), (12, 13)), ((0, 14), (0, 15)), ((14, 16), (15, 17)),
 )  # fmt: skip
+NUM_LIMBS: Final = len(_LIMBS)
 _LIMB_RANGE: Final = (0.5, 2.0)
 # Parts that follow a body point: the point, the part, and the limb of _LIMBS whose length sets their size.
 _FOLLOWERS: Final = (
@@ -189,6 +190,11 @@ def _with_limbs_of(points: Points, weights: Scores, reference: Float[np.ndarray,
         trust = sum(weight for _, weight in known)
         mean = sum(np.log(ratio) * weight for ratio, weight in known) / trust if trust > 0 else 0.0
         factors.append(float(np.clip(np.exp(mean), *_LIMB_RANGE)))
+    return with_limbs(points, factors)
+
+
+def with_limbs(points: Points, factors: Sequence[float]) -> Points:
+    """Return the poses, in OpenPose order, with each of the ``NUM_LIMBS`` limbs so many times as long."""
     moved = points.copy()
     for sides, factor in zip(_LIMBS, factors, strict=True):
         for parent, child in dict.fromkeys(sides):

@@ -81,5 +81,6 @@ def _clip(values: dict[str, Any]) -> Clip:
     paths = {name: Path(values[name]) for name in ("video", "poses")}
     latents = Path(values["latents"]) if values["latents"] else None
     tuples = {name: tuple(values[name]) for name in ("frames", "references")}
+    tuples["ignore"] = tuple(tuple(overlay) for overlay in values["ignore"])
     fit = Framing(**{name: tuple(pair) for name, pair in values["fit"].items()})
     return Clip(**{**values, **paths, **tuples, "latents": latents, "fit": fit})

@@ -10,12 +10,15 @@ from mimicmotion.pictures.panels import grid, labelled_row
 from mimicmotion.training.data.hand_map import CELL_PX
 from mimicmotion.training.data.samples import Sample
 
-_BOX, _CELL = (255, 60, 60), (255, 220, 0)
+_BOX, _CELL, _IGNORED = (255, 60, 60), (255, 220, 0), (60, 90, 255)
 _SHOWN_FRAMES = 4
 
 
 def sample_picture(sample: Sample) -> UInt8[np.ndarray, "H W 3"]:
-    """Return frames and poses of a sample, with hand boxes in red and each weighted latent cell in yellow."""
+    """Return frames and poses of a sample, with hand boxes in red and each weighted latent cell in yellow.
+
+    Cells that cost nothing are blue.
+    """
     poses = sample.poses.transpose(0, 2, 3, 1)
     frames = poses if sample.frames is None else sample.frames
     chosen = np.linspace(0, len(poses) - 1, min(_SHOWN_FRAMES, len(poses))).astype(int)
@@ -35,11 +38,12 @@ def _with_hands(
     weights: Float[np.ndarray, "h w"],
 ) -> UInt8[np.ndarray, "height width 3"]:
     marked = np.ascontiguousarray(picture)
-    cells = np.kron(weights > 1, np.ones((CELL_PX, CELL_PX), dtype=bool))
-    tint = (marked // 2 + np.array(_CELL, dtype=np.uint8) // 2).astype(np.uint8)
-    marked = np.where(cells[..., None], tint, marked)
-    rows, columns = np.indices(cells.shape)
-    marked[cells & ((rows % CELL_PX == 0) | (columns % CELL_PX == 0))] = _CELL
+    for chosen, colour in ((weights > 1, _CELL), (weights == 0, _IGNORED)):
+        cells = np.kron(chosen, np.ones((CELL_PX, CELL_PX), dtype=bool))
+        tint = (marked // 2 + np.array(colour, dtype=np.uint8) // 2).astype(np.uint8)
+        marked = np.where(cells[..., None], tint, marked)
+        rows, columns = np.indices(cells.shape)
+        marked[cells & ((rows % CELL_PX == 0) | (columns % CELL_PX == 0))] = colour
     for box in boxes[np.isfinite(boxes).all(axis=-1)]:
         left, top, right, bottom = (round(float(side)) for side in box)
         cv2.rectangle(marked, (left, top), (right, bottom), _BOX, 1)

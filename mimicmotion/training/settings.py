@@ -35,6 +35,19 @@ class SampleSettings(ReaderSettings, ConfidenceSettings):
     face_weight: float = Field(
         1.0, ge=1, description="Loss weight in the box of a face whose 68 confidences exceed hand_threshold."
     )
+    mask_loss: bool = Field(
+        True, description="Cells of overlays and of further people cost nothing; off: they count like others."
+    )
+    mirror: float = Field(0.0, ge=0, le=1, description="Share of samples that are mirrored, poses as well.")
+    misalign: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="Most by which driving poses differ in size, place and lengths of limbs, as a share.",
+    )
+    drop_points: float = Field(
+        0.0, ge=0, le=1, description="Share of the points of driving poses that are not drawn."
+    )
     drawing: DrawingStyle = DrawingStyle()
     seed: int = Field(0, ge=0, description="Seed of order, noise and dropout.")
 

@@ -88,4 +88,5 @@ def _facts(answer: dict[str, dict]) -> VideoFacts:
     facts = answer["facts"]
     for name in ("scene_cuts", "bad_frames", "source_frames"):
         facts[name] = tuple(facts[name])
+    facts["fades"] = tuple((first, end) for first, end in facts["fades"])
     return VideoFacts(**facts)

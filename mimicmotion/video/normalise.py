@@ -51,6 +51,7 @@ class VideoFacts:
         rotation_deg: clockwise turn that made the source upright.
         has_audio: whether the source has sound.
         scene_cuts: first frame of each new scene.
+        fades: first frame and end (exclusive) of each fade or dissolve.
         num_bad_frames: frames of the source that did not decode or refer to such.
         bad_frames: normalised frames that stand in for them, showing the last good one.
         trimmed_s: length of a broken tail that was cut off.
@@ -71,6 +72,7 @@ class VideoFacts:
     rotation_deg: int
     has_audio: bool
     scene_cuts: tuple[int, ...]
+    fades: tuple[tuple[int, int], ...]
     num_bad_frames: int
     bad_frames: tuple[int, ...]
     trimmed_s: float
@@ -110,7 +112,7 @@ def staging_of(target: Path) -> Path:
 def _transcode(source: Path, staging: Path, outline: Outline, settings: "NormaliseSettings") -> VideoFacts:
     fps = outline.rate.fps if settings.fps is None else Fraction(settings.fps).limit_denominator(1001)
     frames = GoodFrames(source, outline)
-    scenes, upright, bad_frames = SceneCutFinder(), Upright(source, outline, settings), list[int]()
+    scenes, upright, bad_frames = SceneCutFinder(float(fps)), Upright(source, outline, settings), list[int]()
     source_frames = list[int]()
     good_s = 0.0
     with VideoWriter(staging, fps, settings.crf, settings.key_frame_interval) as writer:
@@ -147,6 +149,7 @@ def _transcode(source: Path, staging: Path, outline: Outline, settings: "Normali
         rotation_deg=upright.orientation.rotation_deg,
         has_audio=outline.has_audio,
         scene_cuts=tuple(scenes.cuts()),
+        fades=tuple(scenes.fades()),
         num_bad_frames=frames.num_bad,
         bad_frames=tuple(bad_frames),
         trimmed_s=max(0.0, outline.expected_length_s - good_s) if outline.breaks_off(good_s) else 0.0,

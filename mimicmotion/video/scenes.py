@@ -1,12 +1,14 @@
-"""Scene cuts: where a picture changes far more than around it.
+"""Scene cuts: where a picture changes far more than around it; fades: where it turns into another.
 
 The measure is the mean change of luma and both chromas between neighbouring small pictures, and a
 cut is a change that stands out from its neighbourhood, so that fast motion and camera moves, which
-change many frames in a row, are none (the adaptive content detector of PySceneDetect). Works in one
-pass over a video.
+change many frames in a row, are none (the adaptive content detector of PySceneDetect). In a fade or a
+dissolve the picture half-way is the mean of the two around it, as it is in no motion. Works in one pass over
+a video.
 """
 
 from array import array
+from collections import deque
 from collections.abc import Sequence
 
 import av
@@ -23,29 +25,58 @@ MIN_RATIO = 3.0
 MIN_CHANGE = 12.0
 """Smallest change of a cut, in levels of 255, summed over luma and both chromas."""
 
+_HALF_FADE_S = 0.2
+"""Half of the time over which a fade is looked for."""
+MIN_FADE, MAX_REST = 16.0, 0.25
+"""Smallest change over that time, measured as that of a cut, and the largest share of it by which the picture
+half-way may differ from the mean of both."""
+
 
 class SceneCutFinder:
-    """Collects the changes between the frames of one video, then names its cuts."""
+    """Collects the changes between the frames of one video, then names its cuts and its fades."""
 
-    def __init__(self) -> None:
+    def __init__(self, fps: float) -> None:
         self._reformatter = VideoReformatter()
-        self._last: np.ndarray | None = None
+        self._half = max(1, round(fps * _HALF_FADE_S))
+        self._recent = deque[np.ndarray](maxlen=2 * self._half + 1)
         self.changes = array("f")
+        self._fades = list[list[int]]()
 
     def add(self, frame: av.VideoFrame) -> None:
         """Take the next frame, of any YUV format, all of one."""
         small = self._shrunk(frame)
-        change = 0.0 if self._last is None else float(np.abs(small - self._last).mean(axis=(1, 2)).sum())
-        self.changes.append(change)
-        self._last = small
+        self.changes.append(_change(small, self._recent[-1]) if self._recent else 0.0)
+        self._remember(small)
 
     def repeat(self, times: int) -> None:
         """Take the last frame this many times more."""
-        self.changes.extend([0.0] * times)
+        for _ in range(times):
+            self.changes.append(0.0)
+            self._remember(self._recent[-1])
 
     def cuts(self) -> list[int]:
         """Index of the first frame of each new scene, without the first."""
         return scene_cuts(self.changes)
+
+    def fades(self) -> list[tuple[int, int]]:
+        """First frame and end (exclusive) of each fade or dissolve."""
+        return [(first, end) for first, end in self._fades]
+
+    def _remember(self, small: np.ndarray) -> None:
+        recent = self._recent
+        recent.append(small)
+        if len(recent) <= 2 * self._half:
+            return
+        change = _change(recent[-1], recent[0])
+        if change < MIN_FADE:
+            return
+        between = _change(recent[self._half], (recent[-1] + recent[0]) / 2)
+        if between <= MAX_REST * change:
+            first, end = len(self.changes) - 2 * self._half, len(self.changes)
+            if self._fades and first <= self._fades[-1][1]:
+                self._fades[-1][1] = end
+            else:
+                self._fades.append([first, end])
 
     def _shrunk(self, frame: av.VideoFrame) -> np.ndarray:
         small = self._reformatter.reformat(
@@ -57,6 +88,11 @@ class SceneCutFinder:
             threads=1,
         )
         return np.asarray(small.to_ndarray(), dtype=np.int16)
+
+
+def _change(one: np.ndarray, other: np.ndarray) -> float:
+    """Mean change of a pixel, summed over luma and both chromas."""
+    return float(np.abs(one - other).mean(axis=(1, 2)).sum())
 
 
 def scene_cuts(changes: Sequence[float]) -> list[int]:

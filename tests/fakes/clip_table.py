@@ -17,6 +17,7 @@ def clip_row(clip_id, video_id, split, size, target=None, **changes):
         "reference_frames": [0],
         "reference_distance": 1,
         "kept": True,
+        "ignore": [],
         **framing_columns(framing(size, [target or size])),
         **changes,
     }

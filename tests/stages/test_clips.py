@@ -2,17 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
+from mimicmotion.clips.evidence import EVIDENCE_SCHEMA
 from mimicmotion.errors import StageError
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.video.files import write_preview
+from stages.clip_rows import EVIDENCE_FILE
 from stages.clips import CLIPS_SCHEMA, Clips
 from stages.decode import VIDEOS_SCHEMA
 from stages.engine.contract import Context
@@ -28,6 +32,7 @@ class Published:
 
     def __init__(self, tables: Mapping[str, pa.Table], folder: Path = Path()) -> None:
         self._tables, self._folder = tables, folder
+        self.evidence: Mapping[str, pa.Table] = {}
         self.ids = tuple(sorted(tables))
 
     def item_key(self, item_id: str) -> str:
@@ -39,8 +44,12 @@ class Published:
     def table(self) -> pa.Table:
         return pa.concat_tables(self._tables[item_id] for item_id in self.ids)
 
-    def path(self, item_id: str, name: str) -> Path:
-        return self._folder / item_id / name
+    def path(self, item_id: str, name: str) -> Path | BytesIO:
+        if name != EVIDENCE_FILE:
+            return self._folder / item_id / name
+        buffer = BytesIO()
+        pq.write_table(self.evidence.get(item_id, EVIDENCE_SCHEMA.empty_table()), buffer)
+        return buffer
 
 
 class Reported:
@@ -68,6 +77,7 @@ def video(video_id: str, num_frames: int = 40, **facts: object) -> pa.Table:
         "fps": FPS,
         "num_frames": num_frames,
         "scene_cuts": [],
+        "fades": [],
         "hash_frames": [],
         "hashes": [],
         "bad_frames": [],
@@ -103,8 +113,14 @@ def make(**fields: object) -> Clips:
     )
 
 
-def run(stage: Clips, videos: Mapping[str, pa.Table], tracks: Mapping[str, pa.Table]) -> list[dict]:
+def run(
+    stage: Clips,
+    videos: Mapping[str, pa.Table],
+    tracks: Mapping[str, pa.Table],
+    evidence: Mapping[str, pa.Table] | None = None,
+) -> list[dict]:
     inputs = {"decode": Published(videos), "pose": Published(tracks)}
+    inputs["pose"].evidence = evidence or {}
     context = Context(report=Reported(), launch=None, state=Path())
     table = stage.run(inputs, Path(), context)
     assert table.schema == CLIPS_SCHEMA
@@ -322,7 +338,9 @@ def test_show(tmp_path: Path) -> None:
     summary = stage.summary(Published({"all": table}))
     windows = [row["kept"] for row in table.to_pylist() if row["form"] == "window"]
     assert f"{sum(windows)} of {len(windows)} windows kept" in summary
-    assert set(report.images) == {"reasons", "histograms", "kept", "rejected"}
+    rejects = {f"rejected/{reason}" for reason in table["reason"].to_pylist() if reason}
+    assert {"rejected/no_poses", "rejected/low_confidence"} <= rejects
+    assert set(report.images) == {"reasons", "histograms", "kept", *rejects}
     assert all(image.dtype == np.uint8 and image.ndim == 3 for image in report.images.values())
 
 
@@ -331,3 +349,90 @@ def test_every_row_says_in_how_many_frames_of_its_film_the_person_is_not() -> No
     info = PosesInfo(video_id="a", width_px=WIDTH, height_px=HEIGHT, fps=FPS, num_frames=40, models={})
     rows = run(make(test_fraction=0), {"a": video("a", split="train")}, {"a": poses_table(info, people)})
     assert {(row["video_frames_nobody"], row["video_frames_person_lost"]) for row in rows} == {(7, 3)}
+
+
+def seen(num_frames: int = 40, **values: object) -> pa.Table:
+    """Evidence of a still room with sharp hands and face, with changes."""
+    row = {"background_motion": 0.0, "face_sharpness": 0.4, "overlay_cells": [], "overlay_scores": []}
+    row |= {"left_hand_sharpness": 0.3, "right_hand_sharpness": None} | values
+    rows = [{"frame": frame, **row} for frame in range(0, num_frames, 4)]
+    return pa.Table.from_pylist(rows, schema=EVIDENCE_SCHEMA)
+
+
+TEXT = {"overlay_cells": list(range(8 * 6, 8 * 12)), "overlay_scores": [200] * 48}
+"""Half of the picture: six of twelve rows of eight cells."""
+
+
+@pytest.mark.parametrize(
+    ("evidence", "reason", "field", "value"),
+    [
+        ({"background_motion": 0.05}, "moving_camera", "max_background_motion", None),
+        (TEXT, "overlay", "max_overlay_share", 0.6),
+        ({"left_hand_sharpness": 0.1}, "blurred_hands", "min_hand_sharpness", 0),
+        ({"face_sharpness": 0.1}, "blurred_face", "min_face_sharpness", 0),
+    ],
+)
+def test_what_pictures_tell_rejects_by_its_limit(
+    evidence: dict, reason: str, field: str, value: object
+) -> None:
+    videos, tracks = {"a": video("a", split="train"), "b": video("b", split="train")}, {}
+    tracks = {name: solo(name) for name in "ab"}
+    pictures = {"a": seen(**evidence), "b": seen()}
+    rows = run(make(test_fraction=0), videos, tracks, pictures)
+    assert {(row["video_id"], row["reason"]) for row in rows} == {("a", reason), ("b", None)}
+    assert field in next(row["sentence"] for row in rows if row["reason"])
+    kept = run(make(test_fraction=0, **{field: value}), videos, tracks, pictures)
+    assert {row["reason"] for row in kept} == {None}
+
+
+def test_a_kept_window_says_where_overlays_are_and_those_of_a_list_count_too(tmp_path: Path) -> None:
+    videos, tracks = {"a": video("a", split="train")}, {"a": solo("a")}
+    cells = {"overlay_cells": [0, 1, 8], "overlay_scores": [200, 200, 200]}
+    (first, *_) = run(make(test_fraction=0), videos, tracks, {"a": seen(**cells)})
+    assert first["ignore"] == [[0, 40, 0, 0, 16, 16]]
+    assert first["overlay"] == pytest.approx(4 / 96)
+    assert (
+        run(make(test_fraction=0, overlay_threshold=0.7), videos, tracks, {"a": seen(**cells)})[0]["ignore"]
+        == []
+    )
+    facts = {"source_width_px": WIDTH, "source_height_px": HEIGHT, "rotation_deg": 0}
+    (tmp_path / "boxes.csv").write_text("video,left,top,right,bottom\na.mp4,8,8,24,16\n")
+    stage = make(test_fraction=0, overlay_boxes=tmp_path / "boxes.csv")
+    rows = run(stage, {"a": video("a", split="train", **facts)}, tracks, {"a": seen()})
+    assert rows[0]["ignore"] == [[0, 40, 8, 8, 24, 16]]
+
+
+def test_a_fade_ends_a_scene_and_its_frames_are_no_references() -> None:
+    videos, tracks = {"a": video("a", split="train", fades=[[16, 26]])}, {"a": solo("a")}
+    rows = run(make(test_fraction=0), videos, tracks)
+    assert [(row["first_frame"], row["reason"]) for row in rows] == [
+        (0, None),
+        (7, None),
+        (16, "fade"),
+        (26, None),
+        (33, None),
+    ]
+    assert all(frame < 16 for frame in rows[0]["reference_frames"])
+    assert {row["reason"] for row in run(make(test_fraction=0, reject_fades=False), videos, tracks)} == {None}
+    short = run(make(test_fraction=0), {"a": video("a", split="train", fades=[[16, 20]])}, tracks)
+    assert [row["reason"] for row in short] == [None, None, "fade", None, None]
+
+
+def test_a_hand_is_sure_once_or_the_window_is_rejected() -> None:
+    frames = [[dancer(k, 0.9 if k == 3 else 0.7)] for k in range(14)]
+    videos, tracks = {"a": video("a", 14, split="train")}, {"a": poses("a", frames)}
+    rows = run(make(test_fraction=0, min_hand_confidence=0.8), videos, tracks)
+    assert [row["reason"] for row in rows] == [None, "unsure_hands"]
+    assert [round(row["hand_confidence"], 2) for row in rows] == [0.9, 0.7]
+
+
+@pytest.mark.parametrize("confidence", [1.0, 1.5])
+def test_confidences_of_another_kind_of_model_are_told_by_name(confidence: float, caplog) -> None:
+    videos = {name: video(name, split="train") for name in "ab"}
+    tracks = {"a": solo("a", confidence=confidence), "b": solo("b")}
+    rows = run(make(test_fraction=0), videos, tracks)
+    assert {row["reason"] for row in rows} == {None}
+    assert "a.mp4 was given poses of another kind of model" in caplog.text
+    assert "b.mp4" not in caplog.text
+    rows = run(make(test_fraction=0, odd_confidences="reject"), videos, tracks)
+    assert {(row["video_id"], row["reason"]) for row in rows} == {("a", "odd_confidences"), ("b", None)}

@@ -76,6 +76,7 @@ def test_facts_and_file(tmp_path: Path) -> None:
         "rotation_deg": 0,
         "has_audio": False,
         "scene_cuts": [],
+        "fades": [],
         "bad_frames": [],
         "split": None,
         "given_id": None,

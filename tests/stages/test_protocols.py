@@ -9,6 +9,7 @@ import pytest
 from scored_clips import FakeContext, FakeDataset
 
 from mimicmotion.animation.checkpoint import CheckpointFacts
+from mimicmotion.clips.evidence import EVIDENCE_SCHEMA
 from mimicmotion.errors import ConfigError, InputError
 from mimicmotion.metrics.protocols import protocol_by_id
 from mimicmotion.pose.people import Person
@@ -17,6 +18,7 @@ from mimicmotion.video.files import write_preview
 from mimicmotion.video.framing import whole_framing
 from mimicmotion.video.reader import open_video
 from stages.animate import Animate
+from stages.clip_rows import EVIDENCE_FILE
 from stages.clips import Clips
 from stages.decode import VIDEOS_SCHEMA
 from stages.engine.config import load_config
@@ -74,6 +76,7 @@ def make_film(folder: Path, name: str, size: tuple[int, int], seed: int) -> pa.T
         "fps": FPS,
         "num_frames": NUM_FRAMES,
         "scene_cuts": [2],
+        "fades": [],
         "bad_frames": [],
         "hash_frames": [],
         "hashes": [],
@@ -93,6 +96,8 @@ def score(
     }
     tables = {name: pq.read_table(folder / f"{name}.parquet") for name in names}
     files = {(name, "table.parquet"): folder / f"{name}.parquet" for name in names}
+    pq.write_table(EVIDENCE_SCHEMA.empty_table(), folder / EVIDENCE_FILE)
+    files |= {(name, EVIDENCE_FILE): folder / EVIDENCE_FILE for name in names}
     inputs = {
         "decode": FakeDataset(decode, {(name, "video.mp4"): folder / f"{name}.mp4" for name in names}),
         "pose": FakeDataset(tables, files),

@@ -399,6 +399,9 @@ def test_noise_on_references_and_stored_latents_do_not_go_together(stage, inputs
     noisy = stage.model_copy(update={"reference_noise": "fixed"})
     with pytest.raises(InputError, match="stored latents know only clean references"):
         noisy.run({**inputs, "latents": latents}, tmp_path, context)
+    mirrored = stage.model_copy(update={"mirror": 0.5})
+    with pytest.raises(InputError, match=r"train.mirror is 0.5, but stored latents cannot be mirrored"):
+        mirrored.run({**inputs, "latents": latents}, tmp_path, context)
 
 
 def test_a_video_without_latents_is_named_and_left_out(stage, inputs, latents, context, caplog):

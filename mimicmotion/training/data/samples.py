@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from jaxtyping import Bool, Float, Float16, Float32, UInt8
 from safetensors import safe_open
@@ -18,8 +20,21 @@ from mimicmotion.errors import DataError, StageError
 from mimicmotion.pose.drawing import draw_pose
 from mimicmotion.pose.framing import framed_track
 from mimicmotion.pose.settings import DrawingStyle
-from mimicmotion.pose.table import PoseTrack, read_track
-from mimicmotion.training.data.hand_map import CELL_PX, confident_hands, face_weight_map, hand_weight_map
+from mimicmotion.pose.table import PoseTrack, column_array, read_track
+from mimicmotion.training.data.augmentation import (
+    UNCHANGED,
+    Augmentation,
+    draw_augmentation,
+    mirrored,
+    mirrored_boxes,
+)
+from mimicmotion.training.data.hand_map import (
+    CELL_PX,
+    confident_hands,
+    counted_cells,
+    face_weight_map,
+    hand_weight_map,
+)
 from mimicmotion.training.data.order import Order, SampleIndex
 from mimicmotion.training.settings import SampleSettings
 from mimicmotion.video.framing import Framing
@@ -43,6 +58,7 @@ class Clip:
         video_frames: number of frames of the video.
         fit: how frames of the video become training pictures.
         fps: driving frames per second.
+        ignore: overlays: first frame, end, left, top, right, bottom in pixels of the video.
     """
 
     clip_id: str
@@ -57,6 +73,7 @@ class Clip:
     video_frames: int
     fit: Framing
     fps: float
+    ignore: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +87,7 @@ class Draw:
         reference_noise: standard deviation of the noise on the reference picture, in units of [-1, 1].
         dropped: whether the conditions are dropped.
         noise_seed: seeds the noise on latents and on the reference picture.
+        augmentation: what is changed of pictures and poses.
     """
 
     frames: tuple[int, ...]
@@ -78,6 +96,7 @@ class Draw:
     reference_noise: float
     dropped: bool
     noise_seed: int
+    augmentation: Augmentation = UNCHANGED
 
 
 @dataclass(frozen=True)
@@ -93,7 +112,7 @@ class Sample:
         poses: drawn guidance.
         hand_boxes: boxes of confident hands in pixels of the training picture, NaN elsewhere.
         hand_cells: latent cells in the box of a confident hand, whatever they weigh.
-        hand_weights: loss weight of each latent cell for hands.
+        hand_weights: loss weight of each latent cell for hands; 0 of what is not to be learnt.
         face_weights: the same for the face.
     """
 
@@ -131,6 +150,7 @@ def draw(clip: Clip, index: SampleIndex, settings: SampleSettings) -> Draw:
         ],
         dropped=bool(rng.random() < settings.dropout),
         noise_seed=int(rng.integers(2**63)),
+        augmentation=draw_augmentation(index.rng(settings.seed, 2), settings),
     )
 
 
@@ -153,27 +173,60 @@ def _make_sample(clip: Clip, drawn: Draw, settings: SampleSettings) -> Sample:
     slots, fit = [drawn.reference, *drawn.frames], clip.fit
     width, height = fit.target
     cells = (height // CELL_PX, width // CELL_PX)
-    found = read_track(clip.poses, clip.video_frames, 0, *fit.source, settings.opened_calibration())
-    track = framed_track(found.select(slots), fit)
+    table = pq.read_table(clip.poses)
+    person = read_track(table, clip.video_frames, 0, *fit.source, settings.opened_calibration())
+    track = framed_track(person.select(slots), fit)
+    boxes = [_boxes_at(slots, found, fit) for found in (_overlays(clip, slots), _others(table))]
+    if drawn.augmentation.mirrored:
+        track, boxes = mirrored(track), [mirrored_boxes(some, width) for some in boxes]
     hands = confident_hands(track.hand_boxes, track.hand_confidences, settings.hand_threshold)
+    counted = counted_cells(boxes[0], boxes[1], track.boxes, cells)
+    if not settings.mask_loss:
+        counted = np.ones_like(counted)
     sample = Sample(
         clip_id=clip.clip_id,
         draw=drawn,
         frames=None,
         latents=None,
         image_embedding=None,
-        poses=_drawn(track, settings.drawing),
+        poses=_drawn(drawn.augmentation.drivers(track), settings.drawing),
         hand_boxes=hands.astype(np.float32),
-        hand_cells=hand_weight_map(hands, cells, 2.0) > 1,
-        hand_weights=hand_weight_map(hands, cells, settings.hand_weight),
-        face_weights=face_weight_map(
+        hand_cells=counted & (hand_weight_map(hands, cells, 2.0) > 1),
+        hand_weights=counted * hand_weight_map(hands, cells, settings.hand_weight),
+        face_weights=counted
+        * face_weight_map(
             track.keypoints, track.confidences, settings.hand_threshold, cells, settings.face_weight
         ),
     )
     if clip.latents is None:
-        return replace(sample, frames=fit.frames(open_video(clip.video, settings.reader).read(slots)))
+        frames = fit.frames(open_video(clip.video, settings.reader).read(slots))
+        return replace(sample, frames=frames[:, :, ::-1].copy() if drawn.augmentation.mirrored else frames)
     latents, embedding = read_latents(clip.latents, slots, fit)
     return replace(sample, latents=latents, image_embedding=embedding)
+
+
+def _overlays(clip: Clip, slots: Sequence[int]) -> list[tuple[int, Sequence[float]]]:
+    """Frame and box of each overlay in each of the frames."""
+    return [(slot, box) for slot in slots for first, end, *box in clip.ignore if first <= slot < end]
+
+
+def _others(table: pa.Table) -> list[tuple[int, Sequence[float]]]:
+    """Frame and box of everybody but the main person."""
+    rows = np.flatnonzero(table["person"].to_numpy() != 0)
+    boxes = column_array(table, "box", (4,))[rows]
+    return list(zip(table["frame"].to_numpy()[rows].tolist(), boxes.tolist(), strict=True))
+
+
+def _boxes_at(
+    slots: Sequence[int], found: Sequence[tuple[int, Sequence[float]]], fit: Framing
+) -> Float[np.ndarray, "f k 4"]:
+    """Boxes of each slot's frame in pixels of the training picture, NaN where there are fewer."""
+    of_slots = [[box for frame, box in found if frame == slot] for slot in slots]
+    boxes = np.full((len(slots), max(map(len, of_slots)), 4), np.nan)
+    for slot, some in enumerate(of_slots):
+        boxes[slot, : len(some)] = np.array(some).reshape(-1, 4)
+    scale = np.tile(np.array(fit.scaled) / fit.source, 2)
+    return boxes * scale - np.tile(fit.offset, 2)
 
 
 def _drawn(track: PoseTrack, style: DrawingStyle) -> UInt8[np.ndarray, "f 3 h w"]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mimicmotion.clips.choosing import generated_clip, training_windows
-from mimicmotion.clips.quality import FrameQuality, PosedVideo, frame_quality
+from mimicmotion.clips.quality import FrameQuality, PosedVideo, frame_quality, nearest_rows, steady
 from mimicmotion.clips.settings import WindowSettings
 from mimicmotion.clips.windows import (
     Reject,
@@ -41,8 +41,17 @@ def quality(n: int, **changes: object) -> FrameQuality:
         speed=np.full(n, 0.5),
         hands_confident=np.zeros((n, 2), bool),
         bad=np.zeros(n, bool),
+        hand_confidence=np.full(n, 0.6),
+        **pictures(n),
     )
     return replace(good, **changes)
+
+
+def pictures(n: int) -> dict[str, np.ndarray]:
+    """What pictures say of a still room without overlays; of hands and face they say nothing."""
+    unknown = np.full(n, np.nan)
+    none = {"faded": np.zeros(n, bool), "overlay": np.zeros(n), "background_motion": np.zeros(n)}
+    return none | {"hand_sharpness": unknown, "face_sharpness": unknown}
 
 
 def at(n: int, indices: object, value: float, otherwise: float) -> np.ndarray:
@@ -207,7 +216,7 @@ def track(points: np.ndarray, confidence: float) -> PoseTrack:
 def test_quality_of_a_track() -> None:
     points = np.full((4, 133, 2), 10.0) + np.arange(4)[:, None, None] * [3.0, 4.0]
     found = frame_quality(
-        track(points, 0.8), np.array([1, 1, 2, 1]), 10.0, [3], WindowSettings(hand_threshold=0.7)
+        track(points, 0.8), np.array([1, 1, 2, 1]), 10.0, [3], WindowSettings(hand_threshold=0.7), pictures(4)
     )
     assert found.lag == 2
     # 5 px of 50 px in a tenth of a second.
@@ -217,7 +226,9 @@ def test_quality_of_a_track() -> None:
     assert found.visibility.tolist() == [1.0] * 4
     assert found.bad.tolist() == [False, False, False, True]
     assert found.hands_confident.all()
-    unsure = frame_quality(track(points, 0.2), np.ones(4, int), 10.0, [], WindowSettings(hand_threshold=0.7))
+    unsure = frame_quality(
+        track(points, 0.2), np.ones(4, int), 10.0, [], WindowSettings(hand_threshold=0.7), pictures(4)
+    )
     assert np.isnan(unsure.speed).all()
     assert not unsure.visibility.any()
     assert not unsure.hands_confident.any()
@@ -324,3 +335,10 @@ def test_the_longest_run_is_cut_around_the_dancer() -> None:
     found = generated_clip(wide_video(np.full(50, 285.0)))
     assert (found.window, found.references) == (Window(1, 49, 1), (0,))
     assert found.fit.offset[0] > 0.9 * (found.fit.scaled[0] - 72)
+
+
+def test_one_wrong_measurement_decides_nothing_and_a_lone_one_is_not_known() -> None:
+    values = np.array([0.0, 0.0, 9.0, 0.0, 0.0, np.nan, np.nan, np.nan, np.nan, np.nan, 4.0])
+    np.testing.assert_array_equal(steady(values), [0, 0, 0, 0, 0, 0, *[np.nan] * 5])
+    assert nearest_rows(np.array([0, 4]), 6).tolist() == [0, 0, 0, 1, 1, 1]
+    assert nearest_rows(np.array([], int), 2).tolist() == [-1, -1]

@@ -139,3 +139,20 @@ def test_hand_cells_are_measured_apart_from_what_they_weigh(batch):
     )
     assert parts.inside_hands[1] == 4
     torch.testing.assert_close(parts.total, parts.per_sample.mean())
+
+
+def test_what_weighs_nothing_has_exactly_no_gradient_and_the_rest_the_one_it_had(batch):
+    def gradient(weights):
+        output = torch.ones(B, F, 4, H, W, requires_grad=True)
+        denoising_loss(Recorder(output), **batch, hand_weights=weights, face_weights=weights).total.backward()
+        return output.grad
+
+    weights = torch.ones(B, F, H, W)
+    weights[1, 2, :3, 1:] = 10
+    before = gradient(weights)
+    weights[:, :, 2:4, :2] = 0
+    after = gradient(weights)
+    assert (after[:, :, :, 2:4, :2] == 0).all()
+    kept = (weights > 0)[:, :, None].expand_as(after)
+    torch.testing.assert_close(after[kept], before[kept], rtol=0, atol=0)
+    assert (after[kept] != 0).all()

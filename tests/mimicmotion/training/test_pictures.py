@@ -2,7 +2,7 @@ import numpy as np
 
 from mimicmotion.training.data.order import SampleIndex
 from mimicmotion.training.data.samples import draw, make_sample
-from mimicmotion.training.pictures import _BOX, _CELL, _with_hands, sample_picture
+from mimicmotion.training.pictures import _BOX, _CELL, _IGNORED, _with_hands, sample_picture
 
 
 def test_the_box_is_outlined_and_exactly_the_weighted_cells_are_tinted_each_with_its_edges():
@@ -22,6 +22,15 @@ def test_the_box_is_outlined_and_exactly_the_weighted_cells_are_tinted_each_with
     assert (shown[tinted & ~edges & ~outline] == np.array(_CELL) // 2).all()
     assert (shown[~tinted] == 0).all()
     assert (picture == 0).all(), "the sample itself stays as it is"
+
+
+def test_cells_that_cost_nothing_are_blue():
+    weights = np.ones((4, 4), np.float32)
+    weights[3] = 0
+    shown = _with_hands(np.zeros((32, 32, 3), np.uint8), np.full((2, 4), np.nan), weights)
+    assert (shown[24] == _IGNORED).all()
+    assert (shown[25:, 1:8] == np.array(_IGNORED) // 2).all()
+    assert not shown[:24].any()
 
 
 def test_reliable_hands_are_marked_on_frames_and_on_poses(clips, recipe):

@@ -1,11 +1,14 @@
-"""Cuts are found, motion is none."""
+"""Cuts and fades are found, motion is neither."""
 
 import av
 import numpy as np
+import pytest
 from av.video.reformatter import VideoReformatter
 
 from mimicmotion.video.colour import to_yuv
 from mimicmotion.video.scenes import SceneCutFinder, scene_cuts
+
+FPS = 24
 
 
 def texture(seed: int) -> np.ndarray:
@@ -17,11 +20,37 @@ def frame_of(picture: np.ndarray) -> av.VideoFrame:
     return to_yuv(picture, VideoReformatter())
 
 
-def cuts(pictures: list[np.ndarray]) -> list[int]:
-    finder = SceneCutFinder()
+def finder_of(pictures: list[np.ndarray]) -> SceneCutFinder:
+    finder = SceneCutFinder(FPS)
     for picture in pictures:
         finder.add(frame_of(picture))
-    return finder.cuts()
+    return finder
+
+
+def cuts(pictures: list[np.ndarray]) -> list[int]:
+    return finder_of(pictures).cuts()
+
+
+def blended(one: np.ndarray, other: np.ndarray, num_frames: int) -> list[np.ndarray]:
+    shares = np.linspace(0, 1, num_frames)
+    return [(one * (1 - share) + other * share).astype(np.uint8) for share in shares]
+
+
+@pytest.mark.parametrize("num_frames", [12, 24])
+def test_a_dissolve_and_a_fade_to_black_are_spans_of_frames(num_frames: int) -> None:
+    still = [texture(1)] * 20
+    for other in (texture(2), np.zeros_like(texture(1))):
+        turned = [*still, *blended(texture(1), other, num_frames), *[other] * 20]
+        ((first, end),) = finder_of(turned).fades()
+        assert abs(first - 20) <= 3
+        assert abs(end - 20 - num_frames) <= 3
+        assert cuts(turned) == []
+
+
+def test_cuts_and_motion_are_no_fades() -> None:
+    moving = [np.roll(texture(1), speed * k, axis=1) for speed in (1, 2, 5, 20) for k in range(30)]
+    assert finder_of(moving).fades() == []
+    assert finder_of([texture(k // 10) for k in range(40)]).fades() == []
 
 
 def test_cuts_between_textures() -> None:
@@ -50,7 +79,7 @@ def test_noise_in_grey_is_no_change() -> None:
 
 
 def test_repeats_count_as_frames() -> None:
-    finder = SceneCutFinder()
+    finder = SceneCutFinder(FPS)
     finder.add(frame_of(texture(0)))
     finder.repeat(9)
     finder.add(frame_of(texture(1)))

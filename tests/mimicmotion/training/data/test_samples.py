@@ -1,12 +1,15 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from mimicmotion.errors import StageError
 from mimicmotion.training.data import samples
+from mimicmotion.training.data.augmentation import Augmentation
 from mimicmotion.training.data.order import SampleIndex
 from mimicmotion.training.data.samples import draw, framing_text, make_sample
 from mimicmotion.video.framing import framing
@@ -184,3 +187,24 @@ def test_hands_are_measured_where_they_weigh_nothing_more(clips, recipe):
     assert (plain.hand_weights == 1).all()
     np.testing.assert_array_equal(plain.hand_cells, weighed.hand_weights == 10)
     assert plain.hand_cells.any()
+
+
+def test_overlays_and_further_people_weigh_nothing_in_the_frames_that_show_them(clips, recipe, tmp_path):
+    table = pq.read_table(clips[0].poses)
+    rows = table.to_pylist()
+    stranger = {**rows[4], "person": 1, "box": [64.0, 0.0, 80.0, 16.0]}
+    crowded = pa.Table.from_pylist([*rows, stranger], schema=table.schema)
+    pq.write_table(crowded, tmp_path / "poses.parquet")
+    clip = replace(clips[0], poses=tmp_path / "poses.parquet", ignore=((0, 5, 0, 60, 40, 80),))
+    drawn = replace(draw(clip, INDEX, recipe), reference=13)
+    sample = make_sample(clip, drawn, recipe)
+    # Slots show frames 13, 2, 4 and 6; of 80 pixels are made 64, so 8 x 8 cells.
+    overlay, person = sample.hand_weights[:, 6:, :4] == 0, sample.hand_weights[:, :2, 7] == 0
+    assert overlay.all(axis=(1, 2)).tolist() == [False, True, True, False]
+    assert person.any(axis=1).tolist() == [False, False, True, False]
+    assert (sample.hand_weights == 0).tolist() == (sample.face_weights == 0).tolist()
+    plain = make_sample(clip, drawn, recipe.model_copy(update={"mask_loss": False}))
+    assert (plain.hand_weights > 0).all()
+    mirror = replace(drawn, augmentation=Augmentation(mirrored=True))
+    turned = make_sample(clip, mirror, recipe)
+    assert (turned.hand_weights[1, 7, 4:] == 0).all()

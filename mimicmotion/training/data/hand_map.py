@@ -1,10 +1,9 @@
-"""The loss maps: which cells of the latent grid lie in the box of a confident hand or face and weigh more,
-and which show what is not to be learnt and weigh nothing."""
+"""The loss maps: which cells of the latent grid lie in the box of a confident hand or face and weigh more."""
 
 import math
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Float, Float32
 
 from mimicmotion.pose.layout import FACE
 
@@ -68,24 +67,6 @@ def face_weight_map(
     points, reliable = keypoints[:, FACE], confidences[:, FACE].min(axis=1) > threshold
     boxes = np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1)
     return _weight_map(np.where(reliable[:, None], boxes, np.nan)[:, None], grid, weight)
-
-
-def counted_cells(
-    overlays: Float[np.ndarray, "f overlays 4"],
-    others: Float[np.ndarray, "f others 4"],
-    person: Float[np.ndarray, "f 4"],
-    grid: tuple[int, int],
-) -> Bool[np.ndarray, "f h w"]:
-    """Return which cells of the latent grid count: none of an overlay, none of further people alone.
-
-    Args:
-        overlays: xyxy in pixels of the training picture, NaN where a frame has fewer.
-        others: boxes of further people, likewise.
-        person: box of the main person, whose cells count though others stand there too.
-        grid: see ``hand_weight_map``.
-    """
-    others_alone = (_weight_map(others, grid, 0.0) == 0) & (_weight_map(person[:, None], grid, 0.0) > 0)
-    return (_weight_map(overlays, grid, 0.0) > 0) & ~others_alone
 
 
 def _weight_map(

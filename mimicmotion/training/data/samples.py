@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from jaxtyping import Bool, Float, Float16, Float32, UInt8
@@ -20,7 +19,7 @@ from mimicmotion.errors import DataError, StageError
 from mimicmotion.pose.drawing import draw_pose
 from mimicmotion.pose.framing import framed_track
 from mimicmotion.pose.settings import DrawingStyle
-from mimicmotion.pose.table import PoseTrack, column_array, read_track
+from mimicmotion.pose.table import PoseTrack, read_track
 from mimicmotion.training.data.augmentation import (
     UNCHANGED,
     Augmentation,
@@ -31,10 +30,10 @@ from mimicmotion.training.data.augmentation import (
 from mimicmotion.training.data.hand_map import (
     CELL_PX,
     confident_hands,
-    counted_cells,
     face_weight_map,
     hand_weight_map,
 )
+from mimicmotion.training.data.ignored import counted_cells, ignored_boxes
 from mimicmotion.training.data.order import Order, SampleIndex
 from mimicmotion.training.settings import SampleSettings
 from mimicmotion.video.framing import Framing
@@ -176,7 +175,7 @@ def _make_sample(clip: Clip, drawn: Draw, settings: SampleSettings) -> Sample:
     table = pq.read_table(clip.poses)
     person = read_track(table, clip.video_frames, 0, *fit.source, settings.opened_calibration())
     track = framed_track(person.select(slots), fit)
-    boxes = [_boxes_at(slots, found, fit) for found in (_overlays(clip, slots), _others(table))]
+    boxes = ignored_boxes(clip.ignore, table, slots, fit)
     if drawn.augmentation.mirrored:
         track, boxes = mirrored(track), [mirrored_boxes(some, width) for some in boxes]
     hands = confident_hands(track.hand_boxes, track.hand_confidences, settings.hand_threshold)
@@ -203,30 +202,6 @@ def _make_sample(clip: Clip, drawn: Draw, settings: SampleSettings) -> Sample:
         return replace(sample, frames=frames[:, :, ::-1].copy() if drawn.augmentation.mirrored else frames)
     latents, embedding = read_latents(clip.latents, slots, fit)
     return replace(sample, latents=latents, image_embedding=embedding)
-
-
-def _overlays(clip: Clip, slots: Sequence[int]) -> list[tuple[int, Sequence[float]]]:
-    """Frame and box of each overlay in each of the frames."""
-    return [(slot, box) for slot in slots for first, end, *box in clip.ignore if first <= slot < end]
-
-
-def _others(table: pa.Table) -> list[tuple[int, Sequence[float]]]:
-    """Frame and box of everybody but the main person."""
-    rows = np.flatnonzero(table["person"].to_numpy() != 0)
-    boxes = column_array(table, "box", (4,))[rows]
-    return list(zip(table["frame"].to_numpy()[rows].tolist(), boxes.tolist(), strict=True))
-
-
-def _boxes_at(
-    slots: Sequence[int], found: Sequence[tuple[int, Sequence[float]]], fit: Framing
-) -> Float[np.ndarray, "f k 4"]:
-    """Boxes of each slot's frame in pixels of the training picture, NaN where there are fewer."""
-    of_slots = [[box for frame, box in found if frame == slot] for slot in slots]
-    boxes = np.full((len(slots), max(map(len, of_slots)), 4), np.nan)
-    for slot, some in enumerate(of_slots):
-        boxes[slot, : len(some)] = np.array(some).reshape(-1, 4)
-    scale = np.tile(np.array(fit.scaled) / fit.source, 2)
-    return boxes * scale - np.tile(fit.offset, 2)
 
 
 def _drawn(track: PoseTrack, style: DrawingStyle) -> UInt8[np.ndarray, "f 3 h w"]:

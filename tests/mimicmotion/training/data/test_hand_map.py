@@ -3,7 +3,6 @@ import pytest
 
 from mimicmotion.training.data.hand_map import (
     confident_hands,
-    counted_cells,
     face_weight_map,
     hand_weight_map,
 )
@@ -63,16 +62,3 @@ def test_a_face_weighs_the_cells_of_its_box_when_all_of_it_is_sure():
     np.testing.assert_array_equal(weights[0], [[1, 2, 2, 1], [1, 1, 1, 1]])
     np.testing.assert_array_equal(weights[1:], np.ones((2, 2, 4)))
     assert (face_weight_map(keypoints, confidences, 0.3, (2, 4), 1.0) == 1).all()
-
-
-def test_cells_of_overlays_and_of_further_people_alone_do_not_count() -> None:
-    overlays = np.array([[[0, 0, 15, 8]], [[np.nan] * 4]])
-    others = np.array([[[16, 16, 32, 32]], [[16, 16, 32, 32]]])
-    person = np.array([[24, 16, 32, 32], [np.nan] * 4])
-    counted = counted_cells(overlays, others, person, (4, 4))
-    assert [np.argwhere(~one).tolist() for one in counted] == [
-        [[0, 0], [0, 1], [2, 2], [3, 2]],
-        [[2, 2], [2, 3], [3, 2], [3, 3]],
-    ]
-    none = np.zeros((2, 0, 4))
-    assert counted_cells(none, none, person, (4, 4)).all()

@@ -179,9 +179,7 @@ def _make_sample(clip: Clip, drawn: Draw, settings: SampleSettings) -> Sample:
     if drawn.augmentation.mirrored:
         track, boxes = mirrored(track), [mirrored_boxes(some, width) for some in boxes]
     hands = confident_hands(track.hand_boxes, track.hand_confidences, settings.hand_threshold)
-    counted = counted_cells(boxes[0], boxes[1], track.boxes, cells)
-    if not settings.mask_loss:
-        counted = np.ones_like(counted)
+    counted = counted_cells(boxes[0], boxes[1], track.boxes, cells) | (not settings.mask_loss)
     sample = Sample(
         clip_id=clip.clip_id,
         draw=drawn,

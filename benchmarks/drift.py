@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from mimicmotion.animation.generate import AnimationInputs, generate
 from mimicmotion.diffusion.settings import SamplerSettings
-from mimicmotion.metrics.drift import change_curve, colour_statistics, drift_slope
+from mimicmotion.metrics.film.drift import change_curve, colour_statistics, drift_slope
 from mimicmotion.model.pipeline import MimicMotionPipeline
 from mimicmotion.model.weights import load_pipeline
 from mimicmotion.pictures.panels import grid, labelled_row

@@ -87,7 +87,7 @@ def pose_rows(machine: Machine, device: torch.device, repeats: int) -> Iterator[
     try:
         from pose_graphs import build_detector, build_wholebody
 
-        from mimicmotion.pose.sessions import ImageGraph, open_session
+        from mimicmotion.pose.models.sessions import ImageGraph, open_session
     except ImportError as error:
         yield Row("pose", note=f"not measured: {error}")
         return

@@ -20,10 +20,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from pose_graphs import build_detector, build_wholebody
 
-from mimicmotion.pose.detector import PersonDetector, letterbox_into, letterbox_scale, people
-from mimicmotion.pose.estimator import TopDownEstimator, estimate_video
+from mimicmotion.pose.models.detector import PersonDetector, letterbox_into, letterbox_scale, people
+from mimicmotion.pose.models.estimator import TopDownEstimator, estimate_video
+from mimicmotion.pose.models.simcc import WholeBodyModel, crop, decode, to_frame
 from mimicmotion.pose.people import Person
-from mimicmotion.pose.simcc import WholeBodyModel, crop, decode, to_frame
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.pose.tracks import link
 from mimicmotion.video.files import write_preview

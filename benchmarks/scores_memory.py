@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from mimicmotion.metrics.i3d import I3D
-from mimicmotion.metrics.resnet3d import ResNet3D50
+from mimicmotion.metrics.backbones.i3d import I3D
+from mimicmotion.metrics.backbones.resnet3d import ResNet3D50
 from mimicmotion.synthetic.faults import WEIGHTS
 from mimicmotion.video.files import write_preview
 

@@ -40,7 +40,7 @@ from stages.engine.contract import WHOLE, Dataset, Item, ItemStage, Report, Runt
 if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
     from mimicmotion.animation.generate import AnimationInputs, Pipeline
-    from mimicmotion.metrics.looks import FilmTools
+    from mimicmotion.metrics.film.looks import FilmTools
 
 log = logging.getLogger(__name__)
 
@@ -261,7 +261,7 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log every preview as a video that plays in the page, and a picture of the first clips."""
-        from mimicmotion.metrics.verdicts import judge_means
+        from mimicmotion.metrics.film.verdicts import judge_means
         from mimicmotion.pictures.panels import grid
         from mimicmotion.video.picture_files import read_picture
         from mimicmotion.video.reader import open_video

@@ -115,9 +115,9 @@ class Evaluate(JudgeSettings, DatasetStage):
 
     def run(self, inputs: Mapping[str, Dataset], folder: Path, context: Context) -> pa.Table:
         """Have every generated clip measured and sum up; writes a picture of the best and worst."""
+        from mimicmotion.metrics.film.verdicts import scores_in
         from mimicmotion.metrics.judging import absent_metrics
         from mimicmotion.metrics.scoreboard import Scoreboard
-        from mimicmotion.metrics.verdicts import scores_in
 
         if context.map is None:
             raise StageError("evaluate measures clips over workers, which this context has not")

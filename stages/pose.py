@@ -29,8 +29,8 @@ from stages.engine.contract import Dataset, Item, ItemStage, Report, Runtime
 from stages.engine.keys import content_sha256, file_sha256
 
 if TYPE_CHECKING:
-    from mimicmotion.pose.estimator import PoseEstimator
     from mimicmotion.pose.matching import Match
+    from mimicmotion.pose.models.estimator import PoseEstimator
     from mimicmotion.pose.people import Person
 
 log = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ class Pose(EstimatorSettings, ReaderSettings, ItemStage):
         """
         if self.detector is None:
             return None
-        from mimicmotion.pose.estimator import configured_estimator
+        from mimicmotion.pose.models.estimator import configured_estimator
 
         runtime = self.runtime
         return configured_estimator(
@@ -198,7 +198,7 @@ class Pose(EstimatorSettings, ReaderSettings, ItemStage):
         parquet.write_table(evidence, folder / EVIDENCE_FILE)
 
     def _detect(self, estimator: "PoseEstimator", item: Item) -> "list[list[tuple[int, Person]]]":
-        from mimicmotion.pose.estimator import estimate_video
+        from mimicmotion.pose.models.estimator import estimate_video
         from mimicmotion.pose.tracks import link
         from mimicmotion.video.reader import open_video
 
@@ -212,7 +212,7 @@ class Pose(EstimatorSettings, ReaderSettings, ItemStage):
         return link(people, facts["fps"], (facts["height_px"], facts["width_px"]))
 
     def _import(self, item: Item) -> "tuple[list[list[tuple[int, Person]]], dict[str, str]]":
-        from mimicmotion.pose.importing import VideoShape, import_poses
+        from mimicmotion.pose.files.importing import VideoShape, import_poses
         from mimicmotion.video.containers import reading
 
         facts = item.payload

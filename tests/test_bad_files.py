@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 
 from mimicmotion.errors import InputError, WeightsError
 from mimicmotion.model.weights import read_released
-from mimicmotion.pose.importing import VideoShape, import_poses
-from mimicmotion.pose.sessions import ImageGraph, open_session
+from mimicmotion.pose.files.importing import VideoShape, import_poses
+from mimicmotion.pose.models.sessions import ImageGraph, open_session
 
 VIDEO = VideoShape(
     num_frames=4,

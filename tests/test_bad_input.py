@@ -20,7 +20,7 @@ from made_up import few, plain, tried, words
 from pydantic import BaseModel
 
 from mimicmotion.errors import ConfigError, DataError, InputError, RejectedItem, StageError, WeightsError
-from mimicmotion.pose.importing import read_parquet
+from mimicmotion.pose.files.importing import read_parquet
 from mimicmotion.video.listing import list_videos
 from stages.engine.config import load_config
 from stages.engine.contract import Item

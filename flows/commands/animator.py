@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
     from mimicmotion.animation.request import AnimationRequest, Drivers, PreparedRequest
     from mimicmotion.diffusion.settings import SamplerSettings
-    from mimicmotion.metrics.looks import FilmTools
+    from mimicmotion.metrics.film.looks import FilmTools
     from mimicmotion.metrics.settings import FilmJudgeSettings
-    from mimicmotion.pose.estimator import PoseEstimator
+    from mimicmotion.pose.models.estimator import PoseEstimator
     from mimicmotion.pose.settings import DrawingStyle
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -193,7 +193,7 @@ def run_pairs(animator: Animator, requests: "list[AnimationRequest]") -> None:
 
 
 def _pose_models(sources: Sources, cuda: bool) -> "PoseEstimator | None":
-    from mimicmotion.pose.estimator import configured_estimator
+    from mimicmotion.pose.models.estimator import configured_estimator
 
     return configured_estimator(sources.estimator, cuda=cuda, allow_cpu=True)
 

@@ -25,8 +25,8 @@ from stages.engine.storage.workspace import is_remote
 if TYPE_CHECKING:
     import numpy as np
 
-    from mimicmotion.metrics.reliability import Points, Reliability, TruePicture
-    from mimicmotion.pose.estimator import PoseEstimator
+    from mimicmotion.metrics.confidence.reliability import Points, Reliability, TruePicture
+    from mimicmotion.pose.models.estimator import PoseEstimator
 
 Truth = Literal["world", "annotations", "agreement"]
 _WORLD_SEEDS = {"fit": 800_000, "held-out": 850_000}
@@ -53,9 +53,9 @@ def calibrate(
 ) -> None:
     """Make a calibration for a config's whole-body model, and show how reliable it is on other pictures."""
     from mimicmotion.devices import has_cuda
-    from mimicmotion.metrics.reliability import fit, reliability
+    from mimicmotion.metrics.confidence.reliability import fit, reliability
     from mimicmotion.pictures.reliability import reliability_chart
-    from mimicmotion.pose.estimator import configured_estimator
+    from mimicmotion.pose.models.estimator import configured_estimator
     from mimicmotion.video.picture_files import write_picture
 
     settings = load_config(config, overrides or [])
@@ -97,7 +97,7 @@ def calibrate(
 
 
 def _in_world(estimator: "PoseEstimator", first: int, number: int) -> "Points":
-    from mimicmotion.metrics.reliability import judge_pictures
+    from mimicmotion.metrics.confidence.reliability import judge_pictures
     from mimicmotion.synthetic.hard import true_pictures
 
     return judge_pictures(estimator, true_pictures(range(first, first + number), _FRAMES_OF_A_FILM))
@@ -106,8 +106,8 @@ def _in_world(estimator: "PoseEstimator", first: int, number: int) -> "Points":
 def _annotated(
     estimator: "PoseEstimator", annotations: Path, folder: Path, number: int
 ) -> "Sequence[Points]":
-    from mimicmotion.metrics.annotations import annotated_pictures
-    from mimicmotion.metrics.reliability import judge_pictures
+    from mimicmotion.metrics.confidence.annotations import annotated_pictures
+    from mimicmotion.metrics.confidence.reliability import judge_pictures
 
     def half(which: int) -> "Iterator[TruePicture]":
         return (one for _, one in islice(annotated_pictures(annotations, folder), which, number, 2))
@@ -116,7 +116,7 @@ def _annotated(
 
 
 def _agreed(estimator: "PoseEstimator", settings: PipelineConfig, number: int) -> "Sequence[Points]":
-    from mimicmotion.metrics.reliability import judge_agreement
+    from mimicmotion.metrics.confidence.reliability import judge_agreement
     from mimicmotion.video.reader import open_video
 
     decoded = Pipeline(settings).result("decode")

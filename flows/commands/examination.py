@@ -154,7 +154,7 @@ def _onnxruntime(wants_gpu: bool) -> Finding:
     import numpy as np
     import onnxruntime
 
-    from mimicmotion.pose.sessions import missing_for_cuda, open_session
+    from mimicmotion.pose.models.sessions import missing_for_cuda, open_session
 
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder) / "identity.onnx"

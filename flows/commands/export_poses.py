@@ -13,9 +13,9 @@ import typer
 from flows.commands.run import Config, Overrides
 from flows.terminal import Terminal
 from mimicmotion.durable import in_place
-from mimicmotion.pose.exporting import PoseForm
-from mimicmotion.pose.exporting import export_poses as write_poses
-from mimicmotion.pose.importing import VideoShape
+from mimicmotion.pose.files.exporting import PoseForm
+from mimicmotion.pose.files.exporting import export_poses as write_poses
+from mimicmotion.pose.files.importing import VideoShape
 from stages.engine.config import load_config
 from stages.engine.plan import Pipeline
 from stages.engine.progress import progress

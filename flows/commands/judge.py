@@ -22,7 +22,7 @@ from mimicmotion.pose.settings import AlignmentMode, EstimatorSettings
 from stages.engine.config import load_config
 
 if TYPE_CHECKING:
-    from mimicmotion.metrics.film_scores import Verdict
+    from mimicmotion.metrics.film.film_scores import Verdict
 
 
 _File = Path | None
@@ -62,10 +62,10 @@ def judge(
     from mimicmotion.animation.judged import judge_generated, judge_requests
     from mimicmotion.devices import device_and_dtype, has_cuda
     from mimicmotion.durable import write_file
+    from mimicmotion.metrics.film.verdicts import verdict_line, verdict_values
     from mimicmotion.metrics.judging import open_film_tools
     from mimicmotion.metrics.scoreboard import Scoreboard
     from mimicmotion.metrics.scores import summary_markdown
-    from mimicmotion.metrics.verdicts import verdict_line, verdict_values
 
     files = {"generated": generated, "driving": driving, "reference": reference, "poses": poses}
     wishes = {"alignment": align, "person": person, "tile": tile, "overlap": overlap, "fusion": fusion}

@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from mimicmotion.errors import InputError, RejectedItem
 from mimicmotion.pose.alignment import align
-from mimicmotion.pose.estimator import PoseEstimator, estimate_image, estimate_video
-from mimicmotion.pose.importing import VideoShape, import_poses, read_parquet
+from mimicmotion.pose.files.importing import VideoShape, import_poses, read_parquet
 from mimicmotion.pose.layout import BODY
+from mimicmotion.pose.models.estimator import PoseEstimator, estimate_image, estimate_video
 from mimicmotion.pose.people import Person, Presence
 from mimicmotion.pose.settings import AlignmentMode
 from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, PoseTrack, poses_table, read_track

@@ -30,12 +30,12 @@ from mimicmotion.diffusion.settings import Fusion, SamplerSettings
 from mimicmotion.durable import put_in_place, write_file
 from mimicmotion.errors import InputError
 from mimicmotion.lists import read_list
-from mimicmotion.metrics.drift import film_borders
-from mimicmotion.metrics.film_scores import Verdict, Wanted
+from mimicmotion.metrics.film.drift import film_borders
+from mimicmotion.metrics.film.film_scores import Verdict, Wanted
+from mimicmotion.metrics.film.looks import FilmTools
+from mimicmotion.metrics.film.verdicts import mean_ranks, verdict_line, verdict_values
 from mimicmotion.metrics.folders import entries, film_shape, iter_film
 from mimicmotion.metrics.judging import judge_film
-from mimicmotion.metrics.looks import FilmTools
-from mimicmotion.metrics.verdicts import mean_ranks, verdict_line, verdict_values
 from mimicmotion.names import existing
 from mimicmotion.pictures.verdict import verdict_picture
 from mimicmotion.pose.framing import framed_track

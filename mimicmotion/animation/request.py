@@ -25,8 +25,8 @@ from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.errors import InputError
 from mimicmotion.pictures.panels import alignment_preview, enlarged
 from mimicmotion.pose.calibration import Calibration
-from mimicmotion.pose.estimator import PoseEstimator
 from mimicmotion.pose.framing import framed_track, released_size
+from mimicmotion.pose.models.estimator import PoseEstimator
 from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.smoothing import smoothed
 from mimicmotion.pose.table import PoseTrack, stored_models

@@ -21,8 +21,8 @@ from mimicmotion.animation.settings import INPUTS, PARAMS, SamplingSettings
 from mimicmotion.devices import device_and_dtype, has_cuda
 from mimicmotion.errors import InputError
 from mimicmotion.model.weights import load_pipeline
+from mimicmotion.pose.files.importing import read_parquet
 from mimicmotion.pose.framing import framed_track, released_size
-from mimicmotion.pose.importing import read_parquet
 from mimicmotion.pose.layout import NUM_KEYPOINTS
 from mimicmotion.pose.table import PosesInfo, PoseTrack, read_track
 from mimicmotion.video.framing import framing

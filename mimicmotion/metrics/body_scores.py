@@ -12,8 +12,8 @@ from mimicmotion.metrics.identity import FaceModel, identity_scores
 from mimicmotion.metrics.pose_fidelity import pose_fidelity
 from mimicmotion.metrics.redetection import Pose, PoseFinder, joined
 from mimicmotion.metrics.scores import TRUE_SIDE, TRUTH, Measured
-from mimicmotion.pose.estimator import PoseEstimator
 from mimicmotion.pose.hands import hand_boxes, hand_confidences
+from mimicmotion.pose.models.estimator import PoseEstimator
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from mimicmotion.metrics.features import FeatureStream, VideoBackbone
+from mimicmotion.metrics.backbones.features import FeatureStream, VideoBackbone
 from mimicmotion.metrics.flicker import FlickerMeter
 from mimicmotion.metrics.image import IDENTICAL_PSNR_DB, capped, l1, psnr, psnr_legacy, ssim
 from mimicmotion.metrics.perceptual import PerceptualDistance

@@ -14,7 +14,7 @@ import onnxruntime as ort
 from mimicmotion.errors import WeightsError
 from mimicmotion.metrics.image import check_pair
 from mimicmotion.pose.layout import FACE
-from mimicmotion.pose.sessions import open_session
+from mimicmotion.pose.models.sessions import open_session
 from mimicmotion.weights.fetching import file_digest
 
 METRIC = "identity"

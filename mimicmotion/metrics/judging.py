@@ -16,15 +16,15 @@ import numpy as np
 import torch
 
 from mimicmotion.errors import InputError
-from mimicmotion.metrics.appearance import PictureEmbedding
+from mimicmotion.metrics.backbones.features import load_backbone
 from mimicmotion.metrics.body_scores import BodyJudge, BodyMeter
-from mimicmotion.metrics.features import load_backbone
-from mimicmotion.metrics.film_scores import FilmMeter, Verdict, Wanted
+from mimicmotion.metrics.film.appearance import PictureEmbedding
+from mimicmotion.metrics.film.film_scores import FilmMeter, Verdict, Wanted
+from mimicmotion.metrics.film.looks import FilmTools
 from mimicmotion.metrics.frame_scores import Backbone, ClipMeter
 from mimicmotion.metrics.identity import METRIC as IDENTITY
 from mimicmotion.metrics.identity import FaceModel
 from mimicmotion.metrics.image import check_pair
-from mimicmotion.metrics.looks import FilmTools
 from mimicmotion.metrics.perceptual import METRIC as LPIPS
 from mimicmotion.metrics.perceptual import load_perceptual
 from mimicmotion.metrics.pose_fidelity import PARTS
@@ -33,7 +33,7 @@ from mimicmotion.metrics.redetection import Pose
 from mimicmotion.metrics.scoreboard import Scoreboard
 from mimicmotion.metrics.scores import JUDGE, MODEL, Measured, Score
 from mimicmotion.metrics.settings import BACKBONE_FIELDS, FilmJudgeSettings, JudgeSettings
-from mimicmotion.pose.estimator import PoseEstimator, calibrated_estimator
+from mimicmotion.pose.models.estimator import PoseEstimator, calibrated_estimator
 from mimicmotion.weights.fetching import file_digest
 
 _CHUNK_FRAMES, _CHUNK_BYTES = 8, 7_000_000

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mimicmotion.errors import WeightsError
-from mimicmotion.metrics.features import load_torchscript
+from mimicmotion.metrics.backbones.features import load_torchscript
 from mimicmotion.metrics.image import check_pair
 from mimicmotion.weights.fetching import file_digest
 from mimicmotion.weights.scripts import is_torchscript

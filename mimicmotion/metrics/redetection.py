@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mimicmotion.pose.estimator import PoseEstimator
 from mimicmotion.pose.layout import NUM_KEYPOINTS
+from mimicmotion.pose.models.estimator import PoseEstimator
 
 Pose = tuple[np.ndarray, np.ndarray]
 """Keypoints (n, 133, 2) in pixels and confidences (n, 133) of one person."""

@@ -11,7 +11,7 @@ from functools import reduce
 import numpy as np
 
 from mimicmotion.errors import InputError
-from mimicmotion.metrics.features import FORMS
+from mimicmotion.metrics.backbones.features import FORMS
 from mimicmotion.metrics.frechet import FeatureStatistics, frechet_distance
 from mimicmotion.metrics.intervals import NUM_GROUPS, group_of, interval_of, means_without
 from mimicmotion.metrics.kernel import KernelGroups

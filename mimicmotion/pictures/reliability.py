@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from mimicmotion.metrics.reliability import Reliability
+from mimicmotion.metrics.confidence.reliability import Reliability
 
 
 def reliability_chart(rows: Sequence[Reliability]) -> UInt8[np.ndarray, "h w 3"]:

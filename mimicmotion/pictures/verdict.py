@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import UInt8
 
-from mimicmotion.metrics.film_scores import Verdict
+from mimicmotion.metrics.film.film_scores import Verdict
 from mimicmotion.metrics.scores import METRICS, title_of
 from mimicmotion.pictures.clips import drawn, new_figure
 from mimicmotion.pictures.panels import grid, labelled_row

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from mimicmotion.names import is_hidden, normal
-from mimicmotion.pose.openpose_json import KEYPOINTS_SUFFIX
+from mimicmotion.pose.files.openpose_json import KEYPOINTS_SUFFIX
 
 _READ: Final = (".parquet", ".json")
 

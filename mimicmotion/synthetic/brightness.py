@@ -18,7 +18,7 @@ from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.metrics.image import psnr
 from mimicmotion.model.weights import load_pipeline
 from mimicmotion.pose.calibration import Calibration
-from mimicmotion.pose.estimator import open_estimator
+from mimicmotion.pose.models.estimator import open_estimator
 from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PosesInfo, PoseTrack, poses_table, read_track
 from mimicmotion.pose.tracks import link

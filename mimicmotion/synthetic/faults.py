@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import torch
 
-from mimicmotion.metrics.features import load_backbone
+from mimicmotion.metrics.backbones.features import load_backbone
 from mimicmotion.metrics.hand_crops import crop_bounds
 from mimicmotion.metrics.judging import Judge
 from mimicmotion.metrics.protocols import PROTOCOLS
 from mimicmotion.metrics.scores import SUMMARY, Score, summary_markdown
-from mimicmotion.pose.estimator import open_estimator
 from mimicmotion.pose.hands import hand_boxes
+from mimicmotion.pose.models.estimator import open_estimator
 from mimicmotion.synthetic.render import Visibility
 from mimicmotion.synthetic.world import Film, film
 

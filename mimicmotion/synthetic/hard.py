@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mimicmotion.durable import put_in_place
-from mimicmotion.metrics.reliability import BODY_SHARE_OF_BOX, TruePicture, fit, judge_pictures
+from mimicmotion.metrics.confidence.reliability import BODY_SHARE_OF_BOX, TruePicture, fit, judge_pictures
 from mimicmotion.pose.calibration import ROLE
-from mimicmotion.pose.estimator import PoseEstimator, open_estimator
+from mimicmotion.pose.models.estimator import PoseEstimator, open_estimator
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import MODELS_KEY
 from mimicmotion.pose.tracks import link

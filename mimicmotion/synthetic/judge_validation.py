@@ -21,11 +21,11 @@ import torch
 from scipy.stats import rankdata
 
 from mimicmotion.diffusion.fusion import tiles
-from mimicmotion.metrics.drift import tile_borders
-from mimicmotion.metrics.film_scores import Wanted
+from mimicmotion.metrics.film.drift import tile_borders
+from mimicmotion.metrics.film.film_scores import Wanted
+from mimicmotion.metrics.film.looks import FilmTools, person_bounds
 from mimicmotion.metrics.hand_crops import crop_bounds
 from mimicmotion.metrics.judging import judge_film, open_film_tools
-from mimicmotion.metrics.looks import FilmTools, person_bounds
 from mimicmotion.metrics.scores import METRICS
 from mimicmotion.metrics.settings import FilmJudgeSettings
 from mimicmotion.pose.alignment import align

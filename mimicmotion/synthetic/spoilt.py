@@ -20,9 +20,9 @@ from mimicmotion.clips.copies import Fingerprint, near_copies, picture_hash
 from mimicmotion.clips.evidence import picture_evidence
 from mimicmotion.clips.quality import PosedVideo
 from mimicmotion.clips.settings import WindowSettings
-from mimicmotion.pose.estimator import PoseEstimator, estimate_video, open_estimator
 from mimicmotion.pose.hands import hand_boxes
 from mimicmotion.pose.layout import FACE
+from mimicmotion.pose.models.estimator import PoseEstimator, estimate_video, open_estimator
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.pose.tracks import link

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mimicmotion.pose.detector import Detections
+from mimicmotion.pose.models.detector import Detections
 
 
 class FakeDetector:

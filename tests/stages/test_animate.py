@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from mimicmotion.animation.checkpoint import CheckpointFacts
 from mimicmotion.errors import RejectedItem
-from mimicmotion.metrics.looks import FilmTools
+from mimicmotion.metrics.film.looks import FilmTools
 from mimicmotion.metrics.settings import FilmJudgeSettings
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.smoothing import smoothed

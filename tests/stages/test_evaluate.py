@@ -13,7 +13,7 @@ from scripted import save_script, save_trusted
 from torch import nn
 
 from mimicmotion.errors import DataError, InputError, StageError
-from mimicmotion.metrics.small_video_net import SmallVideoNet
+from mimicmotion.metrics.backbones.small_video_net import SmallVideoNet
 from mimicmotion.video.reader import open_video
 from stages.clip_rows import generated_clips, iter_generated, iter_truth
 from stages.engine.keys import key_fields

@@ -12,8 +12,8 @@ from fake_people import FakeDetector, FakeWholeBody
 from pydantic import ValidationError
 
 from mimicmotion.errors import DataError, InputError, RejectedItem
-from mimicmotion.pose.estimator import TopDownEstimator
-from mimicmotion.pose.sessions import missing_for_cuda
+from mimicmotion.pose.models.estimator import TopDownEstimator
+from mimicmotion.pose.models.sessions import missing_for_cuda
 from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, poses_table, read_track
 from mimicmotion.video.files import iter_frames, write_preview
 from stages.engine.contract import Item
@@ -192,7 +192,7 @@ def test_any_error_of_a_pose_file_is_the_items(importing, decoded, tmp_path, mon
     def failing(*_):
         raise IndexError("a damaged page")
 
-    monkeypatch.setattr("mimicmotion.pose.importing.import_poses", failing)
+    monkeypatch.setattr("mimicmotion.pose.files.importing.import_poses", failing)
     with pytest.raises(RejectedItem, match=r"bright\.parquet cannot be read as poses: IndexError") as caught:
         importing.process(None, first, tmp_path)
     assert caught.value.code == "unusable_poses"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mimicmotion.pose.simcc import WholeBodyModel
+from mimicmotion.pose.models.simcc import WholeBodyModel
 from mimicmotion.synthetic.trainers.corpus import Corpus, open_corpus
 from mimicmotion.synthetic.trainers.detector import person_boxes
 

@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mimicmotion.metrics.backbones.small_video_net import FEATURES, SIZE, WINDOW, SmallVideoNet
 from mimicmotion.metrics.protocols import resize_frames
-from mimicmotion.metrics.small_video_net import FEATURES, SIZE, WINDOW, SmallVideoNet
 from mimicmotion.synthetic.world import HEIGHT, WIDTH, film
 
 POINTS = (*range(17), 95, 99, 103, 107, 111, 116, 120, 124, 128, 132)

@@ -23,7 +23,7 @@ from mimicmotion.model.svd import ImageEncoder, Vae
 from mimicmotion.model.unet import PoseUNet
 from mimicmotion.pictures.panels import grid, labelled_row
 from mimicmotion.pose.drawing import draw_pose
-from mimicmotion.pose.simcc import WholeBodyModel
+from mimicmotion.pose.models.simcc import WholeBodyModel
 from mimicmotion.synthetic.trainers.base import STYLE
 from mimicmotion.synthetic.trainers.corpus import Corpus, open_corpus
 from mimicmotion.synthetic.trainers.detect import detected_poses

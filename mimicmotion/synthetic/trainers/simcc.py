@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mimicmotion.pose.simcc import crop, crop_frame, decode, to_frame
+from mimicmotion.pose.models.simcc import crop, crop_frame, decode, to_frame
 from mimicmotion.synthetic.look import Occluder
 from mimicmotion.synthetic.render import Visibility
 from mimicmotion.synthetic.trainers.corpus import Corpus, open_corpus

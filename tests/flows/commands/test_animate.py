@@ -17,8 +17,8 @@ from flows.commands.animate import animate, find_sources, sampler_settings, show
 from mimicmotion.animation.checkpoint import CheckpointFacts
 from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.errors import InputError, MimicMotionError
-from mimicmotion.pose.detector import Detections
-from mimicmotion.pose.estimator import TopDownEstimator
+from mimicmotion.pose.models.detector import Detections
+from mimicmotion.pose.models.estimator import TopDownEstimator
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PosesInfo, poses_table

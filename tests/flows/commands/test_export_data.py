@@ -14,7 +14,7 @@ from flows import cli
 from flows.commands import export_data as data_command
 from flows.commands import export_poses as poses_command
 from mimicmotion.errors import InputError
-from mimicmotion.pose.importing import VideoShape, import_poses
+from mimicmotion.pose.files.importing import VideoShape, import_poses
 from mimicmotion.pose.table import read_track
 
 SOURCE = {

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 import mimicmotion.synthetic
-from mimicmotion.pose.estimator import open_estimator
-from mimicmotion.pose.sessions import missing_for_cuda
+from mimicmotion.pose.models.estimator import open_estimator
+from mimicmotion.pose.models.sessions import missing_for_cuda
 
 WEIGHTS = Path(mimicmotion.synthetic.__file__).parent / "weights"
 

@@ -9,9 +9,9 @@ import torch
 
 from mimicmotion.animation.judged import judge_generated, judge_requests
 from mimicmotion.errors import InputError
+from mimicmotion.metrics.film.verdicts import mean_ranks, scores_in, verdict_line, verdict_values
 from mimicmotion.metrics.judging import open_film_tools
 from mimicmotion.metrics.settings import FilmJudgeSettings
-from mimicmotion.metrics.verdicts import mean_ranks, scores_in, verdict_line, verdict_values
 from mimicmotion.pictures.verdict import verdict_picture
 from mimicmotion.synthetic.faults import WEIGHTS
 from mimicmotion.synthetic.world import film

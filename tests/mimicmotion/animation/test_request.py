@@ -19,8 +19,8 @@ from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.errors import InputError
 from mimicmotion.pictures.panels import LABEL_HEIGHT_PX, enlarged, pose_over
 from mimicmotion.pose.calibration import PARTS, Calibration, Curve
-from mimicmotion.pose.detector import Detections
-from mimicmotion.pose.estimator import TopDownEstimator
+from mimicmotion.pose.models.detector import Detections
+from mimicmotion.pose.models.estimator import TopDownEstimator
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PosesInfo, poses_table

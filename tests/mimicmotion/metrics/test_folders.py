@@ -151,7 +151,7 @@ def test_folders_that_hold_nothing_usable(tmp_path):
 
 
 def test_hands_and_pose_of_results_that_others_made(tmp_path):
-    from mimicmotion.pose.estimator import open_estimator
+    from mimicmotion.pose.models.estimator import open_estimator
     from mimicmotion.synthetic.faults import WEIGHTS, faulty
     from mimicmotion.synthetic.world import film
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mimicmotion.metrics.features import load_backbone
+from mimicmotion.metrics.backbones.features import load_backbone
+from mimicmotion.metrics.backbones.small_video_net import SmallVideoNet
 from mimicmotion.metrics.flicker import flicker
 from mimicmotion.metrics.frechet import FeatureStatistics, frechet_distance
 from mimicmotion.metrics.image import capped, l1, psnr, ssim
 from mimicmotion.metrics.scores import METRICS as SHOWN
-from mimicmotion.metrics.small_video_net import SmallVideoNet
 
 
 def moving_square(num_frames=24, seed=0):

@@ -3,8 +3,8 @@
 import numpy as np
 
 from mimicmotion.metrics.redetection import PoseFinder
-from mimicmotion.pose.detector import Detections
-from mimicmotion.pose.estimator import TopDownEstimator
+from mimicmotion.pose.models.detector import Detections
+from mimicmotion.pose.models.estimator import TopDownEstimator
 
 
 class FakeDetector:

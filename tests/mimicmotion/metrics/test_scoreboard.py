@@ -6,7 +6,8 @@ import torch
 from safetensors.torch import save_file
 
 from mimicmotion.errors import InputError
-from mimicmotion.metrics.features import BackboneForm, VideoBackbone, load_backbone
+from mimicmotion.metrics.backbones.features import BackboneForm, VideoBackbone, load_backbone
+from mimicmotion.metrics.backbones.small_video_net import SmallVideoNet
 from mimicmotion.metrics.image import psnr
 from mimicmotion.metrics.intervals import NUM_GROUPS
 from mimicmotion.metrics.judging import Judge
@@ -14,7 +15,6 @@ from mimicmotion.metrics.perceptual import PerceptualDistance
 from mimicmotion.metrics.protocols import PROTOCOLS
 from mimicmotion.metrics.scoreboard import Scoreboard
 from mimicmotion.metrics.scores import SUMMARY, Measured, is_better, metric_name, summary_markdown
-from mimicmotion.metrics.small_video_net import SmallVideoNet
 
 CPU = torch.device("cpu")
 NATIVE = PROTOCOLS["native"].with_window(4)

@@ -8,7 +8,7 @@ import pytest
 
 from mimicmotion.errors import InputError
 from mimicmotion.pose.calibration import PARTS, Calibration, Curve
-from mimicmotion.pose.estimator import CalibratedEstimator
+from mimicmotion.pose.models.estimator import CalibratedEstimator
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table, read_track
 

@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mimicmotion.pose.estimator import open_estimator
-from mimicmotion.pose.importing import read_parquet
+from mimicmotion.pose.files.importing import read_parquet
+from mimicmotion.pose.models.estimator import open_estimator
 from mimicmotion.pose.table import stored_models
 from mimicmotion.synthetic.hard import KINDS, WEIGHTS, hard_film, make_hard_world, true_pictures
 from mimicmotion.synthetic.hardness import Hardness

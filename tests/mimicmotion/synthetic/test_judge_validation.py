@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mimicmotion.metrics.looks import FilmTools
+from mimicmotion.metrics.film.looks import FilmTools
 from mimicmotion.synthetic import judge_validation
 from mimicmotion.synthetic.judge_validation import (
     agreement,

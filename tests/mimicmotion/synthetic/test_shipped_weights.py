@@ -11,9 +11,9 @@ from mimicmotion.animation.driving import reference_pose
 from mimicmotion.errors import InputError
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
-from mimicmotion.pose.detector import PersonDetector
-from mimicmotion.pose.estimator import configured_estimator
-from mimicmotion.pose.simcc import WholeBodyModel
+from mimicmotion.pose.models.detector import PersonDetector
+from mimicmotion.pose.models.estimator import configured_estimator
+from mimicmotion.pose.models.simcc import WholeBodyModel
 from mimicmotion.synthetic.render import Visibility
 from mimicmotion.synthetic.trainers.detector import person_boxes
 from mimicmotion.synthetic.world import HEIGHT, WIDTH, film

@@ -16,7 +16,7 @@ from fake_people import FakeDetector, FakeWholeBody
 from fake_stages import Letters, Shouts, Total, make_config, write_texts
 
 from mimicmotion.errors import StageError
-from mimicmotion.pose.estimator import TopDownEstimator
+from mimicmotion.pose.models.estimator import TopDownEstimator
 from mimicmotion.video.files import write_preview
 from stages.decode import Decode
 from stages.engine import item_task

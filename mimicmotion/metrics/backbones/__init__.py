@@ -1,0 +1,1 @@
+"""Networks whose features are compared, and how their files are loaded."""

@@ -1,0 +1,1 @@
+"""What a confidence is worth: points that were right, by what the model said."""

@@ -1,0 +1,1 @@
+"""Poses of other tools, read and written."""

@@ -1,0 +1,1 @@
+"""Networks that find people and their points, in ONNX Runtime."""

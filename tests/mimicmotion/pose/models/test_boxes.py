@@ -1,0 +1,82 @@
+"""Detectors that choose boxes by themselves: each form is told by its outputs and given its pictures."""
+
+import numpy as np
+import pytest
+
+from mimicmotion.errors import WeightsError
+from mimicmotion.pose.models.boxes import BoxDetector
+from mimicmotion.pose.models.detector import PersonDetector
+from mimicmotion.pose.models.estimator import open_detector, open_estimator
+
+CPU = {"cuda": False, "allow_cpu": True, "threads": 1}
+# Corners in a picture of 64 x 64, score, class: a person, a dog, a better person, an unsure one, padding.
+ROWS = [
+    [8, 8, 24, 40, 0.6, 0],
+    [0, 0, 10, 10, 0.99, 16],
+    [30, 4, 62, 60, 0.9, 0],
+    [1, 1, 9, 9, 0.1, 0],
+    [0, 0, 0, 0, 0, -1],
+]
+
+
+def opened(path, threshold=0.3):
+    return open_detector(path, threshold, 0.45, 2, **CPU)
+
+
+@pytest.mark.parametrize(
+    ("form", "corners"),
+    # A frame of 128 x 32 fitted into 64 x 64 is halved; stretched, it is halved across and doubled down.
+    [
+        ("mmdeploy", [[60, 8, 124, 120], [16, 16, 48, 80]]),
+        ("detr", [[60, 2, 124, 30], [16, 4, 48, 20]]),
+        ("yolov10", [[60, 8, 124, 120], [16, 16, 48, 80]]),
+    ],
+)
+def test_people_are_found_best_first_in_pixels_of_the_frame(box_detector, form, corners):
+    detector = opened(box_detector(form, ROWS))
+    assert isinstance(detector, BoxDetector)
+    frames = np.zeros((3, 32, 128, 3), np.uint8)
+    found = detector.detect(detector.prepare(frames), frames.shape[1:3])
+    assert len(found) == 3
+    for one in found:
+        np.testing.assert_allclose(one.boxes, corners)
+        np.testing.assert_allclose(one.scores, [0.9, 0.6])
+
+
+@pytest.mark.parametrize(
+    ("form", "first", "pixel"),
+    [
+        ("mmdeploy", (), [(30 - 103.53) / 57.375, (20 - 116.28) / 57.12, (10 - 123.675) / 58.395]),
+        ("mmdeploy", ("Slice",), [30, 20, 10]),
+        ("mmdeploy", ("Div",), [10, 20, 30]),
+        ("detr", (), [10 / 255, 20 / 255, 30 / 255]),
+        ("detr", ("Div",), [10, 20, 30]),
+        ("yolov10", (), [10 / 255, 20 / 255, 30 / 255]),
+    ],
+)
+def test_pictures_are_as_the_graph_was_trained(box_detector, form, first, pixel):
+    detector = opened(box_detector(form, ROWS, first))
+    frame = np.full((64, 64, 3), (10, 20, 30), np.uint8)
+    np.testing.assert_allclose(detector.prepare([frame])[0, :, 5, 5], pixel, rtol=1e-5)
+
+
+def test_nobody_is_nobody(box_detector):
+    detector = opened(box_detector("mmdeploy", ROWS), threshold=0.95)
+    (found,) = detector.detect(detector.prepare(np.zeros((1, 64, 64, 3), np.uint8)), (64, 64))
+    assert found.boxes.shape == (0, 4)
+
+
+def test_the_other_forms_stay_what_they_were(small_detector, small_wholebody):
+    assert isinstance(opened(small_detector(None)), PersonDetector)
+    with pytest.raises(WeightsError, match=r"known are YOLOX's raw rows.*dets.*scores"):
+        opened(small_wholebody(None))
+
+
+def test_a_picture_goes_through_both(box_detector, small_heatmaps):
+    estimator = open_estimator(
+        box_detector("detr", ROWS), small_heatmaps(None), cuda=False, allow_cpu=True, people_per_batch=3
+    )
+    frames = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), dtype=np.uint8)
+    people = [*estimator.people([frames])]
+    assert [len(one) for one in people] == [2, 2]
+    assert people[0][0].keypoints.shape == (133, 2)

@@ -35,6 +35,8 @@ class Oracle:
 
     def __init__(self, films: list[np.ndarray]) -> None:
         self.films = films
+        self.warned: set[str] = set()
+        self.tools = None
 
     def at(self, checkpoint: Path) -> tuple["Oracle", CheckpointFacts]:
         return self, CheckpointFacts(num_frames=4)

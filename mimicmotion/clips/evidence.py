@@ -84,6 +84,8 @@ def picture_evidence(reader: _Reader, poses: pa.Table, num_frames: int, fps: flo
     """
     track = read_track(poses, num_frames)
     frames, points = poses["frame"].to_numpy(), column_array(poses, "keypoints", (NUM_KEYPOINTS, 2))
+    # Other tools put what they did not find at 0, 0, far from the person.
+    points[column_array(poses, "confidences", (NUM_KEYPOINTS,)) <= 0] = np.nan
     samples = np.arange(0, num_frames, _step(fps))
     lag = max(1, round(fps * _LAG_S))
     rows = []
@@ -126,9 +128,14 @@ def _small(grey: Grey) -> Grey:
 def _background(
     shape: tuple[int, ...], points: Float[np.ndarray, "m 133 2"], scale: float
 ) -> UInt8[np.ndarray, "h w"]:
-    """255 outside of everybody, of a picture of this shape that is smaller than the video by a scale."""
+    """255 outside of everybody, of a picture of this shape that is smaller than the video by a scale.
+
+    Points are nan where they were not found.
+    """
     mask = np.full(shape, 255, np.uint8)
-    for person in points * scale:
+    for person in (one[np.isfinite(one).all(axis=1)] for one in points * scale):
+        if not len(person):
+            continue
         body = cv2.fillConvexPoly(
             np.zeros(shape, np.uint8), cv2.convexHull(person.round().astype(np.int32)), 255
         )

@@ -93,6 +93,7 @@ def test_rows_of_a_video() -> None:
     points = np.random.default_rng(0).uniform((60, 60), (100, 180), (133, 2)).astype(np.float32)
     confidences = np.full(133, 0.9, np.float32)
     confidences[112:] = 0
+    points[112:116] = (0, 0), (WIDTH, 0), (0, HEIGHT), (WIDTH, HEIGHT)  # not found: they hide no background
     person = Person(np.array([60, 60, 100, 180], np.float32), 0.9, points, confidences)
     info = PosesInfo(video_id="a", width_px=WIDTH, height_px=HEIGHT, fps=FPS, num_frames=13, models={})
     frames = [written(moved(room(4), 2 * k)) for k in range(13)]

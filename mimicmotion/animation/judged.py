@@ -6,9 +6,10 @@ other by time from the start, and may be shorter than its driver.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -28,7 +29,7 @@ from mimicmotion.animation.generate import AnimationInputs
 from mimicmotion.animation.request import AnimationRequest, result_folder
 from mimicmotion.diffusion.settings import Fusion, SamplerSettings
 from mimicmotion.durable import put_in_place, write_file
-from mimicmotion.errors import InputError
+from mimicmotion.errors import InputError, MimicMotionError
 from mimicmotion.lists import read_list
 from mimicmotion.metrics.film.drift import film_borders
 from mimicmotion.metrics.film.film_scores import Verdict, Wanted
@@ -36,14 +37,16 @@ from mimicmotion.metrics.film.looks import FilmTools
 from mimicmotion.metrics.film.verdicts import mean_ranks, verdict_line, verdict_values
 from mimicmotion.metrics.folders import entries, film_shape, iter_film
 from mimicmotion.metrics.judging import judge_film
-from mimicmotion.names import existing
+from mimicmotion.names import existing, is_hidden, normal
 from mimicmotion.pictures.verdict import verdict_picture
 from mimicmotion.pose.framing import framed_track
+from mimicmotion.pose.models.estimator import CalibratedEstimator
 from mimicmotion.pose.settings import AlignmentMode
-from mimicmotion.pose.table import PoseTrack
+from mimicmotion.pose.table import PoseTrack, stored_models
 from mimicmotion.settings import Section
 from mimicmotion.video.files import iter_frames
 from mimicmotion.video.framing import framing
+from mimicmotion.video.listing import VIDEO_SUFFIXES
 from mimicmotion.video.picture_files import PICTURE_SUFFIXES, read_picture, write_picture
 
 FILES = ("generated", "driving", "reference", "poses", "reference_poses")
@@ -142,19 +145,32 @@ def tried(
 
     Returns:
         The judge's line.
+
+    Raises:
+        InputError: the judge cannot look at what was made; the film of the first seed is there nevertheless.
     """
+    said = [request.out.with_suffix(f".judge.{ending}") for ending in ("json", "png")]
     with result_folder(request) as folder:
         seeds = range(request.seed, request.seed + (1 if tools is None else request.tries))
         films = {seed: Path(folder) / f"{seed}.mp4" for seed in seeds}
         for seed, path in films.items():
             make(request.replaced(seed=seed, out=path))
-        judged = None if tools is None else judge_tries(films, wanted, tools, request.out.stem)
+        # What was said of an earlier film is not said of this one.
+        for path in said:
+            path.unlink(missing_ok=True)
+        try:
+            judged = None if tools is None else judge_tries(films, wanted, tools, request.out.stem)
+        except MimicMotionError as error:
+            put_in_place(films[request.seed], request.out)
+            raise InputError(
+                f"{request.out} is there, made with seed {request.seed}, but could not be judged: {error}; "
+                "judge it by `mimicmotion judge`, or make films with --no-judge"
+            ) from error
         seed = seeds[0 if judged is None else judged.best]
         put_in_place(films[seed], request.out)
     if judged is None:
         return None
-    values, picture = (request.out.with_suffix(f".judge.{ending}") for ending in ("json", "png"))
-    judged.write(values, picture, wanted.reference)
+    judged.write(*said, wanted.reference)
     of = f"seed {seed}, the best of {len(films)}; " if len(films) > 1 else ""
     return f"judge: {of}{judged.values['kept']['line']}"
 
@@ -170,19 +186,29 @@ def judge_generated(request: JudgeRequest, tools: FilmTools) -> tuple[Verdict, n
     fit = framing((picture.shape[1], picture.shape[0]), [size])
     reference = fit.frames(picture[None])[0]
     if request.reference_poses is not None:
-        own = framed_track(reference_pose_from(request.reference_poses, *fit.source), fit)
+        stored = reference_pose_from(request.reference_poses, *fit.source)
+        own = _as_found(framed_track(stored, fit), request.reference_poses, tools)
     elif tools.estimator is None:
         raise InputError("finding the pose of the reference needs a detector and a whole-body model")
     else:
         own = reference_pose(reference, tools.estimator)
     with TemporaryDirectory() as folder:
         driving = _driving(request, num_frames, fps, tools, Path(folder))
-    track = _fitted(driving.track, num_frames, request)
+    track = _as_found(_fitted(driving.track, num_frames, request), request.poses, tools)
     borders: tuple[int, ...] | str = "tile and overlap of this film are not given"
     if request.tile is not None and request.overlap is not None:
         borders = film_borders(request.fusion, num_frames, request.tile, request.overlap)
     wanted = _wanted(reference, own, aligned(request.alignment, track, own), borders, driving.camera)
     return judge_film(iter_film(request.generated), wanted, tools, request.film_id), reference
+
+
+def _as_found(track: PoseTrack, poses: Path | None, tools: FilmTools) -> PoseTrack:
+    """The track with probabilities, where it is stored and poses that are found again have them."""
+    if poses is None or not isinstance(tools.estimator, CalibratedEstimator):
+        return track
+    calibration = tools.estimator.calibration
+    calibration.check(stored_models(poses), f"the poses {poses}")
+    return track.calibrated(calibration)
 
 
 def _wanted(
@@ -247,7 +273,7 @@ def judge_requests(
         wishes: further fields.
 
     Raises:
-        InputError: files are missing or do not pair; names them.
+        InputError: files are missing or do not pair, or films have one name or none that a file can have.
     """
     given: dict[str, Any] = {name: path for name, path in files.items() if path is not None}
     if pairs is not None:
@@ -263,7 +289,15 @@ def judge_requests(
         ]
     else:
         named = [dict(given)]
-    return [_request(fields, wishes) for fields in named]
+    requests = [_request(fields, wishes) for fields in named]
+    names = Counter(request.film_id for request in requests)
+    wrong = [name for name, count in names.items() if count > 1 or PurePath(name).name != name]
+    if wrong:
+        raise InputError(
+            f"films are called {', '.join(wrong)}: each needs a plain name of its own, or the scores of one "
+            "replace those of another; give names in the column name"
+        )
+    return requests
 
 
 def _rows(pairs: Path) -> list[dict[str, Any]]:
@@ -282,14 +316,18 @@ def _rows(pairs: Path) -> list[dict[str, Any]]:
 
 
 def _is_folder_of_films(path: Path) -> bool:
-    return path.is_dir() and not any(one.suffix.lower() in PICTURE_SUFFIXES for one in path.iterdir())
+    if not path.is_dir():
+        return False
+    forms = {one.suffix.lower() for one in path.iterdir() if not is_hidden(PurePath(one.name))}
+    # Beside films lie pictures, e.g. those that ``animate`` writes; beside frames no films.
+    return not forms.isdisjoint(VIDEO_SUFFIXES) or forms.isdisjoint(PICTURE_SUFFIXES)
 
 
 def _of_name(path: Path, name: str) -> Path:
     """The file of a name in a folder; the path itself where it is no folder."""
     if not path.is_dir():
         return path
-    found = sorted(one for one in path.iterdir() if one.stem == name)
+    found = sorted(one for one in path.iterdir() if normal(one.stem) == name)
     if len(found) != 1:
         raise InputError(f"{path} has {len(found)} files called {name}; each film needs one")
     return found[0]

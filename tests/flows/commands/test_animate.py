@@ -16,7 +16,7 @@ from flows.commands import animator
 from flows.commands.animate import animate, find_sources, sampler_settings, shown_style
 from mimicmotion.animation.checkpoint import CheckpointFacts
 from mimicmotion.diffusion.settings import SamplerSettings
-from mimicmotion.errors import InputError, MimicMotionError
+from mimicmotion.errors import InputError, MimicMotionError, WeightsError
 from mimicmotion.pose.models.detector import Detections
 from mimicmotion.pose.models.estimator import TopDownEstimator
 from mimicmotion.pose.people import Person
@@ -202,9 +202,24 @@ def test_tries_are_sampled_judged_and_one_is_kept(world):
     assert len(list(iter_frames(tmp_path / "out.mp4"))) == 6
     unjudged = run(*given, *where, "--no-judge", "--tries", 2)
     assert "--tries needs the judge" in str(unjudged.exception)
-    (tmp_path / "out.judge.json").unlink()
+    # What was said of the film before goes with that film.
     assert run(*given, *where, "--no-judge", "--device", "cpu").exception is None
     assert not (tmp_path / "out.judge.json").exists()
+    assert not (tmp_path / "out.judge.png").exists()
+
+
+def test_a_film_outlives_a_judge_that_fails(world, monkeypatch):
+    tmp_path, _ = world
+
+    def fail(*_):
+        raise WeightsError("the picture embedding gives numbers that are not finite")
+
+    monkeypatch.setattr("mimicmotion.animation.judged.judge_tries", fail)
+    given = ("--image", tmp_path / "ref.png", "--poses", tmp_path / "poses.parquet", "--steps", 2)
+    where = ("--checkpoint", tmp_path / "checkpoint", "--out", tmp_path / "out.mp4", "--align", "none")
+    result = run(*given, *where, "--tries", 2, "--device", "cpu")
+    assert "made with seed 0, but could not be judged: the picture embedding" in str(result.exception)
+    assert len(list(iter_frames(tmp_path / "out.mp4"))) == 6
 
 
 def test_the_fast_preset_takes_fewer_steps(world):

@@ -1,22 +1,30 @@
 """Films judged without their truth: which frames belong together, best of tries, lists and folders."""
 
 import json
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
+from mimicmotion.animation import judged
+from mimicmotion.animation.driving import driver_from_video
 from mimicmotion.animation.judged import judge_generated, judge_requests
 from mimicmotion.errors import InputError
 from mimicmotion.metrics.film.verdicts import mean_ranks, scores_in, verdict_line, verdict_values
 from mimicmotion.metrics.judging import open_film_tools
 from mimicmotion.metrics.settings import FilmJudgeSettings
 from mimicmotion.pictures.verdict import verdict_picture
+from mimicmotion.pose.calibration import PARTS, ROLE, Calibration, Curve
+from mimicmotion.pose.models.estimator import CalibratedEstimator
 from mimicmotion.synthetic.faults import WEIGHTS
 from mimicmotion.synthetic.world import film
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.picture_files import write_picture
+from mimicmotion.weights.fetching import file_digest
 
 SETTINGS = FilmJudgeSettings(
     detector=WEIGHTS / "detector.onnx", wholebody=WEIGHTS / "wholebody.onnx", score_threshold=0.5
@@ -100,6 +108,51 @@ def test_ranks_are_means_over_scores_that_all_tries_have(world, tools):
     assert mean_ranks([of(body=0.1), of(appearance=0.9)]) == [1, 1]
     # Jerk is written and decides nothing.
     assert mean_ranks([of(body=0.2, jerk=0.1), of(body=0.1, jerk=0.9)]) == [2, 1]
+
+
+def test_what_animate_writes_beside_its_films_does_not_make_frames_of_them(world, tmp_path):
+    name = unicodedata.normalize("NFD", "café")
+    for folder in ("made", "driving"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}.mp4").write_bytes((world / "part.mp4").read_bytes())
+    write_picture(tmp_path / "made" / f"{name}.judge.png", np.zeros((8, 8, 3), np.uint8))
+    write_picture(tmp_path / "made" / f"{name}.poses.png", np.zeros((8, 8, 3), np.uint8))
+    files = {"generated": tmp_path / "made", "driving": tmp_path / "driving"}
+    (one,) = judge_requests(None, {**files, "reference": world / "me.png"}, {})
+    assert (one.film_id, one.driving.parent.name) == (unicodedata.normalize("NFC", name), "driving")
+
+
+def test_films_of_one_name_do_not_replace_each_other(world, tmp_path):
+    pairs, more = tmp_path / "pairs.csv", f"{world / 'me.png'},{world / 'dance.mp4'}"
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "out.mp4").write_bytes((world / "part.mp4").read_bytes())
+    rows = [f"one/out.mp4,{more},", f"two/out.mp4,{more},"]
+    pairs.write_text("\n".join(["generated,reference,driving,name", *rows]))
+    with pytest.raises(InputError, match="films are called out: each needs a plain name of its own"):
+        judge_requests(pairs, {}, {})
+    pairs.write_text("\n".join(["generated,reference,driving,name", f"{rows[0]}a", f"{rows[1]}../b"]))
+    with pytest.raises(InputError, match=r"films are called \.\./b: each"):
+        judge_requests(pairs, {}, {})
+
+
+def test_stored_poses_get_the_probabilities_that_found_ones_have(world, tools, tmp_path, monkeypatch):
+    poses, found = tmp_path / "poses.parquet", tools.estimator
+    table = driver_from_video(world / "dance.mp4", 12, found, tmp_path).table
+    pq.write_table(table, poses)
+    sha, curve = file_digest(found.files[ROLE]), Curve((0.0, 1.0), (0.1, 0.5))
+    calibration = Calibration(sha, dict.fromkeys(PARTS, curve))
+    calibrated = replace(tools, estimator=CalibratedEstimator(found, calibration))
+    with pytest.raises(InputError, match=f"does not fit the poses {poses}"):
+        judge_generated(request(world, poses=poses), calibrated)
+    ((key, value),) = table.schema.metadata.items()
+    value = json.dumps({**json.loads(value), "models": {ROLE: sha}})
+    pq.write_table(table.replace_schema_metadata({key: value}), poses)
+    monkeypatch.setattr(judged, "judge_film", lambda _, wanted, *more: wanted)
+    raw, _ = judge_generated(request(world, poses=poses), tools)
+    wanted, _ = judge_generated(request(world, poses=poses), calibrated)
+    assert wanted.driving[1] == pytest.approx(calibration.probabilities(raw.driving[1]))
+    assert wanted.reference_pose[1] == pytest.approx(calibration.probabilities(raw.reference_pose[1]))
 
 
 def test_folders_pair_by_name_and_lists_are_checked_as_a_whole(world, tmp_path):

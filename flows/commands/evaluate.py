@@ -7,14 +7,16 @@
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markdown import Markdown
 
-from flows.commands.options import option_of
+from flows.commands.options import check_file, option_of
 from flows.terminal import Terminal
 from mimicmotion.errors import InputError
 from mimicmotion.pose.settings import AlignmentMode
@@ -57,8 +59,9 @@ def evaluate(
         Path | None, typer.Option(help="With --pairs: picture embedding, ONNX or a folder.")
     ] = None,
     align: Annotated[
-        AlignmentMode, typer.Option(help="With --pairs: how driving poses were brought onto the body.")
-    ] = "robust",
+        AlignmentMode | None,
+        typer.Option(help="With --pairs: how driving poses were brought onto the body; else robust."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file for all scores.")] = None,
 ) -> None:
     """Score results against the truth, or pairs without one, under a named protocol."""
@@ -74,29 +77,29 @@ def evaluate(
     if (truth is None) == (pairs is None):
         raise InputError("one of --truth and --pairs is needed: true films, or pairs without them")
     chosen.check_truth(pairs is None)
+    check_file("--out", out)
+    sets = {"window": window, "fvd": fvd, "fid_vid": fid_vid, "fvd_small": fvd_small, "fid": fid}
+    of_truth: dict[str, Any] = {**sets, "lpips": lpips, "videomae": videomae, "vjepa": vjepa}
+    models: dict[str, Any] = {"identity": identity, "detector": detector, "wholebody": wholebody}
     if truth is None or pairs is not None:
         assert pairs is not None  # one of both is given
-        files = {"detector": detector, "wholebody": wholebody, "identity": identity, "appearance": appearance}
-        _show(_scores_of_pairs(generated, pairs, FilmJudgeSettings(**files), align), chosen.id, out)
+        _check_unread(of_truth, "--pairs")
+        film = FilmJudgeSettings(**models, appearance=appearance)
+        _show(_scores_of_pairs(generated, pairs, film, align or "robust"), chosen.id, out)
         return
-    settings = JudgeSettings(
-        protocol=chosen.id,
-        window=window,
-        fvd=fvd,
-        fid_vid=fid_vid,
-        fvd_small=fvd_small,
-        fid=fid,
-        lpips=lpips,
-        identity=identity,
-        videomae=videomae,
-        vjepa=vjepa,
-        detector=detector,
-        wholebody=wholebody,
-    )
+    _check_unread({"appearance": appearance, "align": align}, "--truth")
+    settings = JudgeSettings(protocol=chosen.id, **of_truth, **models)
     chosen = settings.chosen_protocol
     device, _ = device_and_dtype(has_cuda(), "float32")
     judge = open_judge(settings, device, cuda=has_cuda(), allow_cpu=True, called=option_of)
     _show(score_folders(generated, truth, chosen, judge), chosen.id, out)
+
+
+def _check_unread(options: Mapping[str, Any], beside: str) -> None:
+    """Refuse options that would change nothing."""
+    unread = [option_of(name) for name, value in options.items() if value is not None]
+    if unread:
+        raise InputError(f"{', '.join(unread)} would change nothing beside {beside}: leave out what is named")
 
 
 def _scores_of_pairs(
@@ -109,9 +112,12 @@ def _scores_of_pairs(
     from mimicmotion.metrics.folders import entries
     from mimicmotion.metrics.judging import open_film_tools
     from mimicmotion.metrics.scoreboard import Scoreboard
+    from mimicmotion.names import normal
 
     films = entries(generated)
-    requests = {request.out.stem: request for request in read_pairs(pairs, generated, {})}
+    # Nothing is written beside the results, which may be read-only.
+    with TemporaryDirectory() as folder:
+        requests = {normal(request.out.stem): request for request in read_pairs(pairs, Path(folder), {})}
     lacking, foreign = sorted(requests.keys() - films.keys()), sorted(films.keys() - requests.keys())
     if lacking or foreign:
         raise InputError(
@@ -131,9 +137,10 @@ def _scores_of_pairs(
 
 
 def _show(scores: "list[Score]", protocol: str, out: Path | None) -> None:
+    from mimicmotion.durable import write_file
     from mimicmotion.metrics.scores import summary_markdown
 
     Terminal().print(Markdown(summary_markdown(scores, protocol)))
     if out is not None:
         rows = [{**asdict(score), "protocol": protocol} for score in scores]
-        out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        write_file(out, (json.dumps(rows, indent=1) + "\n").encode())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markdown import Markdown
 
-from flows.commands.options import checked, option_of, takes
+from flows.commands.options import check_file, checked, option_of, takes
 from flows.terminal import Terminal
 from mimicmotion.diffusion.settings import Fusion
 from mimicmotion.errors import InputError, MimicMotionError
@@ -70,6 +70,13 @@ def judge(
     files = {"generated": generated, "driving": driving, "reference": reference, "poses": poses}
     wishes = {"alignment": align, "person": person, "tile": tile, "overlap": overlap, "fusion": fusion}
     requests = judge_requests(pairs, {**files, "reference_poses": reference_poses}, wishes)
+    # One film's picture goes into a folder, too, where that is what is named.
+    one_picture = len(requests) == 1 and picture is not None and bool(picture.suffix or picture.is_file())
+    check_file("--out", out)
+    if one_picture:
+        check_file("--picture", picture)
+    elif picture is not None and picture.is_file():
+        raise InputError(f"--picture {picture} is a file; name a folder for pictures of several films")
     settings = film_judge_settings(config, given)
     device, _ = device_and_dtype(has_cuda(), "float32")
     tools = open_film_tools(settings, device, cuda=has_cuda(), allow_cpu=True, called=option_of)
@@ -88,7 +95,7 @@ def judge(
         values[request.film_id] = verdict_values(verdict)
         console.lines(f"{request.film_id}: {verdict_line(verdict)}")
         if picture is not None:
-            place = picture if len(requests) == 1 else picture / f"{request.film_id}.png"
+            place = picture if one_picture else picture / f"{request.film_id}.png"
             write_verdict_picture(place, verdict, shown)
     if values:
         console.print(Markdown(summary_markdown(board.scores(), "judge, without truth")))
@@ -119,8 +126,9 @@ def film_judge_settings(config: str | None, given: Mapping[str, Any]) -> FilmJud
 
 def write_verdict_picture(path: Path, verdict: "Verdict", reference: Any) -> None:
     """Write curves and worst frames as a picture."""
+    from mimicmotion.durable import in_place
     from mimicmotion.pictures.verdict import verdict_picture
     from mimicmotion.video.picture_files import write_picture
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_picture(path, verdict_picture(verdict, reference))
+    with in_place(path) as written:
+        write_picture(written, verdict_picture(verdict, reference))

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -53,6 +54,16 @@ def takes(
 def option_of(field: str) -> str:
     """The option of a field that keeps its name."""
     return f"--{field.replace('_', '-')}"
+
+
+def check_file(option: str, path: Path | None) -> None:
+    """Refuse a folder where a file is to be written, before the work.
+
+    Raises:
+        InputError: it is one; names the option.
+    """
+    if path is not None and path.is_dir():
+        raise InputError(f"{option} {path} is a folder; name a file")
 
 
 def checked(section: type[Section], values: Mapping[str, Any], names: Mapping[str, str]) -> Any:

@@ -1,6 +1,7 @@
 """The command prints the table and writes every score."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -83,6 +84,32 @@ def test_pairs_without_a_truth_have_a_table_of_their_own(crossed, protocol, tmp_
     assert 0 < body["value"] < 0.1
     assert body["num_videos"] == 2
     assert "PSNR" not in result.output
+
+
+def test_options_that_change_nothing_and_places_that_are_none_are_refused(crossed, tmp_path):
+    results, pairs = ("--generated", crossed / "results"), ("--pairs", crossed / "pairs.csv")
+    truth = ("--truth", crossed / "results", "--protocol", "native")
+    for given, words in (
+        ((*pairs, "--protocol", "x-dance", "--fvd", "i3d.pt", "--window", 8), "--window, --fvd would change"),
+        ((*truth, "--align", "none"), "--align would change nothing beside --truth"),
+        ((*truth, "--out", tmp_path), "is a folder; name a file"),
+    ):
+        result = run(*results, *given)
+        assert isinstance(result.exception, InputError)
+        assert words in str(result.exception)
+
+
+def test_results_lie_in_a_folder_of_any_name_that_nothing_is_written_to(crossed, tmp_path):
+    results = tmp_path / "run.v1"
+    shutil.copytree(crossed / "results", results)
+    held = sorted(results.iterdir()), results.stat().st_mtime_ns
+    models = [part for name in ("detector", "wholebody") for part in (f"--{name}", WEIGHTS / f"{name}.onnx")]
+    given = ("--generated", results, "--pairs", crossed / "pairs.csv", *models)
+    out = tmp_path / "new" / "scores.json"
+    result = run(*given, "--protocol", "x-dance", "--out", out)
+    assert result.exception is None, result.output
+    assert out.is_file()
+    assert (sorted(results.iterdir()), results.stat().st_mtime_ns) == held
 
 
 def test_protocols_with_and_without_a_truth_are_not_mixed(crossed):

@@ -48,6 +48,22 @@ def test_a_folder_is_judged_film_by_film_and_one_that_does_not_fit_stops_no_othe
     assert (tmp_path / "pictures" / "a.png").is_file()
 
 
+def test_places_that_cannot_be_written_are_refused_before_the_work(world, tmp_path):
+    film = ("--generated", world / "made" / "a.mp4", "--driving", world / "made" / "a.mp4")
+    films = ("--generated", world / "made", "--driving", world / "made")
+    (tmp_path / "taken.png").touch()
+    for given, words in (
+        ((*film, "--out", tmp_path), "--out"),
+        ((*films, "--picture", tmp_path / "taken.png"), "taken.png is a file; name a folder"),
+    ):
+        result = run(*given, "--reference", world / "me.png")
+        assert isinstance(result.exception, InputError)
+        assert words in str(result.exception)
+    result = run(*film, "--reference", world / "me.png", *MODELS, "--picture", tmp_path, "--align", "none")
+    assert result.exception is None, result.output
+    assert (tmp_path / "a.png").is_file()
+
+
 def test_models_come_from_the_config_unless_they_are_given(tmp_path):
     ours = film_judge_settings("demo", {"hand_threshold": 0.4})
     assert (ours.appearance.name, ours.score_threshold, ours.hand_threshold) == ("base", 0.5, 0.4)

@@ -149,15 +149,15 @@ def tried(
     Raises:
         InputError: the judge cannot look at what was made; the film of the first seed is there nevertheless.
     """
-    said = [request.out.with_suffix(f".judge.{ending}") for ending in ("json", "png")]
+    values, picture = (request.out.with_suffix(f".judge.{ending}") for ending in ("json", "png"))
     with result_folder(request) as folder:
         seeds = range(request.seed, request.seed + (1 if tools is None else request.tries))
         films = {seed: Path(folder) / f"{seed}.mp4" for seed in seeds}
         for seed, path in films.items():
             make(request.replaced(seed=seed, out=path))
         # What was said of an earlier film is not said of this one.
-        for path in said:
-            path.unlink(missing_ok=True)
+        values.unlink(missing_ok=True)
+        picture.unlink(missing_ok=True)
         try:
             judged = None if tools is None else judge_tries(films, wanted, tools, request.out.stem)
         except MimicMotionError as error:
@@ -170,7 +170,7 @@ def tried(
         put_in_place(films[seed], request.out)
     if judged is None:
         return None
-    judged.write(*said, wanted.reference)
+    judged.write(values, picture, wanted.reference)
     of = f"seed {seed}, the best of {len(films)}; " if len(films) > 1 else ""
     return f"judge: {of}{judged.values['kept']['line']}"
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mimicmotion.errors import WeightsError
+from mimicmotion.errors import InputError, WeightsError
 from mimicmotion.pose.models.sessions import open_session
 from mimicmotion.weights.fetching import file_digest
 
@@ -83,6 +83,11 @@ def _from_folder(metric: str, folder: Path, device: torch.device) -> VideoEncode
 
     def network(video: Tensor) -> Tensor:
         frames = video.transpose(1, 2)
+        if frames.shape[1] % config.tubelet_size:
+            raise InputError(
+                f"{metric} sees {config.tubelet_size} frames at a time and would drop the last ones of a "
+                f"window of {frames.shape[1]}: choose a window that it divides"
+            )
         told = (
             {"pixel_values_videos": frames, "skip_predictor": True} if is_vjepa else {"pixel_values": frames}
         )

@@ -71,6 +71,8 @@ def test_vjepa_is_its_encoder_without_the_predictor(tmp_path):
     with torch.no_grad():
         expected = model.get_vision_features(normalised(film)).mean(1)
     np.testing.assert_allclose(load_backbone("vjepa", tmp_path, CPU).features(film, 4), expected, atol=1e-4)
+    with pytest.raises(InputError, match="vjepa sees 2 frames at a time and would drop the last ones"):
+        load_backbone("vjepa", tmp_path, CPU).features(film, 3)
     with pytest.raises(WeightsError, match="holds vjepa2; videomae needs videomae"):
         load_backbone("videomae", tmp_path, CPU)
 

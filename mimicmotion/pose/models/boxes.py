@@ -20,7 +20,13 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from mimicmotion.pose.models.detector import SCORE_THRESHOLD, Detections, letterbox_into, letterbox_scale
+from mimicmotion.pose.models.detector import (
+    SCORE_THRESHOLD,
+    Detections,
+    letterbox_into,
+    letterbox_scale,
+    num_cells,
+)
 from mimicmotion.pose.models.sessions import Beginning, ImageGraph
 
 FORMS: Final = (
@@ -74,7 +80,7 @@ class BoxDetector:
             wants = _Input(blue_first=True) if sliced else _Input(False, True, _MEAN, _STD)
         elif names == {"labels", "boxes", "scores"}:
             wants = _Input(stretched=True, std=_FROM_0_TO_1)
-        elif len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][-1] == 6:
+        elif len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][-1] == 6 and not _is_raw(graph):
             wants = _Input(std=_FROM_0_TO_1)
         else:
             return None
@@ -116,6 +122,15 @@ class BoxDetector:
                 corners = boxes[frame][order] / np.tile(scale, 2)
                 found.append(Detections(corners.astype(np.float32), scores[frame][order].astype(np.float32)))
         return found
+
+
+def _is_raw(graph: ImageGraph) -> bool:
+    """Whether the one output has a row per cell: YOLOX of one class has six columns as well."""
+    size = (graph.height_px, graph.width_px)
+    ((_, number, _),) = graph.outputs.values()
+    if not isinstance(number, int):
+        number = graph.run(np.zeros((1, 3, *size), np.float32), 1)[0].shape[1]
+    return number == num_cells(size)
 
 
 def _parts(outputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -102,7 +102,7 @@ class PersonDetector:
         """
         size = (self.graph.height_px, self.graph.width_px)
         rows = self.graph.run(prepared, self.max_batch)[0]
-        expected = sum((size[0] // stride) * (size[1] // stride) for stride in STRIDES)
+        expected = num_cells(size)
         if rows.ndim != 3 or rows.shape[1] != expected or rows.shape[2] <= _PERSON_COLUMN:
             raise WeightsError(
                 f"the person detector gave an output of shape {rows.shape}; YOLOX in raw form gives (batch, "
@@ -177,6 +177,11 @@ def people(
     boxes = np.concatenate([centre - half, centre + half], axis=1) / scale
     keep = suppress(boxes, scores[chosen], nms_threshold)
     return Detections(boxes[keep].astype(np.float32), scores[chosen][keep].astype(np.float32))
+
+
+def num_cells(size: tuple[int, int]) -> int:
+    """Return how many rows a graph in raw form gives for pictures of this height and width."""
+    return sum((size[0] // stride) * (size[1] // stride) for stride in STRIDES)
 
 
 def _grid(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

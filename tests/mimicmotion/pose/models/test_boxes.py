@@ -1,6 +1,7 @@
 """Detectors that choose boxes by themselves: each form is told by its outputs and given its pictures."""
 
 import numpy as np
+import onnx
 import pytest
 
 from mimicmotion.errors import WeightsError
@@ -64,6 +65,24 @@ def test_nobody_is_nobody(box_detector):
     detector = opened(box_detector("mmdeploy", ROWS), threshold=0.95)
     (found,) = detector.detect(detector.prepare(np.zeros((1, 64, 64, 3), np.uint8)), (64, 64))
     assert found.boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize("stated", [True, False], ids=["stated", "free"])
+def test_yolox_of_one_class_is_no_yolov10(box_detector, stated):
+    """Both have six columns; YOLOX has a row for each cell: 64 + 16 + 4 of 64 x 64."""
+    rows = np.zeros((84, 6))
+    rows[9] = [0.5, 0.5, np.log(2), np.log(3), 0.8, 0.9]
+    path = box_detector("yolov10", rows)
+    if stated:
+        model = onnx.load(path)
+        model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 84
+        onnx.save(model, path)
+    detector = opened(path)
+    assert isinstance(detector, PersonDetector)
+    frames = np.random.default_rng(0).integers(0, 255, (1, 64, 64, 3), dtype=np.uint8)
+    (found,) = detector.detect(detector.prepare(frames), (64, 64))
+    np.testing.assert_allclose(found.boxes, [[4, 0, 20, 24]], atol=1e-5)
+    np.testing.assert_allclose(found.scores, [0.72], rtol=1e-6)
 
 
 def test_the_other_forms_stay_what_they_were(small_detector, small_wholebody):

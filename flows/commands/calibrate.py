@@ -7,6 +7,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from shlex import join
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -71,6 +72,8 @@ def calibrate(
         raise InputError("--truth annotations, --annotations FILE and --pictures FOLDER go together")
     if out is None and is_remote(settings.workspace):
         raise InputError(f"workspace {settings.workspace} is not a local folder: give --out FILE.")
+    if out is not None and (out.suffix != ".json" or out.is_dir()):
+        raise InputError(f"--out {out} must name a file ending in .json; a chart is drawn beside it")
     target = out or Path(settings.workspace, "calibrations", f"{pose.wholebody.stem}-{truth}.json")
     if annotations is not None and pictures is not None:
         made, tested = _annotated(estimator, annotations, pictures, number)
@@ -90,10 +93,8 @@ def calibrate(
     write_picture(target.with_suffix(".png"), reliability_chart(rows))
     console = Terminal()
     console.print(_table(rows))
-    console.print(f"{target}\n{target.with_suffix('.png')}", soft_wrap=True)
-    console.print(
-        f"use it: mimicmotion rebuild {settings.source} --set pose.calibration={target}", soft_wrap=True
-    )
+    used = join(["--set", f"pose.calibration={target}"])
+    console.lines(target, target.with_suffix(".png"), f"use it: {settings.command('rebuild')} {used}")
 
 
 def _in_world(estimator: "PoseEstimator", first: int, number: int) -> "Points":
@@ -127,8 +128,9 @@ def _agreed(estimator: "PoseEstimator", settings: PipelineConfig, number: int) -
         each = max(1, number // len(decoded.ids))
         for video_id in ids[: number // 2]:
             reader = open_video(decoded.path(video_id, VIDEO_FILE))
-            for place in range(each):
-                yield reader.read([(2 * place + 1) * reader.num_frames // (2 * each)])[0]
+            count = min(each, reader.num_frames)
+            for place in range(count):
+                yield reader.read([(2 * place + 1) * reader.num_frames // (2 * count)])[0]
 
     return [judge_agreement(estimator, frames(decoded.ids[which::2])) for which in (0, 1)]
 

@@ -34,17 +34,20 @@ def annotated_pictures(file: Path, folder: Path) -> Iterator[tuple[str, TruePict
             if not one.get("iscrowd") and any(one["keypoints"][2::3]):
                 people.setdefault(names[one["image_id"]], []).append(one)
         points = {name: np.stack([_points(one) for one in found]) for name, found in people.items()}
+        areas = {name: np.array([_area(one) for one in found]) for name, found in people.items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{file} is no annotation file of COCO-WholeBody's form ({type(error).__name__}: {error}); it "
-            f"needs images with id and file_name, and annotations with image_id and {', '.join(_PARTS)}"
+            f"needs images with id and file_name, and annotations with image_id, area or bbox, and "
+            f"{', '.join(_PARTS)}"
         ) from error
     for name in sorted(people):
         known = points[name][..., 2] > 0
-        areas = [
-            float(one.get("area") or np.prod(one["bbox"][2:]) * BODY_SHARE_OF_BOX) for one in people[name]
-        ]
-        yield name, TruePicture(read_picture(folder / name), points[name][..., :2], known, np.array(areas))
+        yield name, TruePicture(read_picture(folder / name), points[name][..., :2], known, areas[name])
+
+
+def _area(annotation: Mapping[str, Any]) -> float:
+    return float(annotation.get("area") or np.prod(annotation["bbox"][2:]) * BODY_SHARE_OF_BOX)
 
 
 def _points(annotation: Mapping[str, Any]) -> np.ndarray:

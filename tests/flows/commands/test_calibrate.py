@@ -1,14 +1,19 @@
 """The command ``calibrate``, and what a config does with what it made."""
 
 import json
+import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.commands import calibrate as calibrating
 from mimicmotion.errors import ConfigError, InputError
 from mimicmotion.pose.calibration import PARTS, Calibration, Curve
+from mimicmotion.video.files import write_preview
 from stages.engine.config import load_config
 from stages.engine.keys import recipe_key
 
@@ -22,10 +27,12 @@ def calibrate(*arguments: str) -> str:
 
 
 def test_the_built_in_world_calibrates_the_shipped_model(tmp_path: Path) -> None:
-    out = tmp_path / "curves.json"
+    out = tmp_path / "two words.json"
     text = calibrate("demo", "--number", "16", "--set", f"workspace={tmp_path}", "--out", str(out))
     assert "hands" in text
-    assert f"pose.calibration={out}" in text.replace("\n", "")
+    used = shlex.split(text.partition("use it: ")[2])
+    assert used[1] == "rebuild"
+    assert used[3:] == ["--set", f"workspace={tmp_path}", "--set", f"pose.calibration={out}"]
     config = load_config("demo", [f"pose.calibration={out}"])
     assert config.stages["pose"].check() == []
     assert Calibration.read(out).made_from["truth"] == "world"
@@ -40,6 +47,25 @@ def test_options_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
             "demo", "--set", "pose={source: import, import_folder: .}", "--set", "pose.detector=null",
             "--set", "pose.wholebody=null",
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["curves.png", "curves", "folder.json"])
+def test_a_place_that_the_chart_would_take_is_refused_first(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(InputError, match=r"must name a file ending in \.json"):
+        calibrate("demo", "--set", f"workspace={tmp_path}", "--out", str(tmp_path / name))
+
+
+def test_a_short_film_is_looked_at_once_a_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_preview(tmp_path / "v.mp4", list(np.zeros((3, 16, 16, 3), np.uint8)), 12)
+    decoded = SimpleNamespace(ids=("a", "b"), path=lambda *_: tmp_path / "v.mp4")
+    pipeline = SimpleNamespace(result=lambda name: decoded)
+    monkeypatch.setattr(calibrating, "Pipeline", lambda settings: pipeline)
+    monkeypatch.setattr(
+        "mimicmotion.metrics.confidence.reliability.judge_agreement", lambda _, frames: len([*frames])
+    )
+    assert calibrating._agreed(None, None, 40) == [3, 3]
+    assert calibrating._agreed(None, None, 4) == [2, 2]
 
 
 @pytest.fixture

@@ -38,10 +38,11 @@ def test_points_lie_in_our_order_with_what_is_known(tmp_path):
     assert found.areas.tolist() == [106.0, 50.0]
 
 
-def test_another_form_is_named(tmp_path):
+@pytest.mark.parametrize("name", ["face_kpts", "bbox"])
+def test_another_form_is_named(tmp_path, name):
     without = annotation()
-    del without["face_kpts"]
-    with pytest.raises(InputError, match=r"no annotation file of COCO-WholeBody's form.*face_kpts"):
+    del without[name]
+    with pytest.raises(InputError, match=rf"no annotation file of COCO-WholeBody's form.*KeyError: '{name}'"):
         next(annotated_pictures(write(tmp_path, [without]), tmp_path))
 
 

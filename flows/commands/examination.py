@@ -19,6 +19,7 @@ from mimicmotion.weights.known import known_weights
 from stages.adapters.ray.environment import cluster_address
 from stages.engine.config import PipelineConfig, redacted
 from stages.engine.storage.opening import open_workspace
+from stages.train import Train
 
 _IDENTITY_GRAPH = b64decode(
     "CAgSADo3ChAKAXgSAXkiCElkZW50aXR5EgFnWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQDQ=="
@@ -79,6 +80,8 @@ def examine(config: PipelineConfig) -> Iterator[Finding]:
 def _guarded(what: str, check: Callable[[], Finding]) -> Finding:
     try:
         return check()
+    except MimicMotionError as error:
+        return Finding(what, "fail", str(error), "do what it says, or correct the config")
     except Exception as error:  # a doctor reports what it meets, whatever it is
         return Finding(what, "fail", f"{type(error).__name__}: {error}", "install the project again")
 
@@ -124,9 +127,10 @@ def _sources(config: PipelineConfig) -> Finding:
 
 def _devices(config: PipelineConfig) -> Finding:
     from mimicmotion.devices import num_gpus
-    from stages.adapters.ray.workers import cluster_resources
+    from stages.adapters.ray.workers import cluster_resources, connect
 
     if cluster_address(config.settings.ray):
+        connect(config.settings.ray)
         there, where = cluster_resources(), "in the cluster"
     else:
         there, where = {"CPU": config.settings.ray.num_cpus or os.cpu_count() or 1, "GPU": num_gpus()}, "here"
@@ -141,7 +145,7 @@ def _devices(config: PipelineConfig) -> Finding:
                 continue
             short.append(f"{name} asks for {runtime.workers * each:g} {word}")
             # Workers of items come as there is room; those of one training come all at once or never.
-            alone = name != "train" and each <= there.get(kind, 0)
+            alone = not isinstance(stage, Train) and each <= there.get(kind, 0)
             state = "warn" if alone and state != "fail" else "fail"
     found = f"{there.get('GPU', 0):g} GPUs and {there.get('CPU', 0):g} cores {where}"
     if not short:
@@ -211,9 +215,13 @@ def _memory() -> Finding:
 
 
 def _workspace(config: PipelineConfig) -> Finding:
-    workspace = open_workspace(config.workspace)
-    workspace.write("doctor.txt", b"written by mimicmotion doctor\n")
-    workspace.remove("doctor.txt")
+    try:
+        workspace = open_workspace(config.workspace)
+        workspace.write("doctor.txt", b"written by mimicmotion doctor\n")
+        workspace.remove("doctor.txt")
+    except OSError as error:
+        found = f"{redacted(config.workspace)} cannot be written ({error.strerror or error})"
+        return Finding("workspace", "fail", found, "choose another place: --set workspace=FOLDER")
     free, needed = workspace.free_bytes(), total_disk(config)
     found = f"{workspace.shown}, writable; {workspace.disk} has {free / 1e9:.1f} GB free"
     if needed is not None:

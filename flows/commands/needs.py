@@ -94,7 +94,7 @@ def find_films(config: PipelineConfig, num: int | None, length_s: float) -> Film
     found = [one for video in videos[::step] if video.is_local and (one := _header(video.location))]
     if not found:
         films = find_films(config, len(videos), length_s)
-        return replace(films, judged=judged)
+        return replace(films, judged=judged, known=f"no header can be read from here: {films.known}")
     length, fps, width, height = (sum(values) / len(found) for values in zip(*found, strict=True))
     known = (
         f"{len(videos):,} films, {len(videos) * length / 60:,.1f} minutes by the headers of {len(found)}: "
@@ -107,14 +107,16 @@ def _header(path: str) -> tuple[float, float, float, float] | None:
     """Length in seconds, rate, width and height that a film's header states; None where it states none."""
     import av
 
+    from mimicmotion.video.containers import open_film
+
     try:
-        with av.open(path, metadata_errors="replace") as film:
+        with open_film(Path(path)) as film:
             stream = film.streams.video[0]
-            if film.duration and stream.average_rate:
+            if film.duration and stream.average_rate and stream.codec_context:
                 size = stream.codec_context.width, stream.codec_context.height
                 return film.duration / 1e6, float(stream.average_rate), *size
             return None
-    except (av.FFmpegError, IndexError):
+    except (av.FFmpegError, IndexError, MimicMotionError):
         return None  # decode will reject it
 
 

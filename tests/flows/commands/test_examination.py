@@ -1,5 +1,6 @@
 """The doctor runs the real thing and says what is missing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from fake_stages import Letters, make_config
 
 from flows.commands.examination import Finding, examine
 from mimicmotion.video.files import write_preview
-from stages.engine.config import load_config
+from stages.engine.config import RaySettings, load_config
 from stages.engine.contract import Runtime
 
 
@@ -51,6 +52,17 @@ def test_what_a_config_needs_and_is_not_there(tmp_path: Path, letters: Letters, 
     assert "is not that of yolox_l.onnx" in found["letters.weights"].found
 
 
+def test_what_a_check_says_itself_is_the_advice(tmp_path: Path, letters: Letters) -> None:
+    (tmp_path / "file").write_text("in the way")
+    config = make_config(tmp_path / "file" / "space", letters)
+    settings = config.settings.model_copy(update={"ray": RaySettings(address="127.0.0.1:9")})
+    found = findings(replace(config, settings=settings))
+    assert "cannot be written" in found["workspace"].found
+    assert "--set workspace=FOLDER" in found["workspace"].advice
+    assert "127.0.0.1:9: cannot be reached" in found["devices"].found
+    assert "install the project again" not in found["devices"].advice
+
+
 def test_little_room_is_said(tmp_path: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch) -> None:
     from flows.commands.examination import _workspace
     from stages.engine.storage.workspace import LocalWorkspace
@@ -85,6 +97,9 @@ def test_sources_devices_and_disk_of_a_real_config(tmp_path: Path, monkeypatch: 
     assert _devices(load_config("demo", [*overrides, "decode.runtime.workers=9"])).state == "warn"
     group = _devices(load_config("demo", [*overrides, "train.runtime.cpus_per_worker=9"]))
     assert (group.state, "train asks for 9 cores" in group.found) == ("fail", True)
+    alone = ("distill.batch=10", "distill.runtime.workers=10")
+    distilled = _devices(load_config("demo-distilled", [*overrides, *alone]))
+    assert (distilled.state, "distill asks for 20 cores" in distilled.found) == ("fail", True)
     missing = _weights("pose.detector", tmp_path / "gone.onnx", config)
     assert "weights fetch" in missing.advice
     assert "demo.yaml" in missing.advice

@@ -54,6 +54,13 @@ def test_the_demo_is_near_what_it_was_measured_to_take(tmp_path: Path):
     assert needs_table(list(found.values()), films).row_count == len(found) + 1
 
 
+def test_films_without_a_header_are_assumed_and_said_so(tmp_path: Path):
+    (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:5,\nother.mp4\n")
+    films = find_films(load_config("demo", [f"decode.source={tmp_path}"]), None, 20.0)
+    assert (films.num, films.length_s) == (1, 20.0)
+    assert films.known.startswith("no header can be read from here: 1 films of 20 s")
+
+
 def test_unknown_gpus_stages_and_missing_sources_are_named(tmp_path: Path):
     demo = load_config("demo", [f"decode.source={tmp_path / 'gone'}"])
     with pytest.raises(InputError, match="'Abacus' is not known"):

@@ -23,9 +23,9 @@ from jaxtyping import Float32, UInt8
 from mimicmotion.pose.models.detector import (
     SCORE_THRESHOLD,
     Detections,
+    grid,
     letterbox_into,
     letterbox_scale,
-    num_cells,
 )
 from mimicmotion.pose.models.sessions import Beginning, ImageGraph
 
@@ -130,7 +130,7 @@ def _is_raw(graph: ImageGraph) -> bool:
     ((_, number, _),) = graph.outputs.values()
     if not isinstance(number, int):
         number = graph.run(np.zeros((1, 3, *size), np.float32), 1)[0].shape[1]
-    return number == num_cells(size)
+    return number == len(grid(size)[0])
 
 
 def _parts(outputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

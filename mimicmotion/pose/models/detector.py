@@ -102,7 +102,7 @@ class PersonDetector:
         """
         size = (self.graph.height_px, self.graph.width_px)
         rows = self.graph.run(prepared, self.max_batch)[0]
-        expected = num_cells(size)
+        expected = len(grid(size)[0])
         if rows.ndim != 3 or rows.shape[1] != expected or rows.shape[2] <= _PERSON_COLUMN:
             raise WeightsError(
                 f"the person detector gave an output of shape {rows.shape}; YOLOX in raw form gives (batch, "
@@ -170,7 +170,7 @@ def people(
     """
     scores = rows[:, 4] * rows[:, _PERSON_COLUMN]
     chosen = np.flatnonzero(scores > score_threshold)
-    cells, strides = _grid(size)
+    cells, strides = grid(size)
     cells, strides, picked = cells[chosen], strides[chosen, None], rows[chosen]
     centre = (picked[:, :2] + cells) * strides
     half = np.exp(picked[:, 2:4]) * strides / 2
@@ -179,12 +179,7 @@ def people(
     return Detections(boxes[keep].astype(np.float32), scores[chosen][keep].astype(np.float32))
 
 
-def num_cells(size: tuple[int, int]) -> int:
-    """Return how many rows a graph in raw form gives for pictures of this height and width."""
-    return sum((size[0] // stride) * (size[1] // stride) for stride in STRIDES)
-
-
-def _grid(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def grid(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Return the column and row of every cell, and its stride, in the order of the graph's output."""
     cells, strides = [], []
     for stride in STRIDES:

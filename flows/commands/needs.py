@@ -9,6 +9,7 @@ share of the GPU's peak. docs/performance.md says how they are made.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,8 @@ def reckon(config: PipelineConfig, films: Films, gpu: str) -> list[Needs]:
         items, core_s, tera, disk = getattr(work, name)()
         runtime = stage.runtime
         if runtime.gpus_per_worker:
-            devices, device = runtime.workers * runtime.gpus_per_worker, gpu
+            # One that may share a GPU has it for itself where there is no other.
+            devices, device = ceil(runtime.workers * runtime.gpus_per_worker), gpu
             work_s = tera / (PEAK_TFLOPS[gpu] * UTILISATION)
         else:
             devices, device = runtime.workers * runtime.cpus_per_worker, "cores"

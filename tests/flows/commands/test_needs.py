@@ -36,6 +36,13 @@ def test_the_papers_rebuild_stage_by_stage():
     assert twice[4].work_s == pytest.approx(found["train"].work_s)
 
 
+def test_one_gpu_is_enough_for_finetuning():
+    config = load_config("finetune")
+    found = {one.stage: one for one in reckon(config, find_films(config, 40, 20.0), "A100")}
+    assert {one.device for one in found.values() if "A100" in one.device} == {"1 A100"}
+    assert found["latents"].devices == 1
+
+
 def test_the_demo_is_near_what_it_was_measured_to_take(tmp_path: Path):
     for side, num in (("train", 10), ("test", 4), ("val", 2)):
         (tmp_path / side).mkdir()

@@ -203,11 +203,14 @@ class Beginning:
     def of(cls, path: Path) -> "Beginning":
         """Read it from an ONNX file, weights in other files left alone."""
         import onnx
+        from onnx.helper import get_attribute_value
         from onnx.numpy_helper import to_array
 
         graph = onnx.load(path, load_external_data=False).graph
-        weights = {one.name: one for one in graph.initializer if not one.external_data}
-        weights |= {one.output[0]: one.attribute[0].t for one in graph.node if one.op_type == "Constant"}
+        weights: dict[str, Any] = {one.name: one for one in graph.initializer if not one.external_data}
+        for node in graph.node:
+            if node.op_type == "Constant":  # a tensor, or one number or more
+                weights[node.output[0]] = get_attribute_value(node.attribute[0])
         names = {next(one.name for one in graph.input if one.name not in weights)}
         kinds, top = set(), None
         for node in graph.node:
@@ -216,9 +219,11 @@ class Beginning:
                     names |= {*node.output}
                     continue
                 kinds.add(node.op_type)
-                known = [to_array(weights[name]) for name in node.input if name in weights]
+                known = [weights[name] for name in node.input if name in weights]
                 if node.op_type in _NORMALISING and known:
-                    largest = float(np.abs(known[0]).max())
+                    first = known[0]
+                    values = to_array(first) if isinstance(first, onnx.TensorProto) else np.asarray(first)
+                    largest = float(np.abs(values).max())
                     wide = largest < _SMALL_FACTOR if node.op_type == "Mul" else largest > _LARGEST_OF_1
                     top = 255.0 if wide else 1.0
         return cls(frozenset(kinds), top)

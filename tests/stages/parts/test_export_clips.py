@@ -38,15 +38,10 @@ def test_windows_of_a_stretch_are_one_clip_of_four_k_and_one(tmp_path):
 
 def test_windows_that_begin_one_frame_after_the_other_are_a_stretch(tmp_path):
     inputs = make_datasets(tmp_path, [window(0, num_windows=5), window(5, num_windows=3, left_px=4)])
-    assert [list(frames) for _, frames, _ in stretches(inputs)] == [
+    assert [list(frames) for _, frames, _ in stretches(inputs["clips"])] == [
         list(range(11)),
         list(range(5, 14)),
     ]
-
-
-def test_a_stretch_ends_at_a_cut_though_windows_are_kept_on_both_sides(tmp_path):
-    inputs = make_datasets(tmp_path, [window(0, num_windows=4), window(10, num_windows=5)], cuts=[10])
-    assert [list(frames) for _, frames, _ in stretches(inputs)] == [list(range(10)), list(range(10, 21))]
 
 
 def test_val_and_test_videos_give_their_clip(tmp_path):

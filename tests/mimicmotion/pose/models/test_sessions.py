@@ -1,10 +1,12 @@
 """A session runs where it was asked to run, or says what is missing."""
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from mimicmotion.errors import InputError, WeightsError
 from mimicmotion.pose.models import sessions
-from mimicmotion.pose.models.sessions import ImageGraph, missing_for_cuda, open_session
+from mimicmotion.pose.models.sessions import Beginning, ImageGraph, missing_for_cuda, open_session
 
 
 @pytest.fixture
@@ -78,3 +80,16 @@ def test_a_graph_without_picture_input_is_refused(tmp_path):
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     with pytest.raises(WeightsError, match="fixed height"):
         ImageGraph.of(open_session(path, cuda=False, allow_cpu=True, threads=1), path)
+
+
+@pytest.mark.parametrize(
+    ("constant", "top"), [({"value_float": 255.0}, 255.0), ({"value_floats": [0.5]}, 1.0)]
+)
+def test_white_is_told_from_constants_that_are_no_tensors(tmp_path, constant, top):
+    nodes = [
+        helper.make_node("Constant", [], ["number"], **constant),
+        helper.make_node("Div", ["x", "number"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 8, 8]) for name in "xy")
+    onnx.save(helper.make_model(helper.make_graph(nodes, "small", [x], [y])), tmp_path / "small.onnx")
+    assert Beginning.of(tmp_path / "small.onnx") == Beginning(frozenset({"Div"}), top)

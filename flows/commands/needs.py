@@ -138,7 +138,7 @@ def reckon(config: PipelineConfig, films: Films, gpu: str) -> list[Needs]:
         runtime = stage.runtime
         if runtime.gpus_per_worker:
             # One that may share a GPU has it for itself where there is no other.
-            devices, device = ceil(runtime.workers * runtime.gpus_per_worker), gpu
+            devices, device = float(ceil(runtime.workers * runtime.gpus_per_worker)), gpu
             work_s = tera / (PEAK_TFLOPS[gpu] * UTILISATION)
         else:
             devices, device = runtime.workers * runtime.cpus_per_worker, "cores"

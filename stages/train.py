@@ -191,6 +191,22 @@ class Train(TrainingSettings, DatasetStage):
             "config": self.model_dump(mode="json", exclude={"runtime", "base", "init_from", "calibration"}),
         }
 
+    def wrote(self, checkpoint: Path) -> bool:
+        """Whether a checkpoint is of a run of this section, and not of its teacher or student.
+
+        Raises:
+            DataError: it is no checkpoint.
+        """
+        from mimicmotion.training.export import checkpoint_facts
+        from mimicmotion.training.job import SAMPLING
+
+        facts = checkpoint_facts(checkpoint)
+        if SAMPLING in facts:
+            return bool(facts[SAMPLING] == self.sampling)
+        # Checkpoints of earlier versions do not say it, so the folder of their stage tells.
+        folder = [place.name for place in checkpoint.absolute().parents[4:5]]
+        return (folder == [Distill.name]) == bool(self.sampling)
+
     def export_checkpoint(self, checkpoint: Path, folder: Path) -> int:
         """Write the averaged weights of any checkpoint of a run in both forms; returns its step.
 

@@ -25,8 +25,13 @@ def export(
 ) -> None:
     """Write a checkpoint's averaged weights as a pipeline folder and a released file, checked by loading."""
     settings = load_config(config, overrides or [])
-    train = settings.stages.get("train")
-    if not isinstance(train, Train):
-        raise InputError(f"config {settings.name}: an export needs the section train")
+    sections = [stage for stage in settings.stages.values() if isinstance(stage, Train)]
+    train = next((stage for stage in sections if stage.wrote(checkpoint)), None)
+    if train is None:
+        raise InputError(
+            f"config {settings.name}: {checkpoint} was written by none of its sections that train ("
+            f"{', '.join(stage.name for stage in sections) or 'it has none'}): name the config, and "
+            "the changed fields, of its run"
+        )
     step = train.export_checkpoint(checkpoint, out)
     Terminal().lines(f"step {step}: {out / 'checkpoint'} and {out / 'released.safetensors'}")

@@ -38,8 +38,7 @@ class Overlay(NamedTuple):
 
     def framed(self, fit: Framing) -> tuple[float, ...]:
         """The box in pixels of the framed picture."""
-        scale = np.tile(np.array(fit.scaled) / fit.source, 2)
-        return tuple(np.array(self[2:]) * scale - np.tile(fit.offset, 2))
+        return tuple(fit.boxes(np.array(self[2:], np.float64)))
 
 
 def found_overlays(

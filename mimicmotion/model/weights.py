@@ -157,9 +157,20 @@ def save_released(
             torch.save(flat, staging)
         else:
             save_file(flat, staging, metadata={"format": "pt", **(told or {})})
+            _sort_metadata(staging)
         put_in_place(staging, path)
     finally:
         staging.unlink(missing_ok=True)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put a file's metadata, which safetensors writes in an order of chance, in that of its names."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        file.seek(8)
+        file.write(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size))
 
 
 def convert(

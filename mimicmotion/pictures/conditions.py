@@ -1,4 +1,4 @@
-"""What other trainers want beside a clip's film: pose, face, hands, further people and background as films.
+"""What other trainers want beside a clip's film: pose, face, hands, background, what is not to be learnt.
 
 Every film has the frames of the clip, in its order and at its rate. Masks are white where something is.
 """
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float, UInt8
 
+from mimicmotion.clips.overlays import Overlay
 from mimicmotion.pose.drawing import draw_pose
 from mimicmotion.pose.framing import framed_track
 from mimicmotion.pose.layout import FACE
@@ -40,6 +41,7 @@ class ClipConditions:
         reader: the normalised film.
         track: its main person, in every frame of it.
         others: frame -> boxes of further people, in pixels of the film.
+        overlays: of the film.
         frames: of the film, in the order of the clip.
         fit: how they become the clip's pictures.
         style: how poses are drawn.
@@ -50,6 +52,7 @@ class ClipConditions:
     reader: VideoReader
     track: PoseTrack
     others: dict[int, np.ndarray]
+    overlays: Sequence[Overlay]
     frames: Sequence[int]
     fit: Framing
     style: DrawingStyle
@@ -63,7 +66,7 @@ class ClipConditions:
             "pose": self.poses(),
             "face": self.faces(),
             "hands": self._masks(np.where(self.hands[..., None], self._framed.hand_boxes, np.nan)),
-            "ignore": self._masks(self._others_framed()),
+            "ignore": self._masks(self._ignored()),
             "person": self._masks(self._person),
             "background": self._backgrounds(),
         }
@@ -121,10 +124,12 @@ class ClipConditions:
         middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * _PERSON_MARGIN
         return np.concatenate([middle - half, middle + half], axis=1)[:, None]
 
-    def _others_framed(self) -> list[Float[np.ndarray, "k 4"]]:
-        factors = np.tile(np.array(self.fit.scaled) / np.array(self.fit.source), 2)
-        shift = np.tile(np.array(self.fit.offset), 2)
-        return [self.others.get(frame, np.zeros((0, 4))) * factors - shift for frame in self.frames]
+    def _ignored(self) -> Iterator[Float[np.ndarray, "k 4"]]:
+        """Boxes of further people and of overlays in each frame."""
+        for frame in self.frames:
+            there = [one[2:] for one in self.overlays if one.first <= frame < one.end]
+            boxes = np.array([*self.others.get(frame, ()), *there], np.float64)
+            yield self.fit.boxes(boxes.reshape(-1, 4))
 
     def _masks(self, boxes: Iterable[np.ndarray]) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         width, height = self.fit.target

@@ -34,8 +34,8 @@ def read_result(job: TrainingJob) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return read_tensors(job.result / NETWORK_FILE), facts
 
 
-def read_checkpoint(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the same of a checkpoint that a run has written, whatever the number of its workers.
+def checkpoint_facts(checkpoint: Path) -> dict[str, Any]:
+    """Return what a checkpoint says of itself.
 
     Raises:
         DataError: the folder is no checkpoint, or was not written to its end.
@@ -45,6 +45,17 @@ def read_checkpoint(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]
             f"{checkpoint} is no checkpoint of training, or was not written to its end: name a folder "
             "step-NNNNNNNN that holds facts.json"
         )
+    facts: dict[str, Any] = json.loads((checkpoint / FACTS_FILE).read_text())
+    return facts
+
+
+def read_checkpoint(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return network and facts of a checkpoint that a run has written, whatever the number of its workers.
+
+    Raises:
+        DataError: as ``checkpoint_facts``.
+    """
+    facts = checkpoint_facts(checkpoint)
     reader = TensorsReader(checkpoint)
     stored = reader.tensors()
     averaged = {name.removeprefix("average.") for name in stored if name.startswith("average.")}
@@ -58,7 +69,6 @@ def read_checkpoint(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]
         # A lone process is meant.
         warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
         load(wanted, storage_reader=reader, no_dist=True)
-    facts: dict[str, Any] = json.loads((checkpoint / FACTS_FILE).read_text())
     return {name.partition(".")[2]: value for name, value in wanted.items()}, facts
 
 

@@ -14,6 +14,8 @@ from mimicmotion.video.framing import Framing
 
 NETWORK_FILE = "network.safetensors"
 FACTS_FILE = "facts.json"
+SAMPLING = "sampling"
+"""Among the facts of a checkpoint: fields of the sampler that its run teaches, none where any will do."""
 
 
 @dataclass(frozen=True, kw_only=True)

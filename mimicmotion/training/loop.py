@@ -33,7 +33,7 @@ from mimicmotion.training.distributed.group import World, lost_workers_are_conne
 from mimicmotion.training.distributed.parts import learning_rate
 from mimicmotion.training.distributed.stopping import stop_request
 from mimicmotion.training.estimate.needs import peak_tflops, training_flops
-from mimicmotion.training.job import FACTS_FILE, NETWORK_FILE, TrainingJob, read_clips
+from mimicmotion.training.job import FACTS_FILE, NETWORK_FILE, SAMPLING, TrainingJob, read_clips
 from mimicmotion.training.measures import Measures, finite
 from mimicmotion.training.optimiser import set_moments
 from mimicmotion.training.pictures import comparison, sample_picture
@@ -249,7 +249,8 @@ class Training:
         return {"batch": self.job.settings.batch, "seed": self.job.settings.seed, "clips": len(self.clips)}
 
     def _save(self, step: int) -> None:
-        path = self.checkpoints.save(step, self._tensors(), self._resume_contract())
+        facts = {**self._resume_contract(), SAMPLING: self.job.settings.sampling}
+        path = self.checkpoints.save(step, self._tensors(), facts)
         logger.info("writing checkpoint %s", path)
 
     def _resume(self) -> int:

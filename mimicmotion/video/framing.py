@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from mimicmotion.errors import InputError
 
@@ -48,6 +48,10 @@ class Framing:
         left, top = (max(0, -side) for side in self.offset)
         width, height = self.unpadded.target
         return frames[:, top : top + height, left : left + width]
+
+    def boxes(self, boxes: Float[np.ndarray, "*k 4"]) -> Float[np.ndarray, "*k 4"]:
+        """Return xyxy boxes of the video in pixels of the result; they may reach out of it."""
+        return boxes * np.tile(np.array(self.scaled) / self.source, 2) - np.tile(self.offset, 2)
 
     def frames(self, frames: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "n height width 3"]:
         """Return the frames at the target size.

@@ -10,6 +10,7 @@ What an item holds does not depend on the trainer's metadata, so exports of one 
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar
@@ -71,12 +72,14 @@ class ExportClips(ConfidenceSettings, ItemStage):
         from mimicmotion.clips.windows import far_frames
 
         videos, left_over = video_rows(inputs["decode"]), 0
-        for row, frames, references in stretches(inputs["clips"]):
+        for row, frames in stretches(inputs["clips"]):
             video = videos[row.video_id]
             clips, rest = pieces(frames, self.num_frames, self.multiple)
             left_over += rest
             for number, clip in enumerate(clips):
-                reference = far_frames(np.array(references), clip[0], clip[-1], row.reference_distance)[0]
+                candidates = np.array(row.reference_frames)
+                reference = far_frames(candidates, clip[0], clip[-1], row.reference_distance)[0]
+                ignore = [box for box in row.ignore if box[0] <= clip[-1] and clip[0] < box[1]]
                 payload: dict[str, Any] = {
                     "video_row": video,
                     "split": row.split,
@@ -86,7 +89,7 @@ class ExportClips(ConfidenceSettings, ItemStage):
                     "fit": row.framing(video),
                 }
                 window = {**{name: payload[name] for name in ("split", "frames", "reference_frame", "fps")}}
-                window |= framing_columns(payload["fit"])
+                window |= framing_columns(payload["fit"]) | ({"ignore": ignore} if ignore else {})
                 yield Item(
                     id=f"{row.clip_id}-{number:03d}",
                     inputs={
@@ -96,6 +99,7 @@ class ExportClips(ConfidenceSettings, ItemStage):
                     },
                     payload={
                         **payload,
+                        "ignore": ignore,
                         "video": inputs["decode"].path(row.video_id, VIDEO_FILE),
                         "poses": inputs["pose"].path(row.video_id, POSES_FILE),
                     },
@@ -106,6 +110,7 @@ class ExportClips(ConfidenceSettings, ItemStage):
 
     def process(self, loaded: None, item: Item, folder: Path) -> pa.Table:
         """Write the films and the reference of one clip."""
+        from mimicmotion.clips.overlays import Overlay
         from mimicmotion.pictures.conditions import ClipConditions, further_people
         from mimicmotion.video.reader import open_video
 
@@ -116,6 +121,7 @@ class ExportClips(ConfidenceSettings, ItemStage):
             reader=open_video(payload["video"]),
             track=video.track(table, self.opened_calibration()),
             others=further_people(table),
+            overlays=[Overlay(*box) for box in payload["ignore"]],
             frames=frames,
             fit=payload["fit"],
             style=self.drawing,
@@ -151,8 +157,8 @@ def exporter(stages: Mapping[str, Stage], **fields: Any) -> ExportClips:
     return ExportClips(drawing=drawing, runtime=runtime, **read, **fields)
 
 
-def stretches(clips: Dataset) -> Iterator[tuple[ClipRow, Sequence[int], list[int]]]:
-    """Each stretch of kept windows or clips: its first row, its frames and the candidates for its reference.
+def stretches(clips: Dataset) -> Iterator[tuple[ClipRow, Sequence[int]]]:
+    """Each stretch of kept windows or clips: its first row with references and overlays of all, its frames.
 
     Of training videos the windows, of val and test videos the clips. A window that was not kept, or is framed
     otherwise, ends a stretch.
@@ -166,8 +172,10 @@ def stretches(clips: Dataset) -> Iterator[tuple[ClipRow, Sequence[int], list[int
     for _, group in groupby(rows, key=lambda row: tuple(row[name] for name in alike)):
         found = [ClipRow.of(row) for row in group if row["kept"]]
         for begin, end, frames in joined([_every_frame(row) for row in found]):
-            references = {frame for row in found[begin:end] for frame in row.reference_frames}
-            yield found[begin], frames, sorted(references)
+            together = found[begin:end]
+            references = sorted({frame for row in together for frame in row.reference_frames})
+            ignore = sorted({(*box,) for row in together for box in row.ignore})
+            yield replace(together[0], reference_frames=references, ignore=ignore), frames
 
 
 def _every_frame(row: ClipRow) -> range:

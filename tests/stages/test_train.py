@@ -159,6 +159,11 @@ def test_a_student_learns_from_the_trained_model_and_says_how_it_is_to_be_sample
     assert facts.sampling == {"num_steps": 3, "schedule": "align_your_steps", "guidance_scale": 1.0}
     training = json.loads((tmp_path / "out" / "checkpoint" / "training.json").read_text())
     assert training["inputs"]["train"] == "key"
+    middle = context.state / "checkpoints" / "step-00000001"
+    assert (distill.wrote(middle), stage.wrote(middle)) == (True, False)
+    assert not distill.model_copy(update={"num_steps": 4}).wrote(middle)
+    distill.export_checkpoint(middle, tmp_path / "exported")
+    assert read_checkpoint_facts(tmp_path / "exported" / "checkpoint").sampling == facts.sampling
     assert distill.conflicts({"train": stage}) == []
     (problem,) = distill.model_copy(update={"fps": 7.0}).conflicts({"train": stage})
     assert "distill.fps is 7.0, train.fps is 6.0" in problem

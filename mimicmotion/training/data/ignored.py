@@ -57,5 +57,4 @@ def _boxes_at(
     boxes = np.full((len(slots), max(map(len, of_slots)), 4), np.nan)
     for slot, some in enumerate(of_slots):
         boxes[slot, : len(some)] = np.array(some).reshape(-1, 4)
-    scale = np.tile(np.array(fit.scaled) / fit.source, 2)
-    return boxes * scale - np.tile(fit.offset, 2)
+    return fit.boxes(boxes)

@@ -8,7 +8,8 @@ from training_world import make_clip
 from typer.testing import CliRunner
 
 from flows import cli
-from mimicmotion.errors import DataError
+from mimicmotion.animation.checkpoint import read_checkpoint_facts
+from mimicmotion.errors import DataError, InputError
 from mimicmotion.model.weights import load_pipeline
 from mimicmotion.training.distributed.checkpoints import Checkpoints
 from mimicmotion.training.distributed.group import World
@@ -38,6 +39,19 @@ def test_a_checkpoint_becomes_a_folder_and_a_file(tmp_path: Path) -> None:
     exported = load_pipeline(tmp_path / "out" / "checkpoint")
     assert exported.pose_net.scale.item() == 3.0
     assert torch.equal(exported.unet.conv_in.weight, pipeline.unet.conv_in.weight)
+
+    # In the folder of its stage a checkpoint of an earlier version is the student's.
+    moved = tmp_path / "distill" / "recipe" / "state" / "all" / "checkpoints" / saved.name
+    moved.parent.mkdir(parents=True)
+    saved.rename(moved)
+    write_clips(moved.parents[1] / "clips.jsonl", [make_clip(tmp_path, "video", (80, 80), 0)])
+    arguments[2:] = [str(moved), "--out", str(tmp_path / "student")]
+    refused = CliRunner().invoke(cli.app, arguments)
+    with pytest.raises(InputError, match=r"was written by none of its sections that train \(train\)"):
+        raise refused.exception
+    arguments[1] = "demo-distilled"
+    assert CliRunner().invoke(cli.app, arguments).exit_code == 0
+    assert read_checkpoint_facts(tmp_path / "student" / "checkpoint").sampling["num_steps"] == 4
 
     wrong = CliRunner().invoke(cli.app, ["export", "demo", str(tmp_path), "--out", str(tmp_path / "no")])
     with pytest.raises(DataError, match="is no checkpoint of training"):

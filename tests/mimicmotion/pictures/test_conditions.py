@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 from marked_film import BAR_PX, FPS, HEIGHT, NUM_FRAMES, WIDTH, bar, make_film, number_in
 
+from mimicmotion.clips.overlays import Overlay
 from mimicmotion.pictures.conditions import FILMS, ClipConditions, further_people
 from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import read_track
@@ -16,13 +17,14 @@ from mimicmotion.video.reader import open_video
 STYLE = DrawingStyle(canvas_short_side_px=HEIGHT, draw_hands=False, draw_body=False)
 
 
-def conditions(folder, frames, target=(WIDTH, HEIGHT), **film):
+def conditions(folder, frames, target=(WIDTH, HEIGHT), overlays=(), **film):
     video, poses = make_film(folder, **film)
     table = pq.read_table(poses)
     return ClipConditions(
         reader=open_video(video),
         track=read_track(table, NUM_FRAMES, 0, WIDTH, HEIGHT),
         others=further_people(table),
+        overlays=overlays,
         frames=frames,
         fit=framing((WIDTH, HEIGHT), [target]),
         style=STYLE,
@@ -64,9 +66,22 @@ def test_masks_lie_where_boxes_are_and_only_sure_hands_count(tmp_path):
     assert one.hands.tolist() == [[True, False]]
 
 
+def test_overlays_are_white_in_the_frames_that_show_them(tmp_path):
+    logo = Overlay(first=3, end=5, left=4, top=2, right=20, bottom=12)
+    one = conditions(tmp_path, [2, 3, 4, 5], (WIDTH * 2, HEIGHT * 2), overlays=[logo], others=(4,))
+    one.write(tmp_path, 0, FPS)
+    before, alone, beside, after = (picture[..., 0] > 128 for picture in iter_frames(tmp_path / "ignore.mp4"))
+    assert [bool(mask.any()) for mask in (before, after)] == [False, False]
+    rows, columns = np.where(alone)
+    assert (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1) == (8, 40, 4, 24)
+    person = np.zeros_like(alone)
+    person[60:160, 200:208] = True
+    np.testing.assert_array_equal(beside, alone | person)
+
+
 def test_a_face_at_the_edge_is_padded_with_black(tmp_path):
     one = conditions(tmp_path, [0])
     track = one.track.cropped(bar(0) + 1, 0, WIDTH, HEIGHT)
-    moved = ClipConditions(one.reader, track, {}, [0], one.fit, STYLE, 0.3, 32)
+    moved = ClipConditions(one.reader, track, {}, (), [0], one.fit, STYLE, 0.3, 32)
     (face,) = moved.faces()
     assert not face[:, :8].any()

@@ -38,10 +38,27 @@ def test_windows_of_a_stretch_are_one_clip_of_four_k_and_one(tmp_path):
 
 def test_windows_that_begin_one_frame_after_the_other_are_a_stretch(tmp_path):
     inputs = make_datasets(tmp_path, [window(0, num_windows=5), window(5, num_windows=3, left_px=4)])
-    assert [list(frames) for _, frames, _ in stretches(inputs["clips"])] == [
+    assert [list(frames) for _, frames in stretches(inputs["clips"])] == [
         list(range(11)),
         list(range(5, 14)),
     ]
+
+
+def test_overlays_of_a_stretch_reach_the_clips_that_show_them(tmp_path):
+    early, late = [0, 4, 4, 2, 20, 12], [10, 24, 60, 80, 100, 90]
+    rows = [window(0, ignore=[early]), window(5, ignore=[late]), window(9, ignore=[late])]
+    stage, inputs = ExportClips(num_frames=8), make_datasets(tmp_path, rows)
+    first, second = stage.items(inputs)
+    assert [item.payload["ignore"] for item in (first, second)] == [[(*early,)], [(*late,)]]
+    (tmp_path / "item").mkdir()
+    stage.process(None, first, tmp_path / "item")
+    ignored = [bool(picture.max() > 128) for picture in iter_frames(tmp_path / "item" / "ignore.mp4")]
+    assert ignored == [True] * 4 + [False] * 4
+    # A clip without overlays is the item that it was; one with others is another.
+    plain = [window(0), window(5, ignore=[[23, 24, 0, 0, 9, 9]]), window(9)]
+    bare, same = stage.items(make_datasets(tmp_path, plain))
+    assert ["ignore" in one.inputs["window"] for one in (bare, first)] == [False, True]
+    assert same.inputs != second.inputs
 
 
 def test_val_and_test_videos_give_their_clip(tmp_path):

@@ -229,18 +229,19 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
         for departure in {*facts.departures(settings.tile, fps)} - loaded.warned:
             log.warning("%s: %s", item.label, departure)
             loaded.warned.add(departure)
-        tries = {seed: folder / f"{seed}.mkv" for seed in range(self.seed, self.seed + self.tries)}
-        for seed, path in tries.items():
-            frames = generate(pipeline, animation, settings, seed, self.decode_chunk)
+        tries = {}
+        for seed in range(self.seed, self.seed + self.tries):
+            path, used = folder / f"{seed}.mkv", [settings]
+            frames = generate(pipeline, animation, settings, seed, self.decode_chunk, retiled=used.append)
             num_frames = write_lossless(path, frames, fps)
+            tries[seed] = path, wanted_of(animation, used[-1], camera)
         seed, said = self.seed, None
         if loaded.tools is not None:
-            wanted = wanted_of(animation, settings, camera)
-            judged = judge_tries(tries, wanted, loaded.tools, item.id)
+            judged = judge_tries(tries, loaded.tools, item.id)
             judged.write(folder / JUDGE_FILE, folder / JUDGE_PICTURE, animation.reference)
             seed, said = self.seed + judged.best, json.dumps(judged.values)
-        tries.pop(seed).rename(folder / GENERATED_FILE)
-        for path in tries.values():
+        tries.pop(seed)[0].rename(folder / GENERATED_FILE)
+        for path, _ in tries.values():
             path.unlink()
         generated = iter_frames(folder / GENERATED_FILE)
         write_preview(folder / PREVIEW_FILE, side_by_side(animation, generated, true), fps)

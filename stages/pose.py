@@ -245,12 +245,14 @@ class Pose(EstimatorSettings, ReaderSettings, ItemStage):
             log.info("pose: in %d videos, %s", len(rows), tally.presence.sentence)
         if tally.num_people:
             report.image("confidences", confidence_picture(tally))
+        calibration = self.opened_calibration()
         for video_id in _spread(dataset.ids, _MAX_SAMPLES_SHOWN):
             table = dataset.item_table(video_id)
             if table.num_rows:
                 reader = open_video(inputs["decode"].path(video_id, VIDEO_FILE))
-                frame = table["frame"][table.num_rows // 2].as_py()
-                report.image(f"pose/{video_id}", pose_on_frame(reader.read([frame])[0], table, frame))
+                number = table["frame"][table.num_rows // 2].as_py()
+                drawn = pose_on_frame(reader.read([number])[0], table, number, calibration)
+                report.image(f"pose/{video_id}", drawn)
 
 
 def _keyed(match: "Match") -> "tuple[str, Match]":

@@ -148,18 +148,19 @@ class Animator:
             f"{self._guidance}"
         )
         console.print(f"driving poses: {driving.presence.sentence}")
-        wanted = wanted_of(prepared.inputs, self.settings, driving.camera)
+        wanted = partial(wanted_of, prepared.inputs, camera=driving.camera)
         make = partial(self._make, prepared)
         kept = tried(request, make, wanted, self.tools)
         console.print(f"[bold]{escape(str(request.out))}[/bold]")
         if kept is not None:
             console.lines(kept)
 
-    def _make(self, prepared: "PreparedRequest", request: "AnimationRequest") -> None:
-        """Sample one film."""
+    def _make(self, prepared: "PreparedRequest", request: "AnimationRequest") -> "SamplerSettings":
+        """Sample one film; gives the settings that memory sufficed for."""
         from mimicmotion.animation.request import perform
         from mimicmotion.animation.workers import WorkerGroup, perform_together
 
+        used = [self.settings]
         if self.work.workers > 1:
             load = partial(_load, self.sources, self.work)
             group = WorkerGroup(self.work.workers, self.work.cuda)
@@ -168,7 +169,8 @@ class Animator:
         else:
             pipeline = self.pipeline
             with _progress() as tell:
-                perform(request, prepared, pipeline, self.settings, tell)
+                perform(request, prepared, pipeline, self.settings, tell, used.append)
+        return used[-1]
 
 
 def run_pairs(animator: Animator, requests: "list[AnimationRequest]") -> None:

@@ -1,19 +1,18 @@
 """One video from a reference picture and driving poses: what the command and the animate stage share."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, overload
 
 import numpy as np
 import torch
 
+from mimicmotion.diffusion.sampler import Progress, Retiled
 from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.pictures.panels import labelled_row
 from mimicmotion.pose.drawing import draw_pose
 from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PoseTrack
-
-Progress = Callable[[int, int], None]
 
 
 class Pipeline(Protocol):
@@ -27,6 +26,7 @@ class Pipeline(Protocol):
         settings: SamplerSettings,
         generator: torch.Generator,
         progress: Progress | None,
+        retiled: Retiled | None,
     ) -> torch.Tensor:
         """Latents of all slots from the reference and drawn poses, the reference's own first."""
 
@@ -96,6 +96,7 @@ def generate(
     seed: int,
     decode_chunk: int = 8,
     progress: Progress | None = None,
+    retiled: Retiled | None = None,
 ) -> Iterator[np.ndarray]:
     """Frames uint8 (h, w, 3), one for each driving pose; a chunk of them is in memory.
 
@@ -106,6 +107,7 @@ def generate(
         seed: of all randomness; the same seed gives the same video.
         decode_chunk: frames that the temporal decoder sees together.
         progress: called with (tiles done, tiles of the whole run).
+        retiled: called where the tile becomes smaller for want of memory.
     """
     latents = pipeline.sample(
         inputs.reference,
@@ -113,6 +115,7 @@ def generate(
         settings=settings,
         generator=torch.Generator().manual_seed(seed),
         progress=progress,
+        retiled=retiled,
     )
     yield from pipeline.decode(latents, decode_chunk)
 

@@ -79,7 +79,7 @@ def wanted_of(inputs: AnimationInputs, settings: SamplerSettings, camera: str | 
 
     Args:
         inputs: what it was made from.
-        settings: how it was sampled.
+        settings: how it was sampled, with the tile that memory sufficed for.
         camera: the reason why the background may move; None where the camera stands still.
     """
     borders = film_borders(settings.fusion, len(inputs.driving), settings.tile, settings.overlap)
@@ -106,16 +106,18 @@ class Judged:
         write_picture(picture, verdict_picture(self.verdict, reference))
 
 
-def judge_tries(films: Mapping[int, Path], wanted: Wanted, tools: FilmTools, film_id: str) -> Judged:
+def judge_tries(
+    films: Mapping[int, Path], wanted: Mapping[int, Wanted], tools: FilmTools, film_id: str
+) -> Judged:
     """Which of several tries of one film is the best, see ``mean_ranks``.
 
     Args:
         films: the file of each seed.
-        wanted: what they were to show.
+        wanted: what each was to show.
         tools: what looks at them.
         film_id: names the film.
     """
-    verdicts = [judge_film(iter_frames(path), wanted, tools, film_id) for path in films.values()]
+    verdicts = [judge_film(iter_frames(path), wanted[seed], tools, film_id) for seed, path in films.items()]
     ranks = mean_ranks(verdicts)
     best = int(np.argmin(ranks))
     values = [
@@ -128,8 +130,8 @@ def judge_tries(films: Mapping[int, Path], wanted: Wanted, tools: FilmTools, fil
 
 def tried(
     request: AnimationRequest,
-    make: Callable[[AnimationRequest], None],
-    wanted: Wanted,
+    make: Callable[[AnimationRequest], SamplerSettings],
+    wanted: Callable[[SamplerSettings], Wanted],
     tools: FilmTools | None,
 ) -> str | None:
     """Make the result of a request, the best of its tries, and write beside it what the judge says.
@@ -139,8 +141,8 @@ def tried(
 
     Args:
         request: its seed is that of the first try, each further one has the next.
-        make: writes the film of a request.
-        wanted: what the film is to show.
+        make: writes the film of a request, and gives the settings that it was sampled with.
+        wanted: what a film of these settings is to show.
         tools: what judges; None judges nothing, and there is one try.
 
     Returns:
@@ -152,14 +154,18 @@ def tried(
     values, picture = (request.out.with_suffix(f".judge.{ending}") for ending in ("json", "png"))
     with result_folder(request) as folder:
         seeds = range(request.seed, request.seed + (1 if tools is None else request.tries))
-        films = {seed: Path(folder) / f"{seed}.mp4" for seed in seeds}
-        for seed, path in films.items():
-            make(request.replaced(seed=seed, out=path))
+        films, used = dict[int, Path](), dict[int, SamplerSettings]()
+        for seed in seeds:
+            films[seed] = Path(folder) / f"{seed}.mp4"
+            used[seed] = make(request.replaced(seed=seed, out=films[seed]))
         # What was said of an earlier film is not said of this one.
         values.unlink(missing_ok=True)
         picture.unlink(missing_ok=True)
+        judged, shown = None, dict[int, Wanted]()
         try:
-            judged = None if tools is None else judge_tries(films, wanted, tools, request.out.stem)
+            if tools is not None:
+                shown = {seed: wanted(settings) for seed, settings in used.items()}
+                judged = judge_tries(films, shown, tools, request.out.stem)
         except MimicMotionError as error:
             put_in_place(films[request.seed], request.out)
             raise InputError(
@@ -170,7 +176,7 @@ def tried(
         put_in_place(films[seed], request.out)
     if judged is None:
         return None
-    judged.write(values, picture, wanted.reference)
+    judged.write(values, picture, shown[seed].reference)
     of = f"seed {seed}, the best of {len(films)}; " if len(films) > 1 else ""
     return f"judge: {of}{judged.values['kept']['line']}"
 

@@ -19,8 +19,9 @@ from mimicmotion.animation.driving import (
     reference_pose,
     reference_pose_from,
 )
-from mimicmotion.animation.generate import AnimationInputs, Pipeline, Progress, generate
+from mimicmotion.animation.generate import AnimationInputs, Pipeline, generate
 from mimicmotion.animation.settings import RequestSettings
+from mimicmotion.diffusion.sampler import Progress, Retiled
 from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.errors import InputError
 from mimicmotion.pictures.panels import alignment_preview, enlarged
@@ -202,6 +203,7 @@ def perform(
     pipeline: Pipeline,
     settings: SamplerSettings,
     progress: Progress | None = None,
+    retiled: Retiled | None = None,
 ) -> int:
     """Number of frames written to the request's result; the file appears when it is complete.
 
@@ -211,9 +213,10 @@ def perform(
         pipeline: a loaded pipeline.
         settings: how to sample.
         progress: called with (tiles done, tiles of the whole run).
+        retiled: called where the tile becomes smaller for want of memory.
     """
     with result_folder(request) as folder:
-        return perform_in(Path(folder), request, prepared, pipeline, settings, progress)
+        return perform_in(Path(folder), request, prepared, pipeline, settings, progress, retiled)
 
 
 def result_folder(request: AnimationRequest) -> "TemporaryDirectory[str]":
@@ -228,9 +231,11 @@ def perform_in(
     pipeline: Pipeline,
     settings: SamplerSettings,
     progress: Progress | None = None,
+    retiled: Retiled | None = None,
 ) -> int:
     """``perform`` with unfinished files in this folder, which is the caller's to delete."""
-    frames = generate(pipeline, prepared.inputs, settings, request.seed, request.decode_chunk, progress)
+    inputs, seed, chunk = prepared.inputs, request.seed, request.decode_chunk
+    frames = generate(pipeline, inputs, settings, seed, chunk, progress, retiled)
     silent, sounding = folder / "silent.mp4", folder / "sounding.mp4"
     num_frames = write_preview(silent, frames, prepared.driving.fps)
     (sounding if _sounds(request, silent, sounding) else silent).replace(request.out)

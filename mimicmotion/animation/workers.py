@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from mimicmotion.animation.generate import Progress, generate
+from mimicmotion.animation.generate import generate
 from mimicmotion.animation.request import AnimationRequest, PreparedRequest, perform_in, result_folder
+from mimicmotion.diffusion.sampler import Progress
 from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.diffusion.spread import Share
 from mimicmotion.errors import MimicMotionError

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 """Called after each network call with (tiles done, tiles of the whole run), both of this worker alone."""
 
+Retiled = Callable[[SamplerSettings], None]
+"""Called with the settings of a smaller tile where memory ran out, before all begins anew with them."""
+
 
 class FrameFeatures(Protocol):
     """Pose features by frame, wherever they lie; a tensor (n, c, h, w) is one too."""
@@ -47,6 +50,7 @@ def sample_latents(
     scaling_factor: float = 0.18215,
     callback: sampling.Callback | None = None,
     progress: Progress | None = None,
+    retiled: Retiled | None = None,
     share: Share | None = None,
 ) -> Float[Tensor, "n 4 h w"]:
     """Return denoised latents (num_frames, 4, h, w) times the scaling factor, float32, slot 0 among them.
@@ -65,6 +69,7 @@ def sample_latents(
         scaling_factor: the VAE's; what the noise prior ``reference`` scales the reference with.
         callback: called after each step, with copies of slots behind the video's where segments have them.
         progress: called after each network call.
+        retiled: called where the tile becomes smaller.
         share: this worker's part where several make one video; None alone. All of them start from the same
             noise, and all get the result.
 
@@ -107,6 +112,8 @@ def sample_latents(
             smaller.tile,
         )
         settings = smaller
+        if retiled is not None:
+            retiled(settings)
 
 
 class TiledDenoiser:

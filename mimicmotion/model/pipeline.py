@@ -23,7 +23,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from mimicmotion.diffusion.edm import c_noise
 from mimicmotion.diffusion.fusion import layout
-from mimicmotion.diffusion.sampler import FrameFeatures, Progress, sample_latents
+from mimicmotion.diffusion.sampler import FrameFeatures, Progress, Retiled, sample_latents
 from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.diffusion.spread import Share
 from mimicmotion.errors import InputError
@@ -147,6 +147,7 @@ class MimicMotionPipeline(DiffusionPipeline):
         noise: Float[Tensor, "t 4 h w"] | None = None,
         callback_on_step_end: StepEnd | None = None,
         progress: Progress | None = None,
+        retiled: Retiled | None = None,
     ) -> Float[Tensor, "n 4 h w"]:
         """Return the latents (n, 4, h / 8, w / 8) of all slots, for ``decode``; slot 0 is the reference.
 
@@ -161,6 +162,7 @@ class MimicMotionPipeline(DiffusionPipeline):
             noise: unit starting noise of one tile or of the video, in place of the generator.
             callback_on_step_end: as in every diffusers pipeline; ``latents`` may be changed.
             progress: called after each network call with tiles done and tiles to do.
+            retiled: called where the tile becomes smaller for want of memory.
 
         Raises:
             InputError: a picture or pose that cannot be used.
@@ -193,6 +195,7 @@ class MimicMotionPipeline(DiffusionPipeline):
                 scaling_factor=self.vae.config.scaling_factor,
                 callback=self._step_callback(callback_on_step_end),
                 progress=progress,
+                retiled=retiled,
                 share=self._share,
             )
 

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32, UInt8
 
+from mimicmotion.pose.calibration import Calibration
 from mimicmotion.pose.drawing import draw_pose
 from mimicmotion.pose.layout import BODY, FACE, FEET, LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND
 from mimicmotion.pose.people import Presence
@@ -88,7 +89,7 @@ def confidence_picture(tally: Tally) -> UInt8[np.ndarray, "h w 3"]:
     centres = (_BINS[1:] + _BINS[:-1]) / 2
     for part, counts in tally.histograms.items():
         points.plot(centres, counts / max(1, counts.sum()), label=part)
-    points.set(title="confidence of keypoints", xlabel="confidence", ylabel="share")
+    points.set(title="confidence of keypoints", xlabel="raw confidence, as stored", ylabel="share")
     points.legend()
     hands.bar(centres, tally.hand_histogram, width=_BINS[1])
     hands.set(title="reliability of hands", xlabel="smallest confidence of the 21 points", ylabel="hands")
@@ -97,11 +98,18 @@ def confidence_picture(tally: Tally) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def pose_on_frame(
-    frame: UInt8[np.ndarray, "h w 3"], table: pa.Table, number: int
+    frame: UInt8[np.ndarray, "h w 3"], table: pa.Table, number: int, calibration: Calibration | None = None
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Return the darkened frame with everybody's pose drawn on it."""
+    """Return the darkened frame with everybody's pose drawn on it, in probabilities where calibrated.
+
+    Raises:
+        InputError: the calibration is for another model than found the poses.
+    """
     rows = table.filter(pa.array(table["frame"].to_numpy() == number))
     keypoints: Float32[np.ndarray, "p 133 2"] = column_array(rows, "keypoints", (NUM_KEYPOINTS, 2))
     confidences = column_array(rows, "confidences", (NUM_KEYPOINTS,))
+    if calibration is not None:
+        calibration.check(PosesInfo.of(table).models, f"the poses of frame {number}")
+        confidences = calibration.probabilities(confidences)
     drawn = draw_pose(keypoints, confidences, frame.shape[:2], DrawingStyle()).transpose(1, 2, 0)
     return np.maximum(frame // 2, drawn)

@@ -32,10 +32,14 @@ NUM_FRAMES = 12
 class FakePipeline:
     """Gives back the reference, one level brighter for each frame; remembers what it was shown."""
 
-    def sample(self, image, poses, *, settings, generator, progress):
+    smaller = None
+
+    def sample(self, image, poses, *, settings, generator, progress, retiled):
         self.poses = list(poses)
         self.settings = settings
         self.noise = generator.initial_seed()
+        if self.smaller:
+            retiled(settings.replaced(**self.smaller))
         return image, len(self.poses)
 
     def decode(self, latents, chunk_size):
@@ -276,6 +280,20 @@ def test_the_best_of_several_tries_is_kept_and_all_scores_are_written(inputs, tm
     stage.show(FakeDataset({"test-v": [row]}, files), inputs, report)
     assert report.logged["judge_nobody"] == 0
     assert report.images["judge_test-v"].ndim == 3
+
+
+def test_joins_are_judged_with_the_tile_that_memory_sufficed_for(inputs, tmp_path):
+    item, loaded = only_item(inputs), FakePipelines()
+    loaded.tools = FilmTools()
+    stage = Animate(judge=FilmJudgeSettings())
+
+    def joins():
+        said = json.loads(stage.process(loaded, item, tmp_path).to_pylist()[0]["judge"])
+        return said["kept"]["scores"]["judge_joins"]
+
+    assert joins()["absent"] == "the film is one tile"
+    loaded.pipeline.smaller = {"tile": 3, "overlap": 1}
+    assert joins()["count"] == 3  # frames 2, 3 and 4
 
 
 def test_tries_and_judge_at_their_defaults_are_no_part_of_the_recipe(tmp_path):

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from mimicmotion.clips.evidence import EVIDENCE_SCHEMA
 from mimicmotion.errors import StageError
+from mimicmotion.pose.calibration import PARTS, Calibration, Curve
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.video.files import write_preview
@@ -97,7 +98,12 @@ def dancer(frame: int, confidence: float = 0.9) -> Person:
 
 def poses(video_id: str, frames: list[list[Person]]) -> pa.Table:
     info = PosesInfo(
-        video_id=video_id, width_px=WIDTH, height_px=HEIGHT, fps=FPS, num_frames=len(frames), models={}
+        video_id=video_id,
+        width_px=WIDTH,
+        height_px=HEIGHT,
+        fps=FPS,
+        num_frames=len(frames),
+        models={"wholebody": "ab" * 32},
     )
     return poses_table(info, [list(enumerate(people)) for people in frames])
 
@@ -342,6 +348,15 @@ def test_show(tmp_path: Path) -> None:
     assert {"rejected/no_poses", "rejected/low_confidence"} <= rejects
     assert set(report.images) == {"reasons", "histograms", "kept", *rejects}
     assert all(image.dtype == np.uint8 and image.ndim == 3 for image in report.images.values())
+    # The same poses as probabilities, here improbable ones, are drawn darker.
+    line, dark = Curve((0.0, 1.0), (0.01, 0.02)), Reported()
+    Calibration("ab" * 32, dict.fromkeys(PARTS, line)).write(tmp_path / "c.json")
+    calibrated = stage.model_copy(update={"calibration": tmp_path / "c.json"})
+    # A video without poses, such as c, does not stop the stage.
+    with pytest.raises(StageError, match="clips keeps none of"):
+        calibrated.run(inputs, tmp_path, Context(report=report, launch=None, state=tmp_path))
+    calibrated.show(Published({"all": table}), inputs, dark)
+    assert dark.images["kept"].sum() < report.images["kept"].sum()
 
 
 def test_every_row_says_in_how_many_frames_of_its_film_the_person_is_not() -> None:

@@ -12,6 +12,8 @@ from fake_people import FakeDetector, FakeWholeBody
 from pydantic import ValidationError
 
 from mimicmotion.errors import DataError, InputError, RejectedItem
+from mimicmotion.pose.calibration import PARTS, Calibration, Curve
+from mimicmotion.pose.drawing import draw_pose
 from mimicmotion.pose.models.estimator import TopDownEstimator
 from mimicmotion.pose.models.sessions import missing_for_cuda
 from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, poses_table, read_track
@@ -234,6 +236,27 @@ def test_shows_numbers_and_pictures(detecting, decoded, tmp_path, caplog):
     assert report.images["pose/v0"].shape == (HEIGHT, WIDTH, 3)
     assert report.images["confidences"].ndim == 3
     assert "pose/v1" not in report.images
+
+
+def test_the_pose_is_drawn_in_probabilities_where_the_config_has_a_calibration(
+    detecting, decoded, tmp_path, monkeypatch
+):
+    item = next(detecting.items({"decode": decoded}))
+    models = TopDownEstimator(FakeDetector(), FakeWholeBody(), {"wholebody": Path(__file__)})
+    poses = Published(tmp_path, tables={"v0": detecting.process(models, item, tmp_path)})
+    sha = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    line = Curve((0.0, 1.0), (0.01, 0.02))
+    Calibration(sha, dict.fromkeys(PARTS, line)).write(tmp_path / "c.json")
+    drawn = []
+
+    def draw(points, confidences, size, style):
+        drawn.append(float(confidences.max()))
+        return draw_pose(points, confidences, size, style)
+
+    monkeypatch.setattr("mimicmotion.pictures.poses.draw_pose", draw)
+    for stage in (detecting, detecting.model_copy(update={"calibration": tmp_path / "c.json"})):
+        stage.show(poses, {"decode": decoded}, Reported())
+    assert drawn == pytest.approx([0.8, 0.018])
 
 
 def test_shows_nothing_of_nobody(detecting, decoded):

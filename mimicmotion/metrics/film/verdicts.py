@@ -17,10 +17,9 @@ DECISIVE = (
     "judge_colour_drift",
     "judge_background",
     "judge_flicker",
-    "judge_sharp_face",
     "judge_sharp_hands",
 )
-"""Scores that choose among tries; the others are written beside them."""
+"""Scores that choose among tries; the others are written beside them (why: ``docs/metrics.md``)."""
 
 
 def verdict_values(verdict: Verdict) -> dict[str, Any]:

@@ -134,7 +134,7 @@ class FakeWholeBody:
 
 
 class FakePipeline:
-    def sample(self, image, poses, *, settings, generator, progress):
+    def sample(self, image, poses, *, settings, generator, progress, retiled):
         self.image, self.num_slots, self.settings = image, len(list(poses)), settings
         for done in range(1, 4):
             progress(done, 3)

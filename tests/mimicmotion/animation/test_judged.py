@@ -106,8 +106,12 @@ def test_ranks_are_means_over_scores_that_all_tries_have(world, tools):
     tries = [of(body=0.1, appearance=0.9), of(body=0.2, appearance=0.95), of(body=0.1, appearance=0.8)]
     assert mean_ranks(tries) == [(1.5 + 2) / 2, (3 + 1) / 2, (1.5 + 3) / 2]
     assert mean_ranks([of(body=0.1), of(appearance=0.9)]) == [1, 1]
-    # Jerk is written and decides nothing.
+    # These are written and decide nothing.
     assert mean_ranks([of(body=0.2, jerk=0.1), of(body=0.1, jerk=0.9)]) == [2, 1]
+    assert mean_ranks([of(body=0.2, joins=1.0, sharp_face=1.0), of(body=0.1, joins=3.0, sharp_face=0.1)]) == [
+        2,
+        1,
+    ]
 
 
 def test_what_animate_writes_beside_its_films_does_not_make_frames_of_them(world, tmp_path):

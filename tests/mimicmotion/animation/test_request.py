@@ -71,7 +71,7 @@ MODELS = TopDownEstimator(FakeDetector(), FakeWholeBody())
 
 
 class FakePipeline:
-    def sample(self, image, poses, *, settings, generator, progress):
+    def sample(self, image, poses, *, settings, generator, progress, retiled):
         self.image, self.poses = image, list(poses)
         progress(1, 1)
         return torch.zeros(len(self.poses))

@@ -33,7 +33,7 @@ class Pipeline:
     def spread(self, share) -> None:
         self.rank = share.rank
 
-    def sample(self, image, poses, *, settings, generator, progress):
+    def sample(self, image, poses, *, settings, generator, progress, retiled):
         if self.rank == 1 and self.fault == "raises":
             raise ValueError("the second worker's own trouble")
         if self.rank == 1 and self.fault == "dies":

@@ -41,7 +41,7 @@ class Oracle:
     def at(self, checkpoint: Path) -> tuple["Oracle", CheckpointFacts]:
         return self, CheckpointFacts(num_frames=4)
 
-    def sample(self, image, poses, *, settings, generator, progress):
+    def sample(self, image, poses, *, settings, generator, progress, retiled):
         self.poses = list(poses)
         return next(film for film in self.films if np.array_equal(film[0], image))
 

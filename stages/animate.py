@@ -40,6 +40,7 @@ from stages.engine.contract import WHOLE, Dataset, Item, ItemStage, Report, Runt
 if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
     from mimicmotion.animation.generate import AnimationInputs, Pipeline
+    from mimicmotion.diffusion.settings import SamplerSettings
     from mimicmotion.metrics.film.looks import FilmTools
 
 log = logging.getLogger(__name__)
@@ -229,19 +230,21 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
         for departure in {*facts.departures(settings.tile, fps)} - loaded.warned:
             log.warning("%s: %s", item.label, departure)
             loaded.warned.add(departure)
-        tries = {}
-        for seed in range(self.seed, self.seed + self.tries):
-            path, used = folder / f"{seed}.mkv", [settings]
-            frames = generate(pipeline, animation, settings, seed, self.decode_chunk, retiled=used.append)
+        tries = {seed: folder / f"{seed}.mkv" for seed in range(self.seed, self.seed + self.tries)}
+        used: dict[int, SamplerSettings] = {}
+        for seed, path in tries.items():
+            told = [settings]
+            frames = generate(pipeline, animation, settings, seed, self.decode_chunk, retiled=told.append)
             num_frames = write_lossless(path, frames, fps)
-            tries[seed] = path, wanted_of(animation, used[-1], camera)
+            used[seed] = told[-1]
         seed, said = self.seed, None
         if loaded.tools is not None:
-            judged = judge_tries(tries, loaded.tools, item.id)
+            wanted = {seed: wanted_of(animation, tiled, camera) for seed, tiled in used.items()}
+            judged = judge_tries(tries, wanted, loaded.tools, item.id)
             judged.write(folder / JUDGE_FILE, folder / JUDGE_PICTURE, animation.reference)
             seed, said = self.seed + judged.best, json.dumps(judged.values)
-        tries.pop(seed)[0].rename(folder / GENERATED_FILE)
-        for path, _ in tries.values():
+        tries.pop(seed).rename(folder / GENERATED_FILE)
+        for path in tries.values():
             path.unlink()
         generated = iter_frames(folder / GENERATED_FILE)
         write_preview(folder / PREVIEW_FILE, side_by_side(animation, generated, true), fps)

@@ -250,7 +250,7 @@ def read_track(
     if not table.schema.equals(POSES_SCHEMA):
         wanted, got = (str(schema.remove_metadata()).split("\n") for schema in (POSES_SCHEMA, table.schema))
         raise DataError("a poses table must have the schema:", *wanted, "got:", *got)
-    if calibration is not None:
+    if calibration is not None and len(table):  # a video without poses has no model
         calibration.check(PosesInfo.of(table).models, f"the poses of {num_frames} frames")
     if width_px is None or height_px is None:
         info = PosesInfo.of(table)

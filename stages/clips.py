@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mimicmotion.clips.choosing import Candidate
     from mimicmotion.clips.overlays import Overlay
     from mimicmotion.clips.quality import PosedVideo
+    from mimicmotion.pose.calibration import Calibration
 
 log = logging.getLogger(__name__)
 
@@ -269,13 +270,13 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
                 for title, name in _HISTOGRAMS.items()
             }
             report.image("histograms", histograms_picture(values))
-        videos = video_rows(inputs["decode"])
+        videos, calibration = video_rows(inputs["decode"]), self.opened_calibration()
         sheets = {"kept": kept}
         for row in rejected:
             sheets.setdefault(f"rejected/{row['reason']}", []).append(row)
         for name, some in sheets.items():
             places = spread(np.arange(len(some)), _NUM_SHEET_CLIPS)
-            report.image(name, _sheet([some[place] for place in places], videos, inputs))
+            report.image(name, _sheet([some[place] for place in places], videos, inputs, calibration))
 
 
 def _row(facts: Mapping[str, Any], side: str, form: Form, found: "Candidate") -> dict[str, Any]:
@@ -308,7 +309,10 @@ def _row(facts: Mapping[str, Any], side: str, form: Form, found: "Candidate") ->
 
 
 def _sheet(
-    rows: list[dict[str, Any]], videos: Mapping[str, VideoRow], inputs: Mapping[str, Dataset]
+    rows: list[dict[str, Any]],
+    videos: Mapping[str, VideoRow],
+    inputs: Mapping[str, Dataset],
+    calibration: "Calibration | None",
 ) -> np.ndarray:
     """The clips with their poses drawn over them, one per line."""
     from mimicmotion.clips.overlays import Overlay
@@ -322,7 +326,7 @@ def _sheet(
         video, video_id = videos[row["video_id"]], row["video_id"]
         seen = row["reason"] != _NOT_SEEN
         poses = inputs["pose"].item_table(video_id) if seen else POSES_SCHEMA.empty_table()
-        track = video.track(poses)
+        track = video.track(poses, calibration)
         places = np.linspace(0, row["num_frames"] - 1, min(_NUM_SHEET_FRAMES, row["num_frames"]))
         frames = [row["first_frame"] + int(place) * row["step"] for place in places.round()]
         reader = open_video(inputs["decode"].path(video_id, VIDEO_FILE))

@@ -13,6 +13,7 @@ import typer
 from flows.commands.run import Config, Overrides
 from flows.terminal import Terminal
 from mimicmotion.clips.trainers import FORMS, Trainer
+from mimicmotion.errors import InputError
 from stages.engine.config import load_config
 from stages.engine.plan import Pipeline
 from stages.parts.export_clips import exporter
@@ -55,6 +56,11 @@ def export_data(
     sources = inputs["decode"].table()["source"].to_pylist()
     texts = read_texts(captions, sources, text)
     most = form.num_frames if frames is None else frames
+    if most is not None and most <= form.multiple:
+        raise InputError(
+            f"--frames {most}: clips for {trainer} have {form.multiple} k + 1 frames, so {form.multiple + 1} "
+            "or more are needed"
+        )
     part = exporter(settings.stages, plain=plain, num_frames=most, multiple=form.multiple)
     exported = run_part(settings, part, inputs)
     origin = {

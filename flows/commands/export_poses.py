@@ -5,6 +5,7 @@
 ``flows/cli.py`` mounts the function ``export_poses``.
 """
 
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Annotated
 
@@ -13,6 +14,8 @@ import typer
 from flows.commands.run import Config, Overrides
 from flows.terminal import Terminal
 from mimicmotion.durable import in_place
+from mimicmotion.errors import InputError
+from mimicmotion.names import normal
 from mimicmotion.pose.files.exporting import PoseForm
 from mimicmotion.pose.files.exporting import export_poses as write_poses
 from mimicmotion.pose.files.importing import VideoShape
@@ -39,13 +42,27 @@ def export_poses(
     pipeline = Pipeline(load_config(config, overrides or []))
     poses = pipeline.result("pose")
     decode = pipeline.read_by(poses)["decode"]
+    names = _names({video_id: decode.item_table(video_id)["source"][0].as_py() for video_id in poses.ids})
     with in_place(out) as folder, progress("writing", "films") as show:
         folder.mkdir()
-        for number, video_id in enumerate(poses.ids):
+        for number, (name, video_id) in enumerate(sorted(names.items())):
             facts = decode.item_table(video_id).to_pylist()[0]
-            target = folder / PurePath(facts["source"]).with_suffix("")
-            write_poses(poses.item_table(video_id), VideoShape.of(facts), target, form)
-            show(number + 1, len(poses.ids), facts["source"])
+            write_poses(poses.item_table(video_id), VideoShape.of(facts), folder / name, form)
+            show(number + 1, len(names), facts["source"])
         if out.is_dir():
             out.rmdir()
     Terminal().lines(f"{out}: poses of {len(poses.ids)} films, {form}, pose dataset {poses.key}")
+
+
+def _names(sources: Mapping[str, str]) -> dict[PurePath, str]:
+    """Place in the export -> video; a film's comes before those in a folder of its name."""
+    names: dict[PurePath, str] = {}
+    for video_id, source in sources.items():
+        name = PurePath(normal(source)).with_suffix("")
+        if name in names:
+            raise InputError(
+                f"{sources[names[name]]} and {source} would both be {name}: poses are named without the "
+                "ending, as pose.import_folder reads them; rename one of these films"
+            )
+        names[name] = video_id
+    return names

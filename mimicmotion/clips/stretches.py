@@ -26,7 +26,7 @@ def joined(windows: Sequence[range]) -> Iterator[tuple[int, int, range]]:
     """First and end of each run of windows that overlap or follow on one another, with its frames.
 
     Args:
-        windows: ranges of frames of one video at one step, in the order of their first frames; the caller
+        windows: ranges of frames of one scene at one step, in the order of their first frames; the caller
             breaks where a window between two of them was not kept.
     """
     begin = 0

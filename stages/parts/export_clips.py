@@ -9,6 +9,7 @@ What an item holds does not depend on the trainer's metadata, so exports of one 
 
 import json
 import logging
+from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -72,7 +73,7 @@ class ExportClips(ConfidenceSettings, ItemStage):
         from mimicmotion.clips.windows import far_frames
 
         videos, left_over = video_rows(inputs["decode"]), 0
-        for row, frames in stretches(inputs["clips"]):
+        for row, frames in stretches(inputs):
             video = videos[row.video_id]
             clips, rest = pieces(frames, self.num_frames, self.multiple)
             left_over += rest
@@ -157,19 +158,23 @@ def exporter(stages: Mapping[str, Stage], **fields: Any) -> ExportClips:
     return ExportClips(drawing=drawing, runtime=runtime, **read, **fields)
 
 
-def stretches(clips: Dataset) -> Iterator[tuple[ClipRow, Sequence[int]]]:
+def stretches(inputs: Mapping[str, Dataset]) -> Iterator[tuple[ClipRow, Sequence[int]]]:
     """Each stretch of kept windows or clips: its first row with references and overlays of all, its frames.
 
     Of training videos the windows, of val and test videos the clips. A window that was not kept, or is framed
-    otherwise, ends a stretch.
+    otherwise, ends a stretch, and so does a cut.
     """
     from mimicmotion.clips.stretches import joined
 
-    rows = [
-        row for row in clips.table().to_pylist() if (row["split"] == "train") == (row["form"] == "window")
-    ]
-    alike = ("video_id", "split", "kept", *FRAMING_COLUMNS)
-    for _, group in groupby(rows, key=lambda row: tuple(row[name] for name in alike)):
+    cuts = {row["video_id"]: row["scene_cuts"] for row in inputs["decode"].table().to_pylist()}
+    rows = inputs["clips"].table().to_pylist()
+    rows = [row for row in rows if (row["split"] == "train") == (row["form"] == "window")]
+
+    def alike(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        scene = bisect(cuts[row["video_id"]], row["first_frame"])
+        return (scene, *(row[name] for name in ("video_id", "split", "kept", *FRAMING_COLUMNS)))
+
+    for _, group in groupby(rows, key=alike):
         found = [ClipRow.of(row) for row in group if row["kept"]]
         for begin, end, frames in joined([_every_frame(row) for row in found]):
             together = found[begin:end]

@@ -32,8 +32,10 @@ def check_out(out: Path) -> None:
     """Refuse a place that holds something already.
 
     Raises:
-        InputError: it is a file, or a folder with something in it.
+        InputError: it is a file, or a folder with something in it, or has no name of its own.
     """
+    if not out.name:
+        raise InputError(f"--out {out} has no name: name a new folder, e.g. {out / 'exported'}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out} is there already: name another folder, or delete this one first")
 
@@ -58,7 +60,10 @@ def read_texts(path: Path | None, sources: Sequence[str], text: str) -> dict[str
             f"{path} names {unknown[0]}, which is no film of this config; allowed are paths as in its "
             f"source, e.g. {sources[0] if sources else 'none'}"
         )
-    return {**texts, **dict(zip(names, map(str, table["text"].to_pylist()), strict=True))}
+    said = {name: str(row or "") for name, row in zip(names, table["text"].to_pylist(), strict=True)}
+    if without := [name for name, row in said.items() if not row.strip()]:
+        raise InputError(f"{path} has no text for {without[0]}: write one, or leave the row out for --text")
+    return texts | said
 
 
 def write_export(

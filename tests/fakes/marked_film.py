@@ -57,11 +57,11 @@ def make_film(folder, others=(), faceless=()):
     return folder / "film.mp4", folder / "film.parquet"
 
 
-def make_datasets(folder, rows, **film):
+def make_datasets(folder, rows, cuts=(), **film):
     """Datasets of decode, pose and clips over the film; rows as ``clip_row`` takes them."""
     video, poses = make_film(folder, **film)
     facts = {"video_id": "film", "source": "anna/film.mov", "width_px": WIDTH, "height_px": HEIGHT}
-    facts |= {"fps": FPS, "num_frames": NUM_FRAMES}
+    facts |= {"fps": FPS, "num_frames": NUM_FRAMES, "scene_cuts": [*cuts]}
     clips = [
         clip_row(f"film-{row['first_frame']:06d}", "film", row.pop("split", "train"), (WIDTH, HEIGHT), **row)
         for row in rows

@@ -76,7 +76,7 @@ def _relative(table: pa.Table, video: VideoShape) -> pa.Table:
         "person": table["person"],
         "box": _lists(boxes),
         "box_score": table["box_score"],
-        "keypoints": _lists(keypoints.reshape(len(table), -1)),
+        "keypoints": _lists(keypoints.reshape(len(table), 2 * NUM_KEYPOINTS)),
         "confidences": table["confidences"],
     }
     return pa.table(columns)

@@ -110,3 +110,28 @@ def test_poses_are_named_like_the_films_and_read_back(published, tmp_path, form)
     for frame, ((number, person),) in enumerate(found):
         assert number == 0
         assert abs(person.keypoints - track.keypoints[frame]).max() < 2e-3
+
+
+def test_too_few_frames_for_a_trainer_are_refused(published, tmp_path):
+    result = run("export-data", "demo", "--for", "ltx", "--frames", 8, "--out", tmp_path / "out")
+    with pytest.raises(InputError, match=r"--frames 8: clips for ltx have 8 k \+ 1 frames, so 9 or more"):
+        raise result.exception
+
+
+@pytest.mark.parametrize(("source", "ends"), [("anna/film.mp4", True), ("anna.mp4", False)])
+def test_two_films_of_one_name_are_refused_and_a_folder_of_a_films_name_is_none(
+    published, tmp_path, source, ends
+):
+    facts = published["decode"].item_table("film").to_pylist()[0] | {"source": source}
+    published["decode"].tables["twin"] = pa.Table.from_pylist([facts])
+    published["pose"].tables["twin"] = published["pose"].tables["film"]
+    published["pose"].ids = ("film", "twin")
+    result = run("export-poses", "demo", "--out", tmp_path / "poses")
+    if ends:
+        with pytest.raises(InputError, match=r"anna/film.mov and anna/film.mp4 would both be anna/film"):
+            raise result.exception
+        assert not (tmp_path / "poses").exists()
+    else:
+        assert result.exception is None, result.output
+        assert (tmp_path / "poses" / "anna" / "anna_000000000000_keypoints.json").is_file()
+        assert (tmp_path / "poses" / "anna" / "film" / "film_000000000000_keypoints.json").is_file()

@@ -38,10 +38,15 @@ def test_windows_of_a_stretch_are_one_clip_of_four_k_and_one(tmp_path):
 
 def test_windows_that_begin_one_frame_after_the_other_are_a_stretch(tmp_path):
     inputs = make_datasets(tmp_path, [window(0, num_windows=5), window(5, num_windows=3, left_px=4)])
-    assert [list(frames) for _, frames in stretches(inputs["clips"])] == [
+    assert [list(frames) for _, frames in stretches(inputs)] == [
         list(range(11)),
         list(range(5, 14)),
     ]
+
+
+def test_a_stretch_ends_at_a_cut_though_windows_are_kept_on_both_sides(tmp_path):
+    inputs = make_datasets(tmp_path, [window(0, num_windows=4), window(10, num_windows=5)], cuts=[10])
+    assert [list(frames) for _, frames in stretches(inputs)] == [list(range(10)), list(range(10, 21))]
 
 
 def test_overlays_of_a_stretch_reach_the_clips_that_show_them(tmp_path):

@@ -1,6 +1,7 @@
 """The folder of an export is complete or not there, and says where all of it comes from."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow.parquet as pq
@@ -94,6 +95,8 @@ def test_a_folder_that_holds_something_is_refused(tmp_path):
     for place in (tmp_path, tmp_path / "file"):
         with pytest.raises(InputError, match="is there already: name another"):
             check_out(place)
+    with pytest.raises(InputError, match="--out . has no name: name a new folder, e.g. exported"):
+        check_out(Path())
 
 
 def test_texts_come_from_a_list_or_are_all_the_same(tmp_path):
@@ -106,7 +109,12 @@ def test_texts_come_from_a_list_or_are_all_the_same(tmp_path):
         ("path,text\nz.mp4,y\n", "names z.mp4, which is no film of this config; .*e.g. a.mp4"),
         ("path,text\na.mp4,y\na.mp4,z\n", "names a.mp4 more than once"),
         ("path,words\na.mp4,y\n", "has no column text; it has path, words"),
+        ("path,text\na.mp4, \n", "has no text for a.mp4: write one, or leave the row out"),
     ):
         path.write_text(content)
         with pytest.raises(InputError, match=message):
             read_texts(path, sources, "x")
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"path": "a.mp4", "text": null}\n')
+    with pytest.raises(InputError, match=r"has no text for a\.mp4"):
+        read_texts(path, sources, "x")

@@ -59,6 +59,12 @@ def test_what_was_exported_is_imported_as_the_same_frames_and_points(tmp_path, f
     assert [path.name for path in path.parent.iterdir()] == [path.name]  # nothing half-written beside it
 
 
+@pytest.mark.parametrize("form", ["openpose", "dwpose", "parquet"])
+def test_a_film_that_shows_nobody_is_exported_and_read_back(tmp_path, form):
+    table, _ = stored(missing=range(6))
+    assert import_poses(export_poses(table, VIDEO, tmp_path / "a", form), VIDEO) == [[]] * 6
+
+
 def test_several_people_keep_their_places_in_parquet(tmp_path):
     table, frames = stored(num_people=2)
     found = import_poses(export_poses(table, VIDEO, tmp_path / "a", "parquet"), VIDEO)

@@ -7,6 +7,7 @@ The page answers on this machine only, to whoever has the address with its token
 
 import getpass
 import secrets
+import shlex
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,9 +66,8 @@ def review(
         app = review_app(shown, token)
         console = Terminal()
         console.lines(f"{len(shown.windows)} windows: http://{LOOPBACK}:{port}/?token={token}")
-        console.lines(
-            f"decisions: {place}; then: {settings.command('stage clips')} --set clips.review={place}"
-        )
+        then = f"{settings.command('stage clips')} --set {shlex.quote(f'clips.review={place.absolute()}')}"
+        console.lines(f"decisions: {place}; then: {then}")
         uvicorn.run(Guard(app, loopback_hosts(port)), host=LOOPBACK, port=port, log_level="warning")
 
 

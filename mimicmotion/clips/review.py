@@ -70,7 +70,7 @@ def _decision(row: dict[str, Any], where: str) -> Decision:
         raise InputError(f"{where}: the decision is {decision!r}; allowed are {', '.join(get_args(Verdict))}")
     try:
         span = (int(first), int(last))
-    except ValueError:
+    except (TypeError, ValueError, OverflowError):
         span = (-1, -1)
     if not 0 <= span[0] <= span[1]:
         raise InputError(

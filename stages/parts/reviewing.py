@@ -93,6 +93,8 @@ class Review:
             raise InputError(f"no decision overrules {row['reason']}: {row['sentence']}")
         span = (row["video_id"], row["first_frame"], row["last_frame"])
         with self._busy:
+            # Somebody else may review with the same list meanwhile.
+            self.decisions = read_review(self.place) if self.place.exists() else []
             kept = [one for one in self.decisions if (one.video_id, one.first_frame, one.last_frame) != span]
             if decision == UNDO and len(kept) == len(self.decisions):
                 raise InputError("there is no decision of this very stretch to take back")

@@ -1,5 +1,7 @@
 """Decisions of people: read, written, and obeyed whatever the form of the windows is by then."""
 
+import json
+
 import pytest
 
 from mimicmotion.clips.choosing import Candidate
@@ -56,6 +58,17 @@ def test_rows_that_are_no_decision_are_refused(tmp_path, row, message):
     (tmp_path / "r.csv").write_text(f"video_id,first_frame,last_frame,decision,who,when\n{row}\n")
     with pytest.raises(InputError, match=message):
         read_review(tmp_path / "r.csv")
+    row = {
+        "video_id": "v",
+        "first_frame": None,
+        "last_frame": 9,
+        "decision": "accept",
+        "who": "a",
+        "when": "b",
+    }
+    (tmp_path / "r.jsonl").write_text(json.dumps(row))
+    with pytest.raises(InputError, match="frames None to 9 are no stretch"):
+        read_review(tmp_path / "r.jsonl")
     (tmp_path / "r.csv").write_text("video_id,decision\nv,accept\n")
     with pytest.raises(InputError, match="lacks the columns first_frame, last_frame, who, when; it has"):
         read_review(tmp_path / "r.csv")

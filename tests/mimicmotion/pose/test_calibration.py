@@ -10,7 +10,7 @@ from mimicmotion.errors import InputError
 from mimicmotion.pose.calibration import PARTS, Calibration, Curve
 from mimicmotion.pose.models.estimator import CalibratedEstimator
 from mimicmotion.pose.people import Person
-from mimicmotion.pose.table import PosesInfo, poses_table, read_track
+from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, poses_table, read_track
 
 SHA = "ab" * 32
 
@@ -89,6 +89,11 @@ def test_tables_are_read_with_probabilities_and_keep_raw_values():
 def test_poses_of_another_model_are_refused(models):
     with pytest.raises(InputError, match=r"does not fit.*mimicmotion calibrate CONFIG"):
         read_track(table(models), 2, calibration=calibration())
+
+
+def test_a_video_without_poses_has_none_to_calibrate():
+    track = read_track(POSES_SCHEMA.empty_table(), 2, 0, 64, 64, calibration())
+    assert not track.present.any()
 
 
 class One:

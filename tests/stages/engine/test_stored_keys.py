@@ -11,7 +11,7 @@ from stages.engine.keys import recipe_key
 STORED = {
     ("demo", "decode", 7): "a699ae8487a7c6a65385",
     ("demo", "pose", 3): "753b0c318e51b4a4067a",
-    ("demo", "clips", 6): "4e73e324ad3900eb9822",
+    ("demo", "clips", 6): "9504d7200c7e766ceb6b",
     ("demo", "train", 4): "e065c1083943e76a363d",
     ("demo", "animate", 3): "e8a45ad4e155f56dc3ea",
     ("demo", "evaluate", 5): "eeb037a10ef6b29dc53f",

@@ -95,7 +95,7 @@ def test_a_folder_that_holds_something_is_refused(tmp_path):
     for place in (tmp_path, tmp_path / "file"):
         with pytest.raises(InputError, match="is there already: name another"):
             check_out(place)
-    with pytest.raises(InputError, match="--out . has no name: name a new folder, e.g. exported"):
+    with pytest.raises(InputError, match=r"--out \. has no name: name a new folder, e\.g\. exported"):
         check_out(Path())
 
 

@@ -78,6 +78,18 @@ def test_a_list_that_is_there_counts_and_is_gone_on_with(review, tmp_path):
     assert [one["verdict"]["who"] for one in again.told()["windows"]] == ["anna", "ben"]
 
 
+def test_two_who_review_with_one_list_keep_what_the_other_decides(review, tmp_path):
+    other = Review(FakeDataset({"all": [row(0), row(1)]}), review._inputs, review.place, "ben", tmp_path)
+    review.decide(0, "reject", "first")
+    other.decide(1, "accept", "second")
+    review.decide(3, "reject", "third")
+    assert [(one.who, one.when) for one in read_review(review.place)] == [
+        ("anna", "first"),
+        ("ben", "second"),
+        ("anna", "third"),
+    ]
+
+
 def test_the_film_shows_the_windows_frames_and_the_pose_beside_them(review, monkeypatch):
     frames = list(iter_frames(review.film(1)))
     assert (len(frames), frames[0].shape) == (5, (HEIGHT, 2 * WIDTH, 3))  # frames 1, 3, ... 9

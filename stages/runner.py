@@ -99,14 +99,11 @@ def _mend(config: PipelineConfig, name: str, damage: DamagedError) -> None:
 
 def _run_if_stale(config: PipelineConfig, name: str, force: bool, trusts: bool) -> StageResult:
     start_s = time.monotonic()
-    from stages.adapters.mlflow.client import check_address
-
     pipeline = Pipeline(config, trusts)
     with told_if_long(f"{name} looks at what it reads and what is done"):
         plan = pipeline.plan(name)
     if force or not plan.is_fresh:
         check_stages(config, [name])
-        check_address(config)
         with _locked(pipeline, name):
             # Planned again: another process may have worked on it until now.
             plan = Pipeline(config, trusts).plan(name)

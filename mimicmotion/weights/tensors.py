@@ -1,5 +1,6 @@
 """Tensors of weight files, and a strict way into a network: all or an error that lists what does not fit."""
 
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -7,7 +8,6 @@ from typing import TypeVar
 from zipfile import is_zipfile
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -34,10 +34,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a protocol that torch itself does not write
+            tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
     except UnpicklingError as error:
         raise WeightsError(f"{path} holds something else than tensors and was not opened: {error}") from error
-    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError) as error:
+    except Exception as error:  # torch's unpickler meets damage with whatever comes up
         raise WeightsError(f"{path} cannot be read as weights: {error}") from error
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise WeightsError(f"{path} does not hold tensors by name; a released checkpoint does")

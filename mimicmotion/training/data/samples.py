@@ -37,7 +37,6 @@ from mimicmotion.training.data.ignored import counted_cells, ignored_boxes
 from mimicmotion.training.data.order import Order, SampleIndex
 from mimicmotion.training.settings import SampleSettings
 from mimicmotion.video.framing import Framing
-from mimicmotion.video.reader import open_video
 
 
 @dataclass(frozen=True)
@@ -196,6 +195,8 @@ def _make_sample(clip: Clip, drawn: Draw, settings: SampleSettings) -> Sample:
         ),
     )
     if clip.latents is None:
+        from mimicmotion.video.reader import open_video  # a machine that trains from latents needs no PyAV
+
         frames = fit.frames(open_video(clip.video, settings.reader).read(slots))
         return replace(sample, frames=frames[:, :, ::-1].copy() if drawn.augmentation.mirrored else frames)
     latents, embedding = read_latents(clip.latents, slots, fit)

@@ -85,18 +85,17 @@ def experiment_of(client: Any, config: PipelineConfig) -> str:
     return str(client.create_experiment(name, artifact_location=artifacts, tags=_EXPERIMENT_TAGS))
 
 
-def check_address(config: PipelineConfig) -> None:
+def check_address(uri: str) -> None:
     """Make sure that MLflow's address is one; whether anybody answers there is another matter.
 
     Raises:
-        InputError: MLflow knows no such store.
+        InputError: MLflow knows no such store, or lacks the driver of its database.
     """
     from mlflow.exceptions import MlflowException
 
-    uri = tracking_uri(config)
     try:
         mlflow_client(uri)
-    except MlflowException as error:
+    except (MlflowException, ImportError) as error:
         raise InputError(
             f"MLflow cannot use {redacted(uri)} (mlflow.tracking_uri or MLFLOW_TRACKING_URI): "
             f"{redacted(error).strip()} Leave it out to keep runs in the workspace."

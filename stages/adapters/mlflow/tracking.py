@@ -12,7 +12,7 @@ from typing import Literal
 import pyarrow as pa
 
 from mimicmotion.errors import StageError
-from stages.adapters.mlflow.client import experiment_of, mlflow_client
+from stages.adapters.mlflow.client import check_address, experiment_of, mlflow_client
 from stages.adapters.mlflow.registry import MlflowRegistry
 from stages.adapters.mlflow.reports import MlflowReport, RepeatedReport
 from stages.adapters.mlflow.runs import (
@@ -223,6 +223,7 @@ def run_page(config: PipelineConfig, run_id: str) -> str | None:
 
 def _opened(config: PipelineConfig, stage: Stage) -> StageRun:
     uri = tracking_uri(config)
+    check_address(uri)
     try:
         with told_if_long(f"MLflow at {redacted(uri)} takes the run of {stage.name}"):
             client = mlflow_client(uri)

@@ -14,7 +14,14 @@ def test_scores_say_where_better_is_and_what_is_below_the_floor(psnr: float, sho
     values = {("model", "psnr"): psnr, ("copy_reference", "psnr"): 20.0, ("copy_reference", "l1"): 0.5}
     values |= {("model", "l1"): 0.25, ("model", "fvd"): None}
     rows = [
-        {"clip_id": "summary", "method": method, "metric": metric, "value": value, "protocol": "native"}
+        {
+            "split": "test",
+            "clip_id": "summary",
+            "method": method,
+            "metric": metric,
+            "value": value,
+            "protocol": "native",
+        }
         for (method, metric), value in values.items()
     ]
     dataset = SimpleNamespace(table=lambda: pa.Table.from_pylist(rows))

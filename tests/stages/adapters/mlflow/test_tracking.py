@@ -218,15 +218,16 @@ def test_a_registered_version_predicts_from_its_uri(
         assert run.registry is not None
         version = run.registry.register("served", tmp_path / "checkpoint", {"checkpoint_key": "one"}, "")
         run.registry.set_alias("served", "champion", version)
-    pose = np.concatenate([np.random.default_rng(0).uniform(10, 70, (133, 2)), np.ones((133, 1))], axis=1)
+    pose = np.concatenate([np.random.default_rng(0).uniform(0.1, 0.8, (133, 2)), np.ones((133, 1))], axis=1)
+    pose = pose.astype(np.float32)
     request = {
         "image": np.zeros((80, 80, 3), np.uint8),
         "reference_pose": pose,
-        "poses": [pose, pose + np.array([3, 0, 0])],
+        "poses": np.stack([pose, pose + np.float32([0.03, 0, 0])]),
     }
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(config))
     served = mlflow.pyfunc.load_model("models:/served@champion")
-    frames = served.predict({**request, "num_steps": 2, "guidance_scale": 1.0})
+    frames = served.predict(request, params={"num_steps": 2, "guidance_scale": 1.0})
     assert frames.shape == (2, 64, 64, 3)
     assert frames.dtype == np.uint8
 

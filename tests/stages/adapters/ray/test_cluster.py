@@ -109,7 +109,7 @@ def test_a_killed_worker_and_a_killed_node_lose_nothing(
     assert left > 0, "the node died when all was done"
     assert log.read_text().count("a worker died") >= 2
     assert items(broken) == items(whole)
-    assert len(items(whole)) == 2 * NUM_VIDEOS
+    assert len(items(whole)) == 3 * NUM_VIDEOS  # record, table, what pictures tell
 
 
 def num_done(space: Path) -> int:

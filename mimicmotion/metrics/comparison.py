@@ -6,6 +6,7 @@ cancels out and small gains become visible. Intervals: see ``intervals.half_widt
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -125,7 +126,7 @@ def compare(
     rows = [
         _row(floor, metric, _measured(first[:1], floor, metric)) for floor in floors for metric in metrics
     ]
-    others = compared_with or dict(zip([*arms][1:], arms, strict=False))
+    others = compared_with or {later: before for before, later in pairwise(arms)}
     known: dict[tuple[str, str], _Measured] = {}
     for arm, runs in arms.items():
         for metric in metrics:
@@ -209,7 +210,7 @@ def comparison_markdown(rows: Sequence[Compared]) -> str:
     values = [_line(arm, [_value_cell(cells.get((arm, metric))) for metric in metrics]) for arm in arms]
     changed = [arm for arm in arms if any(row.arm == arm and row.change is not None for row in rows)]
     against = {row.arm: row.against for row in rows}
-    before = dict(zip(arms[1:], arms, strict=False))
+    before = {later: arm for arm, later in pairwise(arms)}
     names = {arm: arm if against[arm] == before[arm] else f"{arm}, from {against[arm]}" for arm in changed}
     changes = [_line(names[arm], [_change_cell(cells[arm, metric]) for metric in metrics]) for arm in changed]
     notes = dict.fromkeys(

@@ -21,7 +21,7 @@ def verdict_picture(verdict: Verdict, reference: UInt8[np.ndarray, "h w 3"]) -> 
     if num_plots := len(verdict.curves) + len(shown):
         figure, canvas = new_figure(3.2 * num_plots, 2.6)
         axes = np.atleast_1d(figure.subplots(1, num_plots))
-        for plot, (metric, curve) in zip(axes, verdict.curves.items(), strict=False):
+        for plot, (metric, curve) in zip(axes[: len(verdict.curves)], verdict.curves.items(), strict=True):
             plot.plot(list(curve), list(curve.values()), "o-")
             plot.set(title=METRICS[metric].title, xlabel="frames apart")
         for plot, (metric, values) in zip(axes[len(verdict.curves) :], shown.items(), strict=True):

@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
 from urllib.parse import quote
@@ -114,8 +115,7 @@ class Ablation(Section):
 
     def compared_with(self) -> dict[str, str]:
         """The arm that each is compared with; the first is compared with none."""
-        pairs = zip(self.arms[1:], self.arms, strict=False)
-        return {arm.name: arm.after or before.name for arm, before in pairs}
+        return {arm.name: arm.after or before.name for before, arm in pairwise(self.arms)}
 
 
 class Settings(Section):

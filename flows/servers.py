@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from flows.commands.processes import LOOPBACK, Processes, answers, free_port
+from flows.commands.processes import LOOPBACK, Processes, answers, free_port, spare_loopback
 from flows.settings import prepare_prefect
 from mimicmotion.errors import InputError
 from stages.adapters.guard import Guard, loopback_hosts
@@ -105,10 +105,12 @@ def start_prefect(config: PipelineConfig) -> None:
         StageError: the temporary server does not start.
     """
     prepare_prefect(config)
-    # Imported late: Prefect takes seconds, and reads its settings on import.
+    spare_loopback()
+    # Imported late: Prefect takes seconds, and reads its settings on import, which may have been before.
     from prefect.context import refresh_global_settings_context
     from prefect.settings import get_current_settings
 
+    refresh_global_settings_context()
     settings = get_current_settings()
     if given := settings.api.url:
         if not answers(f"{given.rstrip('/')}/health"):

@@ -161,9 +161,12 @@ class Processes:
 
 
 def answers(address: str) -> bool:
-    """Whether a server is at an address, whatever it says."""
+    """Whether a server is at an address, whatever it says.
+
+    By an opener of its own: the one that urllib shares keeps the proxies of its first use for good.
+    """
     try:
-        with urllib.request.urlopen(address, timeout=5):
+        with urllib.request.build_opener().open(address, timeout=5):
             return True
     except urllib.error.HTTPError:
         return True

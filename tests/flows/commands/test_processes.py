@@ -126,3 +126,13 @@ def test_nothing_on_this_machine_goes_through_a_proxy(monkeypatch: pytest.Monkey
         assert answers(address)
         assert httpx.get(address).status_code == requests.get(address, timeout=9).status_code == 200
     assert os.environ["no_proxy"] == "intern.example,localhost,127.0.0.1,::1"
+
+
+def test_a_proxy_that_is_gone_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(Answering) as address:
+        with monkeypatch.context() as proxied:
+            proxied.setenv("http_proxy", "http://127.0.0.1:9")
+            proxied.setenv("no_proxy", "")
+            proxied.setenv("NO_PROXY", "")
+            assert not answers(address)
+        assert answers(address)

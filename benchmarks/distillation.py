@@ -17,7 +17,7 @@ import yaml
 
 from mimicmotion.metrics.scores import MODEL, SUMMARY
 from stages.engine.config import PipelineConfig, load_config
-from stages.engine.plan import Pipeline
+from stages.engine.plan import StageGraph
 from stages.runner import run_stage
 
 METRICS = ("psnr", "hand_psnr", "pose_error_body", "pose_error_hands")
@@ -29,7 +29,7 @@ def measured(config: PipelineConfig) -> tuple[dict[str, tuple[float, float, floa
     run_stage(config, "animate")
     animate_s = time.perf_counter() - started_s
     run_stage(config, "evaluate")
-    rows = Pipeline(config).dataset("evaluate").table().to_pylist()
+    rows = StageGraph(config).dataset("evaluate").table().to_pylist()
     summary = [row for row in rows if (row["clip_id"], row["method"]) == (SUMMARY, MODEL)]
     found = {row["metric"]: row for row in summary if row["value"] is not None}
     nan = float("nan")

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from stages.engine.config import PipelineConfig, load_config
-from stages.engine.plan import Pipeline
+from stages.engine.plan import StageGraph
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("decode", "pose", "clips", "latents", "train", "animate", "evaluate", "register")
@@ -45,6 +45,6 @@ def write_config(file: Path, source: Path, workspace: str, overrides: tuple[str,
 
 def keys(config: PipelineConfig) -> dict[str, tuple[str, str]]:
     """Recipe key and dataset key of each published stage."""
-    pipeline = Pipeline(config)
-    manifests = {name: pipeline.dataset(name).manifest for name in config.stages}
+    graph = StageGraph(config)
+    manifests = {name: graph.dataset(name).manifest for name in config.stages}
     return {name: (manifest.recipe_key, manifest.dataset_key) for name, manifest in manifests.items()}

@@ -18,7 +18,7 @@ import pyarrow as pa
 from stages.engine.config import PipelineConfig, Settings
 from stages.engine.contract import Dataset, Item, ItemStage
 from stages.engine.item_task import ItemTask
-from stages.engine.plan import Pipeline
+from stages.engine.plan import StageGraph
 from stages.engine.status import status
 from stages.runner import run_stage
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 def publish_items(config: PipelineConfig) -> None:
     """What workers would do."""
-    plan = Pipeline(config).plan("many")
+    plan = StageGraph(config).plan("many")
     stage = plan.stage
     assert isinstance(stage, ItemStage)
     task = ItemTask(stage, config.workspace, plan.store.recipe_key)

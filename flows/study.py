@@ -26,7 +26,7 @@ from stages.clip_rows import (
     read_true,
 )
 from stages.engine.config import Ablation, Arm, PipelineConfig, load_config
-from stages.engine.plan import Pipeline
+from stages.engine.plan import StageGraph
 from stages.engine.storage.workspace import staged
 from stages.evaluate import scores_of
 
@@ -140,7 +140,7 @@ def publish_study(study: Study) -> StudyResult:
     scores = {arm: [_scores(trial) for trial in study.of(arm)] for arm in arms}
     rows = compare(scores, study.settings.metrics, FLOORS, study.settings.compared_with())
     markdown = comparison_markdown(rows)
-    workspace = Pipeline(study.config).workspace
+    workspace = StageGraph(study.config).workspace
     place = f"ablations/{study.key}"
     report = _parent_report(study, markdown)
     with staged(workspace, "ablations") as folder:
@@ -172,7 +172,7 @@ def _new_stages(config: PipelineConfig, seen: set[str]) -> Iterator[str]:
 
 
 def _scores(trial: Trial) -> list[Score]:
-    return scores_of(Pipeline(trial.config).dataset(_LAST).table())
+    return scores_of(StageGraph(trial.config).dataset(_LAST).table())
 
 
 def write_looks(folder: Path, by_arm: Mapping[str, Sequence[GeneratedClip]]) -> None:
@@ -201,9 +201,9 @@ def write_looks(folder: Path, by_arm: Mapping[str, Sequence[GeneratedClip]]) -> 
 
 
 def _clips(trial: Trial) -> list[GeneratedClip]:
-    pipeline = Pipeline(trial.config)
+    graph = StageGraph(trial.config)
     names = ("animate", "clips", "decode", "pose")
-    return list(generated_clips({name: pipeline.dataset(name) for name in names}))
+    return list(generated_clips({name: graph.dataset(name) for name in names}))
 
 
 def _parent_report(study: Study, markdown: str) -> "MlflowReport":

@@ -15,7 +15,7 @@ from mimicmotion.errors import MachineError, MimicMotionError
 from mimicmotion.redaction import CleanRecord
 from stages.adapters.mlflow.tracking import run_page
 from stages.engine.config import PipelineConfig, load_config
-from stages.engine.plan import Pipeline
+from stages.engine.plan import StageGraph
 from stages.runner import StageResult, run_stage
 
 _RETRY_DELAY_S = 10
@@ -46,7 +46,7 @@ def run_as_task(
         ConfigError: the config is wrong; lists every problem.
         InputError: there is no such stage.
     """
-    runtime = Pipeline(load_config(config, overrides)).stage(name).runtime
+    runtime = StageGraph(load_config(config, overrides)).stage(name).runtime
     work = stage_task.with_options(
         task_run_name=label or name,
         retries=runtime.stage_retries,

@@ -25,7 +25,7 @@ from stages.engine.contract import Context, DatasetStage, ItemStage, Launcher, M
 from stages.engine.dataset_task import DatasetTask
 from stages.engine.datasets import PublishedDataset
 from stages.engine.item_task import ItemTask, outcome_of
-from stages.engine.plan import Pipeline, Plan, reasons
+from stages.engine.plan import Plan, StageGraph, reasons
 from stages.engine.progress import told_if_long, watched
 from stages.engine.provenance import git_revision, library_versions
 from stages.engine.records import KEPT, Counts, ItemState, Manifest, Timings
@@ -66,7 +66,7 @@ def run_stage(config: PipelineConfig, name: str, force: bool = False, trusts: bo
         config: what to run.
         name: which stage.
         force: work on every item again, also on those that are done.
-        trusts: whether to take for whole what nobody touched, as ``Pipeline`` does.
+        trusts: whether to take for whole what nobody touched, as ``StageGraph`` does.
 
     Raises:
         StageError: an input is not published, an item met a bug, too many items were rejected, the disk is
@@ -87,8 +87,8 @@ def run_stage(config: PipelineConfig, name: str, force: bool = False, trusts: bo
 
 def _mend(config: PipelineConfig, name: str, damage: DamagedError) -> None:
     """Make again whatever is damaged of the datasets that a stage reads."""
-    pipeline = Pipeline(config)
-    reads = pipeline.reads(pipeline.stage(name))
+    graph = StageGraph(config)
+    reads = graph.reads(graph.stage(name))
     try:
         for upstream in config.stages:
             if upstream in reads:
@@ -99,14 +99,14 @@ def _mend(config: PipelineConfig, name: str, damage: DamagedError) -> None:
 
 def _run_if_stale(config: PipelineConfig, name: str, force: bool, trusts: bool) -> StageResult:
     start_s = time.monotonic()
-    pipeline = Pipeline(config, trusts)
+    graph = StageGraph(config, trusts)
     with told_if_long(f"{name} looks at what it reads and what is done"):
-        plan = pipeline.plan(name)
+        plan = graph.plan(name)
     if force or not plan.is_fresh:
         check_stages(config, [name])
-        with _locked(pipeline, name):
+        with _locked(graph, name):
             # Planned again: another process may have worked on it until now.
-            plan = Pipeline(config, trusts).plan(name)
+            plan = StageGraph(config, trusts).plan(name)
             if force or not plan.is_fresh:
                 return _run(config, plan, force, start_s)
     assert plan.manifest is not None
@@ -122,16 +122,16 @@ def track_stage(config: PipelineConfig, name: str) -> "Tracked":
     """
     from stages.adapters.mlflow.tracking import show_again
 
-    pipeline = Pipeline(config)
-    dataset, stage = pipeline.dataset(name), pipeline.stage(name)
-    inputs = {upstream: pipeline.dataset(upstream) for upstream in pipeline.reads(stage)}
-    with _locked(pipeline, name):
+    graph = StageGraph(config)
+    dataset, stage = graph.dataset(name), graph.stage(name)
+    inputs = {upstream: graph.dataset(upstream) for upstream in graph.reads(stage)}
+    with _locked(graph, name):
         return show_again(config, stage, dataset, inputs)
 
 
-def _locked(pipeline: Pipeline, name: str) -> AbstractContextManager[None]:
-    holder = f"stage {name} in workspace {pipeline.workspace.shown}"
-    return pipeline.workspace.lock(f"{name}/lock.json", holder)
+def _locked(graph: StageGraph, name: str) -> AbstractContextManager[None]:
+    holder = f"stage {name} in workspace {graph.workspace.shown}"
+    return graph.workspace.lock(f"{name}/lock.json", holder)
 
 
 def check_stages(config: PipelineConfig, names: list[str]) -> None:
@@ -250,7 +250,7 @@ def run_part(
         StageError: an item was rejected, or met a bug.
     """
     started, start_s = datetime.now(UTC).isoformat(timespec="milliseconds"), time.monotonic()
-    plan = Pipeline(config, trusts=False).plan_of(stage, inputs)
+    plan = StageGraph(config, trusts=False).plan_of(stage, inputs)
     if plan.manifest and plan.is_fresh and not force:
         return PublishedDataset(plan.store, plan.manifest, stage.schema)
     log.info("%s: %d of %d items to do", stage.name, len(plan.todo), len(plan.work))

@@ -23,7 +23,7 @@ from mimicmotion.errors import InputError, MimicMotionError
 from mimicmotion.pose.settings import EstimatorSettings
 from stages.engine.config import PipelineConfig, load_config
 from stages.engine.contract import WHOLE
-from stages.engine.plan import Pipeline
+from stages.engine.plan import StageGraph
 
 if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
@@ -245,7 +245,7 @@ def find_sources(
 def _trained(config: PipelineConfig) -> Path:
     weights = "distill" if "distill" in config.stages else "train"
     try:
-        return Pipeline(config).result(weights).path(WHOLE, "checkpoint")
+        return StageGraph(config).result(weights).path(WHOLE, "checkpoint")
     except MimicMotionError as error:
         raise InputError(
             f"config {config.name} has no trained model here: {error}",

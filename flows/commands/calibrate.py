@@ -20,7 +20,7 @@ from mimicmotion.pose.settings import EstimatorSettings
 from stages.clip_rows import VIDEO_FILE
 from stages.engine.config import PipelineConfig, load_config
 from stages.engine.keys import file_sha256
-from stages.engine.plan import Pipeline
+from stages.engine.plan import StageGraph
 from stages.engine.storage.workspace import is_remote
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _agreed(estimator: "PoseEstimator", settings: PipelineConfig, number: int) -
     from mimicmotion.metrics.confidence.reliability import judge_agreement
     from mimicmotion.video.reader import open_video
 
-    decoded = Pipeline(settings).result("decode")
+    decoded = StageGraph(settings).result("decode")
     if len(decoded.ids) < 2:
         raise InputError("agreement needs two decoded films at least, one to make it and one to test it")
 

@@ -11,7 +11,7 @@ from mimicmotion.errors import InputError
 from stages.clip_rows import kept_clips
 from stages.clips import Clips
 from stages.engine.config import PipelineConfig
-from stages.engine.plan import Pipeline
+from stages.engine.plan import StageGraph
 from stages.train import Train
 
 UTILISATION = 0.35
@@ -79,4 +79,4 @@ def network_config(base: Path, part: str) -> dict[str, Any]:
 
 
 def _published_units(config: PipelineConfig) -> int:
-    return len({row.unit for row in kept_clips(Pipeline(config).dataset("clips"), "train", "window")})
+    return len({row.unit for row in kept_clips(StageGraph(config).dataset("clips"), "train", "window")})

@@ -15,7 +15,7 @@ from flows.terminal import Terminal
 from mimicmotion.clips.trainers import FORMS, Trainer
 from mimicmotion.errors import InputError
 from stages.engine.config import load_config
-from stages.engine.plan import Pipeline
+from stages.engine.plan import StageGraph
 from stages.parts.export_clips import exporter
 from stages.parts.export_folder import check_out, read_texts, write_export
 from stages.runner import run_part
@@ -50,9 +50,9 @@ def export_data(
     """
     check_out(out)
     settings = load_config(config, overrides or [])
-    pipeline, form = Pipeline(settings), FORMS[trainer]
-    clips = pipeline.result("clips")
-    inputs = {**pipeline.read_by(clips), "clips": clips}
+    graph, form = StageGraph(settings), FORMS[trainer]
+    clips = graph.result("clips")
+    inputs = {**graph.read_by(clips), "clips": clips}
     sources = inputs["decode"].table()["source"].to_pylist()
     texts = read_texts(captions, sources, text)
     most = form.num_frames if frames is None else frames

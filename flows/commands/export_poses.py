@@ -20,7 +20,7 @@ from mimicmotion.pose.files.exporting import PoseForm
 from mimicmotion.pose.files.exporting import export_poses as write_poses
 from mimicmotion.pose.files.importing import VideoShape
 from stages.engine.config import load_config
-from stages.engine.plan import Pipeline
+from stages.engine.plan import StageGraph
 from stages.engine.progress import progress
 from stages.parts.export_folder import check_out
 
@@ -39,9 +39,9 @@ def export_poses(
 ) -> None:
     """Write the keypoints of every film under its own name, so that pose.import_folder reads them back."""
     check_out(out)
-    pipeline = Pipeline(load_config(config, overrides or []))
-    poses = pipeline.result("pose")
-    decode = pipeline.read_by(poses)["decode"]
+    graph = StageGraph(load_config(config, overrides or []))
+    poses = graph.result("pose")
+    decode = graph.read_by(poses)["decode"]
     names = _names({video_id: decode.item_table(video_id)["source"][0].as_py() for video_id in poses.ids})
     with in_place(out) as folder, progress("writing", "films") as show:
         folder.mkdir()

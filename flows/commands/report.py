@@ -11,7 +11,7 @@ from flows.terminal import Terminal
 from mimicmotion.errors import InputError
 from stages.adapters.mlflow.tracking import run_page
 from stages.engine.config import load_config
-from stages.engine.plan import Pipeline
+from stages.engine.plan import StageGraph
 from stages.engine.storage.workspace import is_remote
 from stages.evaluate import GALLERY_FILE, write_report
 
@@ -27,9 +27,9 @@ def report(
     Videos of more than 200 MB together lie in a folder beside the page.
     """
     settings = load_config(config, overrides or [])
-    pipeline = Pipeline(settings)
-    scores = pipeline.result("evaluate")
-    inputs = pipeline.read_by(scores)
+    graph = StageGraph(settings)
+    scores = graph.result("evaluate")
+    inputs = graph.read_by(scores)
     runs = {name: dataset.manifest.run_id for name, dataset in {**inputs, "evaluate": scores}.items()}
     pages = {f"MLflow run {name}": run_page(settings, run_id) for name, run_id in runs.items() if run_id}
     links = {name: page for name, page in pages.items() if page}

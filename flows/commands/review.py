@@ -22,7 +22,7 @@ from flows.terminal import Terminal
 from mimicmotion.errors import InputError, MimicMotionError
 from stages.adapters.guard import Guard, loopback_hosts
 from stages.engine.config import load_config
-from stages.engine.plan import Pipeline
+from stages.engine.plan import StageGraph
 from stages.engine.storage.workspace import is_remote
 from stages.parts.reviewing import Review
 
@@ -57,11 +57,11 @@ def review(
         if is_remote(settings.workspace):
             raise InputError(f"workspace {settings.workspace} is not a local folder: give --list FILE.")
         place = Path(settings.workspace) / LIST_FILE
-    pipeline = Pipeline(settings)
-    clips = pipeline.result("clips")
+    graph = StageGraph(settings)
+    clips = graph.result("clips")
     token = secrets.token_urlsafe(32)
     with TemporaryDirectory() as films:
-        read = (clips, pipeline.read_by(clips), place, who or getpass.getuser(), Path(films))
+        read = (clips, graph.read_by(clips), place, who or getpass.getuser(), Path(films))
         shown = Review(*read, stage.opened_calibration())
         app = review_app(shown, token)
         console = Terminal()

@@ -10,7 +10,7 @@ from mimicmotion.metrics.scores import COPY, MODEL, is_below_floor, title_of
 from stages.clip_rows import judge_of
 from stages.engine.config import PipelineConfig
 from stages.engine.contract import WHOLE
-from stages.engine.plan import Pipeline
+from stages.engine.plan import StageGraph
 from stages.runner import StageResult
 
 _PLACES = {
@@ -32,19 +32,19 @@ def print_summary(console: Console, config: PipelineConfig, results: Sequence[St
                 soft_wrap=True,
                 highlight=False,
             )
-    pipeline = Pipeline(config)
+    graph = StageGraph(config)
     names = {result.name for result in results}
     if "evaluate" in names:
-        console.print(_scores_table(pipeline))
+        console.print(_scores_table(graph))
     if "animate" in names:
-        animations = pipeline.dataset("animate")
+        animations = graph.dataset("animate")
         for clip_id in animations.ids:
             if judged := judge_of(animations, clip_id):
                 line = f"judge of {clip_id}: {judged['kept']['line']}"
                 console.print(line, soft_wrap=True, highlight=False, markup=False)
     for name, (file, what) in _PLACES.items():
         if name in names:
-            console.print(f"{what}: {_place(pipeline, name, file)}", soft_wrap=True, highlight=False)
+            console.print(f"{what}: {_place(graph, name, file)}", soft_wrap=True, highlight=False)
     console.print(f"curves, pictures, videos: {config.command('ui')}", soft_wrap=True, highlight=False)
 
 
@@ -64,9 +64,9 @@ def _stages_table(results: Sequence[StageResult]) -> Table:
     return table
 
 
-def _scores_table(pipeline: Pipeline) -> Table:
+def _scores_table(graph: StageGraph) -> Table:
     """Methods against metrics, over all clips."""
-    every = pipeline.dataset("evaluate").table().to_pylist()
+    every = graph.dataset("evaluate").table().to_pylist()
     rows = [row for row in every if (row["split"], row["clip_id"]) == ("test", "summary")]
     methods = list(dict.fromkeys(row["method"] for row in rows))
     metrics = [
@@ -97,11 +97,11 @@ def _cell(method: str, metric: str, value: float | None, floor: float | None) ->
     return f"[red]! {value:.4g}[/red]" if is_below else f"{value:.4g}"
 
 
-def _place(pipeline: Pipeline, name: str, file: str) -> str:
+def _place(graph: StageGraph, name: str, file: str) -> str:
     try:
-        dataset = pipeline.dataset(name)
+        dataset = graph.dataset(name)
         if file:
             return str(dataset.path(WHOLE, file))
-        return f"{pipeline.workspace.shown}/{name}/{dataset.manifest.recipe_key}/items"
+        return f"{graph.workspace.shown}/{name}/{dataset.manifest.recipe_key}/items"
     except MimicMotionError as error:
         return str(error)

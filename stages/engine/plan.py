@@ -65,7 +65,7 @@ class Plan:
         return {name: dataset.key for name, dataset in sorted(self.inputs.items())}
 
 
-class Pipeline:
+class StageGraph:
     """A config together with what its workspace holds now. Short-lived: it remembers what it saw.
 
     Args:
@@ -242,11 +242,11 @@ def reasons(items: Sequence[ItemState]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in counts.most_common()) or "none rejected"
 
 
-def upstream_problem(pipeline: Pipeline, name: str) -> str | None:
+def upstream_problem(graph: StageGraph, name: str) -> str | None:
     """Why the datasets that a stage reads are not there, or None where all are."""
-    for upstream in pipeline.reads(pipeline.stage(name)):
+    for upstream in graph.reads(graph.stage(name)):
         try:
-            pipeline.dataset(upstream)
+            graph.dataset(upstream)
         except MimicMotionError as error:
             return str(error)
     return None

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from mimicmotion.errors import MimicMotionError
 from stages.engine.config import PipelineConfig
 from stages.engine.contract import ItemStage
-from stages.engine.plan import Pipeline, Plan, reasons, upstream_problem
+from stages.engine.plan import Plan, StageGraph, reasons, upstream_problem
 from stages.engine.records import KEPT, Manifest
 from stages.engine.store import all_manifests
 
@@ -46,18 +46,18 @@ def status(config: PipelineConfig) -> list[StageStatus]:
     Raises:
         DataError: a record or manifest in the workspace is newer than this software.
     """
-    pipeline = Pipeline(config)
-    return [_status(pipeline, name) for name in config.stages]
+    graph = StageGraph(config)
+    return [_status(graph, name) for name in config.stages]
 
 
-def _status(pipeline: Pipeline, name: str) -> StageStatus:
-    newest = next(iter(all_manifests(pipeline.workspace, name)), None)
-    problem = upstream_problem(pipeline, name)
+def _status(graph: StageGraph, name: str) -> StageStatus:
+    newest = next(iter(all_manifests(graph.workspace, name)), None)
+    problem = upstream_problem(graph, name)
     if problem is not None:
-        upstream = _unready(pipeline, name)
+        upstream = _unready(graph, name)
         return _behind(name, newest, None, f"waits for {upstream}" if upstream else problem)
     try:
-        plan = pipeline.plan(name)
+        plan = graph.plan(name)
     except MimicMotionError as error:
         return _behind(name, newest, None, str(error))
     manifest = plan.manifest
@@ -70,7 +70,7 @@ def _status(pipeline: Pipeline, name: str) -> StageStatus:
 
     if manifest and not plan.todo:
         key, published = manifest.dataset_key, manifest.timings.published
-        holds = plan.stage.summary(pipeline.dataset(name))
+        holds = plan.stage.summary(graph.dataset(name))
         return StageStatus(name, "fresh", kept, rejected, 0, key, published, "", holds)
     if plan.damaged:
         return line("partial", f"{_missing_items(plan)}; {len(plan.damaged)} damaged: {plan.damaged[0]}")
@@ -88,11 +88,11 @@ def _behind(name: str, newest: Manifest | None, to_do: int | None, why: str) -> 
     return StageStatus(name, "stale", counts.kept, counts.rejected, to_do, None, published, why)
 
 
-def _unready(pipeline: Pipeline, name: str) -> str:
+def _unready(graph: StageGraph, name: str) -> str:
     """Name of the first stage it reads that is not published itself."""
-    for upstream in pipeline.reads(pipeline.stage(name)):
+    for upstream in graph.reads(graph.stage(name)):
         try:
-            pipeline.dataset(upstream)
+            graph.dataset(upstream)
         except MimicMotionError:
             return upstream
     return ""

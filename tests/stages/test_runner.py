@@ -22,7 +22,7 @@ from mimicmotion.errors import (
 from stages.engine import datasets
 from stages.engine.contract import Item, Runtime, Stage
 from stages.engine.item_task import ItemTask
-from stages.engine.plan import Pipeline
+from stages.engine.plan import StageGraph
 from stages.engine.storage.hashes import FileHashes
 from stages.engine.storage.workspace import LocalWorkspace
 from stages.engine.store import StageStore
@@ -53,9 +53,9 @@ def test_a_stage_publishes_and_the_next_reads_it(tmp_path: Path, letters: Letter
         ("published", 2, 2),
         ("published", 1, 1),
     ]
-    pipeline = Pipeline(config)
-    assert pipeline.dataset("shouts").table().column("shout").to_pylist() == ["ONE!", "THREE!"]
-    total = pipeline.dataset("total")
+    graph = StageGraph(config)
+    assert graph.dataset("shouts").table().column("shout").to_pylist() == ["ONE!", "THREE!"]
+    total = graph.dataset("total")
     assert total.table().to_pylist() == [{"total": 18, "reads": "letters shouts"}]
     assert (total.path("all", "parts") / "note.txt").read_text() == "note"
 
@@ -64,7 +64,7 @@ def test_an_optional_input_is_left_out_where_the_config_lacks_it(tmp_path: Path,
     config = make_config(tmp_path / "space", letters, Total())
     for name in config.stages:
         run_stage(config, name)
-    assert Pipeline(config).dataset("total").table().to_pylist() == [{"total": 8, "reads": "letters"}]
+    assert StageGraph(config).dataset("total").table().to_pylist() == [{"total": 8, "reads": "letters"}]
 
 
 def test_run_again_there_is_nothing_to_do(tmp_path: Path, letters: Letters, monkeypatch) -> None:
@@ -96,7 +96,7 @@ def test_rejects_are_rows_and_the_rest_goes_on(tmp_path: Path) -> None:
     config = make_config(tmp_path / "space", letters)
     result = run_stage(config, "letters")
     assert (result.kept, result.rejected) == (2, 1)
-    dataset = Pipeline(config).dataset("letters")
+    dataset = StageGraph(config).dataset("letters")
     assert dataset.ids == ("a", "c")
     rejected = dataset.items["b"]
     assert (rejected.label, rejected.reason, rejected.sentence) == ("b.txt", "bad_text", "b.txt asks for it")
@@ -248,18 +248,18 @@ def test_problems_that_can_be_seen_first_are_seen_first(
 def test_the_rows_of_many_items_are_joined_once(tmp_path: Path, letters: Letters, monkeypatch) -> None:
     config = make_config(tmp_path / "space", letters)
     run_stage(config, "letters")
-    joined = Pipeline(config).dataset("letters").table()
+    joined = StageGraph(config).dataset("letters").table()
     (index,) = {path.parent for path in (tmp_path / "space").glob("index/*")}
     assert not list(index.glob("*.parquet"))  # few items are joined each time
 
     monkeypatch.setattr(datasets, "_GROUP", 1)
-    assert Pipeline(config).dataset("letters").table().equals(joined)
+    assert StageGraph(config).dataset("letters").table().equals(joined)
     (place,) = index.glob("*.parquet")
     with monkeypatch.context() as patch:
         patch.setattr(datasets.PublishedDataset, "item_table", None)
-        assert Pipeline(config).dataset("letters").table().equals(joined, check_metadata=True)
+        assert StageGraph(config).dataset("letters").table().equals(joined, check_metadata=True)
     place.write_bytes(place.read_bytes()[:20])
-    assert Pipeline(config).dataset("letters").table().equals(joined)
+    assert StageGraph(config).dataset("letters").table().equals(joined)
 
 
 def test_workers_that_a_stage_cannot_use_are_refused(tmp_path: Path, letters: Letters, monkeypatch) -> None:
@@ -279,10 +279,10 @@ def test_a_part_over_workers_is_kept_though_the_stage_fails(tmp_path: Path, lett
     times = [path.stat().st_mtime_ns for path in sorted((tmp_path / "space" / "shouts").rglob("*.json"))]
     config = make_config(tmp_path / "space", letters, Chorus())
     assert run_stage(config, "chorus").kept == 1
-    assert Pipeline(config).dataset("chorus").table().to_pylist() == [{"chorus": "ONE! THREE!"}]
+    assert StageGraph(config).dataset("chorus").table().to_pylist() == [{"chorus": "ONE! THREE!"}]
     assert files_of(tmp_path / "space" / "shouts") == made
     assert times == [p.stat().st_mtime_ns for p in sorted((tmp_path / "space" / "shouts").rglob("*.json"))]
-    dataset = Pipeline(config).dataset("letters")
+    dataset = StageGraph(config).dataset("letters")
     whole = dataset.content_sha256("a", "copy.txt")
     assert len(whole) == 64
     assert whole != dataset.content_sha256("b", "copy.txt")
@@ -321,7 +321,7 @@ def test_a_running_stage_is_left_alone(tmp_path: Path, letters: Letters) -> None
 def test_a_lost_item_is_made_again(tmp_path: Path, letters: Letters) -> None:
     config = make_config(tmp_path / "space", letters)
     key = run_stage(config, "letters").dataset_key
-    dataset = Pipeline(config).dataset("letters")
+    dataset = StageGraph(config).dataset("letters")
     shutil.rmtree(dataset.path("a", "copy.txt").parent)
     again = run_stage(config, "letters")
     assert (again.processed, again.dataset_key) == (1, key)
@@ -330,7 +330,7 @@ def test_a_lost_item_is_made_again(tmp_path: Path, letters: Letters) -> None:
 def test_a_changed_item_file_is_named_by_whoever_reads_it(tmp_path: Path, letters: Letters) -> None:
     config = make_config(tmp_path / "space", letters)
     run_stage(config, "letters")
-    dataset = Pipeline(config).dataset("letters")
+    dataset = StageGraph(config).dataset("letters")
     dataset.path("a", "copy.txt").write_text("longer than it was")
     with pytest.raises(DataError, match=r"copy\.txt: has 18 bytes, its record says 3"):
         dataset.path("a", "copy.txt")
@@ -348,7 +348,7 @@ def test_what_a_stage_finds_damaged_is_made_again_first(
     """A disk that rots changes content and no time, so only whoever opens a file sees it."""
     config = make_config(tmp_path / "space", letters, reader)
     run_stage(config, "letters")
-    dataset = Pipeline(config).dataset("letters")
+    dataset = StageGraph(config).dataset("letters")
     name = "copy.txt" if isinstance(reader, Shouts) else "table.parquet"
     place = dataset.without_fetching().path("a", name)
     right = place.read_bytes()
@@ -373,7 +373,7 @@ def test_damage_that_cannot_be_made_good_is_named_with_the_reason(tmp_path: Path
     config = make_config(tmp_path / "space", letters, Shouts(), Total())
     run_stage(config, "letters")
     run_stage(config, "shouts")
-    place = Pipeline(config).dataset("letters").path("a", "copy.txt")
+    place = StageGraph(config).dataset("letters").path("a", "copy.txt")
     place.write_text("six")
     shutil.rmtree(letters.source)
     with pytest.raises(StageError, match=r"copy.txt: is not what .*\nIt could not be made again: .*source"):
@@ -397,26 +397,26 @@ def test_a_result_is_used_without_its_sources_and_said_to_be_older(
 ) -> None:
     config = make_config(tmp_path / "space", letters, Shouts(), Total())
     with pytest.raises(StageError, match="letters has no dataset for this config yet"):
-        Pipeline(config).result("total")
+        StageGraph(config).result("total")
     for name in config.stages:
         run_stage(config, name)
-    exact = Pipeline(config).result("total")
+    exact = StageGraph(config).result("total")
     assert "newest result" not in caplog.text
     write_texts(letters.source, c="one more")
-    older = Pipeline(config).result("total")
+    older = StageGraph(config).result("total")
     assert older.key == exact.key
     assert older.path("all", "parts/note.txt").read_text() == "note"
     assert "total: using the newest result, of 20" in caplog.text
     shutil.rmtree(letters.source)
-    assert Pipeline(config).result("total").key == exact.key
-    inputs = Pipeline(config).read_by(older)
+    assert StageGraph(config).result("total").key == exact.key
+    inputs = StageGraph(config).read_by(older)
     assert {name: dataset.ids for name, dataset in inputs.items()} == {
         "letters": ("a", "b"),
         "shouts": ("a", "b"),
     }
     shutil.rmtree(tmp_path / "space" / "letters")
     with pytest.raises(DataError, match=r"holds no letters dataset .* which total dataset .* was made from"):
-        Pipeline(config).read_by(older)
+        StageGraph(config).read_by(older)
 
 
 def test_a_result_of_this_config_is_preferred_to_a_newer_one_of_another(
@@ -429,7 +429,7 @@ def test_a_result_of_this_config_is_preferred_to_a_newer_one_of_another(
             run_stage(config, name)
     write_texts(letters.source, c="one more")
     totals = [
-        Pipeline(make_config(tmp_path / "space", letters, Total(offset=offset)))
+        StageGraph(make_config(tmp_path / "space", letters, Total(offset=offset)))
         .result("total")
         .table()["total"]
         for offset in (1, 2, 3)
@@ -473,7 +473,7 @@ def test_a_source_out_of_reach_is_not_replaced_by_another_of_the_same_recipe(
     run_stage(make_config(tmp_path / "space", other), "letters")
     shutil.rmtree(letters.source)
     assert run_stage(config, "total").kept == 1
-    assert Pipeline(config).dataset("letters").ids == ("a", "b")
+    assert StageGraph(config).dataset("letters").ids == ("a", "b")
     elsewhere = make_config(tmp_path / "space", Letters(source=tmp_path / "elsewhere"), Total())
     with pytest.raises(MissingSourceError, match="its source holds nothing"):
         run_stage(elsewhere, "total")
@@ -498,8 +498,8 @@ def test_joined_rows_are_those_of_items_that_were_made_again(
     monkeypatch.setattr("stages.engine.datasets._GROUP", 1)
     config = make_config(tmp_path / "space", letters)
     run_stage(config, "letters")
-    before = Pipeline(config).dataset("letters").table()
-    assert Pipeline(config).dataset("letters").table().equals(before)
+    before = StageGraph(config).dataset("letters").table()
+    assert StageGraph(config).dataset("letters").table().equals(before)
     real = Letters.process
 
     def one_letter(*arguments: Any) -> pa.Table:
@@ -507,7 +507,7 @@ def test_joined_rows_are_those_of_items_that_were_made_again(
 
     monkeypatch.setattr(Letters, "process", one_letter)
     run_stage(config, "letters", force=True)
-    assert Pipeline(config).dataset("letters").table()["letter"].to_pylist() == ["o", "t"]
+    assert StageGraph(config).dataset("letters").table()["letter"].to_pylist() == ["o", "t"]
 
 
 def test_a_failing_show_leaves_the_dataset(tmp_path: Path, letters: Letters, monkeypatch, caplog) -> None:
@@ -524,8 +524,8 @@ def test_the_manifest_says_where_a_dataset_comes_from(tmp_path: Path, letters: L
     config = make_config(tmp_path / "space", letters, Total())
     run_stage(config, "letters")
     run_stage(config, "total")
-    manifest = Pipeline(config).dataset("total").manifest
-    assert manifest.inputs == {"letters": Pipeline(config).dataset("letters").key}
+    manifest = StageGraph(config).dataset("total").manifest
+    assert manifest.inputs == {"letters": StageGraph(config).dataset("letters").key}
     assert manifest.fields == {"offset": 0, "pause_s": 0, "trains": False}
     assert manifest.config == config.portable()
     assert str(tmp_path / "space") not in json.dumps(manifest.config)

@@ -23,7 +23,7 @@ from stages.adapters.mlflow.reports import MlflowReport
 from stages.adapters.mlflow.runs import DIGEST_TAG
 from stages.adapters.mlflow.tracking import parent_run_id, stage_run
 from stages.engine.config import MlflowSettings, PipelineConfig, Settings, tracking_uri
-from stages.engine.plan import Pipeline
+from stages.engine.plan import StageGraph
 from stages.runner import run_stage, track_stage
 
 pytestmark = pytest.mark.timeout(900)  # creating the tables takes long on a busy machine
@@ -87,7 +87,7 @@ def test_a_stage_has_a_run_below_the_run_of_its_config(config: PipelineConfig) -
     shown = {item.path for item in client.list_artifacts(total.run_id)}
     assert {"images", "note.md", "notes", "config.yaml"} <= shown
     assert client.get_metric_history(total.run_id, "total")[0].step == 1
-    assert Pipeline(config).dataset("total").manifest.run_id == total.run_id
+    assert StageGraph(config).dataset("total").manifest.run_id == total.run_id
     ((read,),) = [client.get_run(total.run_id).inputs.dataset_inputs]
     assert (read.dataset.name, read.dataset.digest) == ("letters", letters.dataset_key)
     assert json.loads(read.dataset.profile)["kept"] == 2

@@ -21,7 +21,7 @@ from mimicmotion.video.files import write_preview
 from stages.decode import Decode
 from stages.engine import item_task
 from stages.engine.contract import Item
-from stages.engine.plan import Pipeline
+from stages.engine.plan import StageGraph
 from stages.engine.status import status
 from stages.engine.storage.object_workspace import ObjectWorkspace
 from stages.engine.storage.workspace import CACHE_VARIABLE, DAY_S
@@ -76,7 +76,7 @@ def test_an_object_store_holds_the_same_as_a_folder(bucket: str, tmp_path: Path)
     for name in remote.stages:
         there, here = run_stage(remote, name), run_stage(local, name)
         assert there.dataset_key == here.dataset_key
-    there, here = Pipeline(remote), Pipeline(local)
+    there, here = StageGraph(remote), StageGraph(local)
     for name in remote.stages:
         dataset = there.dataset(name)
         assert dataset.table().equals(here.dataset(name).table())
@@ -105,7 +105,7 @@ def test_a_node_that_has_nothing_yet_fetches_the_videos_it_finds_poses_in(
     run_stage(config, "decode")
     shutil.rmtree(tmp_path / "cache")
     assert run_stage(config, "pose").kept == 1
-    assert Pipeline(config).dataset("pose").table().num_rows == 4
+    assert StageGraph(config).dataset("pose").table().num_rows == 4
 
 
 @pytest.fixture
@@ -126,10 +126,10 @@ def test_every_node_reads_an_item_that_was_made_again(
     def run(name: str, stage: str) -> list[str]:
         node(name)
         run_stage(config, stage, force=True)
-        return Pipeline(config).dataset("shouts").table()["shout"].to_pylist() if stage == "shouts" else []
+        return StageGraph(config).dataset("shouts").table()["shout"].to_pylist() if stage == "shouts" else []
 
     def copies() -> list[str]:
-        dataset = Pipeline(config).dataset("letters")
+        dataset = StageGraph(config).dataset("letters")
         return [dataset.path(item_id, "copy.txt").read_text() for item_id in dataset.ids]
 
     run("one", "letters")
@@ -160,7 +160,7 @@ def test_damage_in_a_store_is_found_by_whoever_fetches_it_and_made_again(
         file.write_bytes(bytes(byte ^ 1 for byte in file.read_bytes()))
         os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert run_stage(config, "shouts").kept == 2
-    assert Pipeline(config).dataset("shouts").table()["shout"].to_pylist() == ["ONE!", "THREE!"]
+    assert StageGraph(config).dataset("shouts").table()["shout"].to_pylist() == ["ONE!", "THREE!"]
     assert caplog.text.count("making again what is damaged") == 2
 
 
@@ -172,7 +172,7 @@ def test_damage_in_the_cache_is_fetched_again(letters: Letters, node: Callable, 
     (copy, *_) = (tmp_path / "one" / "files").rglob("copy.txt")
     copy.write_text("cut")
     assert run_stage(config, "shouts", force=True).kept == 2
-    assert Pipeline(config).dataset("shouts").table()["shout"].to_pylist() == ["ONE!", "THREE!"]
+    assert StageGraph(config).dataset("shouts").table()["shout"].to_pylist() == ["ONE!", "THREE!"]
 
 
 @pytest.fixture
@@ -219,8 +219,8 @@ def test_a_workspace_that_cannot_be_written_can_be_read(
     (tmp_path / "space" / "index" / "hashes.jsonl").unlink(missing_ok=True)
     config = make_config(read_only(tmp_path / "space"), *stages)
     assert {line.state for line in status(config)} == {"fresh"}
-    assert (Pipeline(config).result("total").path("all", "parts") / "note.txt").read_text() == "note"
-    assert Pipeline(config).dataset("shouts").table().num_rows == 2
+    assert (StageGraph(config).result("total").path("all", "parts") / "note.txt").read_text() == "note"
+    assert StageGraph(config).dataset("shouts").table().num_rows == 2
     assert run_stage(config, "total").state == "fresh"
     with pytest.raises(
         StageError, match=r"stage total .* cannot start: .*lock.json cannot be written \(Read-only"
@@ -255,7 +255,7 @@ def test_a_worker_clears_what_killed_ones_left(
 ) -> None:
     config = make_config("s3://bucket/space", letters)
     node("one")
-    top = Pipeline(config).store("letters").top
+    top = StageGraph(config).store("letters").top
     old, new = object_store("one").staging(top), object_store("one").staging(top)
     os.utime(old, (time.time() - 2 * DAY_S,) * 2)
     run_stage(config, "letters")

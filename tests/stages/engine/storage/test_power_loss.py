@@ -15,7 +15,7 @@ import pytest
 from fake_stages import Letters, Shouts, make_config, write_texts
 
 from mimicmotion import durable
-from stages.engine.plan import Pipeline
+from stages.engine.plan import StageGraph
 from stages.engine.status import status
 from stages.engine.storage.workspace import LocalWorkspace
 from stages.engine.store import StageStore
@@ -99,7 +99,7 @@ def test_after_a_cut_at_any_moment_what_was_published_is_there_and_a_rerun_heals
     config = make_config(tmp_path / "cut" / "space", Letters(source=source), Shouts())
     for moment, names in published.items():
         with mounted(tmp_path / f"cut{moment}", tmp_path / "cut"):
-            before = Pipeline(config).plan("letters")
+            before = StageGraph(config).plan("letters")
             states = {state.id for state in before.states.values()}
             assert set(names) <= states, f"published before the cut after {moment}, and lost"
             assert len(before.todo) == _NUM_TEXTS - len(states)

@@ -30,7 +30,7 @@ from gpu_machine import (
     time_work,
 )
 from gpu_networks import Networks, make_networks
-from sampler import World, released_plan
+from released_plan import World, released_plan
 from torch import Tensor, nn
 
 from mimicmotion.diffusion.sampler import sample_latents

@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-STAGES = ((128, 3), (256, 9), (512, 9), (1024, 3))
-"""Channels and blocks of the backbone's stages, each at half the size of the one before."""
+STAGES = ((128, 3, 3), (256, 9, 6), (512, 9, 6), (1024, 3, 3))
+"""Channels of the backbone's stages, and blocks of YOLOX-l and of CSPNeXt-l; each halves the size."""
 
 
 class GraphBuilder:
@@ -68,12 +68,25 @@ class GraphBuilder:
             main = self.block(main, half, depthwise)
         return self.conv(self.node("Concat", main, side, axis=1), (2 * half, channels[1]), 1)
 
+    def pyramid(self, x: str, channels: int) -> str:
+        """Spatial pyramid pooling: the largest values near each cell, at three distances."""
+        x = self.conv(x, (channels, channels // 2), 1)
+        pooled = [
+            self.node("MaxPool", x, kernel_shape=[side, side], pads=[side // 2] * 4) for side in (5, 9, 13)
+        ]
+        return self.conv(self.node("Concat", x, *pooled, axis=1), (2 * channels, channels), 1)
+
     def backbone(self, x: str, depthwise: bool) -> list[str]:
         """Return the features at strides 8, 16 and 32."""
-        x, before, features = self.conv(x, (3, 64), 3, stride=2), 64, []
-        for channels, num in STAGES:
+        if depthwise:
+            x = self.conv(self.conv(x, (3, 32), 3, stride=2), (32, 32), 3)
+        x = self.conv(x, (32 if depthwise else 3, 64), 3, stride=1 if depthwise else 2)
+        before, features = 64, []
+        for channels, num, num_depthwise in STAGES:
             x = self.conv(x, (before, channels), 3, stride=2)
-            x = self.csp(x, (channels, channels), max(1, num * 2 // 3) if depthwise else num, depthwise)
+            if channels == STAGES[-1][0]:
+                x = self.pyramid(x, channels)
+            x = self.csp(x, (channels, channels), num_depthwise if depthwise else num, depthwise)
             features.append(x)
             before = channels
         return features[1:]

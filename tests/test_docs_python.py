@@ -23,6 +23,23 @@ from stages.adapters.mlflow.registry import MlflowRegistry
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def video_of(code: str, folder: Path) -> list[np.ndarray]:
+    """Run the lines in a folder; the frames of the one file that they leave there."""
+    before = {path.name for path in folder.iterdir()}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert {path.name for path in folder.iterdir()} - before == {"python.mp4"}
+    frames = list(iter_frames(folder / "python.mp4"))
+    (folder / "python.mp4").unlink()
+    return frames
+
+
 def test_the_lines_make_a_video_and_libraries_say_nothing(tmp_path, monkeypatch):
     shown = film(900_001, 3)
     Image.fromarray(shown.frames[0]).save(tmp_path / "dancer.png")
@@ -32,9 +49,7 @@ def test_the_lines_make_a_video_and_libraries_say_nothing(tmp_path, monkeypatch)
         [(0, Person(box, 0.9, points.astype(np.float32), np.ones(133, np.float32)))]
         for points in shown.keypoints
     ]
-    folder = tmp_path / "workspace" / "demo" / "pose" / "key" / "items" / "one"
-    folder.mkdir(parents=True)
-    pq.write_table(poses_table(info, people), folder / "table.parquet")
+    pq.write_table(poses_table(info, people), tmp_path / "out.poses.parquet")
     checkpoint = tmp_path / "checkpoint"
     make_pipeline().save_pretrained(checkpoint)
     facts = {"sizes_px": [[64, 64]], "num_frames": 4, "fps": 6, "motion_bucket": 127}
@@ -46,19 +61,14 @@ def test_the_lines_make_a_video_and_libraries_say_nothing(tmp_path, monkeypatch)
     registry.set_alias(
         "mimicmotion-demo", "candidate", registry.register("mimicmotion-demo", checkpoint, {}, "")
     )
-    (code,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/python.md").read_text(), re.M | re.S)
-    before = {path.name for path in tmp_path.iterdir()}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert {path.name for path in tmp_path.iterdir()} - before == {"python.mp4"}
-    frames = list(iter_frames(tmp_path / "python.mp4"))
-    assert (len(frames), frames[0].shape) == (3, (64, 64, 3))
+    code, folder = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/python.md").read_text(), re.M | re.S)
+    assert len([line for line in code.splitlines() if line]) <= 12
+    model, loaded = "mlflow.pyfunc.load_model(", [line for line in code.splitlines() if "mlflow." in line]
+    assert [model in line for line in loaded] == [False, True]
+    by_registry = video_of(code, tmp_path)
+    assert (len(by_registry), by_registry[0].shape) == (3, (64, 64, 3))
+    by_folder = video_of(code.replace("\n".join(loaded), folder), tmp_path)
+    np.testing.assert_array_equal(by_folder, by_registry)
     (described,) = (tmp_path / "workspace").rglob("MLmodel")
     signature = yaml.safe_load(described.read_text())["signature"]
     assert [one["name"] for one in json.loads(signature["inputs"])] == ["image", "reference_pose", "poses"]

@@ -16,7 +16,7 @@ from stages.engine.catalogue import STAGES
 from stages.engine.config import PipelineConfig, load_config, redacted
 from stages.engine.status import StageStatus
 from stages.engine.status import status as statuses_of
-from stages.runner import StageResult, run_stage
+from stages.runner import StageResult, check_stages, run_stage
 
 Config = Annotated[str, typer.Argument(help="Name (demo) or path (configs/demo.yaml) of a config.")]
 Overrides = Annotated[
@@ -53,6 +53,9 @@ def rebuild(
     before = statuses_of(settings)
     if force or any(line.state != "fresh" for line in before):
         check_parameters(overrides)
+        check_stages(settings, list(settings.stages))
+        if before[0].to_do is None:
+            raise InputError(before[0].why)  # no server need start to say so
         from flows.servers import start_prefect
 
         start_prefect(settings)

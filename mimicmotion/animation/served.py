@@ -15,17 +15,19 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from mimicmotion.animation.checkpoint import read_checkpoint_facts
-from mimicmotion.animation.driving import aligned
+from mimicmotion.animation.driving import aligned, driver_from_poses, reference_pose
 from mimicmotion.animation.generate import AnimationInputs, generate
 from mimicmotion.animation.settings import INPUTS, PARAMS, SamplingSettings
 from mimicmotion.devices import device_and_dtype, has_cuda
 from mimicmotion.errors import InputError
 from mimicmotion.model.weights import load_pipeline
-from mimicmotion.pose.files.importing import read_parquet
 from mimicmotion.pose.framing import framed_track, released_size
 from mimicmotion.pose.layout import NUM_KEYPOINTS
-from mimicmotion.pose.table import PosesInfo, PoseTrack, read_track
+from mimicmotion.pose.models.estimator import configured_estimator
+from mimicmotion.pose.settings import EstimatorSettings
+from mimicmotion.pose.table import PoseTrack, stored_models
 from mimicmotion.video.framing import framing
+from mimicmotion.video.picture_files import read_picture
 
 _FARTHEST = 10.0
 """Shares of a picture that a keypoint may lie away from it; numbers above are pixels."""
@@ -37,15 +39,37 @@ def points(track: PoseTrack) -> Float32[np.ndarray, "n 133 3"]:
     return np.concatenate([shares, track.confidences[..., None]], axis=-1)
 
 
-def stored_poses(path: Path, person: int = 0) -> Float32[np.ndarray, "n 133 3"]:
-    """The poses of one person in a Parquet file of the pose stage, as ``predict`` takes them.
+def stored_request(
+    picture: Path, poses: Path, settings: EstimatorSettings, *, fps: float, person: int = 0
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What ``predict`` takes, inputs and params, from a picture and stored poses.
+
+    Args:
+        picture: the reference, any file that holds a picture.
+        poses: a table of the pose stage, or what ``mimicmotion animate`` writes beside its result.
+        settings: what finds the pose in the picture, e.g. the section ``pose`` of a config; its calibration
+            is applied to both.
+        fps: frames per second of the result, by time.
+        person: which of the stored people drives; 0 is the main person.
 
     Raises:
-        InputError: the file cannot be read.
-        DataError: it is another table.
+        InputError: a file cannot be used, nobody is in it, or the settings name no models.
     """
-    table = read_parquet(path)
-    return points(read_track(table, PosesInfo.of(table).num_frames, person))
+    estimator = configured_estimator(settings, cuda=has_cuda(), allow_cpu=True)
+    if estimator is None:
+        raise InputError(
+            "finding the pose in the picture needs a detector and a whole-body model, and these settings "
+            "name none: take those of a config that detects poses, e.g. own-videos"
+        )
+    calibration = settings.opened_calibration()
+    if calibration is not None:
+        calibration.check_files(estimator.files)
+        calibration.check(stored_models(poses), f"the poses {poses}")
+    image = read_picture(picture)
+    own = reference_pose(image, estimator).calibrated(calibration)
+    track = driver_from_poses(poses, None, fps, poses.parent).driving(person).track.calibrated(calibration)
+    inputs = {"image": image, "reference_pose": points(own)[0], "poses": points(track)}
+    return inputs, {"poses_size_px": [track.width_px, track.height_px]}
 
 
 class ServedModel:
@@ -163,12 +187,17 @@ def _track(points: Float32[np.ndarray, "n 133 3"], size_px: tuple[int, ...]) -> 
     )
 
 
-def _load_pyfunc(data_path: str) -> ServedModel:
-    """The name by which MLflow calls the loader of a model; bars and notices of loading are no news there."""
+def open_model(checkpoint: Path) -> ServedModel:
+    """The model of a checkpoint folder; libraries that load it show no bars and notices from then on."""
     import diffusers
     import transformers
 
     diffusers.utils.logging.set_verbosity_error()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    return ServedModel(Path(data_path))
+    return ServedModel(checkpoint)
+
+
+def _load_pyfunc(data_path: str) -> ServedModel:
+    """The name by which MLflow calls the loader of a model."""
+    return open_model(Path(data_path))

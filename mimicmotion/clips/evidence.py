@@ -221,6 +221,8 @@ def sharpness(grey: Grey, points: Float[np.ndarray, "k 2"]) -> float:
     reach = 2 * max(1, round(_PART_GROWN / 2 * max(crop.shape))) + 1
     inside = cv2.fillConvexPoly(np.zeros(crop.shape, np.uint8), hull, 1)
     inside = cv2.dilate(inside, np.ones((reach, reach), np.uint8)).astype(bool)
+    if not inside.any():  # only the corners of its box reach into the picture
+        return float("nan")
     plain = cv2.GaussianBlur(crop, (0, 0), _NOISE_PX)
     again = cv2.GaussianBlur(plain, (0, 0), max(_BLUR * max(crop.shape), _MIN_BLUR_PX))
     before, after = (

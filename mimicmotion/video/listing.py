@@ -97,7 +97,10 @@ def list_videos(source: str) -> Listing:
     if path.is_dir():
         return _in_folder(path)
     if not path.exists():
-        raise MissingSourceError(f"there is no folder or list of source videos at {path}: correct the path")
+        raise MissingSourceError(
+            f"there is no folder or list of source videos at {path}: name yours with --set "
+            "decode.source=FOLDER; the toy world's are rendered by `mimicmotion demo`"
+        )
     if path.suffix.lower() not in LIST_SUFFIXES:
         raise InputError(
             f"{path} is neither a folder nor a list ({', '.join(LIST_SUFFIXES)}) of source videos"

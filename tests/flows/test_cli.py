@@ -107,6 +107,9 @@ def test_an_error_is_one_message_and_code_1(
 def test_an_empty_source_ends_with_code_1(project: Path, capfd, monkeypatch) -> None:
     for text in (project / "configs" / "source").glob("*.txt"):
         text.unlink()
+    monkeypatch.setattr("flows.servers.start_prefect", lambda config: pytest.fail("no server is needed"))
+    assert run_main(monkeypatch, "rebuild", "fake") == 1
+    assert "its source holds nothing to work on" in capfd.readouterr().err
     assert run_main(monkeypatch, "stage", "decode", "fake") == 1
     assert "decode: its source holds nothing to work on" in capfd.readouterr().err
 

@@ -1,11 +1,21 @@
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from fake_people import FakeDetector, FakeWholeBody
 from training_world import make_pipeline
 
-from mimicmotion.animation.served import ServedModel, _load_pyfunc
+from mimicmotion.animation import served as served_module
+from mimicmotion.animation.served import ServedModel, _load_pyfunc, stored_request
 from mimicmotion.errors import InputError
+from mimicmotion.pose.calibration import PARTS, Calibration, Curve
+from mimicmotion.pose.models.estimator import TopDownEstimator
+from mimicmotion.pose.people import Person
+from mimicmotion.pose.settings import EstimatorSettings
+from mimicmotion.pose.table import PosesInfo, poses_table
+from mimicmotion.video.picture_files import write_picture
+from mimicmotion.weights.fetching import file_digest
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +79,40 @@ def test_a_request_that_does_not_fit_is_refused(served, request_, changed, probl
 def test_what_is_missing_is_named(served):
     with pytest.raises(InputError, match="missing: poses, reference_pose"):
         served.predict({"image": "a.png"})
+
+
+def test_a_request_from_files_is_in_shares_by_time_and_calibrated(served, tmp_path, monkeypatch):
+    picture, poses, model = (tmp_path / name for name in ("me.png", "poses.parquet", "model.onnx"))
+    write_picture(picture, np.full((80, 40, 3), 200, np.uint8))
+    model.write_bytes(b"model")
+    spread = np.random.default_rng(0).uniform(0, 1, (133, 2)).astype(np.float32)
+    places = [np.float32([100 + 10 * frame, 50]) + 10 * spread for frame in range(4)]
+    box, sure = np.array([0, 0, 200, 100], np.float32), np.full(133, 0.8, np.float32)
+    info = PosesInfo(
+        video_id="v",
+        width_px=200,
+        height_px=100,
+        fps=20,
+        num_frames=4,
+        models={"wholebody": file_digest(model)},
+    )
+    pq.write_table(poses_table(info, [[(0, Person(box, 0.9, place, sure))] for place in places]), poses)
+    found = TopDownEstimator(FakeDetector(), FakeWholeBody(), {"wholebody": model})
+    monkeypatch.setattr(served_module, "configured_estimator", lambda settings, **how: found)
+    inputs, params = stored_request(picture, poses, EstimatorSettings(), fps=10)
+    assert (inputs["image"].shape, params) == ((80, 40, 3), {"poses_size_px": [200, 100]})
+    np.testing.assert_allclose(inputs["reference_pose"][0], [0.5, 0.5, 0.8])
+    np.testing.assert_allclose(inputs["poses"][..., :2], np.stack(places)[::2] / [200, 100], atol=1e-5)
+    assert served.predict(inputs, {**params, "num_steps": 1, "alignment": "none"}).shape == (2, 64, 64, 3)
+    calibration = tmp_path / "calibration.json"
+    line = Curve((0.0, 2.0), (0.001, 1.0))
+    Calibration(file_digest(model), dict.fromkeys(PARTS, line)).write(calibration)
+    halved, _ = stored_request(picture, poses, EstimatorSettings(calibration=calibration), fps=10)
+    for name in ("reference_pose", "poses"):
+        np.testing.assert_allclose(halved[name][..., 2], 0.4, atol=0.01)
+    Calibration("ab" * 32, dict.fromkeys(PARTS, line)).write(calibration)
+    with pytest.raises(InputError, match="does not fit poses that are found with these models"):
+        stored_request(picture, poses, EstimatorSettings(calibration=calibration), fps=10)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="these settings name none: take those of a config"):
+        stored_request(picture, poses, EstimatorSettings(), fps=10)

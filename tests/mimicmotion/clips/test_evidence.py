@@ -79,6 +79,8 @@ def test_sharpness_falls_with_blur_relative_to_the_size_and_not_with_contrast(si
     assert clean > 0.25 > 0.2 > values[-1]
     assert values == sorted(values, reverse=True)
     assert np.isnan(sharpness(picture, points - 2 * size)), "outside of the picture"
+    beside = np.array([[-1.2, 0.8], [0.8, -1.2], [-1.2, -1.2]]) * size
+    assert np.isnan(sharpness(picture, beside)), "outside, but for a corner of the box around it"
 
 
 class Reader:

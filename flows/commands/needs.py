@@ -26,7 +26,7 @@ _FRAME_S, _MEGAPIXEL_S = 0.006, 0.0054
 """Core seconds of decoding and encoding a frame, and each megapixel of it."""
 _SCORE_S = 0.08
 """Core seconds of PSNR, SSIM and the rest for a megapixel of a frame, of the model and three baselines."""
-_POSE_S, _POSE_TERA, _POSE_BYTES = 1.59, 0.166, 351e6
+_POSE_S, _POSE_TERA, _POSE_BYTES = 1.66, 0.166, 351e6
 """Core seconds, 10^12 operations and bytes of DWPose's two files, per frame with one person."""
 _FILM_BYTES, _LOSSLESS_BYTES, _POSE_ROW_BYTES = 0.04, 0.7, 1_700
 """Bytes of a pixel in normalised films and in generated ones, and of a person's row in `pose`."""

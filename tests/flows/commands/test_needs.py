@@ -1,5 +1,6 @@
 """The dry run of every stage: counted work over devices, from films that are here or assumed."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from flows.commands.run import rebuild, stage
 from mimicmotion.errors import InputError
 from mimicmotion.video.files import write_preview
 from stages.engine.config import load_config
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_the_papers_rebuild_stage_by_stage():
@@ -41,6 +44,15 @@ def test_one_gpu_is_enough_for_finetuning():
     found = {one.stage: one for one in reckon(config, find_films(config, 40, 20.0), "A100")}
     assert {one.device for one in found.values() if "A100" in one.device} == {"1 A100"}
     assert found["latents"].devices == 1
+
+
+def test_the_first_days_proof_is_one_of_ten_minutes_on_one_gpu():
+    text = (ROOT / "docs/first-day.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    (run,) = re.findall(r"^mimicmotion rebuild finetune (--set decode.source=data/proof .*[^n])$", text, re.M)
+    proof = load_config("finetune", re.findall(r"--set (\S+)", run))
+    found = reckon(proof, find_films(proof, 20, 20.0), "A100")
+    assert sum(one.work_s / one.devices for one in found) < 7 * 60
+    assert sum(one.disk for one in found) < 45e9
 
 
 def test_the_demo_is_near_what_it_was_measured_to_take(tmp_path: Path):

@@ -41,7 +41,7 @@ def calibrate(
     truth: Annotated[
         Truth,
         typer.Option(
-            help="Where true places come from: hard films of the built-in world; annotations of "
+            help="Where true places come from: hard films of the built-in toy world; annotations of "
             "COCO-WholeBody's form; or agreement with mirrored, scaled and shifted copies of your own films."
         ),
     ] = "world",

@@ -152,7 +152,7 @@ def fit(points: Points, wholebody_sha256: str, made_from: Mapping[str, object]) 
         if len(raw) < _FEWEST_POINTS:
             raise InputError(
                 f"{len(raw)} points of the {part} have a known place, at least {_FEWEST_POINTS} are needed "
-                "for a curve: give more pictures, or let the models be judged on the built-in world"
+                "for a curve: give more pictures, or let the models be judged on the built-in toy world"
             )
         if len(raw) < _FEW_POINTS:
             log.warning("the curve of the %s rests on %d points only: give more pictures", part, len(raw))

@@ -60,7 +60,7 @@ def test_a_short_film_is_looked_at_once_a_frame(tmp_path: Path, monkeypatch: pyt
     write_preview(tmp_path / "v.mp4", list(np.zeros((3, 16, 16, 3), np.uint8)), 12)
     decoded = SimpleNamespace(ids=("a", "b"), path=lambda *_: tmp_path / "v.mp4")
     pipeline = SimpleNamespace(result=lambda name: decoded)
-    monkeypatch.setattr(calibrating, "Pipeline", lambda settings: pipeline)
+    monkeypatch.setattr(calibrating, "StageGraph", lambda settings: pipeline)
     monkeypatch.setattr(
         "mimicmotion.metrics.confidence.reliability.judge_agreement", lambda _, frames: len([*frames])
     )

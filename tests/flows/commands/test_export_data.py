@@ -58,8 +58,8 @@ def published(tmp_path, monkeypatch):
         found.manifest = SimpleNamespace(fields={"num_frames": stage.num_frames})
         return found
 
-    monkeypatch.setattr(data_command, "Pipeline", FakePipeline)
-    monkeypatch.setattr(poses_command, "Pipeline", FakePipeline)
+    monkeypatch.setattr(data_command, "StageGraph", FakePipeline)
+    monkeypatch.setattr(poses_command, "StageGraph", FakePipeline)
     monkeypatch.setattr(data_command, "run_part", run_here)
     return inputs
 

@@ -52,7 +52,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[FakePipel
     FakePipeline.scores = FakeDataset({"all": rows})
     for dataset in (*FakePipeline.inputs.values(), FakePipeline.scores):
         dataset.manifest = SimpleNamespace(run_id="abc")
-    monkeypatch.setattr(report_command, "Pipeline", FakePipeline)
+    monkeypatch.setattr(report_command, "StageGraph", FakePipeline)
     monkeypatch.setattr(report_command, "run_page", lambda config, run_id: f"http://mlflow/{run_id}")
     return FakePipeline
 

@@ -77,7 +77,7 @@ def test_video_distance_ranks_faults(tmp_path):
 
 @pytest.fixture(scope="module")
 def world():
-    """Summary by (metric, fault) of two dancers of the embedded world."""
+    """Summary by (metric, fault) of two dancers of the toy world."""
     from mimicmotion.synthetic.faults import score_faults
 
     scores = score_faults(range(900_000, 900_002), 12)

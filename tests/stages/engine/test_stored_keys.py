@@ -3,10 +3,15 @@
 A key may change here only together with the ``version`` of its stage, or with a config.
 """
 
+import hashlib
+
 import pytest
 
+from mimicmotion.metrics.scores import METRICS
 from stages.engine.config import load_config
 from stages.engine.keys import recipe_key
+from stages.evaluate import Evaluate
+from stages.parts.measure import Measure
 
 STORED = {
     ("demo", "decode", 7): "a699ae8487a7c6a65385",
@@ -31,3 +36,11 @@ STORED = {
 def test_a_workspace_made_before_stays_fresh(config: str, stage: str, version: int) -> None:
     section = load_config(config).stages[stage]
     assert (section.version, recipe_key(section)) == (version, STORED[config, stage, version])
+
+
+def test_another_set_of_metrics_measures_again_what_is_there() -> None:
+    names = hashlib.sha256("\n".join(sorted(METRICS)).encode()).hexdigest()[:12]
+    assert (names, Measure.version, Evaluate.version) == ("e156fe2afd8e", 1, 5), (
+        "a metric more or less: raise both versions, else clips measured already lack it; then write "
+        "the three values here"
+    )

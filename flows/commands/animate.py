@@ -82,11 +82,15 @@ _Confidence = Annotated[
 ]
 _Device = Annotated[Device, _option("Where to work.")]
 _Precision = Annotated[Precision | None, _option("Number type; else float16 on a GPU, float32 on a CPU.")]
-_Compile = Annotated[bool, _option("Compile the network: minutes at first, faster after.", "--compile")]
-_Offload = Annotated[bool, _option("Keep only the module at work on the GPU, for small ones.", "--offload")]
+_Compile = Annotated[bool, _option("Compile the network: takes minutes, then samples faster.", "--compile")]
+_Offload = Annotated[
+    bool, _option("Keep only the module at work on the GPU: for little memory.", "--offload")
+]
 _Workers = Annotated[
     int,
-    _option("Processes that make one video together, each with its own GPU; more than tiles wait.", min=1),
+    _option(
+        "Processes that make one video together, each with its own GPU; at most one per tile works.", min=1
+    ),
 ]
 
 
@@ -120,9 +124,9 @@ def animate(
 ) -> None:
     """Animate the person in a picture with the motion of a video.
 
-    Before the long work it writes OUT's name with .poses.png: see there whether the poses fit the body, and
-    with .poses.parquet: the driving poses, which --poses takes.
-    After it, it writes OUT's name with .judge.json and .judge.png: what a judge says that needs no true film.
+    Before it samples, it writes two files beside OUT: .poses.png shows whether the poses fit the body, and
+    .poses.parquet holds the driving poses, which --poses takes.
+    Afterwards it writes .judge.json and .judge.png: the scores of a judge that needs no true film.
     """
     from mimicmotion.animation.checkpoint import read_checkpoint_facts
 

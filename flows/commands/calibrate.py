@@ -48,7 +48,7 @@ def calibrate(
     annotations: Annotated[Path | None, typer.Option(help="With annotations: the JSON file.")] = None,
     pictures: Annotated[Path | None, typer.Option(help="With annotations: folder of the pictures.")] = None,
     number: Annotated[
-        int, typer.Option(min=2, help="Films or pictures at most; one half makes it, one half tests it.")
+        int, typer.Option(min=2, help="Most films or pictures to use: one half makes it, the other tests it.")
     ] = 400,
     out: Annotated[Path | None, typer.Option(help="The file to write; else one in the workspace.")] = None,
 ) -> None:

@@ -33,10 +33,10 @@ def evaluate(
         typer.Option(help="tiktok-335-340-256, tiktok-disco10-256, native, x-dance or cross-identity."),
     ],
     truth: Annotated[
-        Path | None, typer.Option(help="Folder of the true ones, of the same names; not for the last two.")
+        Path | None, typer.Option(help="Folder of the true videos, under the same names.")
     ] = None,
     pairs: Annotated[
-        Path | None, typer.Option(help="For the last two: the CSV of pairs that `animate --pairs` took.")
+        Path | None, typer.Option(help="For x-dance and cross-identity: the CSV that `animate --pairs` took.")
     ] = None,
     window: Annotated[
         int | None, typer.Option(min=2, help="Frames of a window; else the protocol's.")

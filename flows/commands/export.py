@@ -19,7 +19,7 @@ from stages.train import Train
 
 def export(
     config: Config,
-    checkpoint: Annotated[Path, typer.Argument(help="Folder step-NNNNNNNN; the lines of training name it.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Folder step-NNNNNNNN, as training prints it.")],
     out: Annotated[Path, typer.Option(help="Folder for `checkpoint` and `released.safetensors`.")],
     overrides: Overrides = None,
 ) -> None:

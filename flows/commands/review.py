@@ -38,7 +38,8 @@ def review(
     config: Config,
     overrides: Overrides = None,
     out: Annotated[
-        Path | None, typer.Option("--list", help="The list to write; else clips.review, or in the workspace.")
+        Path | None,
+        typer.Option("--list", help="The list to write; else clips.review, or one in the workspace."),
     ] = None,
     who: Annotated[str | None, typer.Option(help="Who decides; else the name of this user.")] = None,
     port: Annotated[int, typer.Option(help="Port of the page.")] = 5050,

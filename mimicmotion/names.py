@@ -28,7 +28,12 @@ def is_hidden(path: PurePath) -> bool:
     Args:
         path: relative to the folder that somebody named, which may itself be hidden.
     """
-    return any(part.startswith(".") or part.casefold() in _LEFT_BEHIND for part in path.parts if part != "..")
+    return any(is_hidden_name(part) for part in path.parts if part != "..")
+
+
+def is_hidden_name(name: str) -> bool:
+    """Whether a file or folder of this name is hidden or left behind by a system."""
+    return name.startswith(".") or name.casefold() in _LEFT_BEHIND
 
 
 def normal(name: str) -> str:

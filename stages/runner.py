@@ -110,8 +110,13 @@ def _run_if_stale(config: PipelineConfig, name: str, force: bool, trusts: bool) 
             if force or not plan.is_fresh:
                 return _run(config, plan, force, start_s)
     assert plan.manifest is not None
-    log.info("%s: fresh, nothing to do", name)
-    return _result(plan.manifest, "fresh", 0, start_s)
+    return fresh_result(plan.manifest, start_s)
+
+
+def fresh_result(manifest: Manifest, start_s: float) -> StageResult:
+    """The result of a stage that had nothing to do, looked at since ``start_s`` of the monotonic clock."""
+    log.info("%s: fresh, nothing to do", manifest.stage)
+    return _result(manifest, "fresh", 0, start_s)
 
 
 def track_stage(config: PipelineConfig, name: str) -> "Tracked":

@@ -1,5 +1,6 @@
 """The commands ``rebuild``, ``stage`` and ``status``."""
 
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
@@ -14,9 +15,10 @@ from flows.terminal import Terminal
 from mimicmotion.errors import InputError
 from stages.engine.catalogue import STAGES
 from stages.engine.config import PipelineConfig, load_config, redacted
+from stages.engine.plan import StageGraph
 from stages.engine.status import StageStatus
 from stages.engine.status import status as statuses_of
-from stages.runner import StageResult, check_stages, run_stage
+from stages.runner import StageResult, check_stages, fresh_result, run_stage
 
 Config = Annotated[str, typer.Argument(help="Name (demo) or path (configs/demo.yaml) of a config.")]
 Overrides = Annotated[
@@ -50,7 +52,8 @@ def rebuild(
     if dry_run:
         _print_needs(settings, videos, length_s, gpu)
         return
-    before = statuses_of(settings)
+    start_s, graph = time.monotonic(), StageGraph(settings)
+    before = statuses_of(settings, graph)
     if force or any(line.state != "fresh" for line in before):
         check_parameters(overrides)
         check_stages(settings, list(settings.stages))
@@ -63,9 +66,10 @@ def rebuild(
         from flows.rebuild import rebuild as flow
 
         results: Sequence[StageResult] = flow(config, overrides or [], force)
+        graph = StageGraph(settings)
     else:
-        results = [run_stage(settings, line.name) for line in before]
-    print_summary(Terminal(), settings, results)
+        results = [fresh_result(graph.dataset(line.name).manifest, start_s) for line in before]
+    print_summary(Terminal(), settings, results, graph)
 
 
 def stage(

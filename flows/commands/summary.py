@@ -21,7 +21,12 @@ _PLACES = {
 }
 
 
-def print_summary(console: Console, config: PipelineConfig, results: Sequence[StageResult]) -> None:
+def print_summary(
+    console: Console,
+    config: PipelineConfig,
+    results: Sequence[StageResult],
+    graph: StageGraph | None = None,
+) -> None:
     """Print the stages that ran, the scores if they were made, and where everything lies."""
     console.print(_stages_table(results))
     for result in results:
@@ -32,7 +37,7 @@ def print_summary(console: Console, config: PipelineConfig, results: Sequence[St
                 soft_wrap=True,
                 highlight=False,
             )
-    graph = StageGraph(config)
+    graph = graph or StageGraph(config)
     names = {result.name for result in results}
     if "evaluate" in names:
         console.print(_scores_table(graph))

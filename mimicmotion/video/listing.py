@@ -4,15 +4,24 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pyarrow as pa
 
 from mimicmotion.errors import InputError, MissingSourceError, redacted
 from mimicmotion.lists import LIST_SUFFIXES, read_list
-from mimicmotion.names import SPLITS, existing, group_of_folders, is_hidden, split_named, split_of_folders
+from mimicmotion.names import (
+    SPLITS,
+    existing,
+    group_of_folders,
+    is_hidden,
+    is_hidden_name,
+    split_named,
+    split_of_folders,
+)
 
 VIDEO_SUFFIXES = frozenset(
     f".{suffix}"
@@ -108,27 +117,47 @@ def list_videos(source: str) -> Listing:
     return _in_list(path)
 
 
-def _is_video(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES and not is_hidden(PurePosixPath(name))
+class _Found:
+    """The videos found in a folder or a store, and what else lies there; a folder's name is read once."""
+
+    def __init__(self) -> None:
+        self.videos, self.ignored, self.problems = list[SourceVideo](), Counter[str](), list[str]()
+        self._folder = cache(_folder)
+
+    def add(self, name: str, location: str, readable: bool = True, **facts: int) -> None:
+        """Take a file for a video, or count it as another one, by its path within the source."""
+        folder, _, file = name.rpartition("/")
+        hidden, split, group, problem = self._folder(folder)
+        stem, _, ending = file.rpartition(".")
+        suffix = f".{ending}".lower() if stem and ending else ""
+        if hidden or is_hidden_name(file):
+            self.ignored["hidden"] += 1
+        elif suffix not in VIDEO_SUFFIXES or not readable:
+            self.ignored[suffix or "without suffix"] += 1
+        else:
+            if problem:
+                self.problems.append(f"{name}: {problem}")
+            self.videos.append(SourceVideo(location, _as_text(name), split, None, group, **facts))
+
+    def listing(self, source: str) -> Listing:
+        """All of it, checked; see ``list_videos``."""
+        self.videos.sort(key=lambda video: video.name)
+        return _checked(Listing(tuple(self.videos), self.ignored), source, self.problems)
 
 
-def _kind(name: str) -> str:
-    """What a file is that is no video, for a count."""
-    path = PurePosixPath(name)
-    return "hidden" if is_hidden(path) else path.suffix.lower() or "without suffix"
+def _folder(path: str) -> tuple[bool, str | None, str | None, str]:
+    """Whether a folder within the source is hidden, the split and the group it names, and what is wrong."""
+    split, problem = _split_of(path)
+    group = group_of_folders(PurePosixPath(_as_text(path)).parts)
+    return is_hidden(PurePosixPath(path)), split, group, problem
 
 
-def _split_of(name: str, problems: list[str]) -> str | None:
-    """The split that the folders of a path within the source name, if they do."""
+def _split_of(folder: str) -> tuple[str | None, str]:
+    """The split that a folder within the source names, if it does, and what is wrong with it."""
     try:
-        return split_of_folders(PurePosixPath(name).parts[:-1])
+        return split_of_folders(PurePosixPath(folder).parts), ""
     except InputError as error:
-        problems.append(f"{name}: {error}")
-        return None
-
-
-def _group_of(name: str) -> str | None:
-    return group_of_folders(PurePosixPath(name).parts[:-1])
+        return None, str(error)
 
 
 def _checked(listing: Listing, source: str, problems: Sequence[str]) -> Listing:
@@ -145,42 +174,41 @@ def _checked(listing: Listing, source: str, problems: Sequence[str]) -> Listing:
 
 
 def _in_folder(root: Path) -> Listing:
-    videos, ignored = list[SourceVideo](), Counter[str]()
-    astray, problems = list[str](), list[str]()
-    for path in _files(root):
-        name = path.relative_to(root).as_posix()
-        # Unlike Path.resolve, it lets links be that run in a circle.
-        leads_to = Path(os.path.realpath(path)) if path.is_symlink() else path
-        if leads_to != path and not leads_to.is_relative_to(root.resolve()):
-            astray.append(f"{name} -> {leads_to}")
-        elif path.is_dir():
-            continue  # a link to a folder inside, which is searched by its own name
-        elif _is_video(name) and (path.is_file() or not path.exists()):  # a dead link is rejected later
-            videos.append(
-                SourceVideo(
-                    str(path), _as_text(name), _split_of(name, problems), None, _group_of(_as_text(name))
-                )
-            )
-        else:
-            ignored[_kind(name)] += 1
+    found, astray, top = _Found(), list[str](), f"{str(root).rstrip('/')}/"
+    for entry in _entries(top):
+        name, readable = entry.path.removeprefix(top), entry.is_file(follow_symlinks=False)
+        if entry.is_symlink():
+            # Unlike Path.resolve, it lets links be that run in a circle.
+            path, leads_to = Path(entry.path), Path(os.path.realpath(entry.path))
+            if leads_to != path and not leads_to.is_relative_to(root.resolve()):
+                astray.append(f"{name} -> {leads_to}")
+                continue
+            if path.is_dir():
+                continue  # a link to a folder inside, which is searched by its own name
+            readable = path.is_file() or not path.exists()  # a dead link is rejected later
+        found.add(name, entry.path, readable)
     if astray:
         raise InputError(
             f"{len(astray)} links in {root} lead out of it: {'; '.join(sorted(astray)[:_SHOWN])}. "
             "Copy what they lead to, or name the files in a list"
         )
-    videos.sort(key=lambda video: video.name)
-    return _checked(Listing(tuple(videos), ignored), str(root), problems)
+    return found.listing(str(root))
 
 
-def _files(root: Path) -> Iterator[Path]:
-    """Every file below, and every link to a folder, which is not followed."""
-    for folder, folders, files in os.walk(root, onerror=_refuse):
-        links = [name for name in folders if (Path(folder) / name).is_symlink()]
-        yield from (Path(folder) / name for name in [*links, *files])
-
-
-def _refuse(error: OSError) -> NoReturn:
-    raise InputError(f"{error.filename}: cannot be searched for videos ({error.strerror})") from error
+def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+    """Every file below, and every link to a folder, which is not followed; asks for no facts of any."""
+    folders = list[str]()
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                else:
+                    yield entry
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be searched for videos ({error.strerror})") from error
+    for path in folders:
+        yield from _entries(path)
 
 
 def _as_text(name: str) -> str:
@@ -192,25 +220,19 @@ def _in_store(uri: str) -> Listing:
 
     try:
         store, root = fs.FileSystem.from_uri(uri)
-        found = store.get_file_info(fs.FileSelector(root, recursive=True))
+        infos = store.get_file_info(fs.FileSelector(root, recursive=True))
     except (OSError, pa.ArrowException) as error:
         kind = InputError if isinstance(error, pa.ArrowInvalid) else MissingSourceError
         raise kind(redacted(f"{uri} cannot be listed: {error}")) from error
     given = urlsplit(uri)
-    files = [info for info in found if info.is_file]
-    videos, ignored, problems = list[SourceVideo](), Counter[str](), list[str]()
-    for info in files:
-        name = PurePosixPath(info.path).relative_to(root).as_posix()
-        if not _is_video(name):
-            ignored[_kind(name)] += 1
-            continue
-        location = given._replace(path=f"{given.path.rstrip('/')}/{quote(name)}", fragment="").geturl()
-        split = _split_of(name, problems)
-        videos.append(
-            SourceVideo(location, name, split, None, _group_of(name), info.size, info.mtime_ns or 0)
-        )
-    videos.sort(key=lambda video: video.name)
-    return _checked(Listing(tuple(videos), ignored), redacted(uri), problems)
+    found = _Found()
+    for info in infos:
+        if info.is_file:
+            name = PurePosixPath(info.path).relative_to(root).as_posix()
+            place = f"{given.path.rstrip('/')}/{quote(name)}"
+            location = given._replace(path=place, fragment="").geturl()
+            found.add(name, location, size_bytes=info.size, mtime_ns=info.mtime_ns or 0)
+    return found.listing(redacted(uri))
 
 
 def _in_list(path: Path) -> Listing:
@@ -240,7 +262,8 @@ def _listed(folder: Path, row: dict[str, Any]) -> tuple[SourceVideo, list[str]]:
         if said is not None and split not in SPLITS:
             wrong.append(f"split is {said!r}, allowed: {', '.join(SPLITS)} or nothing")
     else:
-        split = _split_of(Path(name or "").as_posix(), wrong)
+        split, problem = _split_of(Path(name or "").parent.as_posix())
+        wrong += [f"{name}: {problem}"] if problem else []
     if name is None:
         return SourceVideo("", "", None, given_id), [*wrong, "path is empty"]
     location = folder / name
@@ -255,7 +278,8 @@ def _listed(folder: Path, row: dict[str, Any]) -> tuple[SourceVideo, list[str]]:
         if not found:
             wrong.append(f"there is no file {str(location)[:_LONGEST_NAME]}")
     written = Path(name).as_posix()
-    return SourceVideo(str(location), written, split, given_id, group or _group_of(written)), wrong
+    group = group or group_of_folders(PurePosixPath(written).parts[:-1])
+    return SourceVideo(str(location), written, split, given_id, group), wrong
 
 
 def _text(value: Any) -> str | None:

@@ -78,10 +78,10 @@ class PublishedDataset:
             DataError: the item has no such file.
             DamagedError: its content is not what was published.
         """
-        record = self._record(self.item_key(item_id))
-        if not self._fetches:
-            return self._store.workspace.path(f"{self._store.version_name(record)}/{name}")
-        return self._store.open_file(record, name)
+        key = self.item_key(item_id)
+        if self._fetches:
+            return self._store.open_file(self._record(key), name)
+        return self._store.place(key, name)
 
     def content_sha256(self, item_id: str, name: str) -> str:
         """Hash of the content of a file, or folder of files, of one kept item; opens none.

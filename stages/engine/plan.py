@@ -109,7 +109,10 @@ class StageGraph:
         """
         stage = self.stage(name)
         inputs = {upstream: self.dataset(upstream) for upstream in self.reads(stage)}
-        return self.plan_of(stage, inputs)
+        plan = self.plan_of(stage, inputs)
+        if plan.manifest is not None:
+            self._datasets[name] = self._published(name, plan.manifest)
+        return plan
 
     def dataset(self, name: str) -> PublishedDataset:
         """The published dataset of a stage, for exactly this config and what lies in its sources now.

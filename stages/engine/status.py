@@ -40,13 +40,17 @@ class StageStatus:
     holds: str = ""
 
 
-def status(config: PipelineConfig) -> list[StageStatus]:
+def status(config: PipelineConfig, graph: StageGraph | None = None) -> list[StageStatus]:
     """The state of every stage of a config, in running order.
+
+    Args:
+        config: what may have run.
+        graph: of that config, which then knows the dataset of each fresh stage.
 
     Raises:
         DataError: a record or manifest in the workspace is newer than this software.
     """
-    graph = StageGraph(config)
+    graph = graph or StageGraph(config)
     return [_status(graph, name) for name in config.stages]
 
 

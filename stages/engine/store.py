@@ -124,6 +124,12 @@ class StageStore:
         """Name of an item's folder with the content that its record describes."""
         return version(self.item_name(record.item_key), record.sealed())
 
+    def place(self, item_key: str, name: str) -> Path:
+        """Where a file of a published item lies on this machine, or will lie once a worker fetched it."""
+        if is_remote(self.workspace.uri):
+            return self.workspace.path(f"{self.version_name(self.record(item_key))}/{name}")
+        return self.workspace.path(f"{self.item_name(item_key)}/{name}")  # without reading its record
+
     def dataset_name(self, key: str) -> str:
         """Name of a dataset's folder in the workspace."""
         return f"{self.top}/datasets/{key}"
@@ -241,12 +247,14 @@ class StageStore:
             reads: whether to read files too, where they are on this machine; else only records are read.
         """
         published = self.published_items()
-        by_key = {state.item_key: state for state in known}
+        same = {
+            state.item_key: state
+            for state in known
+            if state.time_s == _milliseconds(published.get(state.item_key, -1))
+        }
         reads = reads and not is_remote(self.workspace.uri)
 
         def state(item: Item, key: str) -> ItemState | str:
-            if (old := by_key.get(key)) and old.time_s == _milliseconds(published[key]):
-                return old
             try:
                 record = self.record(key)
             except DamagedError as error:
@@ -258,8 +266,11 @@ class StageStore:
             )  # fmt: skip
 
         there = [pair for pair in items if pair[1] in published]
+        changed = [pair for pair in there if pair[1] not in same]
         with ThreadPoolExecutor(_READERS) as pool:
-            found = list(pool.map(lambda pair: state(*pair), there))
+            looked = pool.map(lambda pair: state(*pair), changed)
+            read = {key: one for (_, key), one in zip(changed, looked, strict=True)}
+        found = [same.get(key) or read[key] for _, key in there]
         whole = [one for one in found if isinstance(one, ItemState)]
         return whole, [one for one in found if isinstance(one, str)]
 
@@ -297,7 +308,7 @@ class StageStore:
         if data is None or hashlib.sha256(data).hexdigest() != manifest.items_sha256:
             wrong = "missing" if data is None else "not what was published"
             raise DamagedError(f"{self.workspace.shown}/{name}: is {wrong}. {self._advice}")
-        table = pq.read_table(pa.BufferReader(data))
+        table = pq.ParquetFile(pa.BufferReader(data)).read()  # without pandas, which read_table imports
         if not table.schema.equals(ITEMS_SCHEMA, check_metadata=False):
             raise DataError(f"{self.workspace.shown}/{name}: its columns are not those of an item list.")
         return item_states(table)

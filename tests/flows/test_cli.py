@@ -1,5 +1,6 @@
 """The command line: what it prints, and how it ends."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -80,9 +81,21 @@ def test_what_is_all_fresh_needs_no_server(project: Path, monkeypatch: pytest.Mo
     for name in ("decode", "pose", "clips"):
         run("stage", name, "fake")
     monkeypatch.setattr("flows.servers.start_prefect", lambda config: pytest.fail("no server is needed"))
+    listed, items = [], Letters.items
+    monkeypatch.setattr(Letters, "items", lambda self, inputs: [listed.append(1), *items(self, inputs)][1:])
     done = run("rebuild", "fake")
     assert done.exit_code == 0
     assert done.stdout.count("fresh") == 3
+    assert len(listed) == 1, "the sources are listed once for all stages"
+    code = (
+        "import sys, fake_pipeline, stages.engine.config as config\nconfig.STAGES = fake_pipeline.STAGES\n"
+        "from flows.cli import app\ntry: app(['rebuild', 'fake'])\nexcept SystemExit: pass\n"
+        "print(sorted({'pandas', 'pyarrow.compute', 'pyarrow.dataset', 'torch', 'ray'} & {*sys.modules}))"
+    )
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    again = subprocess.run([sys.executable, "-c", code], env=path, capture_output=True, text=True, check=True)
+    assert again.stdout.count("fresh") == 3
+    assert again.stdout.strip().endswith("[]"), "what nobody needs is not imported"
 
 
 @pytest.mark.parametrize(

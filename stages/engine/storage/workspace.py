@@ -159,16 +159,17 @@ class LocalWorkspace(Workspace):
         return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()) if folder.is_dir() else []
 
     def published(self, name: str, record: str) -> dict[str, float]:
-        found = {}
-        for folder in self.folders(name):
-            place = self._root / name / folder
+        found, top = {}, self._root / name
+        for folder in sorted(os.scandir(top), key=lambda entry: entry.name) if top.is_dir() else ():
             try:
-                (place / record).stat()
-                found[folder] = _changed_s(place)
+                if folder.is_dir() and record in (times := _changed_s(folder)):
+                    found[folder.name] = max(times.values())
             except FileNotFoundError:
                 continue  # somebody deleted the record, or the folder, to have the item made again
             except OSError:
-                found[folder] = 0.0  # of no item that was ever listed: whoever reads it meets the error again
+                found[folder.name] = (
+                    0.0  # of no item that was ever listed: whoever reads it meets the error again
+                )
         return found
 
     def publish(self, staging: Path, name: str, record: str) -> None:
@@ -221,12 +222,14 @@ class LocalWorkspace(Workspace):
         return file_lock(self._root / name, what)
 
 
-def _changed_s(folder: Path) -> float:
-    """When a folder, or anything in it, changed last; also where its time of writing was set back."""
-    changed_s = [folder.stat().st_mtime]
-    for entry in os.scandir(folder):
-        changed_s.append(_changed_s(Path(entry)) if entry.is_dir() else entry.stat().st_ctime)
-    return max(changed_s)
+def _changed_s(folder: os.DirEntry[str]) -> dict[str, float]:
+    """When a folder (``.``) and what it holds changed last, also where the time of writing was set back."""
+    with os.scandir(folder) as entries:
+        times = {
+            entry.name: max(_changed_s(entry).values()) if entry.is_dir() else entry.stat().st_ctime
+            for entry in entries
+        }
+    return {".": folder.stat().st_mtime, **times}
 
 
 def clear_old(folder: Path, older_than_s: float) -> None:

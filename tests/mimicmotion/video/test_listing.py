@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mimicmotion.errors import InputError
+from mimicmotion.video import listing as listing_module
 from mimicmotion.video.listing import list_videos
 
 
@@ -36,6 +37,18 @@ def test_folders_named_train_and_test_decide_the_split(tmp_path: Path) -> None:
         assert [(video.name, video.split) for video in videos] == list(
             zip(names, [None, "test", "test", "train"], strict=True)
         )
+
+
+def test_no_fact_is_asked_of_a_file_and_a_folder_is_named_once(tmp_path: Path, monkeypatch) -> None:
+    touch(*(tmp_path / "train" / f"dancer {number % 3}" / f"{number}.mp4" for number in range(30)))
+    asked, told = list[Path](), list[tuple[str, ...]]()
+    stat, split = Path.stat, listing_module.split_of_folders
+    monkeypatch.setattr(Path, "stat", lambda path, **how: [asked.append(path), stat(path, **how)][1])
+    monkeypatch.setattr(listing_module, "split_of_folders", lambda way: [told.append(way), split(way)][1])
+    videos = list_videos(str(tmp_path)).videos
+    assert {(video.split, video.group) for video in videos} == {("train", f"dancer {n}") for n in range(3)}
+    assert {*asked} <= {tmp_path}
+    assert sorted(told) == [("train", f"dancer {n}") for n in range(3)]
 
 
 def test_missing_and_empty_sources(tmp_path: Path) -> None:

@@ -59,10 +59,7 @@ def psnr_legacy(true: np.ndarray, generated: np.ndarray) -> np.ndarray:
     Only for reading old tables: it lies near 29 to 31 dB for almost any pair. Identical frames count 100.
     """
     check_pair(true, generated)
-    wrapped = _mean_per_frame(
-        lambda a, b: np.square(d := a - b, out=d).mean(dtype=np.float64), true, generated
-    )
-    return capped(_decibel(wrapped))
+    return capped(_decibel(_mean_per_frame(_wrapped_square, true, generated)))
 
 
 def l1(true: np.ndarray, generated: np.ndarray) -> np.ndarray:
@@ -87,7 +84,7 @@ def ssim(true: np.ndarray, generated: np.ndarray) -> np.ndarray:
             f"its window is {SSIM_WINDOW_PX}x{SSIM_WINDOW_PX}"
         )
     pairs = zip(true, generated, strict=True)
-    return np.array([_ssim_grey(*(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in pair)) for pair in pairs])
+    return np.array([_ssim_grey(*pair) for pair in pairs])
 
 
 def capped(decibel: np.ndarray) -> np.ndarray:
@@ -101,17 +98,28 @@ def _mean_per_frame(
     return np.array([mean(a, b) for a, b in zip(true, generated, strict=True)], np.float64)
 
 
+def _wrapped_square(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean of what is left in uint8 of squared differences, strip by strip: whole they take a frame more."""
+    total = 0
+    for top in range(0, len(a), _STRIP_PX):
+        difference = a[top : top + _STRIP_PX] - b[top : top + _STRIP_PX]
+        total += int(np.square(difference, out=difference).sum(dtype=np.uint64))
+    return total / a.size
+
+
 def _decibel(mean_square: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore"):
         return 10.0 * np.log10(PEAK**2 / mean_square)
 
 
 def _ssim_grey(a: np.ndarray, b: np.ndarray) -> float:
-    """SSIM of two grey pictures, strip by strip: what fits into the cache is quicker and small."""
-    height, width = a.shape
+    """SSIM of two pictures in grey, strip by strip: what fits into the cache is quicker and small."""
+    height, width = a.shape[:2]
     border = SSIM_WINDOW_PX - 1
     strips = (slice(top, top + _STRIP_PX + border) for top in range(0, height - border, _STRIP_PX))
-    total = sum(_similarities(a[strip], b[strip]) for strip in strips)
+    total = sum(
+        _similarities(*(cv2.cvtColor(x[strip], cv2.COLOR_RGB2GRAY) for x in (a, b))) for strip in strips
+    )
     return total / ((height - border) * (width - border))
 
 

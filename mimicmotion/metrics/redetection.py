@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from mimicmotion.pose.layout import NUM_KEYPOINTS
@@ -14,6 +15,11 @@ Pose = tuple[np.ndarray, np.ndarray]
 def joined(parts: Sequence[Pose]) -> Pose:
     """The pose of frames that were looked at in parts, at least one."""
     return np.concatenate([points for points, _ in parts]), np.concatenate([sure for _, sure in parts])
+
+
+def _same(frame: np.ndarray, before: np.ndarray | None) -> bool:
+    """Whether a frame is the one before; NumPy's comparison takes as much memory as a frame."""
+    return before is not None and cv2.norm(frame, before, cv2.NORM_INF) == 0
 
 
 class PoseFinder:
@@ -39,9 +45,10 @@ class PoseFinder:
         keypoints = np.zeros((num, NUM_KEYPOINTS, 2), np.float32)
         confidences = np.zeros((num, NUM_KEYPOINTS), np.float32)
         before = [None if self._before is None else self._before[0], *frames[:-1]]
-        new = [i for i in range(num) if before[i] is None or not np.array_equal(frames[i], before[i])]
+        new = [i for i, (now, last) in enumerate(zip(frames, before, strict=True)) if not _same(now, last)]
         if new:
-            for place, people in zip(new, self._estimator.people([frames[new]]), strict=True):
+            fresh = frames if len(new) == num else frames[new]  # an index would copy them
+            for place, people in zip(new, self._estimator.people([fresh]), strict=True):
                 if people:
                     best = max(people, key=lambda person: person.box_score)
                     keypoints[place], confidences[place] = best.keypoints, best.confidences

@@ -17,7 +17,6 @@ from typing import Any, Final, Self
 
 import numpy as np
 from jaxtyping import Float, Float32
-from scipy.optimize import isotonic_regression
 
 from mimicmotion.durable import write_file
 from mimicmotion.errors import InputError
@@ -48,6 +47,8 @@ class Curve:
 
         Groups of points of like confidence are pooled until they rise (isotonic regression).
         """
+        from scipy.optimize import isotonic_regression  # 40 MB, and only who makes a curve needs it
+
         order = np.argsort(raw, kind="stable")
         number = max(1, min(_NUM_GROUPS, len(raw) // _FEWEST_IN_GROUP))
         groups = [group for group in np.array_split(order, number) if len(group)]

@@ -27,9 +27,9 @@ def iter_frames(path: Path) -> Iterator[np.ndarray]:
     converter, end_s, orientation = RgbConverter(), 0.0, None
     with as_input(path):
         outline = read_outline(path)
-        frames = GoodFrames(path, outline)
+        frames = GoodFrames(path, outline, sort_times=False)
         for shown in frames:
-            end_s = shown.time_s + shown.duration_s
+            end_s = max(end_s, shown.time_s + shown.duration_s)
             # Asked of the first frame only, as decode does: a frame that was asked is freed seconds later,
             # for PyAV ties it and what it answers into a ring.
             orientation = orientation or orientation_of(shown.picture)

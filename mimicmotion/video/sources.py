@@ -186,6 +186,12 @@ class GoodFrames:
     After an error, what refers to the lost frame is spoilt too: everything up to the next key frame
     counts as bad and is left out.
 
+    Args:
+        path: the film.
+        outline: what is known of it.
+        sort_times: frames wait for their neighbours' times, which some containers give in another order; five
+            of them are held. Else each comes at once, with the time that it has.
+
     Attributes:
         num_bad: frames left out so far.
         num_frames: frames met so far, good or bad.
@@ -195,10 +201,11 @@ class GoodFrames:
             pixels is not the same throughout.
     """
 
-    def __init__(self, path: Path, outline: Outline) -> None:
+    def __init__(self, path: Path, outline: Outline, sort_times: bool = True) -> None:
         self.num_bad = self.num_frames = 0
         self._path = path
         self._outline = outline
+        self._order = in_order if sort_times else iter
 
     def __iter__(self) -> Iterator[SourceFrame]:
         first_s: float | None = None
@@ -212,7 +219,7 @@ class GoodFrames:
             yield SourceFrame(shown_s, duration_s, frame, after_error, number)
 
     def _timed(self) -> Iterator[tuple[tuple[float, float, bool, int], av.VideoFrame]]:
-        for time_s, (frame, after_error, number) in in_order(self._stamped()):
+        for time_s, (frame, after_error, number) in self._order(self._stamped()):
             duration_s = _seconds(frame.duration, self._outline.tick_s) or self._outline.step_s
             yield (time_s, duration_s, after_error, number), frame
 

@@ -15,8 +15,6 @@ import torch
 from jaxtyping import Float, UInt8
 
 from mimicmotion.errors import WeightsError
-from mimicmotion.model.embedding import embed_images
-from mimicmotion.model.weights import image_encoder_file, load_encoders
 from mimicmotion.pose.models.sessions import open_session
 from mimicmotion.weights.fetching import file_digest
 
@@ -45,6 +43,8 @@ class PictureEmbedding:
             WeightsError: it is missing or of another form.
         """
         if path.is_dir():
+            from mimicmotion.model.weights import image_encoder_file  # brings diffusers: 160 MB
+
             return cls(file_digest(image_encoder_file(path / "image_encoder")), _encoder(path, device))
         return cls(file_digest(path) if path.is_file() else "", _graph(path, cuda, allow_cpu))
 
@@ -85,6 +85,9 @@ def _graph(path: Path, cuda: bool, allow_cpu: bool) -> Callable[[np.ndarray], np
 
 
 def _encoder(folder: Path, device: torch.device) -> Callable[[np.ndarray], np.ndarray]:
+    from mimicmotion.model.embedding import embed_images
+    from mimicmotion.model.weights import load_encoders
+
     _, encoder, processor = load_encoders(folder)
     encoder = encoder.float().to(device)
 

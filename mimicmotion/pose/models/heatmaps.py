@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
-from scipy.ndimage import gaussian_filter
 
 from mimicmotion.errors import WeightsError
 from mimicmotion.pose.layout import NUM_KEYPOINTS
@@ -76,6 +75,8 @@ def _step(
     heatmaps: Float32[np.ndarray, "people 133 rows columns"], x: np.ndarray, y: np.ndarray
 ) -> Float32[np.ndarray, "people 133 2"]:
     """Return how far from each maximum, in cells, the top of the parabola through its neighbours lies."""
+    from scipy.ndimage import gaussian_filter
+
     smooth = gaussian_filter(heatmaps, _BLUR_SIGMA, radius=_BLUR_RADIUS_CELLS, axes=(2, 3))
     padded = np.pad(np.log(smooth.clip(*_LOG_RANGE)), ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
     people, each = np.indices(x.shape)

@@ -1,5 +1,7 @@
 """Any two folders of videos or frames are scored in pairs."""
 
+import subprocess
+import sys
 from unicodedata import normalize
 
 import numpy as np
@@ -238,3 +240,10 @@ def test_odd_sizes_and_single_frames_have_defined_scores(tmp_path, size):
     assert model["psnr"].value == pytest.approx(20 * np.log10(255 / 10))
     assert model["flicker"].value is None
     assert model["flicker"].note == "one frame only"
+
+
+def test_scoring_loads_no_library_that_it_does_not_use():
+    """Each of these takes tens of megabytes, which scoring large films has not to spare."""
+    heavy = "{'diffusers', 'transformers', 'scipy', 'sympy', 'pandas', 'mlflow', 'ray'}"
+    code = f"import sys, mimicmotion.metrics.folders; print(sorted({heavy} & {{*sys.modules}}))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

@@ -1,5 +1,7 @@
 """Picture distances equal scikit-image and the float64 formulas."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
@@ -58,6 +60,18 @@ def test_ssim_of_nearly_flat_pictures_keeps_its_digits():
     b = a - (frames(1, (1, 50, 40, 3)) % 2)
     grey = [picture[0, :, :, 0] for picture in (a, b[:, :, :, :1].repeat(3, -1))]
     np.testing.assert_allclose(ssim(a, b[..., :1].repeat(3, -1))[0], structural_similarity(*grey), atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", [psnr, psnr_legacy, ssim, l1])
+def test_a_large_frame_is_compared_in_strips(metric):
+    a, b = frames(0, (1, 3000, 400, 3)), frames(1, (1, 3000, 400, 3))
+    tracemalloc.start()
+    try:
+        metric(a, b)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < a.nbytes / 2
 
 
 def test_ssim_of_identical_frames_is_one():

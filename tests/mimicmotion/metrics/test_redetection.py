@@ -1,5 +1,7 @@
 """Poses are found again in generated frames."""
 
+import tracemalloc
+
 import numpy as np
 
 from mimicmotion.metrics.redetection import PoseFinder
@@ -52,3 +54,20 @@ def test_a_video_that_comes_in_parts_is_looked_at_once():
     found = np.concatenate([finder.find(frames[i : i + 5])[0][:, 0, 0] for i in (0, 5, 10)])
     assert found.tolist() == [101 + i // 2 for i in range(12)]
     assert detector.seen == 6
+
+
+def test_looking_copies_no_frame():
+    class Nobody:
+        def people(self, batches):
+            yield from ([] for batch in batches for _ in batch)
+
+    frames, finder = np.zeros((3, 1, 500, 400, 3), np.uint8), PoseFinder(Nobody())
+    frames[1:] = 9
+    tracemalloc.start()
+    try:
+        for frame in frames:
+            finder.find(frame)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < frames[0].nbytes / 4

@@ -72,4 +72,4 @@ def test_frames_are_freed_as_soon_as_they_are_read(tmp_path: Path) -> None:
         ]
     finally:
         gc.enable()
-    assert max(held) <= 20  # of 60
+    assert max(held) <= 5  # of 60: none waits for the times of others

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from scripted import save_script, save_trusted
 from torch import nn
+from torch.nn import functional
 
 from mimicmotion.errors import InputError, WeightsError
 from mimicmotion.metrics.backbones.features import FORMS, load_backbone
@@ -138,6 +139,15 @@ def test_pixels_reach_the_network_in_its_own_range(small):
     replace(backbone, network=spy).features(np.full((8, 20, 10, 3), 255, np.uint8), 8)
     assert seen["video"].shape == (1, 3, 8, 96, 64)
     assert seen["video"].min() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_tall_frame_is_resized_as_if_at_once(small):
+    frame = np.random.default_rng(0).integers(0, 256, (1, 150, 70, 3), dtype=np.uint8)
+    whole = torch.from_numpy(frame).permute(0, 3, 1, 2).float()
+    expected = functional.interpolate(whole, size=(96, 64), mode="bicubic", antialias=True)
+    backbone = load_backbone("fvd_small", small, CPU)
+    form = replace(backbone.form, mean=(0.0,) * 3, scale=(1.0,) * 3)
+    assert torch.equal(replace(backbone, form=form).prepared(frame), expected)
 
 
 def test_every_frame_goes_to_the_device_once_and_few_are_held_there(small, monkeypatch):

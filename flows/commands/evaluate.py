@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markdown import Markdown
 
+from flows.commands.judge import film_judge_settings
 from flows.commands.options import check_file, option_of
 from flows.terminal import Terminal
 from mimicmotion.errors import InputError
 from mimicmotion.pose.settings import AlignmentMode
+from stages.engine.config import load_config
 
 if TYPE_CHECKING:
     from mimicmotion.metrics.scores import Score
-    from mimicmotion.metrics.settings import FilmJudgeSettings
+    from mimicmotion.metrics.settings import FilmJudgeSettings, JudgeSettings
 
 
 def evaluate(
@@ -62,6 +64,9 @@ def evaluate(
         AlignmentMode | None,
         typer.Option(help="With --pairs: how driving poses were brought onto the body; else robust."),
     ] = None,
+    config: Annotated[
+        str | None, typer.Option(help="Config that supplies networks and thresholds that are not given.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file for all scores.")] = None,
 ) -> None:
     """Score results against the truth, or pairs without one, under a named protocol."""
@@ -69,7 +74,6 @@ def evaluate(
     from mimicmotion.metrics.folders import score_folders
     from mimicmotion.metrics.judging import open_judge
     from mimicmotion.metrics.protocols import protocol_by_id
-    from mimicmotion.metrics.settings import FilmJudgeSettings, JudgeSettings
 
     if (detector is None) != (wholebody is None):
         raise InputError("--detector and --wholebody go together: give both for hands and pose, or none")
@@ -84,15 +88,28 @@ def evaluate(
     if truth is None or pairs is not None:
         assert pairs is not None  # one of both is given
         _check_unread(of_truth, "--pairs")
-        film = FilmJudgeSettings(**models, appearance=appearance)
+        film = film_judge_settings(config, _given({**models, "appearance": appearance}))
         _show(_scores_of_pairs(generated, pairs, film, align or "robust"), chosen.id, out)
         return
     _check_unread({"appearance": appearance, "align": align}, "--truth")
-    settings = JudgeSettings(protocol=chosen.id, **of_truth, **models)
+    settings = _judge_settings(config, {"protocol": chosen.id, **of_truth, **models})
     chosen = settings.chosen_protocol
     device, _ = device_and_dtype(has_cuda(), "float32")
     judge = open_judge(settings, device, cuda=has_cuda(), allow_cpu=True, called=option_of)
     _show(score_folders(generated, truth, chosen, judge), chosen.id, out)
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _judge_settings(config: str | None, options: Mapping[str, Any]) -> "JudgeSettings":
+    """What judges: each field as given, else as in the config's section evaluate."""
+    from mimicmotion.metrics.settings import JudgeSettings
+
+    stages = {} if config is None else load_config(config).stages
+    fields = dict(stages["evaluate"].part(JudgeSettings)) if "evaluate" in stages else {}
+    return JudgeSettings(**{**fields, **_given(options)})
 
 
 def _check_unread(options: Mapping[str, Any], beside: str) -> None:

@@ -42,6 +42,21 @@ def test_a_table_and_a_file(tmp_path):
     assert isinstance(refused.exception, InputError)
 
 
+def test_a_config_supplies_networks_and_thresholds_that_are_not_given(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        "mimicmotion.metrics.judging.open_judge", lambda settings, *_, **__: opened.append(settings)
+    )
+    monkeypatch.setattr("mimicmotion.metrics.folders.score_folders", lambda *_: [])
+    folders = ("--generated", tmp_path, "--truth", tmp_path, "--protocol", "native")
+    for more in ((), ("--config", "demo"), ("--config", "demo", "--window", 4)):
+        run(*folders, *more)
+    plain, demo, changed = opened
+    assert (plain.score_threshold, plain.fvd_small, plain.window) == (0.3, None, None)
+    assert (demo.score_threshold, demo.fvd_small.name, demo.window) == (0.5, "fvd_small.safetensors", 8)
+    assert changed == demo.replaced(window=4)
+
+
 @pytest.mark.parametrize("protocol", ["tiktok-335-340-256", "tiktok-disco10-256"])
 def test_the_name_of_a_list_is_not_put_beside_numbers_of_other_videos(tmp_path, protocol):
     for side in ("generated", "truth"):

@@ -4,19 +4,19 @@
 
 The bare side decodes with PyAV in one thread, scales where the stage scales, and encodes with the same
 settings; it looks for nothing and converts no colours. Both sides take turns, and the best turn of each
-counts. ``stage`` is what runs in the child process, ``with child`` adds the child's start.
+counts. ``stage`` is what runs in the child process, ``with child`` adds the child's start; what the child is
+forked from starts once, before.
 """
 
 import argparse
 import os
-import resource
 import tempfile
-import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import psutil
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from mimicmotion.errors import RejectedItem
@@ -51,12 +51,15 @@ def bare_transcode(source: Path, target: Path, facts: VideoFacts, settings: Norm
 
 
 def cpu_s(work: Callable[[], object]) -> float:
-    """CPU seconds of some work, in this process and in the children that it waits for."""
-    before = time.process_time(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    """CPU seconds of some work, in this process, in those that it keeps and in the children of both."""
+    before = _spent_s()
     work()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    children = after.ru_utime + after.ru_stime - before[1].ru_utime - before[1].ru_stime
-    return time.process_time() - before[0] + children
+    return _spent_s() - before
+
+
+def _spent_s() -> float:
+    this = psutil.Process()
+    return sum(sum(process.cpu_times()[:4]) for process in (this, *this.children(recursive=True)))
 
 
 def rates(source: Path, facts: VideoFacts, settings: NormaliseSettings, turns: int) -> list[float]:

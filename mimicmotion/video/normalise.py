@@ -1,10 +1,7 @@
 """One source video in, one well-behaved video out: upright, square pixels, constant rate, H.264.
 
-Runs in a child process of its own (``isolated.py``), which is this module's command::
-
-    python -m mimicmotion.video.normalise SOURCE TARGET SETTINGS_AS_JSON
-
-It prints one line of JSON: the facts, or the reason for a reject. Memory does not depend on the length.
+Runs in a child process of its own (``isolated.py``), which takes source, target and settings as JSON and
+prints one line of JSON: the facts, or the reason for a reject. Memory does not depend on the length.
 """
 
 import dataclasses
@@ -216,7 +213,7 @@ class Upright:
 
 def main(arguments: list[str]) -> int:
     """Exit status of the child: 0 with one line of JSON on standard output."""
-    end_with_parent()  # a worker that is killed cannot kill its child
+    end_with_parent()  # nobody else kills it when a worker is killed
     source, target, settings = arguments
     # The parent has checked them, and pydantic takes longer to import than a short film to decode.
     checked = cast("NormaliseSettings", SimpleNamespace(**json.loads(settings)))
@@ -227,7 +224,3 @@ def main(arguments: list[str]) -> int:
         answer = {"rejected": [reject.code, reject.sentence]}
     sys.stdout.write(json.dumps(answer) + "\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,8 +1,8 @@
 """Hangs, crashes and failures of the child."""
 
 import json
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +10,17 @@ import pytest
 
 from mimicmotion.errors import RejectedItem, StageError
 from mimicmotion.video.files import write_preview
-from mimicmotion.video.isolated import normalise_isolated, run_child
+from mimicmotion.video.forks import Forks
+from mimicmotion.video.isolated import facts_from, normalise_isolated
 from mimicmotion.video.normalise import normalise_video
 from mimicmotion.video.settings import NormaliseSettings
 
 
-def child(code: str) -> list[str]:
-    return [sys.executable, "-c", code]
+@pytest.fixture(scope="module")
+def children() -> Iterator[Forks]:
+    forks = Forks("fake_child")
+    yield forks
+    forks.close()
 
 
 def test_child_gives_the_facts_and_the_file(tmp_path: Path) -> None:
@@ -34,34 +38,34 @@ def test_reject_crosses_the_border(tmp_path: Path) -> None:
     assert caught.value.code == "unreadable"
 
 
-def test_hang_is_a_timeout() -> None:
+def test_hang_is_a_timeout(children: Forks) -> None:
     start = time.monotonic()
     with pytest.raises(RejectedItem, match=r"timeout: v.mp4 took longer than 0.5 s"):
-        run_child(child("import time; time.sleep(60)"), "v.mp4", timeout_s=0.5)
+        facts_from(children, ["import time; time.sleep(60)"], "v.mp4", timeout_s=0.5)
     assert time.monotonic() - start < 10
 
 
-def test_crash_is_a_reject() -> None:
+def test_crash_is_a_reject(children: Forks) -> None:
     with pytest.raises(RejectedItem, match=r"decoder_crashed: the decoder of v.mp4 crashed with SIGSEGV"):
-        run_child(child("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"), "v.mp4", timeout_s=60)
+        facts_from(children, ["import os; os.kill(os.getpid(), 11)"], "v.mp4", timeout_s=60)
 
 
-def test_kill_from_outside_is_no_reject() -> None:
+def test_kill_from_outside_is_no_reject(children: Forks) -> None:
     with pytest.raises(StageError, match=r"v.mp4 failed, and not for the video's sake"):
-        run_child(child("import os, signal; os.kill(os.getpid(), signal.SIGKILL)"), "v.mp4", timeout_s=60)
+        facts_from(children, ["import os; os.kill(os.getpid(), 9)"], "v.mp4", timeout_s=60)
 
 
-def test_failure_of_the_machine_is_no_reject(tmp_path: Path) -> None:
+def test_failure_of_the_machine_is_no_reject(children: Forks, tmp_path: Path) -> None:
     source = tmp_path / "v.mp4"
     write_preview(source, [np.zeros((32, 48, 3), np.uint8)] * 3, 24)
     with pytest.raises(StageError, match="No such file or directory"):
         normalise_isolated(source, tmp_path / "no_folder" / "t.mp4", NormaliseSettings(), timeout_s=60)
     with pytest.raises(StageError, match="broke"):
-        run_child(child("raise RuntimeError('broke')"), "v.mp4", timeout_s=60)
+        facts_from(children, ["raise RuntimeError('broke')"], "v.mp4", timeout_s=60)
 
 
-def test_much_noise_on_the_error_stream_does_not_block() -> None:
+def test_much_noise_on_the_error_stream_does_not_block(children: Forks) -> None:
     answer = json.dumps({"rejected": ["a", "b"]})
     code = f"import sys; sys.stderr.write('x' * 1_000_000); print({answer!r})"
     with pytest.raises(RejectedItem, match="a: b"):
-        run_child(child(code), "v.mp4", timeout_s=60)
+        facts_from(children, [code], "v.mp4", timeout_s=60)

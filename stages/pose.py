@@ -8,6 +8,7 @@ the poses lies what the pictures tell: motion of the background, lasting text, s
 """
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,12 +17,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mimicmotion.errors import DataError, InputError, RejectedItem
 from mimicmotion.pose.calibration import ROLE
 from mimicmotion.pose.people import Presence
-from mimicmotion.pose.settings import EstimatorSettings
+from mimicmotion.pose.settings import DetectionSettings
 from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, poses_table, stored_models
 from mimicmotion.video.settings import ReaderSettings
 from stages.clip_rows import EVIDENCE_FILE, VIDEO_FILE
@@ -62,9 +63,31 @@ class PoseRuntime(Runtime):
     threads: int = Field(1, ge=1, description="CPU threads of each of the two models.")
     frames_per_batch: int = Field(8, ge=1, description="Frames read and searched for people together.")
     people_per_batch: int = Field(32, ge=1, description="People whose keypoints are placed together.")
+    decode_threads: int = Field(
+        1, ge=1, description="Threads that decode ahead of the models; a GPU needs a core for each."
+    )
+    batches_in_flight: int = Field(
+        1, ge=1, description="Batches that each model works on at the same time, so that no GPU waits."
+    )
+    providers: dict[str, dict[str, str | int]] = Field(
+        {},
+        description="Options of ONNX Runtime's execution providers by name, e.g. CUDAExecutionProvider; one "
+        "that is named is asked for, in this order, before the usual ones.",
+    )
+
+    @field_validator("providers")
+    @classmethod
+    def _keep_results(cls, providers: dict[str, dict[str, str | int]]) -> dict[str, dict[str, str | int]]:
+        for name, options in providers.items():
+            if changing := [one for one in options if re.search("fp16|bf16|fp8|int8|int4", one)]:
+                raise ValueError(
+                    f"{name} must not choose the precision by {', '.join(changing)}, which changes results: "
+                    "set half_precision"
+                )
+        return providers
 
 
-class Pose(EstimatorSettings, ReaderSettings, ItemStage):
+class Pose(DetectionSettings, ReaderSettings, ItemStage):
     """Finds, or imports, everybody's keypoints; one normalised video is one item."""
 
     name: ClassVar[str] = "pose"
@@ -99,8 +122,8 @@ class Pose(EstimatorSettings, ReaderSettings, ItemStage):
         return {name: path for name, path in models.items() if path is not None}
 
     def idle_fields(self) -> set[str]:
-        """The calibration: what is stored is raw, and readers key it."""
-        return {"calibration"}
+        """The calibration, since what is stored is raw and readers key it; and precision as it always was."""
+        return {"calibration"} | self.unread_fields()
 
     def check(self) -> list[str]:
         """Name an import folder that is not there, and a calibration of another model."""
@@ -157,6 +180,9 @@ class Pose(EstimatorSettings, ReaderSettings, ItemStage):
             threads=runtime.threads,
             frames_per_batch=runtime.frames_per_batch,
             people_per_batch=runtime.people_per_batch,
+            batches_in_flight=runtime.batches_in_flight,
+            half=self.half_precision,
+            providers=runtime.providers,
         )
 
     def process(self, loaded: "PoseEstimator | None", item: Item, folder: Path) -> pa.Table:
@@ -198,9 +224,8 @@ class Pose(EstimatorSettings, ReaderSettings, ItemStage):
         parquet.write_table(evidence, folder / EVIDENCE_FILE)
 
     def _detect(self, estimator: "PoseEstimator", item: Item) -> "list[list[tuple[int, Person]]]":
-        from mimicmotion.pose.models.estimator import estimate_video
         from mimicmotion.pose.tracks import link
-        from mimicmotion.video.reader import open_video
+        from mimicmotion.video.reader import open_video, read_ahead
 
         facts = item.payload
         reader = open_video(facts["video"], self.reader)
@@ -208,8 +233,11 @@ class Pose(EstimatorSettings, ReaderSettings, ItemStage):
             raise DataError(
                 f"{reader.path} has {reader.num_frames} frames, its row says {facts['num_frames']}"
             )
-        people = estimate_video(estimator, reader, self.runtime.frames_per_batch)
-        return link(people, facts["fps"], (facts["height_px"], facts["width_px"]))
+        size, threads = self.runtime.frames_per_batch, self.runtime.decode_threads
+        frames = range(reader.num_frames)
+        chunks = [frames[first : first + size] for first in frames[::size]]
+        people = estimator.people(read_ahead(facts["video"], chunks, np.asarray, threads, self.reader))
+        return link(list(people), facts["fps"], (facts["height_px"], facts["width_px"]))
 
     def _import(self, item: Item) -> "tuple[list[list[tuple[int, Person]]], dict[str, str]]":
         from mimicmotion.pose.files.importing import VideoShape, import_poses

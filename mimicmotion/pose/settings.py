@@ -52,6 +52,20 @@ class EstimatorSettings(ConfidenceSettings):
     )
 
 
+class DetectionSettings(EstimatorSettings):
+    """How the keypoints of a data set are found."""
+
+    half_precision: bool = Field(
+        False,
+        description="Run detector and wholebody in float16: files of float32 are converted when they are "
+        "opened. For GPUs; a file that is float16 runs as it is, with or without this.",
+    )
+
+    def unread_fields(self) -> set[str]:
+        """Fields that change nothing at their present value."""
+        return super().unread_fields() | (set() if self.half_precision else {"half_precision"})
+
+
 class DrawingStyle(Section):
     """How poses are drawn. Stored with a checkpoint, since the network is trained on one style."""
 

@@ -26,7 +26,6 @@ from mimicmotion.training.building import autocast, build
 from mimicmotion.training.curves import Curves, Report
 from mimicmotion.training.data.batch import Batch, collate, pinned
 from mimicmotion.training.data.order import SampleIndex, share
-from mimicmotion.training.data.prefetch import prefetched
 from mimicmotion.training.data.samples import Sample, draw, make_sample, order_of
 from mimicmotion.training.distributed.checkpoints import Checkpoints, training_tensors
 from mimicmotion.training.distributed.group import World, lost_workers_are_connection_errors
@@ -39,6 +38,7 @@ from mimicmotion.training.optimiser import set_moments
 from mimicmotion.training.pictures import comparison, sample_picture
 from mimicmotion.training.step import accumulate, clip, update, whole
 from mimicmotion.training.validation import Validation
+from mimicmotion.video.ahead import prefetched
 from mimicmotion.video.files import write_preview
 
 logger = logging.getLogger(__name__)

@@ -1,9 +1,7 @@
 """Random access to the frames of normalised videos: one interface, two libraries behind it."""
 
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mimicmotion.errors import InputError
+from mimicmotion.video.ahead import prefetched
 from mimicmotion.video.containers import as_input, open_film
 from mimicmotion.video.rgb import RgbConverter
 from mimicmotion.video.settings import ReaderName
@@ -154,7 +153,7 @@ def read_ahead(
     threads: int = 1,
     reader: ReaderName = "pyav",
 ) -> Iterator[np.ndarray]:
-    """Yield what some work makes of the frames of each chunk, in order; threads do both ahead of their use.
+    """What some work makes of the frames of each chunk, in order; threads do both ahead of their use.
 
     Args:
         path: the video.
@@ -170,14 +169,7 @@ def read_ahead(
             own.reader = open_video(path, reader)
         return work(own.reader.read(chunk))
 
-    with ThreadPoolExecutor(threads, "decode") as pool:
-        waiting = deque[Future[np.ndarray]]()
-        for chunk in chunks:
-            waiting.append(pool.submit(done, chunk))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    return prefetched(done, chunks, threads, 2 * threads)
 
 
 class DecordReader(VideoReader):

@@ -2,24 +2,29 @@
 
 import hashlib
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from busy_device import BusyDevice
 from fake_people import FakeDetector, FakeWholeBody
 from pydantic import ValidationError
 
 from mimicmotion.errors import DataError, InputError, RejectedItem
 from mimicmotion.pose.calibration import PARTS, Calibration, Curve
 from mimicmotion.pose.drawing import draw_pose
+from mimicmotion.pose.models import estimator as estimator_module
 from mimicmotion.pose.models.estimator import TopDownEstimator
 from mimicmotion.pose.models.sessions import missing_for_cuda
 from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, poses_table, read_track
 from mimicmotion.video.files import iter_frames, write_preview
+from mimicmotion.video.reader import VideoReader
 from stages.engine.contract import Item
-from stages.pose import Pose
+from stages.engine.keys import key_fields, recipe_key
+from stages.pose import Pose, PoseRuntime
 
 NUM_FRAMES, HEIGHT, WIDTH = 10, 96, 64
 
@@ -102,6 +107,78 @@ def test_detects_a_person_in_every_frame(detecting, decoded, tmp_path):
     info = PosesInfo.of(table)
     assert (info.video_id, info.fps, info.num_frames) == ("v0", 12.0, NUM_FRAMES)
     assert info.models == {"detector": hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}
+
+
+class BusyDetector(FakeDetector):
+    """Takes 60 ms of the host, 50 ms of the device and 20 ms of the host a batch."""
+
+    def __init__(self, device):
+        self.device = device
+
+    def prepare(self, frames):
+        time.sleep(0.06)
+        return super().prepare(frames)
+
+    def detect(self, prepared, frame_size):
+        self.device.work(0.05)
+        time.sleep(0.02)
+        return super().detect(prepared, frame_size)
+
+
+class BusyWholeBody(FakeWholeBody):
+    """Takes 20 ms of the host a person and 50 ms of the device a batch."""
+
+    def __init__(self, device):
+        self.device = device
+
+    def prepare(self, frame, boxes):
+        time.sleep(0.02)
+        return super().prepare(frame, boxes)
+
+    def estimate(self, crops, boxes):
+        self.device.work(0.05)
+        return super().estimate(crops, boxes)
+
+
+def test_a_device_is_kept_busy_by_batches_and_reading_ahead(detecting, tmp_path, monkeypatch):
+    """Each batch of two takes 160 ms to read, 120 ms of the host and 100 ms of the device."""
+    rng, length = np.random.default_rng(0), 40
+    write_preview(tmp_path / "v.mp4", rng.integers(0, 255, (length, 32, 32, 3), dtype=np.uint8), 12)
+    read = VideoReader.read
+    monkeypatch.setattr(
+        VideoReader, "read", lambda self, some: (time.sleep(0.08 * len(some)), read(self, some))[1]
+    )
+    facts = {"video": tmp_path / "v.mp4", "num_frames": length, "fps": 12.0, "width_px": 32, "height_px": 32}
+    idle, found = {}, {}
+    for num in (1, 4):
+        runtime = {"frames_per_batch": 2, "decode_threads": num, "batches_in_flight": num}
+        stage, device = detecting.model_copy(update={"runtime": PoseRuntime(**runtime)}), BusyDevice()
+        models = TopDownEstimator(BusyDetector(device), BusyWholeBody(device), {}, num)
+        found[num] = stage._detect(models, Item("v", {}, facts))
+        idle[num] = device.idle
+    assert idle[1] > 0.2
+    assert idle[4] < 0.1
+    for one, other in zip(found[1], found[4], strict=True):
+        np.testing.assert_equal([p.keypoints for _, p in one], [p.keypoints for _, p in other])
+
+
+def test_runtime_and_precision_reach_the_models(tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr(estimator_module, "open_estimator", lambda *models, **how: given.update(how))
+    cuda = {"CUDAExecutionProvider": {"gpu_mem_limit": 4_000_000_000}}
+    models = {"detector": tmp_path / "d.onnx", "wholebody": tmp_path / "w.onnx"}
+    Pose(**models, half_precision=True, runtime={"batches_in_flight": 3, "providers": cuda}).load()
+    assert (given["half"], given["batches_in_flight"], given["providers"]) == (True, 3, cuda)
+    with pytest.raises(ValidationError, match="must not choose the precision by trt_fp16_enable"):
+        Pose(**models, runtime={"providers": {"TensorrtExecutionProvider": {"trt_fp16_enable": 1}}})
+
+
+def test_half_precision_is_another_recipe_and_what_was_found_without_it_stays(detecting):
+    before = recipe_key(detecting)
+    assert "half_precision" not in key_fields(detecting)
+    assert recipe_key(detecting.model_copy(update={"half_precision": True})) != before
+    runtime = PoseRuntime(batches_in_flight=4, providers={"CPUExecutionProvider": {}})
+    assert recipe_key(detecting.model_copy(update={"runtime": runtime})) == before
 
 
 def test_the_same_item_gives_the_same_bytes(detecting, decoded, tmp_path):

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from busy_device import BusyDevice
 from clip_table import clip_row
 from pydantic import ValidationError
 from safetensors.torch import load_file
@@ -307,28 +308,17 @@ def test_latents_hold_what_kept_windows_need_and_nothing_else(latents):
     assert tensors["latents"].dtype == torch.float16
 
 
-class BusyDevice:
-    """Encoders that take a fixed time a picture, as a GPU does, and note when they worked."""
+class BusyEncoders(BusyDevice):
+    """Encoders that take 50 ms a picture."""
 
     scale = 1.0
 
-    def __init__(self, seconds):
-        self.seconds, self.worked = seconds, []
-
     def latents(self, pictures):
-        begin = time.monotonic()
-        time.sleep(self.seconds * len(pictures))
-        self.worked.append((begin, time.monotonic()))
+        self.work(0.05 * len(pictures))
         return pictures[:, :, ::8, ::8].repeat(1, 2, 1, 1)[:, :4]
 
     def embeddings(self, pictures):
         return pictures.mean(dim=(2, 3))[:, None]
-
-    @property
-    def idle(self):
-        """Share of the time from the first to the last picture in which it had nothing to do."""
-        begin, end = self.worked[0][0], self.worked[-1][1]
-        return 1 - sum(last - first for first, last in self.worked) / (end - begin)
 
 
 def test_reading_ahead_keeps_a_device_busy(base, inputs, tmp_path, monkeypatch):
@@ -342,7 +332,7 @@ def test_reading_ahead_keeps_a_device_busy(base, inputs, tmp_path, monkeypatch):
     idle, tensors = {}, {}
     for threads in (1, 4):
         stage = Latents(base=base, runtime={"chunk": 2, "decode_threads": threads})
-        device = BusyDevice(0.05)
+        device = BusyEncoders()
         tensors[threads] = stage._encoded(Loaded(device, torch.device("cpu")), video, view)
         idle[threads] = device.idle
     assert idle[1] > 0.2

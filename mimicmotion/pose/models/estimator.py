@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
 from mimicmotion.errors import WeightsError
-from mimicmotion.pose.ahead import ahead
 from mimicmotion.pose.calibration import Calibration
 from mimicmotion.pose.layout import NUM_KEYPOINTS
 from mimicmotion.pose.models.boxes import FORMS as BOX_FORMS
 from mimicmotion.pose.models.boxes import BoxDetector
 from mimicmotion.pose.models.detector import NMS_THRESHOLD, SCORE_THRESHOLD, Detections, PersonDetector
 from mimicmotion.pose.models.heatmaps import HeatmapModel
-from mimicmotion.pose.models.sessions import Beginning, ImageGraph, open_session
+from mimicmotion.pose.models.sessions import Beginning, ImageGraph, Providers, open_session
 from mimicmotion.pose.models.simcc import WholeBodyModel
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.settings import EstimatorSettings
 from mimicmotion.pose.tracks import link
+from mimicmotion.video.ahead import ahead, prefetched
 
 Frames = UInt8[np.ndarray, "n h w 3"]
 
@@ -74,35 +74,43 @@ class TopDownEstimator:
         detector: finds people.
         wholebody: places their keypoints.
         files: both weight files by role.
+        batches_in_flight: batches that each model works on at the same time.
     """
 
     detector: Detector
     wholebody: WholeBodyModel
     files: Mapping[str, Path] = field(default_factory=dict)
+    batches_in_flight: int = 1
 
     def people(self, chunks: Iterable[Frames]) -> Iterator[list[Person]]:
         """Yield the people of each frame, from frames that come in chunks.
 
-        Reading, letterboxing, detection, cutting out people, and the whole-body model each run in a thread of
-        their own; people of many frames go through the models together.
+        Reading, the detector and the whole-body model each run in threads of their own; people of many frames
+        go through the models together. While a batch is on the device, threads prepare those that follow.
         """
-        detector, wholebody = self.detector, self.wholebody
-        read = ahead(chunks)
-        prepared = ahead((frames, detector.prepare(frames)) for frames in read)
-        searched = ahead(
-            (frames, detector.detect(pictures, frames.shape[1:3])) for frames, pictures in prepared
-        )
-        cut = ahead((found, _cut_out(wholebody, frames, found)) for frames, found in searched)
-        for found, crops in cut:
-            keypoints, confidences = wholebody.estimate(crops, np.concatenate([one.boxes for one in found]))
-            first = 0
-            for one in found:
-                last = first + len(one.boxes)
-                points, sure = keypoints[first:last], confidences[first:last]
-                yield [
-                    Person(*each) for each in zip(one.boxes, one.scores.tolist(), points, sure, strict=True)
-                ]
-                first = last
+        num = self.batches_in_flight
+        searched = ahead(prefetched(self._search, ahead(chunks), num, num))
+        for people in prefetched(self._place, searched, num, num):
+            yield from people
+
+    def _search(self, frames: Frames) -> tuple[Sequence[Detections], np.ndarray]:
+        """The people of a chunk, and their pictures as the whole-body model takes them."""
+        found = self.detector.detect(self.detector.prepare(frames), frames.shape[1:3])
+        cut = [self.wholebody.prepare(frame, one.boxes) for frame, one in zip(frames, found, strict=True)]
+        return found, np.concatenate(cut)
+
+    def _place(self, searched: tuple[Sequence[Detections], np.ndarray]) -> list[list[Person]]:
+        """The people of each frame of a chunk, with their keypoints."""
+        found, crops = searched
+        points, sure = self.wholebody.estimate(crops, np.concatenate([one.boxes for one in found]))
+        rest = zip(points, sure, strict=True)
+        return [
+            [
+                Person(box, score, *next(rest))
+                for box, score in zip(one.boxes, one.scores.tolist(), strict=True)
+            ]
+            for one in found
+        ]
 
 
 def open_estimator(
@@ -116,6 +124,9 @@ def open_estimator(
     nms_threshold: float = NMS_THRESHOLD,
     frames_per_batch: int = 16,
     people_per_batch: int = 32,
+    batches_in_flight: int = 1,
+    half: bool = False,
+    providers: Providers | None = None,
 ) -> PoseEstimator:
     """The estimator of these ONNX files; see ``open_session`` for the device.
 
@@ -130,16 +141,22 @@ def open_estimator(
             does not use it.
         frames_per_batch: most frames searched together.
         people_per_batch: most people whose keypoints are placed together.
+        batches_in_flight: batches that each model works on at the same time.
+        half: run the models in half precision.
+        providers: see ``open_session``.
 
     Raises:
         WeightsError: a file is missing or of another form.
         InputError: CUDA is not there, and the CPU is not allowed.
     """
-    device = {"cuda": cuda, "allow_cpu": allow_cpu, "threads": threads}
+    device = {
+        "cuda": cuda, "allow_cpu": allow_cpu, "threads": threads, "half": half, "providers": providers,
+    }  # fmt: skip
     return TopDownEstimator(
         open_detector(detector, score_threshold, nms_threshold, frames_per_batch, **device),
         open_wholebody(wholebody, people_per_batch, **device),
         {"detector": detector, "wholebody": wholebody},
+        batches_in_flight,
     )
 
 
@@ -257,12 +274,3 @@ def estimate_video(
             yield reader.read(range(start, min(start + frames_per_batch, reader.num_frames)))
 
     return list(estimator.people(chunks()))
-
-
-def _cut_out(
-    wholebody: WholeBodyModel, frames: Frames, found: Sequence[Detections]
-) -> Float32[np.ndarray, "people 3 height width"]:
-    """Return the people of all these frames, as the model takes them."""
-    return np.concatenate(
-        [wholebody.prepare(frame, one.boxes) for frame, one in zip(frames, found, strict=True)]
-    )

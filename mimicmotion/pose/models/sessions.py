@@ -6,6 +6,7 @@ ONNX Runtime goes on silently on the CPU when the libraries of CUDA are missing,
 
 import ctypes
 import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 _CUDA: Final = "CUDAExecutionProvider"
 _CPU: Final = "CPUExecutionProvider"
+_OF_NVIDIA: Final = frozenset({_CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider"})
 _TYPES: Final[dict[str, type[np.floating]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _NORMALISING: Final = frozenset({"Sub", "Add", "Div", "Mul"})
 # A mean or deviation of pictures in [0, 1] is smaller; a factor from 255 levels to [0, 1] or less is smaller.
@@ -36,7 +38,19 @@ _CUDA_OPTIONS: Final[dict[Any, Any]] = {
 }
 
 
-def open_session(path: Path, *, cuda: bool, allow_cpu: bool, threads: int) -> ort.InferenceSession:
+Providers = Mapping[str, Mapping[str, Any]]
+"""Options of execution providers by name, in order of preference."""
+
+
+def open_session(
+    path: Path,
+    *,
+    cuda: bool,
+    allow_cpu: bool,
+    threads: int,
+    half: bool = False,
+    providers: Providers | None = None,
+) -> ort.InferenceSession:
     """Return a session of the graph in this file, on CUDA if asked and there.
 
     Args:
@@ -44,13 +58,18 @@ def open_session(path: Path, *, cuda: bool, allow_cpu: bool, threads: int) -> or
         cuda: ask for CUDA; else the session is made for the CPU.
         allow_cpu: go on with the CPU, and say so, where CUDA was asked for and is not there.
         threads: threads of one operator on the CPU.
+        half: convert a graph of float32 to float16 inside; its inputs and outputs stay as the file has them.
+        providers: options of execution providers. With CUDA one that is named is asked for, before the usual
+            ones; without CUDA those for NVIDIA's GPUs are left out.
 
     Raises:
         WeightsError: the file is missing or no ONNX graph.
-        InputError: CUDA was asked for and not given, and the CPU is not allowed.
+        InputError: a provider is not in this build; or what was asked for is not given, and the CPU is not
+            allowed.
     """
     if not path.is_file():
         raise WeightsError(f"no ONNX model at {path}: name an existing file in the config")
+    asked = _asked(cuda, providers or {})
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -58,17 +77,31 @@ def open_session(path: Path, *, cuda: bool, allow_cpu: bool, threads: int) -> or
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     reason = missing_for_cuda() if cuda else None
     if reason is None:
-        session = _session(path, options, [(_CUDA, _CUDA_OPTIONS), _CPU] if cuda else [_CPU])
-        if not cuda or _CUDA in session.get_providers():
+        session = _session(path, options, half, asked)
+        refused = [name for name in asked if name not in session.get_providers()]
+        if not refused:
             return session
-        reason = "CUDA was refused when the session was made: see the lines of ONNX Runtime above"
+        reason = f"{refused[0]} was refused when the session was made: see the lines of ONNX Runtime above"
     if not allow_cpu:
         raise InputError(
             f"{path.name} was to run on CUDA, but ONNX Runtime cannot use it here: {reason}. "
             "Install what is missing, or set runtime.allow_cpu of this stage to true to go on slowly"
         )
     logger.warning("%s runs on the CPU, many times slower: %s", path.name, reason)
-    return _session(path, options, [_CPU])
+    return _session(path, options, half, {_CPU: {}})
+
+
+def _asked(cuda: bool, given: Providers) -> dict[str, dict[str, Any]]:
+    """The providers of a session with their options, in order."""
+    there = ort.get_available_providers()
+    if unknown := [name for name in given if name not in there]:
+        raise InputError(
+            f"ONNX Runtime here has no execution provider {', '.join(unknown)}; it has {', '.join(there)}"
+        )
+    names = [*given, *([_CUDA] if cuda and _CUDA not in given else ())]
+    usable = [name for name in names if name != _CPU and (cuda or name not in _OF_NVIDIA)]
+    defaults = {_CUDA: _CUDA_OPTIONS}
+    return {name: {**defaults.get(name, {}), **given.get(name, {})} for name in (*usable, _CPU)}
 
 
 def missing_for_cuda() -> str | None:
@@ -90,14 +123,26 @@ def missing_for_cuda() -> str | None:
 
 
 def _session(
-    path: Path, options: ort.SessionOptions, providers: Sequence[str | tuple[str, dict[Any, Any]]]
+    path: Path, options: ort.SessionOptions, half: bool, providers: Mapping[str, dict[str, Any]]
 ) -> ort.InferenceSession:
     options.log_severity_level = _ERRORS_ONLY
     try:
-        return ort.InferenceSession(str(path), options, providers=list(providers))
+        graph = _in_half(path) if half else str(path)
+        return ort.InferenceSession(graph, options, providers=[*providers.items()])
     except (_state.Fail, _state.InvalidProtobuf, _state.InvalidGraph, _state.InvalidArgument,
             _state.NotImplemented, _state.NoModel, ValueError) as error:  # fmt: skip
         raise WeightsError(f"{path} is no ONNX model that can be used: {error}") from error
+
+
+def _in_half(path: Path) -> bytes:
+    """The graph of a file with numbers of float16 inside; what is float16 already stays so."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of each number that is too small for float16
+        converted = convert_float_to_float16(onnx.load(path), keep_io_types=True)
+    return bytes(converted.SerializeToString())
 
 
 @dataclass(frozen=True)
@@ -183,8 +228,20 @@ class ImageGraph:
         feed = {self.input_name: batch}
         if self.size_input is not None:
             feed[self.size_input] = np.array([[self.width_px, self.height_px]] * len(batch), np.int64)
-        outputs: list[np.ndarray] = self.session.run(None, feed)
-        return [output[:num] for output in outputs]
+        return [output[:num] for output in self._bound(feed)]
+
+    def _bound(self, feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Every output of one run, copied to and from the device beside it, so that threads overlap that."""
+        device = "cuda" if _OF_NVIDIA & {*self.session.get_providers()} else "cpu"
+        binding = self.session.io_binding()
+        for name, values in feed.items():
+            value = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(values), device)
+            binding.bind_ortvalue_input(name, value)
+        for name in self.outputs:
+            binding.bind_output(name, device)
+        self.session.run_with_iobinding(binding)
+        outputs: list[np.ndarray] = binding.copy_outputs_to_cpu()
+        return outputs
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,8 @@
 """A session runs where it was asked to run, or says what is missing."""
 
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -47,7 +50,76 @@ def test_on_cuda_memory_grows_by_what_is_needed_and_no_search_is_repeated(small_
         "CUDAExecutionProvider",
         {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC"},
     )
-    assert cpu == "CPUExecutionProvider"
+    assert cpu == ("CPUExecutionProvider", {})
+
+
+def test_providers_are_asked_for_in_order_with_their_options(small_detector, monkeypatch):
+    def session(cuda, providers, has=None):
+        class Session:
+            def __init__(self, path, options, providers):
+                self.given = dict(providers)
+
+            def get_providers(self):
+                return [*self.given] if has is None else has
+
+        monkeypatch.setattr(sessions.ort, "InferenceSession", Session)
+        made = open_session(small_detector(None), cuda=cuda, allow_cpu=False, threads=1, providers=providers)
+        return made.given
+
+    monkeypatch.setattr(sessions, "missing_for_cuda", lambda: None)
+    wanted = {
+        "CPUExecutionProvider": {"a": 1},
+        "TensorrtExecutionProvider": {"trt_engine_cache_enable": 1},
+        "CUDAExecutionProvider": {"cudnn_conv_algo_search": "EXHAUSTIVE"},
+    }
+    given = session(True, wanted)
+    assert [*given] == ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert given["TensorrtExecutionProvider"] == {"trt_engine_cache_enable": 1}
+    assert given["CUDAExecutionProvider"] == {
+        "arena_extend_strategy": "kSameAsRequested",
+        "cudnn_conv_algo_search": "EXHAUSTIVE",
+    }
+    assert given["CPUExecutionProvider"] == {"a": 1}
+    assert session(False, wanted) == {"CPUExecutionProvider": {"a": 1}}, "the GPU belongs to others"
+    with pytest.raises(InputError, match="TensorrtExecutionProvider was refused"):
+        session(True, wanted, has=["CUDAExecutionProvider", "CPUExecutionProvider"])
+    with pytest.raises(InputError, match=r"no execution provider CudaProvider; it has .*CPUExec"):
+        session(True, {"CudaProvider": {}})
+
+
+@pytest.mark.parametrize("batch", [None, 4])
+def test_a_graph_in_half_gives_nearly_the_same_from_a_file_or_by_conversion(small_wholebody, batch):
+    pictures = np.random.default_rng(0).random((6, 3, 64, 64), dtype=np.float32)
+
+    def outputs(half_file, half):
+        path = small_wholebody(batch, half=half_file)
+        session = open_session(path, cuda=False, allow_cpu=True, threads=1, half=half)
+        graph = ImageGraph.of(session, path)
+        found = graph.run(pictures, 4)
+        assert {values.dtype for values in found} == {np.dtype(np.float32)}
+        assert graph.dtype is (np.float16 if half_file else np.float32), "inputs are as the file has them"
+        return np.concatenate([values.ravel() for values in found])
+
+    full = outputs(False, False)
+    from_file, converted, both = outputs(True, False), outputs(False, True), outputs(True, True)
+    span = np.abs(full).max()
+    for halved in (from_file, converted):
+        assert 0 < np.abs(halved - full).max() < 0.005 * span
+    np.testing.assert_array_equal(both, from_file)
+
+
+def test_inputs_and_outputs_are_bound_and_a_batch_does_not_spoil_the_one_before(small_wholebody):
+    path = small_wholebody(None)
+    graph = ImageGraph.of(open_session(path, cuda=False, allow_cpu=True, threads=1), path)
+    batches = np.random.default_rng(0).random((4, 3, 3, 64, 64), dtype=np.float32)
+    plain = [graph.session.run(None, {"images": batch}) for batch in batches]
+    found = [graph.run(batch[:, ::-1][:, ::-1], 8) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        at_once = list(pool.map(lambda batch: graph.run(batch, 8), batches))
+    for wanted, one, other in zip(plain, found, at_once, strict=True):
+        for values, bound, threaded in zip(wanted, one, other, strict=True):
+            np.testing.assert_array_equal(bound, values)
+            np.testing.assert_array_equal(threaded, values)
 
 
 @pytest.mark.gpu

@@ -1,11 +1,16 @@
-"""Work done ahead in a thread, so that reading and resizing go on while a model runs."""
+"""Work done ahead of time in threads and delivered in order, so that no device waits for the host."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from queue import Empty, Full, Queue
 from typing import TypeVar
 
 T = TypeVar("T")
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 _PATIENCE_S = 0.1
 
@@ -64,6 +69,26 @@ def ahead(source: Iterable[T], depth: int = 1) -> Iterator[T]:
         stopped.set()
         _drain(values)
         thread.join()
+
+
+def prefetched(
+    make: Callable[[Given], Made], given: Iterable[Given], threads: int, ahead: int
+) -> Iterator[Made]:
+    """Yield ``make(x)`` for each x in order, up to ``ahead`` of them made before they are asked for.
+
+    An error of ``make`` is raised where its result would have come. Decoding, resizing and drawing let go
+    of Python's lock, so threads do; they share the page cache and leave nothing behind when killed.
+    """
+    rest = iter(given)
+    with ThreadPoolExecutor(threads, thread_name_prefix="ahead") as pool:
+        waiting: deque[Future[Made]] = deque(pool.submit(make, x) for x in islice(rest, ahead))
+        try:
+            while waiting:
+                made = waiting.popleft().result()
+                waiting.extend(pool.submit(make, x) for x in islice(rest, 1))
+                yield made
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _drain(values: Queue[T | _End]) -> None:

@@ -13,12 +13,14 @@ import httpx2
 import psutil
 
 from flows.commands.needs import find_films, total_disk
-from mimicmotion.errors import MimicMotionError
+from mimicmotion.errors import InputError, MimicMotionError
 from mimicmotion.weights.fetching import file_digest
 from mimicmotion.weights.known import known_weights
 from stages.adapters.ray.environment import cluster_address
 from stages.engine.config import PipelineConfig, redacted
+from stages.engine.contract import Stage
 from stages.engine.storage.opening import open_workspace
+from stages.pose import Pose
 from stages.train import Train
 
 _IDENTITY_GRAPH = b64decode(
@@ -56,7 +58,7 @@ def examine(config: PipelineConfig) -> Iterator[Finding]:
     checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
         ("python", _python),
         ("torch", lambda: _torch(wants_gpu)),
-        ("onnxruntime", lambda: _onnxruntime(wants_gpu)),
+        ("onnxruntime", lambda: _onnxruntime(wants_gpu, config.stages.get("pose"))),
         ("decoders", _decoders),
         ("decord", _decord),
         ("memory", _memory),
@@ -154,7 +156,7 @@ def _devices(config: PipelineConfig) -> Finding:
     return Finding("devices", "warn" if state == "warn" else "fail", f"{found}; {', '.join(short)}", advice)
 
 
-def _onnxruntime(wants_gpu: bool) -> Finding:
+def _onnxruntime(wants_gpu: bool, pose: Stage | None) -> Finding:
     import numpy as np
     import onnxruntime
 
@@ -164,7 +166,12 @@ def _onnxruntime(wants_gpu: bool) -> Finding:
         graph = Path(folder) / "identity.onnx"
         graph.write_bytes(_IDENTITY_GRAPH)
         lacking = missing_for_cuda() if wants_gpu else None
-        session = open_session(graph, cuda=wants_gpu and lacking is None, allow_cpu=True, threads=1)
+        cuda = wants_gpu and lacking is None
+        providers = pose.runtime.providers if isinstance(pose, Pose) else None
+        try:
+            session = open_session(graph, cuda=cuda, allow_cpu=True, threads=1, providers=providers)
+        except InputError as error:
+            return Finding("onnxruntime", "fail", str(error), "correct pose.runtime.providers")
         session.run(None, {"x": np.ones(1, np.float32)})
     used = session.get_providers()[0]
     found = f"{onnxruntime.__version__}, a session runs on {used}"

@@ -36,7 +36,7 @@ _SHOWN = 10
 _LONGEST_NAME = 500
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourceVideo:
     """One source video.
 

@@ -59,7 +59,7 @@ class Runtime(Section):
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One unit of work.
 

@@ -232,7 +232,7 @@ class StageGraph:
             try:
                 manifest = store.manifest(key_of(found))
                 if manifest:
-                    store.item_list(manifest)
+                    store.check_list(manifest)
             except DamagedError as error:
                 manifest, damaged = None, [*damaged, str(error)]
         states = {state.item_key: state for state in found}

@@ -152,7 +152,7 @@ class Manifest(Sealed):
     run_id: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ItemState:
     """One row of a dataset's item list."""
 
@@ -174,8 +174,10 @@ class ItemState:
 
 def items_table(items: list[ItemState]) -> pa.Table:
     """The item list of a dataset in ``ITEMS_SCHEMA``."""
-    rows = [{**vars(item), "time": round(item.time_s * 1000)} for item in items]
-    return pa.Table.from_pylist(rows, schema=ITEMS_SCHEMA)
+    names = [name for name in ITEMS_SCHEMA.names if name != "time"]
+    columns: dict[str, list[Any]] = {name: [getattr(item, name) for item in items] for name in names}
+    columns["time"] = [round(item.time_s * 1000) for item in items]
+    return pa.Table.from_pydict(columns, schema=ITEMS_SCHEMA)
 
 
 def item_states(table: pa.Table) -> list[ItemState]:

@@ -303,15 +303,27 @@ class StageStore:
         Raises:
             DamagedError: the list is missing or damaged; names the file.
         """
-        name = f"{self.dataset_name(manifest.dataset_key)}/{ITEM_LIST}"
+        table = pq.ParquetFile(pa.BufferReader(self.check_list(manifest))).read()  # read_table imports pandas
+        if not table.schema.equals(ITEMS_SCHEMA, check_metadata=False):
+            where = f"{self.workspace.shown}/{self._list_name(manifest)}"
+            raise DataError(f"{where}: its columns are not those of an item list.")
+        return item_states(table)
+
+    def check_list(self, manifest: Manifest) -> bytes:
+        """The file of the item list of a published dataset, as it was published.
+
+        Raises:
+            DamagedError: it is missing or damaged; names the file.
+        """
+        name = self._list_name(manifest)
         data = self._read(name)
         if data is None or hashlib.sha256(data).hexdigest() != manifest.items_sha256:
             wrong = "missing" if data is None else "not what was published"
             raise DamagedError(f"{self.workspace.shown}/{name}: is {wrong}. {self._advice}")
-        table = pq.ParquetFile(pa.BufferReader(data)).read()  # without pandas, which read_table imports
-        if not table.schema.equals(ITEMS_SCHEMA, check_metadata=False):
-            raise DataError(f"{self.workspace.shown}/{name}: its columns are not those of an item list.")
-        return item_states(table)
+        return data
+
+    def _list_name(self, manifest: Manifest) -> str:
+        return f"{self.dataset_name(manifest.dataset_key)}/{ITEM_LIST}"
 
     def known_states(self) -> list[ItemState]:
         """The item list of the newest dataset whose list is sound."""

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from fake_stages import Letters, make_config
 
-from flows.commands.examination import Finding, examine
+from flows.commands.examination import Finding, _onnxruntime, examine
 from mimicmotion.video.files import write_preview
 from stages.engine.config import RaySettings, load_config
 from stages.engine.contract import Runtime
+from stages.pose import Pose
 
 
 def findings(config) -> dict[str, Finding]:
@@ -28,6 +29,15 @@ def test_a_machine_without_a_gpu(tmp_path: Path, letters: Letters, monkeypatch: 
     assert "a session runs on" in found["onnxruntime"].found
     assert (found["mlflow"].state, found["prefect"].state) == ("fail", "fail")
     assert "PREFECT_API_URL" in found["prefect"].advice
+
+
+def test_a_session_is_opened_with_the_providers_of_the_config(tmp_path: Path) -> None:
+    models = {"detector": tmp_path / "d.onnx", "wholebody": tmp_path / "w.onnx"}
+    pose = Pose(**models, runtime={"providers": {"CPUExecutionProvider": {}}})
+    assert _onnxruntime(False, pose).state == "ok"
+    found = _onnxruntime(False, Pose(**models, runtime={"providers": {"CudaProvider": {}}}))
+    assert (found.state, found.advice) == ("fail", "correct pose.runtime.providers")
+    assert "has no execution provider CudaProvider; it has" in found.found
 
 
 def test_what_a_config_needs_and_is_not_there(tmp_path: Path, letters: Letters, monkeypatch) -> None:

@@ -84,10 +84,10 @@ def _scores_table(graph: StageGraph) -> Table:
         title=f"scores, protocol {rows[0]['protocol']}" if rows else "scores",
         caption="↑ more is better, ↓ less is better; ! worse than copying the reference",
     )
-    table.add_column("metric", no_wrap=True)
+    table.add_column("metric")
     for method in methods:
-        # Names break at underscores, so that a narrow terminal cuts none of them.
-        table.add_column(method.replace("_", " "), overflow="fold", justify="right")
+        # A narrow terminal breaks names, never a number or its mark.
+        table.add_column(method.replace("_", "\n"), no_wrap=True, justify="right")
     for metric in metrics:
         floor = values.get((COPY, metric))
         cells = [_cell(method, metric, values.get((method, metric)), floor) for method in methods]

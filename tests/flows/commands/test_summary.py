@@ -9,6 +9,20 @@ from rich.console import Console
 from flows.commands.summary import _scores_table
 
 
+def shown_scores(rows: list[dict], width: int) -> str:
+    dataset = SimpleNamespace(table=lambda: pa.Table.from_pylist(rows))
+    console = Console(width=width, record=True)
+    console.print(_scores_table(SimpleNamespace(dataset=lambda name: dataset)))
+    return console.export_text()
+
+
+def test_a_narrow_terminal_breaks_no_number() -> None:
+    methods = ("model", "copy_reference", "vae_round_trip", "truth_one_frame_late", "truth")
+    row = {"split": "test", "clip_id": "summary", "metric": "judge_flicker", "protocol": "native"}
+    shown = shown_scores([{**row, "method": method, "value": 0.0123456} for method in methods], 80)
+    assert shown.count(" 0.01235 ") == len(methods)
+
+
 @pytest.mark.parametrize(("psnr", "shown"), [(19.0, "! 19"), (21.0, "21")])
 def test_scores_say_where_better_is_and_what_is_below_the_floor(psnr: float, shown: str) -> None:
     values = {("model", "psnr"): psnr, ("copy_reference", "psnr"): 20.0, ("copy_reference", "l1"): 0.5}
@@ -24,10 +38,7 @@ def test_scores_say_where_better_is_and_what_is_below_the_floor(psnr: float, sho
         }
         for (method, metric), value in values.items()
     ]
-    dataset = SimpleNamespace(table=lambda: pa.Table.from_pylist(rows))
-    console = Console(width=120, record=True)
-    console.print(_scores_table(SimpleNamespace(dataset=lambda name: dataset)))
-    lines = [line.split("│") for line in console.export_text().splitlines()]
+    lines = [line.split("│") for line in shown_scores(rows, 120).splitlines()]
     cells = {line[1].strip(): [cell.strip() for cell in line[2:4]] for line in lines if len(line) > 3}
     assert cells["PSNR dB ↑"] == [shown, "20"]
     assert cells["L1 ↓"] == ["0.25", "0.5"]

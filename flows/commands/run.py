@@ -138,7 +138,7 @@ def _status_table(lines: Sequence[StageStatus]) -> Table:
             str(line.kept),
             str(line.rejected),
             "?" if line.to_do is None else str(line.to_do),
-            (line.key or "")[:12],
+            (line.key or "")[:8],
             _local_time(line.published) if line.published else "",
         )
     return table

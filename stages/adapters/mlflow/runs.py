@@ -72,6 +72,8 @@ def new_run(
     parent_id = find_parent(client, experiment, config) or _new_parent(client, experiment, config, start_ms)
     tags[PARENT_TAG] = parent_id
     client.set_tag(parent_id, "run_by", config.run_by)
+    whole = config.command("rebuild")[:_LONGEST_TEXT]
+    client.set_tag(parent_id, "again", tags["again"] if config.run_by == "stage" else whole)
     run_id = str(
         client.create_run(experiment, start_time=start_ms, run_name=stage.name, tags=tags).info.run_id
     )
@@ -246,7 +248,7 @@ def first_note(config: PipelineConfig) -> str:
         f"{_SECTION}{_STAGES}\n\n"
         "Each nested run is one stage: its curves, pictures and videos are under its artifacts.\n\n"
         f"* datasets: `{redacted(config.workspace)}`\n"
-        f"* again: `{config.command('rebuild')}`\n"
+        f"* all stages: `{config.command('rebuild')}`\n"
         f"* one stage: `{config.command('stage NAME')}`\n\n"
         f"{_STAGES_HEAD}\n"
     )

@@ -157,7 +157,7 @@ class Register(DatasetStage):
         aliases = [CANDIDATE, CHAMPION] if wins else [CANDIDATE]
         for alias in aliases:
             registry.set_alias(self.model_name, alias, version)
-        _LOG.info("%s version %s: %s; %s", self.model_name, version, " and ".join(aliases), reason)
+        _LOG.info("%s version %s: %s. %s", self.model_name, version, " and ".join(aliases), reason)
         row = {
             "name": self.model_name,
             "version": version,

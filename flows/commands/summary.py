@@ -45,7 +45,7 @@ def print_summary(
         animations = graph.dataset("animate")
         for clip_id in animations.ids:
             if judged := judge_of(animations, clip_id):
-                line = f"judge of {clip_id}: {judged['kept']['line']}"
+                line = f"judge of {animations.items[clip_id].label}: {judged['kept']['line']}"
                 console.print(line, soft_wrap=True, highlight=False, markup=False)
     for name, (file, what) in _PLACES.items():
         if name in names:

@@ -12,9 +12,8 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +23,9 @@ from mimicmotion.errors import StageError
 from stages.clip_rows import Split, checkpoint_of, kept_clips
 from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report
 from stages.engine.keys import content_sha256
+
+if TYPE_CHECKING:
+    from mimicmotion.metrics.champion import ModelScore
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,71 +51,6 @@ MODELS_SCHEMA = pa.schema(
 CANDIDATE, CHAMPION = "candidate", "champion"
 
 
-@dataclass(frozen=True)
-class ModelScore:
-    """What a version scored, as its tags keep it.
-
-    Attributes:
-        metric: name of the primary metric.
-        value: of the model.
-        low, high: interval; None with one test video.
-        protocol: id of the protocol.
-        data_key: content key of the clips.
-        backbone: sha256 of the network behind the metric; None where it has none.
-        without: the value without each video, or group of videos, in turn.
-        split: side of the clips that were scored.
-    """
-
-    metric: str
-    value: float
-    low: float | None
-    high: float | None
-    protocol: str
-    data_key: str
-    backbone: str | None = None
-    without: tuple[float | None, ...] = ()
-    split: Split = "test"
-
-    def tags(self) -> dict[str, str]:
-        """As text, for a registry."""
-        numbers = {"value": self.value, "low": self.low, "high": self.high}
-        known = {name: repr(number) for name, number in numbers.items() if number is not None}
-        named = {f"primary_{name}": text for name, text in known.items()}
-        if self.backbone is not None:
-            named["primary_backbone"] = self.backbone
-        return {
-            "primary_metric": self.metric,
-            "protocol": self.protocol,
-            "data_key": self.data_key,
-            "split": self.split,
-            # Rounded, for a registry's tag holds a few thousand characters.
-            "primary_without": json.dumps([None if v is None else float(f"{v:.10g}") for v in self.without]),
-            **named,
-        }
-
-    @classmethod
-    def of(cls, tags: Mapping[str, str]) -> "ModelScore | None":
-        """The standing that a version's tags keep; None where they lack it."""
-        if not {"primary_metric", "primary_value", "protocol", "data_key"} <= tags.keys():
-            return None
-        low, high = tags.get("primary_low"), tags.get("primary_high")
-        return cls(
-            tags["primary_metric"],
-            float(tags["primary_value"]),
-            None if low is None else float(low),
-            None if high is None else float(high),
-            tags["protocol"],
-            tags["data_key"],
-            tags.get("primary_backbone"),
-            tuple(json.loads(tags.get("primary_without", "[]"))),
-            "val" if tags.get("split") == "val" else "test",
-        )
-
-    def __str__(self) -> str:
-        interval = "" if self.low is None else f" [{self.low:.4g}, {self.high:.4g}]"
-        return f"{self.value:.4g}{interval}"
-
-
 class Register(DatasetStage):
     """Keeps the trained checkpoint as a version of a named model."""
 
@@ -131,6 +68,8 @@ class Register(DatasetStage):
         Raises:
             StageError: there is no registry, or the primary metric could not be measured.
         """
+        from mimicmotion.metrics.champion import is_champion, told
+
         if context.registry is None:
             raise StageError("register needs a model registry: set mlflow in the config")
         registry = context.registry
@@ -146,8 +85,8 @@ class Register(DatasetStage):
         if weights is not inputs["train"]:
             identity["teacher_key"] = inputs["train"].item_key(WHOLE)
         tags = {**standing.tags(), **identity, "scores_key": inputs["evaluate"].item_key(WHOLE)}
-        wins, reason = _is_champion(standing, floor, identity, registry.tags(self.model_name, CHAMPION))
-        said = _told(standing, tested)
+        wins, reason = is_champion(standing, floor, identity, registry.tags(self.model_name, CHAMPION))
+        said = told(standing, tested)
         description = (
             f"**{standing.metric} {standing}** under protocol `{standing.protocol}`, {standing.split} clips "
             f"`{standing.data_key}`. {reason} {said} "
@@ -196,8 +135,9 @@ def _primary(inputs: Mapping[str, Dataset], split: Split) -> dict[str, dict[str,
     return {row["method"]: row for row in rows if (row["split"], row["clip_id"]) == (split, SUMMARY)}
 
 
-def _standing(inputs: Mapping[str, Dataset], split: Split) -> tuple[ModelScore, float | None] | None:
+def _standing(inputs: Mapping[str, Dataset], split: Split) -> "tuple[ModelScore, float | None] | None":
     """What the model scored on a side by the primary metric, and what copying the reference did."""
+    from mimicmotion.metrics.champion import ModelScore
     from mimicmotion.metrics.scores import COPY, MODEL
 
     primary = _primary(inputs, split)
@@ -229,15 +169,6 @@ def _unscored(inputs: Mapping[str, Dataset]) -> NoReturn:
     )
 
 
-def _told(standing: ModelScore, tested: ModelScore | None) -> str:
-    """A sentence on what the test videos said and whether they decided."""
-    if standing.split == "test":
-        return "There is no val score, so the test videos decided: they are unseen no longer."
-    if tested is None:
-        return "On the test videos it has no score."
-    return f"On the test videos, which were scored once and decided nothing, it has {tested.metric} {tested}."
-
-
 def _data_key(clips: Dataset, split: Split) -> str:
     """Key of the clips of one side alone: training clips do not decide what scores mean."""
     windows = sorted(
@@ -245,42 +176,3 @@ def _data_key(clips: Dataset, split: Split) -> str:
         for row in kept_clips(clips, split, "clip")
     )
     return hashlib.sha256(json.dumps(windows).encode()).hexdigest()[:16]
-
-
-def _is_champion(
-    standing: ModelScore,
-    floor: float | None,
-    identity: Mapping[str, str],
-    champion: Mapping[str, str] | None,
-) -> tuple[bool, str]:
-    """Whether a version becomes champion, and a sentence that says why."""
-    from mimicmotion.metrics.intervals import paired_change
-    from mimicmotion.metrics.scores import is_below_floor, is_better
-
-    if is_below_floor(standing.metric, standing.value, floor):
-        return False, (
-            f"Its {standing.metric} of {standing.value:.4g} is worse than that of copying the reference "
-            f"picture, {floor:.4g}: no champion."
-        )
-    if champion is None:
-        return True, "Promoted to champion: the first version."
-    if identity.items() <= champion.items():
-        return True, "It is the champion already."
-    best = ModelScore.of(champion)
-    if best is None:
-        return False, "The champion's tags do not say what it scored, so nothing can be compared with it."
-    for name in ("metric", "protocol", "split", "data_key", "backbone"):
-        ours, theirs = getattr(standing, name), getattr(best, name)
-        if ours != theirs:
-            return False, f"The champion was measured with {name} {theirs}, this version with {ours}."
-    change, half = paired_change(standing.value, standing.without, best.value, best.without)
-    measured = f"{standing.metric} of {standing.value:.4g} against the champion's {best.value:.4g}"
-    if half is None:
-        return False, (
-            f"{measured}: this change has no interval. It needs two val videos at least, and a metric whose "
-            "change can be told video by video; to choose this version yourself, set the alias in MLflow."
-        )
-    better = is_better(standing.metric, change, half)
-    said = f"{measured}, on the same videos {change:+.3g} [{change - half:+.3g}, {change + half:+.3g}]"
-    verdict = {True: "better", False: "worse", None: "no difference beyond the interval"}[better]
-    return better is True, f"{said}: {verdict}."

@@ -38,12 +38,13 @@ from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.model.compiling import compile_blocks
 from mimicmotion.model.latents import decode_frames
 from mimicmotion.model.pose_features import GPU_SHARE, PoseFeatures, compute_pose_features
+from mimicmotion.video.size import Size
 
 CARDS_GB = (24, 40, 80)
 
 
 @dataclass(frozen=True)
-class Size:
+class Extent:
     """What is animated: slots, the reference among them; pixels; steps; lengths and chunks that are tried."""
 
     slots: int
@@ -54,15 +55,15 @@ class Size:
     chunks: tuple[int, ...]
 
 
-_LARGE = Size(73, 576, 1024, SamplerSettings(fusion="release"), (73, 145, 289, 577), (1, 4, 8, 16))
+_LARGE = Extent(73, 576, 1024, SamplerSettings(fusion="release"), (73, 145, 289, 577), (1, 4, 8, 16))
 _SMALL_SETTINGS = SamplerSettings(num_steps=2, tile=4, overlap=2, fusion="release")
-_SMALL = Size(7, 64, 64, _SMALL_SETTINGS, (5, 7), (1, 4))
+_SMALL = Extent(7, 64, 64, _SMALL_SETTINGS, (5, 7), (1, 4))
 
 
 class Bench:
     """Networks and conditions of one number type."""
 
-    def __init__(self, size: Size, small: bool, device: torch.device, dtype: str) -> None:
+    def __init__(self, size: Extent, small: bool, device: torch.device, dtype: str) -> None:
         self.size, self.device, self.dtype = size, device, dtype
         self.parts: Networks = make_networks(small, device)
         for part in (self.parts.unet, self.parts.pose_net, self.parts.vae):
@@ -89,7 +90,7 @@ class Bench:
         """PoseNet's features of all slots, kept as the project keeps them; poses repeat in longer videos."""
         num = slots or self.size.slots
         drawn = (self.poses[slot % len(self.poses)] for slot in range(num))
-        size = (self.size.height, self.size.width)
+        size = Size(self.size.width, self.size.height)
         return compute_pose_features(
             self.parts.pose_net, drawn, size, num_frames=num, memory_bytes=memory_bytes
         )
@@ -137,7 +138,9 @@ def cosine(ours: Tensor, theirs: Tensor) -> float:
     return float(torch.cosine_similarity(ours.flatten().double(), theirs.flatten().double(), dim=0))
 
 
-def tables(small: bool, size: Size, device: torch.device, repeats: int) -> tuple[list[Row], list[Row], Bench]:
+def tables(
+    small: bool, size: Extent, device: torch.device, repeats: int
+) -> tuple[list[Row], list[Row], Bench]:
     """Return what each step brought, whole videos, and the bench in its last state."""
     rows = list[Row]()
     bench = Bench(size, small, device, "bfloat16" if device.type == "cpu" else "float16")

@@ -103,7 +103,7 @@ def pose_rows(machine: Machine, device: torch.device, repeats: int) -> Iterator[
                 continue
             graph = ImageGraph.of(session, path)
             for batch in BATCHES if not machine.small else BATCHES[:2]:
-                images = np.zeros((batch, 3, graph.height_px, graph.width_px), np.float32)
+                images = np.zeros((batch, 3, *graph.size.shape), np.float32)
                 # The call returns when the answer is on the host, so torch's clock holds for it too.
                 work = partial(graph.run, images, batch)
                 row = Row(f"{name}, float32, {batch} pictures", seconds=time_work(work, device, repeats))

@@ -41,6 +41,7 @@ from mimicmotion.training.estimate.needs import Estimate, Shape, estimate, train
 from mimicmotion.training.job import TrainingJob
 from mimicmotion.training.settings import ActivationCheckpointing, TrainingRuntime, TrainingSettings
 from mimicmotion.training.step import accumulate, clip, update
+from mimicmotion.video.size import Size
 
 LEVELS: tuple[ActivationCheckpointing, ...] = ("off", "layers", "blocks")
 _STYLE = DrawingStyle()
@@ -72,8 +73,8 @@ def random_poses(frames: int, size: tuple[int, int]) -> tuple[np.ndarray, np.nda
 def draw_clip(frames: int, size: tuple[int, int]) -> np.ndarray:
     """Return the guidance of a clip, uint8 (frames, 3, height, width)."""
     points, confidences = random_poses(frames, size)
-    shape = (size[1], size[0])
-    return np.stack([draw_pose(points[k, None], confidences[k, None], shape, _STYLE) for k in range(frames)])
+    pairs = zip(points, confidences, strict=True)
+    return np.stack([draw_pose(one[None], sure[None], Size(*size), _STYLE) for one, sure in pairs])
 
 
 def make_batch(frames: int, size: tuple[int, int], embedding: int, from_pixels: bool) -> Batch:

@@ -28,6 +28,7 @@ from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.pose.tracks import link
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.reader import open_video
+from mimicmotion.video.size import Size
 
 SIZES = ((1920, 1080), (1024, 576))
 
@@ -55,7 +56,7 @@ def outside_costs(path: Path, size: tuple[int, int], num_frames: int, folder: Pa
     rows = random.normal(-8, 0.1, (8400, 85)).astype(np.float32)
     rows[4000, :6] = (0, 0, 3.5, 4.2, 0.95, 0.95)
     rows[:, 4] = np.clip(rows[:, 4], 0, 1)
-    scale = letterbox_scale(size, (640, 640))
+    scale = letterbox_scale(Size(*size[::-1]), Size(640, 640))
     along_x = random.random((1, 133, 576), dtype=np.float32)
     along_y = random.random((1, 133, 768), dtype=np.float32)
     box = np.array([size[1] * 0.2, size[0] * 0.1, size[1] * 0.8, size[0] * 0.9], dtype=np.float32)
@@ -71,7 +72,7 @@ def outside_costs(path: Path, size: tuple[int, int], num_frames: int, folder: Pa
         return lambda: [work(index) for index in range(num_frames)]
 
     def write() -> None:
-        linked = link([[person] for _ in range(num_frames)], 30.0, size)
+        linked = link([[person] for _ in range(num_frames)], 30.0, Size(*size[::-1]))
         pq.write_table(poses_table(info, linked), folder / "poses.parquet")
 
     steps: dict[str, Callable[[], object]] = {

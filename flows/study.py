@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING
 from mimicmotion.errors import InputError
 from mimicmotion.metrics.comparison import Compared, compare, comparison_markdown
 from mimicmotion.metrics.scores import FLOORS, Score
-from stages.clip_rows import (
+from stages.engine.config import Ablation, Arm, PipelineConfig, load_config
+from stages.engine.plan import StageGraph
+from stages.engine.storage.workspace import staged
+from stages.evaluate import scores_of
+from stages.parts.generated import (
     GeneratedClip,
     generated_clips,
     iter_generated,
@@ -25,10 +29,6 @@ from stages.clip_rows import (
     read_generated,
     read_true,
 )
-from stages.engine.config import Ablation, Arm, PipelineConfig, load_config
-from stages.engine.plan import StageGraph
-from stages.engine.storage.workspace import staged
-from stages.evaluate import scores_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,16 +9,14 @@ with the truth frame by frame.
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
 from mimicmotion.animation.settings import DrivingSettings, SamplingSettings
-from mimicmotion.errors import RejectedItem
 from mimicmotion.metrics.settings import FilmJudgeSettings
 from mimicmotion.pose.settings import AlignmentMode, ConfidenceSettings
 from stages.clip_rows import (
@@ -31,17 +29,15 @@ from stages.clip_rows import (
     VIDEO_FILE,
     checkpoint_of,
     framing_columns,
-    judge_of,
     kept_clips,
     video_rows,
 )
 from stages.engine.contract import WHOLE, Dataset, Item, ItemStage, Report, Runtime, Stage
+from stages.parts.animating import Pipelines, animation_inputs
+from stages.parts.generated import judge_of
 
 if TYPE_CHECKING:
-    from mimicmotion.animation.checkpoint import CheckpointFacts
-    from mimicmotion.animation.generate import AnimationInputs, Pipeline
     from mimicmotion.diffusion.settings import SamplerSettings
-    from mimicmotion.metrics.film.looks import FilmTools
 
 log = logging.getLogger(__name__)
 
@@ -70,40 +66,6 @@ class AnimateRuntime(Runtime):
 
     tile_batch_size: int = Field(1, ge=1, description="Tiles that the network sees at a time.")
     compile: bool = Field(False, description="Compile the network; slow to start, faster after.")
-
-
-@dataclass
-class Pipelines:
-    """The pipeline of each checkpoint a worker was asked for; in practice there is one.
-
-    Attributes:
-        wants_gpu: work on the GPU.
-        precision: number type of the weights.
-        compiled: compile the network.
-        warned: what was warned of; once a worker is enough.
-        tools: what judges; None judges nothing.
-    """
-
-    wants_gpu: bool
-    precision: str
-    compiled: bool
-    warned: set[str] = field(default_factory=set)
-    tools: "FilmTools | None" = None
-    _loaded: "dict[Path, tuple[Pipeline, CheckpointFacts]]" = field(default_factory=dict)
-
-    def at(self, checkpoint: Path) -> "tuple[Pipeline, CheckpointFacts]":
-        """The pipeline in a checkpoint folder, loaded on the first call, and what the folder says of it."""
-        if checkpoint not in self._loaded:
-            from mimicmotion.animation.checkpoint import read_checkpoint_facts
-            from mimicmotion.devices import device_and_dtype
-            from mimicmotion.model.weights import load_pipeline
-
-            device, dtype = device_and_dtype(self.wants_gpu, self.precision)
-            pipeline = load_pipeline(checkpoint, dtype=dtype).to(device)
-            if self.compiled:
-                pipeline.compile_unet()
-            self._loaded[checkpoint] = pipeline, read_checkpoint_facts(checkpoint)
-        return self._loaded[checkpoint]
 
 
 class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
@@ -197,14 +159,10 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
         """A holder that loads the checkpoint named by the first item."""
         cuda, tools = self.runtime.gpus_per_worker > 0, None
         if self.judge is not None:
-            from mimicmotion.devices import device_and_dtype
             from mimicmotion.metrics.judging import open_film_tools
 
-            device, _ = device_and_dtype(cuda, "float32")
             judge = self.judge.replaced(calibration=self.calibration)
-            tools = open_film_tools(
-                judge, device, cuda=cuda, allow_cpu=True, called=lambda name: f"animate.judge.{name}"
-            )
+            tools = open_film_tools(judge, cuda, lambda name: f"animate.judge.{name}")
         return Pipelines(cuda, self.precision, self.runtime.compile, tools=tools)
 
     def process(self, loaded: Pipelines, item: Item, folder: Path) -> pa.Table:
@@ -218,7 +176,8 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
         from mimicmotion.video.files import iter_frames, write_lossless, write_preview
 
         pipeline, facts = loaded.at(Path(item.payload["checkpoint"]))
-        animation, true, camera = _animation_inputs(item, facts, self)
+        calibration = self.opened_calibration()
+        animation, true, camera = animation_inputs(item, facts, calibration, self.alignment, self.smoothing_s)
         fps = item.payload["fps"]
         settings = self.sampler(
             facts.num_frames,
@@ -248,7 +207,7 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
             path.unlink()
         generated = iter_frames(folder / GENERATED_FILE)
         write_preview(folder / PREVIEW_FILE, side_by_side(animation, generated, true), fps)
-        height, width = animation.size
+        width, height = animation.size
         row = {
             "clip_id": item.id,
             "video_id": item.payload["video_row"].video_id,
@@ -283,41 +242,3 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
                 rows.append(reader.read([reader.num_frames // 2])[0])
         if rows:
             report.image("reference_pose_generated_true", grid(rows))
-
-
-def _animation_inputs(
-    item: Item, facts: "CheckpointFacts", settings: "Animate"
-) -> "tuple[AnimationInputs, np.ndarray, str | None]":
-    """What the model is to dance, the true frames at the same size, and why the background may move."""
-    from mimicmotion.animation.driving import aligned
-    from mimicmotion.animation.generate import AnimationInputs
-    from mimicmotion.pose.framing import framed_track
-    from mimicmotion.pose.smoothing import smoothed
-    from mimicmotion.video.reader import open_video
-    from mimicmotion.video.stillness import moving_camera
-
-    payload: Mapping[str, Any] = item.payload
-    video, fit = payload["video_row"], payload["fit"]
-    alignment = settings.alignment
-    slots = [payload["reference_frame"], *payload["frames"]]
-    found = video.track(Path(payload["poses"]), settings.opened_calibration())
-    track = found.select(slots)
-    if not track.present[0] and alignment != "none":
-        raise RejectedItem(
-            "no_reference_pose",
-            f"nobody is in frame {slots[0]}, which is the reference of {item.label}, so that poses cannot be "
-            f"aligned with it; animate.alignment is {alignment}, none leaves them as they are",
-        )
-    if not track.present[1:].any():
-        raise RejectedItem("no_driving_pose", f"nobody is in any of the driving frames of {item.label}")
-    reader = open_video(Path(payload["video"]))
-    pictures = fit.frames(reader.read(slots))
-    # Averaged at the rate of the video, before frames are left out; the picture's own pose stays as found.
-    dance = smoothed(found, settings.smoothing_s, video.fps).select(payload["frames"])
-    own_pose, driving = framed_track(track.select([0]), fit), framed_track(dance, fit)
-    if alignment != "none":
-        driving = aligned(alignment, driving, own_pose)
-    animation = AnimationInputs(
-        reference=pictures[0], reference_pose=own_pose, driving=driving, style=facts.style
-    )
-    return animation, pictures[1:], moving_camera(reader, payload["frames"])

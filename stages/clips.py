@@ -275,8 +275,7 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
         for row in rejected:
             sheets.setdefault(f"rejected/{row['reason']}", []).append(row)
         for name, some in sheets.items():
-            places = spread(np.arange(len(some)), _NUM_SHEET_CLIPS)
-            report.image(name, _sheet([some[place] for place in places], videos, inputs, calibration))
+            report.image(name, _sheet(spread(some, _NUM_SHEET_CLIPS), videos, inputs, calibration))
 
 
 def _row(facts: Mapping[str, Any], side: str, form: Form, found: "Candidate") -> dict[str, Any]:
@@ -309,7 +308,7 @@ def _row(facts: Mapping[str, Any], side: str, form: Form, found: "Candidate") ->
 
 
 def _sheet(
-    rows: list[dict[str, Any]],
+    rows: Sequence[dict[str, Any]],
     videos: Mapping[str, VideoRow],
     inputs: Mapping[str, Dataset],
     calibration: "Calibration | None",

@@ -172,12 +172,12 @@ def _hashes(path: Path, key_frame_interval: int) -> dict[str, list[int]]:
 
 def _contact_sheet(dataset: Dataset, rows: list[dict[str, Any]]) -> np.ndarray:
     """Middle frames of some videos, evenly spread over all."""
+    from mimicmotion.clips.windows import spread
     from mimicmotion.pictures.panels import grid, labelled_row
     from mimicmotion.video.reader import open_video
 
-    shown = [rows[place * len(rows) // _MAX_SHOWN] for place in range(_MAX_SHOWN)]
     panels = {}
-    for row in shown if len(rows) > _MAX_SHOWN else rows:
+    for row in spread(rows, _MAX_SHOWN):
         reader = open_video(dataset.path(row["video_id"], VIDEO_FILE))
         panels[row["source"]] = _thumbnail(reader.read([reader.num_frames // 2])[0])
     names = list(panels)

@@ -19,18 +19,9 @@ import pyarrow as pa
 from mimicmotion.errors import StageError, WeightsError
 from mimicmotion.metrics.settings import JudgeSettings
 from mimicmotion.weights.scripts import check_script
-from stages.clip_rows import (
-    JUDGE_PICTURE,
-    JUDGED,
-    Split,
-    checkpoint_of,
-    generated_clips,
-    judge_of,
-    kept_clips,
-    read_generated,
-    read_true,
-)
+from stages.clip_rows import JUDGE_PICTURE, JUDGED, Split, checkpoint_of, kept_clips
 from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report, Stage
+from stages.parts.generated import generated_clips, judge_of, read_generated, read_true
 from stages.parts.measure import FLOORS_PART, MODEL_PART, EvaluateRuntime, Measure, called, measured_rows
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ the poses lies what the pictures tell: motion of the background, lasting text, s
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
@@ -25,7 +25,8 @@ from mimicmotion.pose.people import Presence
 from mimicmotion.pose.settings import DetectionSettings
 from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, poses_table, stored_models
 from mimicmotion.video.settings import ReaderSettings
-from stages.clip_rows import EVIDENCE_FILE, VIDEO_FILE
+from mimicmotion.video.size import Size
+from stages.clip_rows import EVIDENCE_FILE, VIDEO_COLUMNS, VIDEO_FILE
 from stages.engine.contract import Dataset, Item, ItemStage, Report, Runtime
 from stages.engine.keys import content_sha256, file_sha256
 
@@ -36,14 +37,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_VIDEO_COLUMNS = (
-    "video_id",
-    "source",
-    "num_frames",
-    "fps",
-    "width_px",
-    "height_px",
-)
 _IMPORT_COLUMNS = (
     "source_width_px",
     "source_height_px",
@@ -141,11 +134,12 @@ class Pose(DetectionSettings, ReaderSettings, ItemStage):
 
     def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:
         """One item per normalised video."""
-        decode = inputs["decode"]
-        importing = self.import_folder is not None
-        columns = [*_VIDEO_COLUMNS, *(_IMPORT_COLUMNS if importing else ())]
+        from mimicmotion.pose.matching import match_imports
+
+        decode, given = inputs["decode"], self.import_folder
+        columns = [*VIDEO_COLUMNS, *(_IMPORT_COLUMNS if given else ())]
         rows = decode.table().select(columns).to_pylist()
-        matches = self._matches([row["source"] for row in rows])
+        matches = match_imports(given, [row["source"] for row in rows]) if given else {}
         for row in rows:
             video_id, source = row["video_id"], row["source"]
             keys = {"video": decode.item_key(video_id)}
@@ -154,11 +148,6 @@ class Pose(DetectionSettings, ReaderSettings, ItemStage):
             if match := matches.get(source):
                 keys["poses"], payload["poses"] = _keyed(match)
             yield Item(id=video_id, inputs=keys, payload=payload, label=source)
-
-    def _matches(self, sources: "list[str]") -> "dict[str, Match]":
-        from mimicmotion.pose.matching import match_imports
-
-        return match_imports(self.import_folder, sources) if self.import_folder else {}
 
     def load(self) -> "PoseEstimator | None":
         """Open the models; nothing to open where poses are imported.
@@ -197,14 +186,8 @@ class Pose(DetectionSettings, ReaderSettings, ItemStage):
         else:
             frames = self._detect(loaded, item)
             models = {role: file_sha256(path) for role, path in loaded.files.items()}
-        info = PosesInfo(
-            video_id=item.id,
-            width_px=item.payload["width_px"],
-            height_px=item.payload["height_px"],
-            fps=item.payload["fps"],
-            num_frames=item.payload["num_frames"],
-            models=models,
-        )
+        same = {name: item.payload[name] for name in ("width_px", "height_px", "fps", "num_frames")}
+        info = PosesInfo(video_id=item.id, models=models, **same)
         table = poses_table(info, frames)
         self._look_at_pictures(table, item, folder)
         present = np.array([any(track == 0 for track, _ in people) for people in frames], dtype=bool)
@@ -237,7 +220,7 @@ class Pose(DetectionSettings, ReaderSettings, ItemStage):
         frames = range(reader.num_frames)
         chunks = [frames[first : first + size] for first in frames[::size]]
         people = estimator.people(read_ahead(facts["video"], chunks, np.asarray, threads, self.reader))
-        return link(list(people), facts["fps"], (facts["height_px"], facts["width_px"]))
+        return link(list(people), facts["fps"], Size(facts["width_px"], facts["height_px"]))
 
     def _import(self, item: Item) -> "tuple[list[list[tuple[int, Person]]], dict[str, str]]":
         from mimicmotion.pose.files.importing import VideoShape, import_poses
@@ -257,10 +240,11 @@ class Pose(DetectionSettings, ReaderSettings, ItemStage):
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log how many frames have a person, confidences by part, and frames with the pose drawn on them."""
+        from mimicmotion.clips.windows import spread
         from mimicmotion.pictures.poses import Tally, confidence_picture, pose_on_frame
         from mimicmotion.video.reader import open_video
 
-        tally, shown = Tally(), _spread(dataset.ids, _MAX_VIDEOS_SHOWN)
+        tally, shown = Tally(), spread(dataset.ids, _MAX_VIDEOS_SHOWN)
         for video_id in shown:
             tally.add(dataset.item_table(video_id))
         report.metrics(tally.metrics())
@@ -274,7 +258,7 @@ class Pose(DetectionSettings, ReaderSettings, ItemStage):
         if tally.num_people:
             report.image("confidences", confidence_picture(tally))
         calibration = self.opened_calibration()
-        for video_id in _spread(dataset.ids, _MAX_SAMPLES_SHOWN):
+        for video_id in spread(dataset.ids, _MAX_SAMPLES_SHOWN):
             table = dataset.item_table(video_id)
             if table.num_rows:
                 reader = open_video(inputs["decode"].path(video_id, VIDEO_FILE))
@@ -291,9 +275,3 @@ def _keyed(match: "Match") -> "tuple[str, Match]":
         return content_sha256(match.path), match
     except InputError as error:
         return "unreadable", replace(match, path=None, code="unusable_poses", sentence=str(error))
-
-
-def _spread(ids: Iterable[str], most: int) -> list[str]:
-    """Return at most so many ids, evenly spread."""
-    every = list(ids)
-    return [every[place * len(every) // most] for place in range(most)] if len(every) > most else every

@@ -132,16 +132,18 @@ class Train(TrainingSettings, DatasetStage):
 
     def _job(self, inputs: Mapping[str, Dataset], state: Path) -> "TrainingJob":
         """What the workers are told; lists of clips are written beside their checkpoints."""
+        from mimicmotion.training.data.samples import order_of
         from mimicmotion.training.job import TrainingJob, write_clips
 
         clips, test_clips = training_clips(inputs)
+        per_epoch = order_of(clips, self.batch, self.seed).steps_per_epoch
         state.mkdir(parents=True, exist_ok=True)
         write_clips(state / CLIPS_FILE, clips)
         write_clips(state / "test_clips.jsonl", test_clips)
         return TrainingJob(
             settings=self._settings(inputs),
             runtime=self.runtime.part(TrainingRuntime),
-            steps=self.steps or self._steps(clips),
+            steps=self.steps or max(1, round((self.epochs or 0) * per_epoch)),
             clips=state / CLIPS_FILE,
             test_clips=state / "test_clips.jsonl",
             state=state,
@@ -150,12 +152,6 @@ class Train(TrainingSettings, DatasetStage):
     def _settings(self, inputs: Mapping[str, Dataset]) -> TrainingSettings:
         """What the run learns, and from which start."""
         return self.part(TrainingSettings)
-
-    def _steps(self, clips: "list[Clip]") -> int:
-        from mimicmotion.training.data.samples import order_of
-
-        assert self.epochs is not None
-        return max(1, round(self.epochs * order_of(clips, self.batch, self.seed).steps_per_epoch))
 
     def _exported(self, job: "TrainingJob", folder: Path, inputs: Mapping[str, Dataset]) -> pa.Table:
         """Write the result of the run as a pipeline folder and a released file; give its row."""
@@ -190,43 +186,6 @@ class Train(TrainingSettings, DatasetStage):
             **({"calibrated": True} if self.calibration else {}),
             "config": self.model_dump(mode="json", exclude={"runtime", "base", "init_from", "calibration"}),
         }
-
-    def wrote(self, checkpoint: Path) -> bool:
-        """Whether a checkpoint is of a run of this section, and not of its teacher or student.
-
-        Raises:
-            DataError: it is no checkpoint.
-        """
-        from mimicmotion.training.export import checkpoint_facts
-        from mimicmotion.training.job import SAMPLING
-
-        facts = checkpoint_facts(checkpoint)
-        if SAMPLING in facts:
-            return bool(facts[SAMPLING] == self.sampling)
-        # Checkpoints of earlier versions do not say it, so the folder of their stage tells.
-        folder = [place.name for place in checkpoint.absolute().parents[4:5]]
-        return (folder == [Distill.name]) == bool(self.sampling)
-
-    def export_checkpoint(self, checkpoint: Path, folder: Path) -> int:
-        """Write the averaged weights of any checkpoint of a run in both forms; returns its step.
-
-        Args:
-            checkpoint: folder ``step-NNNNNNNN``, as the run's log names it.
-            folder: where the pipeline folder and the released file go.
-
-        Raises:
-            DataError: it is no checkpoint.
-            InputError: the list of clips of its run is gone.
-            WeightsError: it does not fit the base.
-        """
-        from mimicmotion.training.export import export, read_checkpoint
-        from mimicmotion.training.job import read_clips
-
-        network, facts = read_checkpoint(checkpoint)
-        clips = read_clips(checkpoint.parent.parent / CLIPS_FILE)
-        training = {**self.training_facts(clips), "step": facts["step"]}
-        export(network, self.base, self.drawing, folder, training)
-        return int(facts["step"])
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log the row, the curves and pictures, and what the checkpoint says of itself."""

@@ -149,7 +149,7 @@ def test_a_damaged_onnx_file_is_named_or_takes_pictures(tmp_path: Path, damage: 
     file = tmp_path / "detector.onnx"
     file.write_bytes(damaged(DETECTOR.read_bytes(), *damage))
     graph, error = tried(opened, file)
-    assert graph.height_px > 0 if graph is not None else "detector.onnx" in error
+    assert graph.size.height_px > 0 if graph is not None else "detector.onnx" in error
 
 
 def opened(file: Path) -> ImageGraph:

@@ -109,15 +109,11 @@ class Animator:
     @cached_property
     def tools(self) -> "FilmTools | None":
         """What judges results, loaded."""
-        from mimicmotion.devices import device_and_dtype
         from mimicmotion.metrics.judging import open_film_tools
 
         if self.sources.judge is None:
             return None
-        device, _ = device_and_dtype(self.work.cuda, "float32")
-        return open_film_tools(
-            self.sources.judge, device, cuda=self.work.cuda, allow_cpu=True, called=option_of
-        )
+        return open_film_tools(self.sources.judge, self.work.cuda, option_of)
 
     def run(self, request: "AnimationRequest") -> None:
         """Find poses, show them, sample and judge; says on the console what it does."""
@@ -134,7 +130,7 @@ class Animator:
             )
         preview = request.out.with_name(f"{request.out.stem}.poses.png")
         write_picture(preview, prepared.preview)
-        driving, (height, width) = prepared.driving, prepared.inputs.size
+        driving, (width, height) = prepared.driving, prepared.inputs.size
         console.print(f"aligned poses over the reference: {preview}")
         stored = request.out.with_name(f"{request.out.stem}.poses.parquet")
         if request.poses is None or request.poses.resolve() != stored.resolve():

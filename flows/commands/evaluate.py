@@ -125,7 +125,7 @@ def _scores_of_pairs(
     """Scores of every pair and their summary; a result that is missing or foreign is refused."""
     from mimicmotion.animation.judged import JudgeRequest, judge_generated
     from mimicmotion.animation.pairs import read_pairs
-    from mimicmotion.devices import device_and_dtype, has_cuda
+    from mimicmotion.devices import has_cuda
     from mimicmotion.metrics.folders import entries
     from mimicmotion.metrics.judging import open_film_tools
     from mimicmotion.metrics.scoreboard import Scoreboard
@@ -142,8 +142,7 @@ def _scores_of_pairs(
             f"and has {', '.join(foreign) or 'nothing'} besides; a result is called as its pair, IMAGE_VIDEO "
             "unless the column name says otherwise"
         )
-    device, _ = device_and_dtype(has_cuda(), "float32")
-    tools = open_film_tools(settings, device, cuda=has_cuda(), allow_cpu=True, called=option_of)
+    tools = open_film_tools(settings, has_cuda(), option_of)
     board = Scoreboard(2, {})
     for name, request in requests.items():
         named = {"generated": films[name], "reference": request.image, "driving": request.video, "name": name}

@@ -14,6 +14,7 @@ from flows.commands.run import Config, Overrides
 from flows.terminal import Terminal
 from mimicmotion.errors import InputError
 from stages.engine.config import load_config
+from stages.parts.exporting import export_checkpoint, wrote
 from stages.train import Train
 
 
@@ -26,12 +27,12 @@ def export(
     """Write a checkpoint's averaged weights as a pipeline folder and a released file, checked by loading."""
     settings = load_config(config, overrides or [])
     sections = [stage for stage in settings.stages.values() if isinstance(stage, Train)]
-    train = next((stage for stage in sections if stage.wrote(checkpoint)), None)
+    train = next((stage for stage in sections if wrote(stage, checkpoint)), None)
     if train is None:
         raise InputError(
             f"config {settings.name}: {checkpoint} was written by none of its sections that train ("
             f"{', '.join(stage.name for stage in sections) or 'it has none'}): name the config, and "
             "the changed fields, of its run"
         )
-    step = train.export_checkpoint(checkpoint, out)
+    step = export_checkpoint(train, checkpoint, out)
     Terminal().lines(f"step {step}: {out / 'checkpoint'} and {out / 'released.safetensors'}")

@@ -60,7 +60,7 @@ def judge(
 ) -> None:
     """Judge films without a true film: pose, likeness, drift, joins, background, jerk and sharpness."""
     from mimicmotion.animation.judged import judge_generated, judge_requests
-    from mimicmotion.devices import device_and_dtype, has_cuda
+    from mimicmotion.devices import has_cuda
     from mimicmotion.durable import write_file
     from mimicmotion.metrics.film.verdicts import verdict_line, verdict_values
     from mimicmotion.metrics.judging import open_film_tools
@@ -78,8 +78,7 @@ def judge(
     elif picture is not None and picture.is_file():
         raise InputError(f"--picture {picture} is a file; name a folder for pictures of several films")
     settings = film_judge_settings(config, given)
-    device, _ = device_and_dtype(has_cuda(), "float32")
-    tools = open_film_tools(settings, device, cuda=has_cuda(), allow_cpu=True, called=option_of)
+    tools = open_film_tools(settings, has_cuda(), option_of)
     console, board, failed = Terminal(), Scoreboard(2, {}), list[str]()
     values: dict[str, Any] = {}
     for request in requests:

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from mimicmotion.errors import InputError
 from mimicmotion.settings import Section
+from mimicmotion.video.size import Size
 
 
 def takes(
@@ -35,7 +36,7 @@ def takes(
         @wraps(command)
         def wrapped(**values: Any) -> None:
             given = {name: values.pop(name) for name in fields}
-            sizes = {name: _size(names.get(name, f"--{name}"), given[name]) for name in _pairs(fields, given)}
+            sizes = {name: _size(names.get(name, f"--{name}"), given[name]) for name in _sizes(fields, given)}
             chosen = {name: value for name, value in {**given, **sizes}.items() if value is not None}
             command(**values, given=chosen)
 
@@ -98,25 +99,25 @@ def _parameter(name: str, field: FieldInfo, option: str | None, configured: bool
     option = option or option_of(name)
     if kind is bool and "/" not in option:
         option = f"{option}/--no-{option.removeprefix('--')}"
-    shown: Any = str if kind is tuple else kind | None
+    shown: Any = str if kind is Size else kind | None
     shown = Annotated[shown, typer.Option(option, help=text, **more)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=shown)
 
 
 def _kind(field: FieldInfo) -> Any:
-    """The plain type of a field: without None, and tuple for a pair."""
+    """The type of a field without None."""
     kind: Any = field.annotation
     if get_origin(kind) in (Union, UnionType):
         (kind,) = (one for one in get_args(kind) if one is not type(None))
-    return tuple if get_origin(kind) is tuple else kind
+    return kind
 
 
-def _pairs(fields: Mapping[str, FieldInfo], given: Mapping[str, Any]) -> list[str]:
-    return [name for name, field in fields.items() if _kind(field) is tuple and given[name] is not None]
+def _sizes(fields: Mapping[str, FieldInfo], given: Mapping[str, Any]) -> list[str]:
+    return [name for name, field in fields.items() if _kind(field) is Size and given[name] is not None]
 
 
-def _size(option: str, text: str) -> tuple[int, int]:
+def _size(option: str, text: str) -> Size:
     width, _, height = text.partition("x")
     if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
         raise InputError(f"{option} {text} is not understood; write WIDTHxHEIGHT, e.g. 576x1024")
-    return int(width), int(height)
+    return Size(int(width), int(height))

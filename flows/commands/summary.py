@@ -7,10 +7,10 @@ from rich.table import Table
 
 from mimicmotion.errors import MimicMotionError
 from mimicmotion.metrics.scores import COPY, MODEL, is_below_floor, title_of
-from stages.clip_rows import judge_of
 from stages.engine.config import PipelineConfig
 from stages.engine.contract import WHOLE
 from stages.engine.plan import StageGraph
+from stages.parts.generated import judge_of
 from stages.runner import StageResult
 
 _PLACES = {

@@ -10,6 +10,7 @@ from typing import Any
 
 from mimicmotion.errors import WeightsError
 from mimicmotion.pose.settings import DrawingStyle
+from mimicmotion.video.size import Size
 from mimicmotion.weights.facts import told_by
 from mimicmotion.weights.known import all_known, known_weights
 
@@ -27,7 +28,7 @@ class CheckpointFacts:
 
     Attributes:
         style: how poses are drawn.
-        sizes_px: (width, height) of training pictures; empty for the released sizes.
+        sizes_px: of training pictures; empty for the released sizes.
         num_frames: slots of a training clip, the reference slot included.
         window_fps: driving frames per second of training clips.
         fps: frames per second that the network is told.
@@ -37,7 +38,7 @@ class CheckpointFacts:
     """
 
     style: DrawingStyle = field(default_factory=DrawingStyle)
-    sizes_px: tuple[tuple[int, int], ...] = ()
+    sizes_px: tuple[Size, ...] = ()
     num_frames: int = 16
     window_fps: float = 15.0
     fps: float = 7.0
@@ -79,7 +80,7 @@ def read_checkpoint_facts(checkpoint: Path) -> CheckpointFacts:
         lacking = {"sizes_px", "num_frames", "fps", "motion_bucket"} - facts.keys()
         if lacking:
             raise WeightsError(f"{training} lacks {', '.join(sorted(lacking))}: export the checkpoint again")
-        given["sizes_px"] = tuple((int(width), int(height)) for width, height in facts["sizes_px"])
+        given["sizes_px"] = tuple(Size(int(width), int(height)) for width, height in facts["sizes_px"])
         given["num_frames"] = int(facts["num_frames"])
         given["sampling"] = facts.get("sampling", {})
         given["calibrated"] = bool(facts.get("calibrated", False))

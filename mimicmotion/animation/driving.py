@@ -20,6 +20,7 @@ from mimicmotion.video.isolated import normalise_isolated
 from mimicmotion.video.normalise import VideoFacts
 from mimicmotion.video.reader import VideoReader, open_video
 from mimicmotion.video.settings import NormaliseSettings
+from mimicmotion.video.size import Size
 from mimicmotion.video.sources import read_outline
 from mimicmotion.video.stillness import moving_camera
 
@@ -135,7 +136,7 @@ def driver_from_video(
     """
     reader, facts = _normalised(video, fps, folder, most_fps)
     people = estimate_video(estimator, reader, _FRAMES_PER_BATCH)
-    linked = link(people, facts.fps, (facts.height_px, facts.width_px))
+    linked = link(people, facts.fps, Size(facts.width_px, facts.height_px))
     return _driver(linked, facts, f"driving video {video}", reader)
 
 
@@ -195,10 +196,10 @@ def aligned(mode: AlignmentMode, driving: PoseTrack, reference: PoseTrack) -> Po
         mode,
         driving.keypoints,
         driving.confidences,
-        (driving.height_px, driving.width_px),
+        driving.size_px,
         reference.keypoints[0],
         reference.confidences[0],
-        (reference.height_px, reference.width_px),
+        reference.size_px,
     )
     return replace(driving, keypoints=keypoints, width_px=reference.width_px, height_px=reference.height_px)
 

@@ -13,6 +13,7 @@ from mimicmotion.pictures.panels import labelled_row
 from mimicmotion.pose.drawing import draw_pose
 from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PoseTrack
+from mimicmotion.video.size import Size
 
 
 class Pipeline(Protocol):
@@ -51,10 +52,9 @@ class AnimationInputs:
     style: DrawingStyle
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the result."""
-        height, width = self.reference.shape[:2]
-        return height, width
+    def size(self) -> Size:
+        """Size of the result."""
+        return Size.of(self.reference)
 
     def pose_pictures(self) -> "PosePictures":
         """Drawn poses uint8 (3, h, w), the reference's own first; black where nobody was found."""
@@ -84,7 +84,7 @@ class PosePictures(Sequence[np.ndarray]):
         shown = self.inputs
         track, frame = (shown.driving, place - 1) if place else (shown.reference_pose, 0)
         if not track.present[frame]:
-            return np.zeros((3, *shown.size), np.uint8)
+            return np.zeros((3, *shown.size.shape), np.uint8)
         points, confidences = track.keypoints[None, frame], track.confidences[None, frame]
         return draw_pose(points, confidences, shown.size, shown.style)
 

@@ -48,6 +48,7 @@ from mimicmotion.video.files import iter_frames
 from mimicmotion.video.framing import framing
 from mimicmotion.video.listing import VIDEO_SUFFIXES
 from mimicmotion.video.picture_files import PICTURE_SUFFIXES, read_picture, write_picture
+from mimicmotion.video.size import Size
 
 FILES = ("generated", "driving", "reference", "poses", "reference_poses")
 COLUMNS = (*FILES, "name")
@@ -189,7 +190,7 @@ def judge_generated(request: JudgeRequest, tools: FilmTools) -> tuple[Verdict, n
     """
     num_frames, fps, size = film_shape(request.generated)
     picture = read_picture(request.reference)
-    fit = framing((picture.shape[1], picture.shape[0]), [size])
+    fit = framing(Size.of(picture), [size])
     reference = fit.frames(picture[None])[0]
     if request.reference_poses is not None:
         stored = reference_pose_from(request.reference_poses, *fit.source)

@@ -34,6 +34,7 @@ from mimicmotion.pose.table import PoseTrack, stored_models
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.framing import Framing, framing
 from mimicmotion.video.picture_files import read_picture
+from mimicmotion.video.size import Size
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class AnimationRequest(RequestSettings):
         if self.size is not None and any(side % _SIDE_MULTIPLE for side in self.size):
             width, height = (max(side // _SIDE_MULTIPLE, 1) * _SIDE_MULTIPLE for side in self.size)
             raise InputError(
-                f"a size of {self.size[0]}x{self.size[1]} was asked for; both sides must be divisible by "
+                f"a size of {self.size} was asked for; both sides must be divisible by "
                 f"{_SIDE_MULTIPLE}, e.g. {width}x{height}"
             )
         if self.out.suffix != ".mp4":
@@ -96,16 +97,16 @@ class AnimationRequest(RequestSettings):
         except OSError as error:
             raise InputError(f"no result can be written in the folder {folder}: {error}") from error
 
-    def target_size(self, picture: np.ndarray, facts: CheckpointFacts) -> tuple[int, int]:
-        """(width, height) of the result for this reference picture."""
-        height, width = picture.shape[:2]
+    def target_size(self, picture: np.ndarray, facts: CheckpointFacts) -> Size:
+        """Size of the result for this reference picture."""
+        own = Size.of(picture)
         if self.size is not None:
             return self.size
         if self.short_side_px is not None:
-            return released_size(width, height, self.short_side_px)
+            return released_size(own, self.short_side_px)
         if facts.sizes_px:
-            return framing((width, height), facts.sizes_px).target
-        return released_size(width, height)
+            return framing(own, facts.sizes_px).target
+        return released_size(own)
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def prepare(
     _check_calibration(request, facts, estimator, calibration)
     picture = read_picture(request.image)
     target = request.target_size(picture, facts)
-    fit = framing((picture.shape[1], picture.shape[0]), [target])
+    fit = framing(Size.of(picture), [target])
     reference = fit.frames(picture[None])[0]
     own_pose = _reference_pose(request, reference, fit, estimator)
     driver = _driver(request, facts.window_fps, estimator, {} if drivers is None else drivers)

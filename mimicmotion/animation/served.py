@@ -28,6 +28,7 @@ from mimicmotion.pose.settings import EstimatorSettings
 from mimicmotion.pose.table import PoseTrack, stored_models
 from mimicmotion.video.framing import framing
 from mimicmotion.video.picture_files import read_picture
+from mimicmotion.video.size import Size
 
 _FARTHEST = 10.0
 """Shares of a picture that a keypoint may lie away from it; numbers above are pixels."""
@@ -116,15 +117,14 @@ class ServedModel:
 
     def _animation_inputs(self, request: Mapping[str, Any]) -> AnimationInputs:
         picture = _picture(request["image"])
-        height, width = picture.shape[:2]
-        sizes = self._facts.sizes_px or (released_size(width, height),)
-        fit = framing((width, height), sizes)
-        own = framed_track(_track(_points(request, "reference_pose")[None], (width, height)), fit)
-        size = tuple(request["poses_size_px"]) or (width, height)
-        if len(size) != 2 or min(size) < 1:
-            raise InputError(f"poses_size_px is {list(size)}; allowed is [width, height] in pixels")
-        driving = _track(_points(request, "poses"), size)
-        if size == (width, height):
+        shown = Size.of(picture)
+        fit = framing(shown, self._facts.sizes_px or (released_size(shown),))
+        own = framed_track(_track(_points(request, "reference_pose")[None], shown), fit)
+        given = [*request["poses_size_px"]] or shown
+        if len(given) != 2 or min(given) < 1:
+            raise InputError(f"poses_size_px is {given}; allowed is [width, height] in pixels")
+        driving = _track(_points(request, "poses"), Size(*given))
+        if driving.size_px == shown:
             driving = framed_track(driving, fit)
         return AnimationInputs(
             reference=fit.frames(picture[None])[0],
@@ -172,7 +172,7 @@ def _points(request: Mapping[str, Any], name: str) -> Float32[np.ndarray, "*n 13
     return points
 
 
-def _track(points: Float32[np.ndarray, "n 133 3"], size_px: tuple[int, ...]) -> PoseTrack:
+def _track(points: Float32[np.ndarray, "n 133 3"], size_px: Size) -> PoseTrack:
     """The points as a track; boxes play no part in drawing or alignment."""
     width, height = size_px
     return PoseTrack(

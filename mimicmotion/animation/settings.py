@@ -10,6 +10,7 @@ from mimicmotion.errors import InputError
 from mimicmotion.pose.layout import NUM_KEYPOINTS
 from mimicmotion.pose.settings import AlignmentMode
 from mimicmotion.settings import Section
+from mimicmotion.video.size import Size
 
 
 class SamplingSettings(SamplingChoices):
@@ -76,7 +77,7 @@ class RequestSettings(DrivingSettings):
     """What a request says besides its files."""
 
     person: int = Field(0, ge=0, description="Which person drives; 0 is the main person.")
-    size: tuple[int, int] | None = Field(
+    size: Size | None = Field(
         None, description="WIDTHxHEIGHT of the result; null: as trained, 576x1024 or 1024x576 as released."
     )
     short_side_px: int | None = Field(

@@ -105,7 +105,7 @@ def _judged(
                 frames = good if good.size else np.arange(window.first, last + 1, step)
                 if alone:
                     frames = far_frames(frames, window.first, last, settings.reference_distance)
-                references = spread(frames, settings.max_references)
+                references = spread(frames.tolist(), settings.max_references)
             yield Candidate(window, int(after - start), fit, references, numbers, rejected)
 
 

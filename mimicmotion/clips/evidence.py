@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 
 from mimicmotion.pose.layout import FACE, HANDS, NUM_KEYPOINTS
 from mimicmotion.pose.table import PoseTrack, column_array, read_track
+from mimicmotion.video.size import Size
 
 EVIDENCE_SCHEMA = pa.schema(
     [
@@ -61,15 +62,15 @@ class _Reader(Protocol):
         """Frames by index."""
 
 
-def looked_at_size(width_px: int, height_px: int) -> tuple[int, int]:
-    """Width and height at which pictures are looked at."""
-    scale = min(1.0, _SHORT_SIDE_PX / min(width_px, height_px))
-    return max(1, round(width_px * scale)), max(1, round(height_px * scale))
+def looked_at_size(size: Size) -> Size:
+    """Size at which pictures are looked at."""
+    scale = min(1.0, _SHORT_SIDE_PX / min(size))
+    return Size(*(max(1, round(side * scale)) for side in size))
 
 
-def cell_grid(width_px: int, height_px: int) -> tuple[int, int]:
+def cell_grid(size: Size) -> tuple[int, int]:
     """Rows and columns of cells of a video of this size."""
-    width, height = looked_at_size(width_px, height_px)
+    width, height = looked_at_size(size)
     return -(-height // CELL_PX), -(-width // CELL_PX)
 
 
@@ -122,7 +123,7 @@ def _grey(picture: UInt8[np.ndarray, "h w 3"]) -> Grey:
 
 
 def _small(grey: Grey) -> Grey:
-    return np.asarray(cv2.resize(grey, looked_at_size(*grey.shape[::-1]), interpolation=cv2.INTER_AREA))
+    return np.asarray(cv2.resize(grey, looked_at_size(Size.of(grey)), interpolation=cv2.INTER_AREA))
 
 
 def _background(

@@ -16,6 +16,7 @@ from mimicmotion.clips.evidence import CELL_PX, cell_grid, looked_at_size
 from mimicmotion.errors import InputError
 from mimicmotion.lists import read_list
 from mimicmotion.video.framing import Framing
+from mimicmotion.video.size import Size
 
 log = logging.getLogger(__name__)
 
@@ -41,15 +42,13 @@ class Overlay(NamedTuple):
         return tuple(fit.boxes(np.array(self[2:], np.float64)))
 
 
-def found_overlays(
-    evidence: pa.Table, num_frames: int, size_px: tuple[int, int], threshold: float
-) -> list[Overlay]:
+def found_overlays(evidence: pa.Table, num_frames: int, size_px: Size, threshold: float) -> list[Overlay]:
     """Overlays of a video, each as long as its box stays the same.
 
     Args:
         evidence: of the pictures, see ``EVIDENCE_SCHEMA``.
         num_frames: of the video.
-        size_px: its width and height.
+        size_px: its size.
         threshold: share of a cell that strokes fill, in [0, 1].
     """
     running, done = dict[tuple[int, ...], int](), list[Overlay]()
@@ -63,12 +62,12 @@ def found_overlays(
 
 
 def _boxes(
-    cells: Sequence[int], scores: Sequence[int], size_px: tuple[int, int], threshold: float
+    cells: Sequence[int], scores: Sequence[int], size_px: Size, threshold: float
 ) -> list[tuple[int, ...]]:
-    grid = np.zeros(cell_grid(*size_px), np.float64)
+    grid = np.zeros(cell_grid(size_px), np.float64)
     grid.ravel()[cells] = np.array(scores, np.float64) / 255
     count, labels, stats, _ = cv2.connectedComponentsWithStats((grid >= threshold).astype(np.uint8))
-    scale = np.tile(np.array(size_px) / looked_at_size(*size_px) * CELL_PX, 2)
+    scale = np.tile(np.array(size_px) / looked_at_size(size_px) * CELL_PX, 2)
     boxes = list[tuple[int, ...]]()
     for label in range(1, count):
         left, top, width, height, area = stats[label]

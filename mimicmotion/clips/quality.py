@@ -15,6 +15,7 @@ from mimicmotion.pose.framing import framed_track
 from mimicmotion.pose.layout import BODY, LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND
 from mimicmotion.pose.table import PoseTrack, column_array, read_track
 from mimicmotion.video.framing import Framing, framing
+from mimicmotion.video.size import Size
 
 _LAG_S = 0.25
 _MIN_KNOWN = 2
@@ -107,7 +108,7 @@ class PosedVideo:
         given: Sequence[Overlay] = (),
     ) -> Self:
         """The video of a row of the decode stage, both tables of the pose stage, and overlays of a list."""
-        size, calibration = (facts["width_px"], facts["height_px"]), settings.opened_calibration()
+        size, calibration = Size(facts["width_px"], facts["height_px"]), settings.opened_calibration()
         track = read_track(poses, facts["num_frames"], 0, *size, calibration)
         boxes = column_array(poses, "box", (4,)).astype(np.float64)
         frames = poses["frame"].to_numpy()
@@ -131,9 +132,9 @@ class PosedVideo:
         return len(self.track)
 
     @property
-    def size_px(self) -> tuple[int, int]:
-        """Width and height of the video."""
-        return self.track.width_px, self.track.height_px
+    def size_px(self) -> Size:
+        """Size of the video."""
+        return self.track.size_px
 
     def framed(self, centre: tuple[float, float] | None) -> Framing:
         """The framing to a trained size around a point."""

@@ -12,8 +12,6 @@ from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-import numpy as np
-
 from mimicmotion.clips.choosing import Candidate
 from mimicmotion.clips.windows import Reject, spread
 from mimicmotion.durable import write_file
@@ -139,5 +137,5 @@ def _decided(
         return candidate
     alike = {frame for one in beside if one.fit == candidate.fit for frame in one.references}
     last = candidate.window.last + candidate.num_windows - 1
-    frames = np.array(sorted(alike)) if alike else np.arange(candidate.window.first, last + 1)
+    frames = sorted(alike) or range(candidate.window.first, last + 1)
     return replace(candidate, reject=None, references=spread(frames, max_references))

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from mimicmotion.pose.settings import ConfidenceSettings
 from mimicmotion.settings import Section
+from mimicmotion.video.size import Size
 
 _CELL_PX = 8
 """Pixels of a side for each latent."""
@@ -31,8 +32,8 @@ class WindowSettings(ConfidenceSettings):
         ge=1,
         description="With windows: all, video frames between their starts; null lays them end to end.",
     )
-    sizes_px: tuple[tuple[int, int], ...] = Field(
-        ((576, 1024),),
+    sizes_px: tuple[Size, ...] = Field(
+        (Size(576, 1024),),
         min_length=1,
         description="[width, height] of training pictures; a video takes the one nearest to its aspect.",
     )
@@ -113,9 +114,8 @@ class WindowSettings(ConfidenceSettings):
                 f"max_test_frames must be at least num_frames - 1 = {self.num_frames - 1}, "
                 f"got {self.max_test_frames}"
             )
-        odd = [
-            size for size in self.sizes_px if min(size) < _CELL_PX or any(side % _CELL_PX for side in size)
-        ]
+        sizes = [(*size,) for size in self.sizes_px]
+        odd = [size for size in sizes if min(size) < _CELL_PX or any(side % _CELL_PX for side in size)]
         if odd:
             raise ValueError(f"sizes_px: both sides must be multiples of {_CELL_PX}, got {odd}")
         return self

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int
 
 from mimicmotion.clips.quality import FrameQuality
 from mimicmotion.clips.settings import WindowSettings
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -303,7 +306,7 @@ def far_frames(frames: Int[np.ndarray, " k"], first: int, last: int, distance: i
     return frames
 
 
-def spread(frames: Int[np.ndarray, " k"], most: int) -> tuple[int, ...]:
-    """At most so many of the frames, evenly spread."""
-    places = np.unique(np.linspace(0, frames.size - 1, min(most, frames.size)).round().astype(int))
-    return tuple(int(frame) for frame in frames[places])
+def spread(values: Sequence[_Value], most: int) -> tuple[_Value, ...]:
+    """At most so many of these, evenly spread."""
+    places = np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int)
+    return tuple(values[place] for place in np.unique(places))

@@ -19,6 +19,7 @@ from mimicmotion.names import is_hidden, normal
 from mimicmotion.video.files import codec_of, iter_frames
 from mimicmotion.video.listing import VIDEO_SUFFIXES
 from mimicmotion.video.picture_files import PICTURE_SUFFIXES, read_picture
+from mimicmotion.video.size import Size
 from mimicmotion.video.sources import read_outline
 
 log = logging.getLogger(__name__)
@@ -71,14 +72,14 @@ def _chunks(truth: Path, generated: Path) -> Iterator[Chunk]:
     if first_pair is None:
         return
     reference = late = first_pair[0]
-    height, width = reference.shape[:2]
+    size = Size.of(reference)
     pairs = chain([first_pair], pairs)
-    while chunk := list(islice(pairs, frames_at_a_time(width, height))):
+    while chunk := list(islice(pairs, frames_at_a_time(*size))):
         true = _together([frame for frame, _ in chunk])
         yield (
             true,
             {
-                MODEL: resize_frames(_together([frame for _, frame in chunk]), (height, width)),
+                MODEL: resize_frames(_together([frame for _, frame in chunk]), size),
                 COPY: np.broadcast_to(reference, true.shape),
                 LATE: _together([late, *true[:-1]]),
             },
@@ -183,8 +184,8 @@ def iter_film(path: Path) -> Iterator[np.ndarray]:
         yield frame
 
 
-def film_shape(path: Path) -> tuple[int, float | None, tuple[int, int]]:
-    """Frames, rate and (width, height) of a film; a folder of frames has no rate.
+def film_shape(path: Path) -> tuple[int, float | None, Size]:
+    """Frames, rate and size of a film; a folder of frames has no rate.
 
     Raises:
         InputError: it is not there, or no film.
@@ -192,7 +193,7 @@ def film_shape(path: Path) -> tuple[int, float | None, tuple[int, int]]:
     first = next(iter(iter_film(path)), None)
     if first is None:
         raise InputError(f"{path} holds no frame; {_READ}")
-    size = first.shape[1], first.shape[0]
+    size = Size.of(first)
     if path.is_dir():
         return len(_frame_files(path)), None, size
     outline = read_outline(path)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from mimicmotion.metrics.image import capped, check_pair, psnr, ssim
+from mimicmotion.video.size import Size
 
 MIN_SIDE_PX = 16
 """Smaller boxes grow to this, so that SSIM has a few windows to look at."""
@@ -10,16 +11,16 @@ MARGIN = 0.2
 """Each box grows by this fraction of its side on each edge: the box of 21 points cuts the finger tips."""
 
 
-def crop_bounds(box: np.ndarray, height: int, width: int) -> tuple[int, int, int, int] | None:
+def crop_bounds(box: np.ndarray, size: Size) -> tuple[int, int, int, int] | None:
     """Whole-pixel (top, bottom, left, right) around a hand box; None when it lies outside the picture.
 
     Args:
         box: float (4,) xyxy in pixels; nan when there is no hand.
-        height: of the picture.
-        width: of the picture.
+        size: of the picture.
     """
     if not np.isfinite(box).all():
         return None
+    width, height = size
     if box[2] <= 0 or box[3] <= 0 or box[0] >= width or box[1] >= height:
         return None
     left, right = _span(float(box[0]), float(box[2]), width)
@@ -47,10 +48,9 @@ def hand_scores(
         usable: bool (n, 2), whether a hand was seen with enough confidence.
     """
     check_pair(true, generated)
-    height, width = true.shape[1:3]
     psnrs, ssims = [], []
     for frame, hand in np.argwhere(usable):
-        bounds = crop_bounds(boxes[frame, hand], height, width)
+        bounds = crop_bounds(boxes[frame, hand], Size.of(true[frame]))
         if bounds is None:
             continue
         top, bottom, left, right = bounds

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mimicmotion.devices import device_and_dtype
 from mimicmotion.errors import InputError
 from mimicmotion.metrics.backbones.features import load_backbone
 from mimicmotion.metrics.body_scores import BodyJudge, BodyMeter
@@ -34,6 +35,7 @@ from mimicmotion.metrics.scoreboard import Scoreboard
 from mimicmotion.metrics.scores import JUDGE, MODEL, Measured, Score
 from mimicmotion.metrics.settings import BACKBONE_FIELDS, FilmJudgeSettings, JudgeSettings
 from mimicmotion.pose.models.estimator import PoseEstimator, calibrated_estimator
+from mimicmotion.video.size import Size
 from mimicmotion.weights.fetching import file_digest
 
 _CHUNK_FRAMES, _CHUNK_BYTES = 8, 7_000_000
@@ -177,32 +179,22 @@ def open_judge(
     )
 
 
-def open_film_tools(
-    settings: FilmJudgeSettings,
-    device: torch.device,
-    *,
-    cuda: bool,
-    allow_cpu: bool,
-    called: Callable[[str], str] = str,
-) -> FilmTools:
+def open_film_tools(settings: FilmJudgeSettings, cuda: bool, called: Callable[[str], str] = str) -> FilmTools:
     """What judges films without their truth, with everything loaded that the settings name.
 
     Args:
         settings: what to judge with.
-        device: where an image encoder works.
-        cuda: whether ONNX models shall use the GPU.
-        allow_cpu: go on with the CPU where ONNX Runtime cannot use the GPU.
+        cuda: whether to use a GPU, as far as it can be used.
         called: what a person calls a field, for the reasons of absent scores.
 
     Raises:
         WeightsError: a file is missing or of another form.
-        InputError: CUDA is not there, and the CPU is not allowed.
     """
     absent, hashes = dict[str, str](), dict[str, str]()
     face = appearance = None
     by_pose = [f"{JUDGE}{name}" for name in (*PARTS, "nobody", "jerk")]
     by_look = ["judge_appearance", "judge_appearance_drift"]
-    estimator = calibrated_estimator(settings, cuda=cuda, allow_cpu=allow_cpu)
+    estimator = calibrated_estimator(settings, cuda=cuda, allow_cpu=True)
     if estimator is None:
         reason = f"absent: no graphs in {called('detector')} and {called('wholebody')}"
         absent |= dict.fromkeys(by_pose, reason)
@@ -211,12 +203,13 @@ def open_film_tools(
     if settings.identity is None:
         absent["judge_identity"] = f"absent: no weights in {called('identity')}"
     else:
-        face = FaceModel.open(settings.identity, cuda=cuda, allow_cpu=allow_cpu)
+        face = FaceModel.open(settings.identity, cuda=cuda, allow_cpu=True)
         hashes["judge_identity"] = face.sha256
     if settings.appearance is None:
         absent |= dict.fromkeys(by_look, f"absent: no weights in {called('appearance')}")
     else:
-        appearance = PictureEmbedding.open(settings.appearance, device, cuda=cuda, allow_cpu=allow_cpu)
+        device, _ = device_and_dtype(cuda, "float32")
+        appearance = PictureEmbedding.open(settings.appearance, device, cuda=cuda, allow_cpu=True)
         hashes |= dict.fromkeys(by_look, appearance.sha256)
     thresholds = settings.keypoint_threshold, settings.hand_threshold
     return FilmTools(estimator, face, appearance, *thresholds, absent, hashes)
@@ -238,7 +231,7 @@ def judge_film(
         InputError: another number of frames than of driving poses, or of another size than the reference.
     """
     meter, iterator = FilmMeter(tools, wanted), iter(frames)
-    height, width = wanted.reference.shape[:2]
-    while chunk := list(islice(iterator, frames_at_a_time(width, height))):
+    at_a_time = frames_at_a_time(*Size.of(wanted.reference))
+    while chunk := list(islice(iterator, at_a_time)):
         meter.add(np.stack(chunk))
     return meter.verdict(film_id, method)

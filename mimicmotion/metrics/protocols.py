@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mimicmotion.errors import InputError
+from mimicmotion.video.size import Size
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class EvaluationProtocol:
     Attributes:
         id: stands beside every number.
         description: one sentence for people.
-        frame_size: (height, width) that both videos are resized to; None keeps the size of the true one.
+        frame_size: size that both videos are resized to; None keeps the size of the true one.
         window: frames of one window for Frechet metrics; windows slide by one frame.
         videos: names of the test videos (file stems); None takes whatever is there.
         whole_videos: every frame after the first is scored, uncut; else whatever was generated.
@@ -31,7 +32,7 @@ class EvaluationProtocol:
 
     id: str
     description: str
-    frame_size: tuple[int, int] | None
+    frame_size: Size | None
     window: int = 16
     videos: tuple[str, ...] | None = None
     whole_videos: bool = False
@@ -108,10 +109,8 @@ class EvaluationProtocol:
         """Frames uint8 (n, h, w, 3) at the size of the protocol, by Pillow's bicubic filter as in DisCo."""
         if self.frame_size is None:
             return frames
-        height, width = self.frame_size
-        resized = [
-            Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC) for frame in frames
-        ]
+        size, how = self.frame_size, Image.Resampling.BICUBIC
+        resized = [Image.fromarray(frame).resize(size, how) for frame in frames]
         return np.stack([np.asarray(picture) for picture in resized])
 
 
@@ -124,14 +123,14 @@ PROTOCOLS = {
         EvaluationProtocol(
             "tiktok-335-340-256",
             "Sequences 335 to 340 of the TikTok dataset at 256x256, as in MimicMotion's paper and DisPose.",
-            (256, 256),
+            Size(256, 256),
             videos=("00335", "00336", "00337", "00338", "00339", "00340"),
             whole_videos=True,
         ),
         EvaluationProtocol(
             "tiktok-disco10-256",
             "DisCo's ten videos at 256x256: eight collected by its authors and two of the TikTok dataset.",
-            (256, 256),
+            Size(256, 256),
             videos=(
                 "00337",
                 "00338",
@@ -174,16 +173,16 @@ def protocol_by_id(protocol_id: str) -> EvaluationProtocol:
     return PROTOCOLS[protocol_id]
 
 
-def resize_frames(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Frames uint8 (n, h, w, 3) resized to (height, width): area averages down, bilinear up."""
-    height, width = size
-    if frames.shape[1:3] == (height, width):
+def resize_frames(frames: np.ndarray, size: Size) -> np.ndarray:
+    """Frames uint8 (n, h, w, 3) resized: area averages down, bilinear up."""
+    own = Size.of(frames[0])
+    if own == size:
         return frames
-    shrinks = height < frames.shape[1] or width < frames.shape[2]
+    shrinks = size.width_px < own.width_px or size.height_px < own.height_px
     import cv2  # a slow import, and reading a config asks for the protocols
 
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized = np.empty((len(frames), height, width, 3), np.uint8)
+    resized = np.empty((len(frames), *size.shape, 3), np.uint8)
     for i, frame in enumerate(frames):
-        resized[i] = cv2.resize(frame, (width, height), interpolation=method)
+        resized[i] = cv2.resize(frame, size, interpolation=method)
     return resized

@@ -8,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from mimicmotion.video.size import Size
+
 
 def embed_images(
     images: Float[Tensor, "n 3 h w"], image_encoder: Any, feature_extractor: Any
@@ -21,7 +23,7 @@ def embed_images(
     """
     weight = next(image_encoder.parameters())
     side = image_encoder.config.image_size
-    resized = resize_antialiased(images.to(weight.device, torch.float32), (side, side))
+    resized = resize_antialiased(images.to(weight.device, torch.float32), Size(side, side))
     mean, std = (
         torch.tensor(values, device=weight.device)[:, None, None]
         for values in (feature_extractor.image_mean, feature_extractor.image_std)
@@ -32,17 +34,17 @@ def embed_images(
     return embeds[:, None]
 
 
-def resize_antialiased(images: Float[Tensor, "n c h w"], size: tuple[int, int]) -> Float[Tensor, "n c H W"]:
+def resize_antialiased(images: Float[Tensor, "n c h w"], size: Size) -> Float[Tensor, "n c H W"]:
     """Return pictures of another size: a Gaussian blur as wide as the shrinking, then bicubic points.
 
     Equal to what diffusers' SVD pipeline does, corners aligned.
 
     Args:
         images: pictures; each side at least 2 pixels.
-        size: (height, width) of the result.
+        size: of the result.
     """
     blurred = images
-    for dim, target in ((-1, size[1]), (-2, size[0])):
+    for dim, target in ((-1, size.width_px), (-2, size.height_px)):
         sigma = max((images.shape[dim] / target - 1) / 2, 0.001)
         blurred = _blur(blurred, dim, sigma)
     return functional.interpolate(blurred, size=size, mode="bicubic", align_corners=True)

@@ -34,6 +34,7 @@ from mimicmotion.model.pose_features import PartialFeatures, compute_pose_featur
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.svd import ImageEncoder, Vae
 from mimicmotion.model.unet import PoseUNet
+from mimicmotion.video.size import Size
 
 GUIDANCE_FILE = "guidance.json"
 """Beside ``model_index.json``: how the poses were drawn that the network was trained on."""
@@ -177,7 +178,7 @@ class MimicMotionPipeline(DiffusionPipeline):
             picture = picture + strength * noisy.to(picture.device)
         with self._at_work(self.vae):
             reference = encode_frames(self.vae, picture[None])[0]
-        size = (picture.shape[-2], picture.shape[-1])
+        size = Size(picture.shape[-1], picture.shape[-2])
         with self._features(poses, size, settings) as (features, num_frames), self._at_work(self.unet):
             if num_frames < 2:
                 raise InputError(
@@ -213,7 +214,7 @@ class MimicMotionPipeline(DiffusionPipeline):
 
     @contextmanager
     def _features(
-        self, poses: Iterable[np.ndarray | Tensor], size: tuple[int, int], settings: SamplerSettings
+        self, poses: Iterable[np.ndarray | Tensor], size: Size, settings: SamplerSettings
     ) -> Iterator[tuple[FrameFeatures, int]]:
         """Pose features by slot, of a worker's own tiles alone if it has a share; the number of slots."""
         drawn, frames, num_frames = poses, list[int](), 0

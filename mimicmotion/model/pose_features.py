@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mimicmotion.errors import InputError
+from mimicmotion.video.size import Size
 
 GPU_SHARE = 8
 """One in so many free bytes of a GPU may hold pose features."""
@@ -116,7 +117,7 @@ def _bytes(tensor: Tensor) -> memoryview:
 def compute_pose_features(
     pose_net: nn.Module,
     poses: Iterable[np.ndarray | Tensor],
-    size: tuple[int, int],
+    size: Size,
     *,
     batch_size: int = 16,
     num_frames: int | None = None,
@@ -127,7 +128,7 @@ def compute_pose_features(
     Args:
         pose_net: a ``PoseNet``; its dtype and device are those of the features.
         poses: drawn poses (3, h, w), uint8 or float in [-1, 1], one after another; never all in memory.
-        size: (h, w) that they must have.
+        size: that they must have.
         batch_size: frames given to the network at a time.
         num_frames: how many poses will come, where that is known.
         memory_bytes: how much of the features stays in memory; None for an eighth of what is free on a GPU,
@@ -157,16 +158,16 @@ def _room_bytes(device: torch.device) -> int:
 
 
 def _batches(
-    poses: Iterable[np.ndarray | Tensor], size: tuple[int, int], batch_size: int
+    poses: Iterable[np.ndarray | Tensor], size: Size, batch_size: int
 ) -> Iterator[Float[Tensor, "k 3 h w"]]:
     count = 0
     source = iter(poses)
     while group := list(islice(source, batch_size)):
         for pose in group:
-            if tuple(pose.shape) != (3, *size):
+            if tuple(pose.shape) != (3, *size.shape):
                 raise InputError(
                     f"drawn pose {count} has the shape {tuple(pose.shape)}; the reference picture asks for "
-                    f"{(3, *size)}: draw the poses at its size"
+                    f"{(3, *size.shape)}: draw the poses at its size"
                 )
             count += 1
         yield torch.stack([torch.as_tensor(pose) for pose in group])

@@ -14,6 +14,7 @@ from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PoseTrack
 from mimicmotion.video.framing import Framing
 from mimicmotion.video.reader import VideoReader
+from mimicmotion.video.size import Size
 
 _NUM_BINS = 25
 _PANEL_HEIGHT_PX = 260
@@ -63,8 +64,8 @@ def clip_row(
     wanted = [*references[:1], *frames]
     labels = [f"reference {frame}" for frame in references[:1]] + [f"frame {frame}" for frame in frames]
     height_px = min(_PANEL_HEIGHT_PX, reader.height_px)
-    size = (height_px, max(1, round(reader.width_px * height_px / reader.height_px)))
-    small = track.select(wanted).resized(size[1], size[0])
+    size = Size(max(1, round(reader.width_px * height_px / reader.height_px)), height_px)
+    small = track.select(wanted).resized(*size)
     style = DrawingStyle(canvas_short_side_px=max(min(size), 480))
     panels = {}
     for place, (label, picture) in enumerate(zip(labels, reader.read(wanted), strict=True)):
@@ -73,7 +74,7 @@ def clip_row(
             small.keypoints[place : place + 1], small.confidences[place : place + 1], size, style
         )
         panels[label] = pose_over(_shrunk(picture, size), pose)
-    return grid([_title(title, size[1] * len(panels)), labelled_row(panels)])
+    return grid([_title(title, size.width_px * len(panels)), labelled_row(panels)])
 
 
 def review_frames(
@@ -89,8 +90,8 @@ def review_frames(
     """
     width, height = fit.target
     height_px = min(_PANEL_HEIGHT_PX * 2, height) // 2 * 2
-    size = (height_px, max(1, round(width * height_px / height / 2)) * 2)
-    small = framed_track(track.select(frames), fit).resized(size[1], size[0])
+    size = Size(max(1, round(width * height_px / height / 2)) * 2, height_px)
+    small = framed_track(track.select(frames), fit).resized(*size)
     style = DrawingStyle(canvas_short_side_px=max(min(size), 480))
     for place, frame in enumerate(frames):
         picture = _shrunk(fit.frames(reader.read([frame]))[0], size)
@@ -108,10 +109,10 @@ def _outlined(picture: np.ndarray, overlays: Sequence[Overlay]) -> np.ndarray:
     return picture
 
 
-def _shrunk(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _shrunk(picture: np.ndarray, size: Size) -> np.ndarray:
     import cv2
 
-    return np.asarray(cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
 
 
 def _title(text: str, width_px: int) -> np.ndarray:

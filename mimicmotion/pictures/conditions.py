@@ -100,7 +100,7 @@ class ClipConditions:
     def poses(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         """The drawn pose of the main person in each frame, as training draws it."""
         track = self._framed
-        size = (track.height_px, track.width_px)
+        size = track.size_px
         for keypoints, confidences in zip(track.keypoints, track.confidences, strict=True):
             yield draw_pose(keypoints[None], confidences[None], size, self.style).transpose(1, 2, 0)
 

@@ -12,6 +12,7 @@ from mimicmotion.pose.layout import BODY, FACE, FEET, LEFT_HAND, NUM_KEYPOINTS, 
 from mimicmotion.pose.people import Presence
 from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PosesInfo, column_array
+from mimicmotion.video.size import Size
 
 _PARTS: Final = {"body": (BODY,), "feet": (FEET,), "face": (FACE,), "hands": (LEFT_HAND, RIGHT_HAND)}
 _BINS: Final = np.linspace(0, 1.2, 49)
@@ -111,5 +112,5 @@ def pose_on_frame(
     if calibration is not None:
         calibration.check(PosesInfo.of(table).models, f"the poses of frame {number}")
         confidences = calibration.probabilities(confidences)
-    drawn = draw_pose(keypoints, confidences, frame.shape[:2], DrawingStyle()).transpose(1, 2, 0)
+    drawn = draw_pose(keypoints, confidences, Size.of(frame), DrawingStyle()).transpose(1, 2, 0)
     return np.maximum(frame // 2, drawn)

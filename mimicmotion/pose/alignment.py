@@ -24,6 +24,7 @@ from mimicmotion.pose.layout import (
     to_openpose,
 )
 from mimicmotion.pose.settings import AlignmentMode
+from mimicmotion.video.size import Size
 
 _SURE: Final = 0.3
 _FITTED: Final = (0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17)
@@ -64,10 +65,10 @@ def align(
     mode: AlignmentMode,
     keypoints: Float[np.ndarray, "frames 133 2"],
     confidences: Float[np.ndarray, "frames 133"],
-    size: tuple[int, int],
+    size: Size,
     reference_keypoints: Float[np.ndarray, "133 2"],
     reference_confidences: Float[np.ndarray, "133"],
-    reference_size: tuple[int, int],
+    reference_size: Size,
 ) -> Float32[np.ndarray, "frames 133 2"]:
     """Return the driving keypoints in pixels of the reference picture.
 
@@ -75,10 +76,10 @@ def align(
         mode: see the top of this module.
         keypoints: one person over the driving video, in its pixels.
         confidences: their confidences; frames without the person have 0.
-        size: height and width of the driving video.
+        size: of the driving video.
         reference_keypoints: the person of the reference picture, in its pixels.
         reference_confidences: their confidences.
-        reference_size: height and width of the reference picture.
+        reference_size: of the reference picture.
 
     Raises:
         InputError: there is no such mode, or too few body points are visible in both to fit anything.
@@ -88,15 +89,15 @@ def align(
     points, scores = to_openpose(keypoints, confidences, _SURE)
     reference, reference_scores = to_openpose(reference_keypoints, reference_confidences, _SURE)
     if mode == "none":
-        scale = min(reference_size[0] / size[0], reference_size[1] / size[1])
-        shift = (np.array(reference_size[::-1]) - np.array(size[::-1]) * scale) / 2
+        scale = (np.array(reference_size) / size).min()
+        shift = (np.array(reference_size) - np.array(size) * scale) / 2
         return from_openpose(points * scale + shift).astype(np.float32)
     present = (scores[:, list(_FITTED)] > _SURE).any(axis=1)
     visible = reference_scores > _SURE
     _check(scores[present], visible)
     if mode == "release":
         chosen = [point for point in _FITTED if visible[point]]
-        extent, reference_extent = np.array(size[::-1], float), np.array(reference_size[::-1], float)
+        extent, reference_extent = np.array(size, float), np.array(reference_size, float)
         a, b = release_fit(
             reference[chosen] / reference_extent, (points[present] / extent)[:, chosen], reference_size, size
         )
@@ -112,15 +113,15 @@ def align(
 def release_fit(
     reference: Float[np.ndarray, "points 2"],
     driving: Float[np.ndarray, "frames points 2"],
-    reference_size: tuple[int, int],
-    size: tuple[int, int],
+    reference_size: Size,
+    size: Size,
 ) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
     """Return scale and shift for x and y in [0, 1] by the released fit.
 
     A straight line is fitted by least squares from all driving y to the reference's y; the scale of x
     follows from the shapes of the two pictures, its shift from the means.
     """
-    (height, width), (reference_height, reference_width) = size, reference_size
+    (width, height), (reference_width, reference_height) = size, reference_size
     target = np.tile(reference, (len(driving), 1, 1))
     scale_y, shift_y = np.polyfit(driving[..., 1].ravel(), target[..., 1].ravel(), 1)
     scale_x = scale_y / (height / width / reference_height * reference_width)

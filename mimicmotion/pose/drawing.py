@@ -31,6 +31,7 @@ from mimicmotion.pose.layout import (
     to_openpose,
 )
 from mimicmotion.pose.settings import DrawingStyle
+from mimicmotion.video.size import Size
 
 BODY_COLOURS: Final = (
     (255, 0, 0),
@@ -66,7 +67,7 @@ _TURN: Final = math.sin(math.radians(1))
 def draw_pose(
     keypoints: Float[np.ndarray, "p 133 2"],
     confidences: Float[np.ndarray, "p 133"],
-    size: tuple[int, int],
+    size: Size,
     style: DrawingStyle,
 ) -> UInt8[np.ndarray, "3 h w"]:
     """Return the pose picture of all people of one frame, uint8 RGB (3, h, w).
@@ -75,7 +76,7 @@ def draw_pose(
         keypoints: COCO-WholeBody points, pixels of a picture of ``size``.
         confidences: raw SimCC maxima. They may exceed 1; as in the released code each channel is its value
             times the confidence, truncated and cut to 255, so brightness saturates.
-        size: height and width of the picture, in pixels.
+        size: of the picture.
         style: what to draw, and how.
 
     Raises:
@@ -83,20 +84,18 @@ def draw_pose(
     """
     if not (np.isfinite(keypoints).all() and np.isfinite(confidences).all()):
         raise InputError("cannot draw a pose with keypoints or confidences that are not finite numbers")
-    height, width = size
     points, scores = to_openpose(keypoints, confidences, style.keypoint_threshold)
-    points = points / np.array([width, height], dtype=np.float64)
-    return draw_openpose(points, scores, size, style)
+    return draw_openpose(points / np.array(size, dtype=np.float64), scores, size, style)
 
 
 def draw_openpose(
     points: Float[np.ndarray, "p 134 2"],
     scores: Float[np.ndarray, "p 134"],
-    size: tuple[int, int],
+    size: Size,
     style: DrawingStyle,
 ) -> UInt8[np.ndarray, "3 h w"]:
     """Return the pose picture of people in OpenPose order, in [0, 1] of the picture; see ``draw_pose``."""
-    height, width = size
+    width, height = size
     scale = style.canvas_short_side_px / min(height, width)
     canvas_height, canvas_width = int(height * scale), int(width * scale)
     points = points * np.array([canvas_width, canvas_height], dtype=np.float64)

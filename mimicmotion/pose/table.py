@@ -19,6 +19,7 @@ from mimicmotion.errors import DataError
 from mimicmotion.pose.hands import hand_boxes, hand_confidences
 from mimicmotion.pose.layout import NUM_KEYPOINTS
 from mimicmotion.pose.people import Person
+from mimicmotion.video.size import Size
 
 if TYPE_CHECKING:
     from mimicmotion.pose.calibration import Calibration
@@ -183,6 +184,11 @@ class PoseTrack:
 
     def __len__(self) -> int:
         return len(self.present)
+
+    @property
+    def size_px(self) -> Size:
+        """Size of the picture that the keypoints are pixels of."""
+        return Size(self.width_px, self.height_px)
 
     def calibrated(self, calibration: "Calibration | None") -> "PoseTrack":
         """Return the track with probabilities for confidences; without a calibration the track itself."""

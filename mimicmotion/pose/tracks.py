@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from mimicmotion.pose.layout import BODY
 from mimicmotion.pose.people import Person
+from mimicmotion.video.size import Size
 
 _MIN_SIMILARITY: Final = 0.15
 _MAX_GAP_S: Final = 1.0
@@ -51,9 +52,7 @@ class _Track:
         self.members.append((frame, index))
 
 
-def link(
-    frames: Sequence[Sequence[Person]], fps: float, size: tuple[int, int]
-) -> list[list[tuple[int, Person]]]:
+def link(frames: Sequence[Sequence[Person]], fps: float, size: Size) -> list[list[tuple[int, Person]]]:
     """Return per frame the people with their track numbers; 0 is the main person of the video.
 
     The main person is the one with the largest sum over frames of box area times score, where a person at
@@ -62,7 +61,7 @@ def link(
     Args:
         frames: people of each frame.
         fps: frame rate; among several, a person may be hidden for up to a second.
-        size: height and width of the frames.
+        size: of the frames.
     """
     max_gap = max(1, round(_MAX_GAP_S * fps))
     tracks: list[_Track] = []
@@ -167,12 +166,12 @@ def _keypoint_similarity(before: Person, now: Person, shift: Float[np.ndarray, "
     return float(np.exp(-0.5 * (distance[sure] / scale) ** 2).mean())
 
 
-def _weight(track: _Track, frames: Sequence[Sequence[Person]], size: tuple[int, int]) -> float:
+def _weight(track: _Track, frames: Sequence[Sequence[Person]], size: Size) -> float:
     """Return the sum over frames of area x score x centrality."""
     total = 0.0
     for frame, index in track.members:
         person = frames[frame][index]
-        off_centre = min(1.0, abs(float(_centre(person.box)[0]) / size[1] - 0.5) * 2)
+        off_centre = min(1.0, abs(float(_centre(person.box)[0]) / size.width_px - 0.5) * 2)
         total += person.area * person.box_score * (1 - 0.5 * off_centre)
     return total
 

@@ -20,6 +20,7 @@ from mimicmotion.pose.hands import hand_boxes
 from mimicmotion.pose.models.estimator import open_estimator
 from mimicmotion.synthetic.render import Visibility
 from mimicmotion.synthetic.world import Film, film
+from mimicmotion.video.size import Size
 
 WEIGHTS = Path(__file__).with_name("weights")
 WINDOW = 8
@@ -53,7 +54,7 @@ def without_hands(frames: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     erased = frames.copy()
     for frame, hands in zip(erased, boxes, strict=True):
         for box in hands:
-            bounds = crop_bounds(box, *frame.shape[:2])
+            bounds = crop_bounds(box, Size.of(frame))
             if bounds is not None:
                 top, bottom, left, right = bounds
                 edge = np.concatenate([frame[top, left:right], frame[bottom - 1, left:right]])

@@ -28,6 +28,7 @@ from mimicmotion.synthetic.hardness import Hardness
 from mimicmotion.synthetic.render import Visibility
 from mimicmotion.synthetic.world import FPS, HEIGHT, WIDTH, Film, film
 from mimicmotion.video.files import iter_frames, write_preview
+from mimicmotion.video.size import Size
 from mimicmotion.weights.fetching import file_digest
 
 WEIGHTS = Path(__file__).with_name("weights")
@@ -90,7 +91,7 @@ def make_hard_world(
             one = hard_film(seed, num_frames, 1000 * seed + dance)
             write_preview(path, iter(one.frames), FPS)
             frames = np.stack(list(iter_frames(path)))
-            found[path.stem] = link(list(estimator.people([frames])), FPS, (HEIGHT, WIDTH))
+            found[path.stem] = link(list(estimator.people([frames])), FPS, Size(WIDTH, HEIGHT))
             seen[path.stem] = one.visibility == Visibility.VISIBLE
     strangers = _shuffled(found)
     models = {role: file_digest(path) for role, path in estimator.files.items() if role == ROLE}

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy.stats import rankdata
 
 from mimicmotion.diffusion.fusion import tiles
@@ -33,6 +32,7 @@ from mimicmotion.pose.hands import hand_boxes
 from mimicmotion.pose.layout import FACE
 from mimicmotion.synthetic.faults import WEIGHTS, blurred, confidences, dropped, noisy, without_hands
 from mimicmotion.synthetic.world import Film, film
+from mimicmotion.video.size import Size
 
 TILE, OVERLAP = 8, 2
 NUM_RESAMPLES = 400
@@ -75,7 +75,7 @@ def judged_pair(seed: int, dance_seed: int, num_frames: int, tools: FilmTools) -
     answer = clear_film(seed, num_frames, dance_seed=dance_seed)
     picture = clear_film(seed, 1, dance_seed=seed)
     driver = clear_film(dance_seed, num_frames)
-    size, sure = answer.frames.shape[1:3], confidences(driver)
+    size, sure = Size.of(answer.frames[0]), confidences(driver)
     own = picture.keypoints, confidences(picture)
     points = align("limbs", driver.keypoints, sure, size, own[0][0], own[1][0], size)
     borders = tile_borders(tiles(num_frames + 1, TILE, OVERLAP))
@@ -151,7 +151,7 @@ def _tinted(frames: np.ndarray, strength: np.ndarray) -> np.ndarray:
 def _mirrored(frames: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     changed = frames.copy()
     for frame, hands in zip(changed, boxes, strict=True):
-        for bounds in filter(None, (crop_bounds(box, *frame.shape[:2]) for box in hands)):
+        for bounds in filter(None, (crop_bounds(box, Size.of(frame)) for box in hands)):
             top, bottom, left, right = bounds
             frame[top:bottom, left:right] = frame[top:bottom, left:right][:, ::-1].copy()
     return changed
@@ -161,7 +161,7 @@ def _painted_over(one: Film, points: slice) -> np.ndarray:
     """The box of some keypoints painted over with its mean colour, in every frame."""
     changed = one.frames.copy()
     for frame, pose in zip(changed, one.keypoints[:, points], strict=True):
-        bounds = person_bounds(pose, np.ones(len(pose)), 0.5, frame.shape[:2])
+        bounds = person_bounds(pose, np.ones(len(pose)), 0.5, Size.of(frame))
         if bounds is not None:
             top, bottom, left, right = bounds
             frame[top:bottom, left:right] = frame[top:bottom, left:right].mean(axis=(0, 1))
@@ -177,7 +177,7 @@ def main() -> None:
     given = parser.parse_args()
     models = {name: WEIGHTS / f"{name}.onnx" for name in ("detector", "wholebody")}
     settings = FilmJudgeSettings(**models, appearance=WEIGHTS / "base")
-    tools = open_film_tools(settings, torch.device("cpu"), cuda=False, allow_cpu=True)
+    tools = open_film_tools(settings, cuda=False)
     seeds = range(910_000, 910_000 + given.pairs)
     pairs = [judged_pair(seed, seed + 1_000, given.frames, tools) for seed in seeds]
     table = intervals(pairs)

@@ -31,6 +31,7 @@ from mimicmotion.video.files import write_preview
 from mimicmotion.video.normalise import normalise_video
 from mimicmotion.video.reader import open_video
 from mimicmotion.video.settings import NormaliseSettings
+from mimicmotion.video.size import Size
 
 WEIGHTS = Path(__file__).with_name("weights")
 WIDTH, HEIGHT, NUM_FRAMES = 128, 192, 48
@@ -157,7 +158,7 @@ def posed(
         reader = open_video(target)
         found = [[_person(points)] for points in truth.keypoints] if truth else None
         found = found or estimate_video(estimator, reader, 8)
-        people = link(found, facts["fps"], (facts["height_px"], facts["width_px"]))
+        people = link(found, facts["fps"], Size(facts["width_px"], facts["height_px"]))
         shape = {name: facts[name] for name in ("width_px", "height_px", "fps", "num_frames")}
         table = poses_table(PosesInfo(video_id="film", models={}, **shape), people)
         evidence = picture_evidence(reader, table, facts["num_frames"], facts["fps"])

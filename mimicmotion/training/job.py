@@ -11,6 +11,7 @@ from mimicmotion.errors import InputError
 from mimicmotion.training.data.samples import Clip
 from mimicmotion.training.settings import TrainingRuntime, TrainingSettings
 from mimicmotion.video.framing import Framing
+from mimicmotion.video.size import Size
 
 NETWORK_FILE = "network.safetensors"
 FACTS_FILE = "facts.json"
@@ -84,5 +85,7 @@ def _clip(values: dict[str, Any]) -> Clip:
     latents = Path(values["latents"]) if values["latents"] else None
     tuples = {name: tuple(values[name]) for name in ("frames", "references")}
     tuples["ignore"] = tuple(tuple(overlay) for overlay in values["ignore"])
-    fit = Framing(**{name: tuple(pair) for name, pair in values["fit"].items()})
+    left, top = values["fit"].pop("offset")
+    sizes = {name: Size(*pair) for name, pair in values["fit"].items()}
+    fit = Framing(**sizes, offset=(left, top))
     return Clip(**{**values, **paths, **tuples, "latents": latents, "fit": fit})

@@ -40,6 +40,7 @@ from mimicmotion.training.step import accumulate, clip, update, whole
 from mimicmotion.training.validation import Validation
 from mimicmotion.video.ahead import prefetched
 from mimicmotion.video.files import write_preview
+from mimicmotion.video.size import Size
 
 logger = logging.getLogger(__name__)
 
@@ -180,7 +181,7 @@ class Training:
         for index, batch in enumerate(batches):
             parts, sigma = accumulate(built, batch, job, self.world, index, len(batches))
             height, width = batch.poses.shape[-2:]
-            self.measures.add(parts, sigma, self.flops[width, height])
+            self.measures.add(parts, sigma, self.flops[Size(width, height)])
             numbers.append(parts.total.detach())
         norm = clip(built, job)
         if not finite([*numbers, norm], self.world):

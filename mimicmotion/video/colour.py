@@ -18,6 +18,8 @@ from av.video.reformatter import (
     VideoReformatter,
 )
 
+from mimicmotion.video.size import Size
+
 # BITEXACT and ACCURATE_RND: the same pixels on every processor.
 _FLAGS = int(
     Interpolation.BICUBIC
@@ -69,9 +71,7 @@ def is_hdr(frame: av.VideoFrame) -> bool:
     return int(frame.color_trc) in _HDR_CURVES
 
 
-def to_rgb(
-    frame: av.VideoFrame, reformatter: VideoReformatter, size: tuple[int, int] | None = None
-) -> np.ndarray:
+def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter, size: Size | None = None) -> np.ndarray:
     """Picture of a decoded frame, uint8 (h, w, 3), in the curve and primaries of BT.709.
 
     What is transparent is laid on white, as in pictures, before it is scaled.
@@ -79,12 +79,13 @@ def to_rgb(
     Args:
         frame: as the decoder gave it, of any pixel format.
         reformatter: kept between the frames of one video.
-        size: (h, w) of the result, before any rotation; the frame's own by default.
+        size: of the result, before any rotation; the frame's own by default.
     """
+    own = Size(frame.width, frame.height)
     if has_alpha(frame):
-        seen = _converted(frame, reformatter, (frame.height, frame.width), "rgba")
+        seen = _converted(frame, reformatter, own, "rgba")
         frame = av.VideoFrame.from_ndarray(on_white(seen.to_ndarray()), format="rgb24")
-    return _converted(frame, reformatter, size or (frame.height, frame.width), "rgb24").to_ndarray()
+    return _converted(frame, reformatter, size or own, "rgb24").to_ndarray()
 
 
 def has_alpha(frame: av.VideoFrame) -> bool:
@@ -98,10 +99,8 @@ def on_white(picture: np.ndarray) -> np.ndarray:
     return ((picture[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
-def _converted(
-    frame: av.VideoFrame, reformatter: VideoReformatter, size: tuple[int, int], kind: str
-) -> av.VideoFrame:
-    height, width = size
+def _converted(frame: av.VideoFrame, reformatter: VideoReformatter, size: Size, kind: str) -> av.VideoFrame:
+    width, height = size
     if frame.format.is_rgb or frame.format.name == "pal8":
         return reformatter.reformat(
             frame, width=width, height=height, format=kind, interpolation=_FLAGS, threads=1
@@ -155,23 +154,24 @@ class YuvConverter:
         self._graph_key: tuple[object, ...] = ()
 
     @staticmethod
-    def takes(frame: av.VideoFrame, size: tuple[int, int]) -> bool:
+    def takes(frame: av.VideoFrame, size: Size) -> bool:
         """Whether a frame is of the kind that this converter keeps exact: 8 bits, 4:2:0, SDR, even sides.
 
         Args:
             frame: as the decoder gave it.
-            size: (h, w) that the result is to have.
+            size: that the result is to have.
         """
         sides = (*size, frame.height, frame.width)
         plain = frame.format.name in EIGHT_BIT and not is_hdr(frame)
         return plain and not any(side % 2 for side in sides)
 
-    def __call__(self, frame: av.VideoFrame, size: tuple[int, int]) -> av.VideoFrame:
-        """The frame in yuv420p at this size, (h, w), as ``to_yuv`` gives it; it may be the same object."""
+    def __call__(self, frame: av.VideoFrame, size: Size) -> av.VideoFrame:
+        """The frame in yuv420p at this size, as ``to_yuv`` gives it; it may be the same object."""
         matrix, full = matrix_of(frame), is_full_range(frame)
-        if size != (frame.height, frame.width):
+        if size != (frame.width, frame.height):
+            width, height = size
             frame = self._reformatter.reformat(
-                frame, width=size[1], height=size[0], interpolation=_FLAGS, threads=1
+                frame, width=width, height=height, interpolation=_FLAGS, threads=1
             )
         if full or matrix is not Colorspace.ITU709:
             frame = self._in_bt709(frame, matrix, full)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from mimicmotion.errors import InputError
+from mimicmotion.video.size import Size
 
 
 @dataclass(frozen=True)
@@ -19,16 +20,16 @@ class Framing:
     """A resize followed by a cut, or by padding that repeats the edge.
 
     Attributes:
-        source: (width, height) of the video, in pixels.
-        scaled: (width, height) after the resize.
+        source: size of the video.
+        scaled: size after the resize.
         offset: (left, top) of the result in the scaled picture; negative where it is padded.
-        target: (width, height) of the result.
+        target: size of the result.
     """
 
-    source: tuple[int, int]
-    scaled: tuple[int, int]
+    source: Size
+    scaled: Size
     offset: tuple[int, int]
-    target: tuple[int, int]
+    target: Size
 
     @property
     def cut_share(self) -> float:
@@ -41,7 +42,7 @@ class Framing:
         """The same without its padding."""
         left, top = (max(0, side) for side in self.offset)
         width, height = (min(pair) for pair in zip(self.scaled, self.target, strict=True))
-        return Framing(self.source, self.scaled, (left, top), (width, height))
+        return Framing(self.source, self.scaled, (left, top), Size(width, height))
 
     def without_padding(self, frames: UInt8[np.ndarray, "n height width 3"]) -> UInt8[np.ndarray, "n h w 3"]:
         """Return what is left of frames of the target size when their padding is taken off."""
@@ -59,16 +60,16 @@ class Framing:
         Raises:
             InputError: the frames do not have the source size.
         """
-        height, width = frames.shape[1:3]
-        if (width, height) != self.source:
-            raise InputError(f"frames of {width}x{height} pixels, expected {self.source[0]}x{self.source[1]}")
+        size = Size.of(frames[0])
+        if size != self.source:
+            raise InputError(f"frames of {size} pixels, expected {self.source}")
         if self.scaled != self.source:
-            shrinks = self.scaled[0] < width
+            shrinks = self.scaled.width_px < size.width_px
             how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
             frames = np.stack([cv2.resize(frame, self.scaled, interpolation=how) for frame in frames])
         fit = self.unpadded
         left, top = fit.offset
-        frames = frames[:, top : top + fit.target[1], left : left + fit.target[0]]
+        frames = frames[:, top : top + fit.target.height_px, left : left + fit.target.width_px]
         if fit.target != self.target:
             before = [max(0, -side) for side in self.offset]
             after = [
@@ -79,14 +80,12 @@ class Framing:
         return np.ascontiguousarray(frames)
 
 
-def framing(
-    source: tuple[int, int], sizes: Sequence[tuple[int, int]], centre: tuple[float, float] | None = None
-) -> Framing:
+def framing(source: Size, sizes: Sequence[Size], centre: tuple[float, float] | None = None) -> Framing:
     """Return how a video of the ``source`` size becomes the one of ``sizes`` nearest to its aspect.
 
     Args:
-        source: (width, height) in pixels.
-        sizes: the trained (width, height) sizes; on a tie the first wins.
+        source: size of the video.
+        sizes: the trained sizes; on a tie the first wins.
         centre: point of the source that the cut is laid around, as far as the edges allow; else its middle.
 
     Raises:
@@ -97,13 +96,13 @@ def framing(
     width, height = (max(round(side * scale), least) for side, least in zip(source, target, strict=True))
     spare = (width - target[0], height - target[1])
     if centre is None:
-        return Framing(source, (width, height), (spare[0] // 2, spare[1] // 2), target)
+        return Framing(source, Size(width, height), (spare[0] // 2, spare[1] // 2), target)
     wanted = [round(point * scale - side / 2) for point, side in zip(centre, target, strict=True)]
     left, top = (min(max(0, place), most) for place, most in zip(wanted, spare, strict=True))
-    return Framing(source, (width, height), (left, top), target)
+    return Framing(source, Size(width, height), (left, top), target)
 
 
-def whole_framing(source: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> Framing:
+def whole_framing(source: Size, sizes: Sequence[Size]) -> Framing:
     """Return how the whole picture fits into the one of ``sizes`` nearest to its aspect: nothing is cut off.
 
     Args and errors are those of ``framing``.
@@ -114,10 +113,10 @@ def whole_framing(source: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> 
         max(1, min(round(side * scale), most)) for side, most in zip(source, target, strict=True)
     )
     offset = (-((target[0] - width) // 2), -((target[1] - height) // 2))
-    return Framing(source, (width, height), offset, target)
+    return Framing(source, Size(width, height), offset, target)
 
 
-def _nearest(source: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+def _nearest(source: Size, sizes: Sequence[Size]) -> Size:
     if not sizes:
         raise InputError("no training size given: name at least one [width, height]")
     aspect = np.log(source[0] / source[1])

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from mimicmotion.video.size import Size
+
 _EXTREME_ASPECT = 8
 """A pixel more stretched than this is a broken header, not a pixel."""
 
@@ -67,23 +69,19 @@ def pixel_aspect(stream: Any) -> Fraction:
     return Fraction(1)
 
 
-def stored_target_size(
-    width_px: int, height_px: int, aspect: Fraction, short_side_px: int | None
-) -> tuple[int, int]:
-    """(height, width) in whole pixels for square pixels and a short side of at most ``short_side_px``.
+def stored_target_size(stored: Size, aspect: Fraction, short_side_px: int | None) -> Size:
+    """Size in whole pixels for square pixels and a short side of at most ``short_side_px``.
 
     The stored orientation is kept. A stretched side grows, so that no detail is lost; apart from that
     nothing is enlarged. A scaled picture gets even sides; one that keeps its size may have odd ones.
     """
-    width = width_px * max(aspect, Fraction(1))
-    height = height_px / min(aspect, Fraction(1))
+    width = stored.width_px * max(aspect, Fraction(1))
+    height = stored.height_px / min(aspect, Fraction(1))
     short = min(width, height)
     scale = Fraction(1) if short_side_px is None else min(Fraction(1), Fraction(short_side_px) / short)
-    size = height * scale, width * scale
     if scale == aspect == 1:
-        return height_px, width_px
-    rows, columns = (max(2, 2 * math.ceil(side / 2 - Fraction(1, 2))) for side in size)
-    return rows, columns
+        return stored
+    return Size(*(max(2, 2 * math.ceil(side * scale / 2 - Fraction(1, 2))) for side in (width, height)))
 
 
 def even(picture: np.ndarray) -> np.ndarray:

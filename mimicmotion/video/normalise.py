@@ -28,6 +28,7 @@ from mimicmotion.video.geometry import (
 )
 from mimicmotion.video.resample import hold
 from mimicmotion.video.scenes import SceneCutFinder
+from mimicmotion.video.size import Size
 from mimicmotion.video.sources import GoodFrames, Outline, read_outline
 from mimicmotion.video.writer import VideoWriter
 
@@ -179,7 +180,7 @@ class Upright:
         self._settings = settings
         self._stay_yuv = YuvConverter()
         self._to_rgb, self._to_yuv = VideoReformatter(), VideoReformatter()
-        self._size: tuple[int, int] | None = None
+        self._size: Size | None = None
         self.orientation = Orientation()
         self.source_width_px = 0
         self.source_height_px = 0
@@ -197,16 +198,16 @@ class Upright:
         picture = even(self.orientation.apply(to_rgb(frame, self._to_rgb, size)))
         return to_yuv(picture, self._to_yuv)
 
-    def _settle(self, frame: av.VideoFrame) -> tuple[int, int]:
+    def _settle(self, frame: av.VideoFrame) -> Size:
         self.orientation = orientation_of(frame)
         self.source_width_px, self.source_height_px = frame.width, frame.height
         limit = self._settings.short_side_px
-        self._size = stored_target_size(frame.width, frame.height, self._aspect, limit)
+        self._size = stored_target_size(Size(frame.width, frame.height), self._aspect, limit)
         if min(self._size) < self._settings.min_short_side_px:
             raise RejectedItem(
                 "too_small",
-                f"{self._source.name} is {self._size[1]} x {self._size[0]} pixels, the shorter side must "
-                f"have at least {self._settings.min_short_side_px}",
+                f"{self._source.name} is {self._size.width_px} x {self._size.height_px} pixels, the shorter "
+                f"side must have at least {self._settings.min_short_side_px}",
             )
         return self._size
 

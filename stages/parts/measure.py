@@ -20,17 +20,16 @@ from pydantic import Field
 
 from mimicmotion.errors import StageError
 from mimicmotion.metrics.settings import JudgeSettings
-from stages.clip_rows import (
-    JUDGED,
+from stages.clip_rows import JUDGED, framing_columns
+from stages.engine.contract import WHOLE, Dataset, Item, ItemStage, Runtime
+from stages.parts.generated import (
     GeneratedClip,
     driving_pose,
-    framing_columns,
     generated_clips,
     iter_generated,
     iter_truth,
     read_true,
 )
-from stages.engine.contract import WHOLE, Dataset, Item, ItemStage, Runtime
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,7 @@ class FakeDetector:
         return np.stack([frame.mean(axis=(0, 1)) for frame in frames])
 
     def detect(self, prepared, frame_size):
-        height, width = frame_size
+        width, height = frame_size
         box = np.array([[1, 2, width - 1, height - 2]], np.float32)
         return [
             Detections(box, np.array([0.9], np.float32))

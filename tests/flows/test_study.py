@@ -143,7 +143,7 @@ def test_arms_are_shown_side_by_side(tmp_path: Path) -> None:
 
     from flows.study import write_looks
     from mimicmotion.video.files import iter_frames
-    from stages.clip_rows import generated_clips
+    from stages.parts.generated import generated_clips
 
     by_arm = {}
     for arm in ("base", "+ gain"):

@@ -21,11 +21,13 @@ from mimicmotion.pose.smoothing import smoothed
 from mimicmotion.pose.table import PosesInfo, poses_table, read_track
 from mimicmotion.video.files import iter_frames, write_preview
 from mimicmotion.video.framing import framing
-from stages.animate import ANIMATIONS_SCHEMA, Animate, _animation_inputs
+from mimicmotion.video.size import Size
+from stages.animate import ANIMATIONS_SCHEMA, Animate
 from stages.clip_rows import framing_columns
 from stages.engine.keys import key_fields, recipe_key
+from stages.parts.animating import animation_inputs
 
-SIZE = (32, 48)
+SIZE = Size(32, 48)
 NUM_FRAMES = 12
 
 
@@ -157,8 +159,8 @@ def test_driving_poses_are_averaged_at_the_rate_of_the_video_and_the_reference_i
     inputs["clips"].rows["all"][0] |= framing_columns(framing(SIZE, [SIZE]))
     item, facts = only_item(inputs), FakePipelines().facts
     found = read_track(item.payload["poses"], NUM_FRAMES, 0, *SIZE)
-    raw, _, _ = _animation_inputs(item, facts, Animate())
-    averaged, _, _ = _animation_inputs(item, facts, Animate(smoothing_s=0.2))
+    raw, _, _ = animation_inputs(item, facts)
+    averaged, _, _ = animation_inputs(item, facts, smoothing_s=0.2)
     np.testing.assert_array_equal(averaged.reference_pose.keypoints, found.keypoints[:1])
     np.testing.assert_array_equal(raw.driving.keypoints, found.keypoints[item.payload["frames"]])
     expected = smoothed(found, 0.2, 12.0).keypoints[item.payload["frames"]]
@@ -264,7 +266,7 @@ class OneByOne:
 
 def test_the_best_of_several_tries_is_kept_and_all_scores_are_written(inputs, tmp_path):
     item, loaded = only_item(inputs), FakePipelines()
-    driving = _animation_inputs(item, loaded.facts, Animate())[0].driving
+    driving = animation_inputs(item, loaded.facts)[0].driving
     loaded.tools = FilmTools(OneByOne(driving.keypoints))
     stage = Animate(tries=2, seed=5, judge=FilmJudgeSettings())
     row = stage.process(loaded, item, tmp_path).to_pylist()[0]

@@ -15,9 +15,9 @@ from torch import nn
 from mimicmotion.errors import DataError, InputError, StageError
 from mimicmotion.metrics.backbones.small_video_net import SmallVideoNet
 from mimicmotion.video.reader import open_video
-from stages.clip_rows import generated_clips, iter_generated, iter_truth
 from stages.engine.keys import key_fields
 from stages.evaluate import SCORES_SCHEMA, Evaluate, scores_of
+from stages.parts.generated import generated_clips, iter_generated, iter_truth
 from stages.parts.measure import Measure, Measuring
 
 

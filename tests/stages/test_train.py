@@ -38,6 +38,7 @@ from stages.adapters.ray import training as ray_training
 from stages.engine.config import RaySettings
 from stages.engine.contract import Context
 from stages.latents import LATENTS_SCHEMA, Latents, Loaded, View
+from stages.parts.exporting import export_checkpoint, wrote
 from stages.train import TRAINED_SCHEMA, Distill, Train
 
 
@@ -161,9 +162,9 @@ def test_a_student_learns_from_the_trained_model_and_says_how_it_is_to_be_sample
     training = json.loads((tmp_path / "out" / "checkpoint" / "training.json").read_text())
     assert training["inputs"]["train"] == "key"
     middle = context.state / "checkpoints" / "step-00000001"
-    assert (distill.wrote(middle), stage.wrote(middle)) == (True, False)
-    assert not distill.model_copy(update={"num_steps": 4}).wrote(middle)
-    distill.export_checkpoint(middle, tmp_path / "exported")
+    assert (wrote(distill, middle), wrote(stage, middle)) == (True, False)
+    assert not wrote(distill.model_copy(update={"num_steps": 4}), middle)
+    export_checkpoint(distill, middle, tmp_path / "exported")
     assert read_checkpoint_facts(tmp_path / "exported" / "checkpoint").sampling == facts.sampling
     assert distill.conflicts({"train": stage}) == []
     (problem,) = distill.model_copy(update={"fps": 7.0}).conflicts({"train": stage})
@@ -172,7 +173,7 @@ def test_a_student_learns_from_the_trained_model_and_says_how_it_is_to_be_sample
 
 def test_a_checkpoint_in_the_middle_is_exported_too(stage, inputs, context, tmp_path):
     stage.model_copy(update={"steps": 1}).run(inputs, tmp_path / "run", context)
-    step = stage.export_checkpoint(context.state / "checkpoints" / "step-00000001", tmp_path / "out")
+    step = export_checkpoint(stage, context.state / "checkpoints" / "step-00000001", tmp_path / "out")
     assert step == 1
     facts = json.loads((tmp_path / "out" / "checkpoint" / "training.json").read_text())
     assert (facts["step"], facts["num_frames"], facts["fps"]) == (1, 4, 6.0)

@@ -27,6 +27,7 @@ from mimicmotion.metrics.backbones.video_encoders import (
     MODEL_TYPES,
     open_encoder,
 )
+from mimicmotion.video.size import Size
 from mimicmotion.weights.fetching import file_digest
 from mimicmotion.weights.scripts import check_script, is_torchscript
 
@@ -40,7 +41,7 @@ class BackboneForm:
 
     Attributes:
         network: builds it without weights; None where the file itself must hold the network.
-        size: (height, width) of its input; frames are resized directly, without a crop. None where the
+        size: of its input; frames are resized directly, without a crop. None where the
             network resizes by itself, or the file says it.
         mean: subtracted from 0..255.
         scale: then divided by this.
@@ -52,7 +53,7 @@ class BackboneForm:
     """
 
     network: Callable[[], nn.Module] | None
-    size: tuple[int, int] | None
+    size: Size | None
     mean: tuple[float, float, float]
     scale: float | tuple[float, float, float]
     width: int
@@ -65,8 +66,8 @@ class BackboneForm:
 _STRIP_PX = 64
 _HALF = (127.5, 127.5, 127.5)
 FORMS: Mapping[str, BackboneForm] = {
-    "fvd": BackboneForm(I3D, (224, 224), _HALF, 127.5, 400, i3d.MIN_FRAMES),
-    "fid_vid": BackboneForm(ResNet3D50, (112, 112), KINETICS_MEAN, 1.0, 2048, 1, classifier="fc."),
+    "fvd": BackboneForm(I3D, Size(224, 224), _HALF, 127.5, 400, i3d.MIN_FRAMES),
+    "fid_vid": BackboneForm(ResNet3D50, Size(112, 112), KINETICS_MEAN, 1.0, 2048, 1, classifier="fc."),
     "fvd_small": BackboneForm(
         SmallVideoNet, small_video_net.SIZE, _HALF, 127.5, small_video_net.FEATURES, small_video_net.WINDOW
     ),
@@ -143,9 +144,9 @@ class VideoBackbone:
         narrow = []
         for top in range(0, len(frame), _STRIP_PX):
             strip = torch.from_numpy(frame[top : top + _STRIP_PX].transpose(2, 0, 1).astype(np.float32))[None]
-            to = strip.shape[2], size[1]
+            to = strip.shape[2], size.width_px
             narrow.append(functional.interpolate(strip, size=to, mode="bicubic", antialias=True))
-        return functional.interpolate(torch.cat(narrow, 2), size=size, mode="bicubic", antialias=True)
+        return functional.interpolate(torch.cat(narrow, 2), size=size.shape, mode="bicubic", antialias=True)
 
     @torch.inference_mode()
     def row(self, windows: Tensor) -> np.ndarray:

@@ -2,8 +2,10 @@
 
 from torch import Tensor, nn
 
+from mimicmotion.video.size import Size
+
 FEATURES = 64
-SIZE = (96, 64)
+SIZE = Size(64, 96)
 """(height, width) of its input."""
 WINDOW = 8
 """Frames of one input window."""
@@ -36,7 +38,9 @@ class SmallVideoNet(nn.Module):
             nn.SiLU(),
             nn.Flatten(),
         )
-        self.project = nn.Linear(24 * (WINDOW // 4) * (SIZE[0] // 16) * (SIZE[1] // 16), FEATURES)
+        self.project = nn.Linear(
+            24 * (WINDOW // 4) * (SIZE.width_px // 16) * (SIZE.height_px // 16), FEATURES
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.project(self.trunk(x))

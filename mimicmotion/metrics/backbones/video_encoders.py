@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mimicmotion.errors import InputError, WeightsError
 from mimicmotion.pose.models.sessions import open_session
+from mimicmotion.video.size import Size
 from mimicmotion.weights.fetching import file_digest
 
 MODEL_TYPES = {"videomae": "videomae", "vjepa": "vjepa2"}
@@ -31,14 +32,14 @@ class VideoEncoder:
     Attributes:
         sha256: of the file with its weights.
         network: maps (b, 3, t, h, w) to (b, width).
-        size: (height, width) of its input.
+        size: of its input.
         frames: of a window, where it takes no other number.
         width: numbers in a feature vector.
     """
 
     sha256: str
     network: Callable[[Tensor], Tensor]
-    size: tuple[int, int]
+    size: Size
     frames: int | None
     width: int
 
@@ -97,7 +98,7 @@ def _from_folder(metric: str, folder: Path, device: torch.device) -> VideoEncode
     side = config.crop_size if is_vjepa else config.image_size
     # VideoMAE has a place for each frame; V-JEPA 2 turns with time, so any even number will do.
     frames = None if is_vjepa else config.num_frames
-    return VideoEncoder(file_digest(weights), network, (side, side), frames, config.hidden_size)
+    return VideoEncoder(file_digest(weights), network, Size(side, side), frames, config.hidden_size)
 
 
 def _from_graph(path: Path, device: torch.device) -> VideoEncoder:
@@ -128,5 +129,9 @@ def _from_graph(path: Path, device: torch.device) -> VideoEncoder:
 
     frames = shape[3 - colours[0]]
     return VideoEncoder(
-        file_digest(path), network, (shape[3], shape[4]), frames if isinstance(frames, int) else None, width
+        file_digest(path),
+        network,
+        Size(shape[4], shape[3]),
+        frames if isinstance(frames, int) else None,
+        width,
     )

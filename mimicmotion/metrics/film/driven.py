@@ -7,6 +7,7 @@ from mimicmotion.metrics.pose_fidelity import PARTS, person_heights
 from mimicmotion.metrics.redetection import Pose
 from mimicmotion.metrics.scores import JUDGE
 from mimicmotion.pose.layout import BODY
+from mimicmotion.video.size import Size
 
 MISSED = 0.2
 """Heights by which a driving point counts as missed at most, and where it is not found again."""
@@ -17,17 +18,17 @@ class DrivingPose:
 
     Args:
         pose: keypoints (n, 133, 2) in pixels of the film, and confidences (n, 133).
-        size: (height, width) of the film.
+        size: of the film.
         threshold: points of more confidence count, of driving and of found poses.
     """
 
-    def __init__(self, pose: Pose, size: tuple[int, int], threshold: float) -> None:
+    def __init__(self, pose: Pose, size: Size, threshold: float) -> None:
         self._points, sure = pose[0].astype(np.float64), pose[1]
         self._threshold = threshold
         heights = person_heights(self._points, sure, threshold)
         self._height = max(float(np.nanmedian(heights)), 1.0) if np.isfinite(heights).any() else np.nan
         # What lies outside of the picture cannot be found in it.
-        inside = ((self._points >= 0) & (self._points < np.array(size[::-1]))).all(axis=-1)
+        inside = ((self._points >= 0) & (self._points < np.array(size))).all(axis=-1)
         self._weights = np.where((sure > threshold) & inside, sure, 0.0)
 
     def values(self, first: int, found: Pose) -> dict[str, Float[np.ndarray, " n"]]:

@@ -16,6 +16,7 @@ from mimicmotion.metrics.film.driven import DrivingPose
 from mimicmotion.metrics.film.looks import FilmTools, likeness, person_mask
 from mimicmotion.metrics.redetection import Pose, PoseFinder, joined
 from mimicmotion.metrics.scores import JUDGE, METRICS, MODEL, Measured
+from mimicmotion.video.size import Size
 
 _MIN_OUTSIDE = 0.05
 """A smaller share of the picture outside the person says nothing about the background."""
@@ -119,7 +120,7 @@ class FilmMeter:
         self._before: tuple[np.ndarray, np.ndarray] | None = None
         self._worst: dict[str, Moment] = {}
         self._num_frames = 0
-        size = wanted.reference.shape[:2]
+        size = Size.of(wanted.reference)
         self._driving = DrivingPose(wanted.driving, size, tools.keypoint_threshold)
         own = wanted.reference_pose[0][0], wanted.reference_pose[1][0]
         self._reference = tools.look(wanted.reference, *own)
@@ -134,10 +135,9 @@ class FilmMeter:
         """
         wanted, first = self._wanted, self._num_frames
         if frames.shape[1:] != wanted.reference.shape:
-            (height, width), (own_height, own_width) = frames.shape[1:3], wanted.reference.shape[:2]
             raise InputError(
-                f"the film has {width}x{height} pixels and its reference {own_width}x{own_height}; bring the "
-                "reference to the size of the film first"
+                f"the film has {Size.of(frames[0])} pixels and its reference {Size.of(wanted.reference)}; "
+                "bring the reference to the size of the film first"
             )
         self._num_frames += len(frames)
         if self._num_frames > len(wanted.driving[0]):
@@ -234,9 +234,9 @@ class FilmMeter:
 
     def _outside_of(self, pose: Pose) -> np.ndarray:
         """Where the person is not, bool (h, w) at the working size."""
-        height, width = self._small.shape[:2]
-        scale = height / len(self._wanted.reference)
-        return ~person_mask(pose[0] * scale, pose[1], self._tools.keypoint_threshold, (height, width))
+        size = Size.of(self._small)
+        scale = size.height_px / len(self._wanted.reference)
+        return ~person_mask(pose[0] * scale, pose[1], self._tools.keypoint_threshold, size)
 
     def _keep(self, values: Mapping[str, np.ndarray], frames: np.ndarray) -> None:
         """Hold per-frame values, and the picture of the worst frame of some."""

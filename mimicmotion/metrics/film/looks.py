@@ -12,6 +12,7 @@ from mimicmotion.metrics.identity import FaceModel, face_vector
 from mimicmotion.pose.hands import hand_boxes, hand_confidences
 from mimicmotion.pose.layout import FACE, LIMBS, to_openpose
 from mimicmotion.pose.models.estimator import PoseEstimator
+from mimicmotion.video.size import Size
 
 _GIRTH = 0.1
 _MARGIN = 0.15
@@ -51,7 +52,7 @@ class FilmTools:
             points: keypoints (133, 2) in its pixels.
             sure: their confidences (133,).
         """
-        size, threshold = picture.shape[:2], self.keypoint_threshold
+        size, threshold = Size.of(picture), self.keypoint_threshold
         seen: dict[str, np.ndarray] = {}
         if self.face is not None:
             vector = face_vector(picture, points, sure, self.face, threshold)
@@ -66,7 +67,7 @@ class FilmTools:
         faces = [np.concatenate([face.min(axis=0), face.max(axis=0)])] if has_face else []
         hands = hand_boxes(points, sure)[hand_confidences(sure) > self.hand_threshold]
         for metric, boxes in (("judge_sharp_face", faces), ("judge_sharp_hands", hands)):
-            bounds = [crop_bounds(one, *size) for one in boxes]
+            bounds = [crop_bounds(one, size) for one in boxes]
             if found := [_sharpness(picture[a:b, c:d]) for a, b, c, d in filter(None, bounds)]:
                 seen[metric] = np.array(np.mean(found))
         return seen
@@ -82,7 +83,7 @@ def likeness(metric: str, one: Look, other: Look) -> float:
 
 
 def person_bounds(
-    points: np.ndarray, confidences: np.ndarray, threshold: float, size: tuple[int, int]
+    points: np.ndarray, confidences: np.ndarray, threshold: float, size: Size
 ) -> tuple[int, int, int, int] | None:
     """Whole-pixel (top, bottom, left, right) around a person; None where too little is seen.
 
@@ -90,7 +91,7 @@ def person_bounds(
         points: (133, 2) pixels.
         confidences: (133,).
         threshold: points of more confidence count.
-        size: (height, width) of the picture.
+        size: of the picture.
     """
     seen = points[confidences > threshold]
     if len(seen) < 2:
@@ -98,22 +99,20 @@ def person_bounds(
     low, high = seen.min(axis=0), seen.max(axis=0)
     margin = _MARGIN * (high - low).max()
     left, top = np.maximum(np.floor(low - margin), 0).astype(int)
-    right, bottom = np.minimum(np.ceil(high + margin), size[::-1]).astype(int)
+    right, bottom = np.minimum(np.ceil(high + margin), size).astype(int)
     return (int(top), int(bottom), int(left), int(right)) if top < bottom and left < right else None
 
 
-def person_mask(
-    points: np.ndarray, confidences: np.ndarray, threshold: float, size: tuple[int, int]
-) -> np.ndarray:
+def person_mask(points: np.ndarray, confidences: np.ndarray, threshold: float, size: Size) -> np.ndarray:
     """Where a person may be, bool (h, w): within ``_GIRTH`` of the height around limbs and points.
 
     Args:
         points: (133, 2) pixels.
         confidences: (133,).
         threshold: points of more confidence count.
-        size: (height, width) of the picture.
+        size: of the picture.
     """
-    mask = np.zeros(size, np.uint8)
+    mask = np.zeros(size.shape, np.uint8)
     points, confidences = to_openpose(points, confidences, threshold)
     seen = confidences > threshold
     if seen.sum() < 2:

@@ -21,6 +21,7 @@ from mimicmotion.pose.files.openpose_json import LARGEST, StatedFrames, read_jso
 from mimicmotion.pose.layout import NUM_KEYPOINTS
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.tracks import link
+from mimicmotion.video.size import Size
 
 _COLUMNS: Final = ("frame", "time_s", "person", "box", "box_score", "keypoints", "confidences")
 _TAIL_FRAMES: Final = 2.5
@@ -76,11 +77,10 @@ def import_poses(path: Path, video: VideoShape) -> list[list[tuple[int, Person]]
         InputError: the file is of another form, or of a video of another length.
     """
     if path.suffix.lower() != ".parquet":
-        size = (video.source_height_px, video.source_width_px)
-        stated = read_json(path, size)
+        stated = read_json(path, Size(video.source_width_px, video.source_height_px))
         places = _places(stated, video, path)
         frames = [[_in_pixels(person, video) for person in stated.people.get(place, [])] for place in places]
-        return link(frames, video.fps, (video.height_px, video.width_px))
+        return link(frames, video.fps, Size(video.width_px, video.height_px))
     rows = _read_parquet(path)
     _check_length(rows, video, path)
     chosen = shown_frames(rows.frame, rows.time_s, video.num_frames, video.fps)

@@ -25,6 +25,7 @@ from mimicmotion.names import is_hidden
 from mimicmotion.pose.files.other_json import as_known
 from mimicmotion.pose.layout import BODY, FACE, FEET, LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND
 from mimicmotion.pose.people import Person
+from mimicmotion.video.size import Size
 
 # COCO body point i is point _BODY[n][i] of OpenPose's n body points; feet likewise.
 _BODY: Final = {
@@ -60,12 +61,12 @@ class StatedFrames:
     numbered: bool
 
 
-def read_json(path: Path, size: tuple[int, int]) -> StatedFrames:
+def read_json(path: Path, size: Size) -> StatedFrames:
     """Return the people of each frame.
 
     Args:
         path: a JSON file, or a folder of OpenPose's files, one per frame.
-        size: height and width of the video, for files that count in pixels and do not say of what.
+        size: of the video, for files that count in pixels and do not say of what.
 
     Raises:
         InputError: the JSON is of none of the known forms, frames have no number or one twice, or the canvas
@@ -153,22 +154,23 @@ def _stated(frame: Any) -> int | None:
     return int(found[2])
 
 
-def _people(frame: Any, size: tuple[int, int], path: Path) -> list[Person]:
+def _people(frame: Any, size: Size, path: Path) -> list[Person]:
     with _known_form(path):
         if "instances" in frame:
             found = [_checked(*_mmpose_person(person)) for person in frame["instances"]]
         else:
             found = [_checked(*_openpose_person(person)) for person in frame["people"]]
-        canvas = (float(frame.get("canvas_height", size[0])), float(frame.get("canvas_width", size[1])))
-        if not all(1 <= side <= LARGEST for side in canvas):
-            raise ValueError(f"the canvas is {canvas[1]:g} by {canvas[0]:g} pixels")
-        if max(skew := canvas[0] / canvas[1] * size[1] / size[0], 1 / skew) > _MAX_SKEW:
+        stated = (frame.get("canvas_width", size.width_px), frame.get("canvas_height", size.height_px))
+        width, height = map(float, stated)
+        if not all(1 <= side <= LARGEST for side in (width, height)):
+            raise ValueError(f"the canvas is {width:g} by {height:g} pixels")
+        if max(skew := height / width * size.width_px / size.height_px, 1 / skew) > _MAX_SKEW:
             raise ValueError(
-                f"its canvas of {canvas[1]:g} x {canvas[0]:g} has another shape than the video of "
-                f"{size[1]} x {size[0]} pixels"
+                f"its canvas of {width:g} x {height:g} has another shape than the video of "
+                f"{size.width_px} x {size.height_px} pixels"
             )
     seen = [np.abs(keypoints[confidences > 0]).max(initial=0.0) for keypoints, confidences in found]
-    unit = np.array([1.0, 1.0]) if max(seen, default=0.0) <= _MAX_RELATIVE else np.array(canvas[::-1])
+    unit = np.array([1.0, 1.0]) if max(seen, default=0.0) <= _MAX_RELATIVE else np.array([width, height])
     return [_person(keypoints / unit, confidences) for keypoints, confidences in found if confidences.any()]
 
 

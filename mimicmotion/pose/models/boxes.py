@@ -28,6 +28,7 @@ from mimicmotion.pose.models.detector import (
     letterbox_scale,
 )
 from mimicmotion.pose.models.sessions import Beginning, ImageGraph
+from mimicmotion.video.size import Size
 
 FORMS: Final = (
     "dets (n, boxes, 5) and labels (n, boxes)",
@@ -92,8 +93,8 @@ class BoxDetector:
         self, frames: Sequence[UInt8[np.ndarray, "h w 3"]] | UInt8[np.ndarray, "n h w 3"]
     ) -> Float32[np.ndarray, "n 3 height width"]:
         """Return the frames as the graph takes them."""
-        size = (self.graph.width_px, self.graph.height_px)
-        pictures = np.empty((len(frames), 3, *size[::-1]), dtype=np.float32)
+        size = self.graph.size
+        pictures = np.empty((len(frames), 3, *size.shape), dtype=np.float32)
         for picture, frame in zip(pictures, frames, strict=True):
             if self.wants.stretched:
                 picture[:] = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)
@@ -105,14 +106,12 @@ class BoxDetector:
         pictures = (pictures - mean) / std
         return pictures[:, ::-1] if self.wants.blue_first else pictures
 
-    def detect(
-        self, prepared: Float32[np.ndarray, "n 3 height width"], frame_size: tuple[int, int]
-    ) -> list[Detections]:
-        """Return the people of each prepared frame, in pixels of frames of this height and width."""
-        size = (self.graph.height_px, self.graph.width_px)
+    def detect(self, prepared: Float32[np.ndarray, "n 3 height width"], frame_size: Size) -> list[Detections]:
+        """Return the people of each prepared frame, in pixels of frames of this size."""
+        size = self.graph.size
         scale = np.full(2, letterbox_scale(frame_size, size))
         if self.wants.stretched:
-            scale = np.array(size[::-1]) / np.array(frame_size[::-1])
+            scale = np.array(size) / np.array(frame_size)
         found = []
         for results in self.graph.runs(prepared, self.max_batch):
             boxes, scores, labels = _parts(dict(zip(self.graph.outputs, results, strict=True)))
@@ -126,10 +125,10 @@ class BoxDetector:
 
 def _is_raw(graph: ImageGraph) -> bool:
     """Whether the one output has a row per cell: YOLOX of one class has six columns as well."""
-    size = (graph.height_px, graph.width_px)
+    size = graph.size
     ((_, number, _),) = graph.outputs.values()
     if not isinstance(number, int):
-        number = graph.run(np.zeros((1, 3, *size), np.float32), 1)[0].shape[1]
+        number = graph.run(np.zeros((1, 3, *size.shape), np.float32), 1)[0].shape[1]
     return number == len(grid(size)[0])
 
 

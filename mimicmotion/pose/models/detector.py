@@ -16,6 +16,7 @@ from jaxtyping import Float, Float32, UInt8
 
 from mimicmotion.errors import WeightsError
 from mimicmotion.pose.models.sessions import ImageGraph, open_session
+from mimicmotion.video.size import Size
 
 STRIDES: Final = (8, 16, 32)
 SCORE_THRESHOLD: Final = 0.3
@@ -76,10 +77,9 @@ class PersonDetector:
         Raises:
             WeightsError: it takes pictures of a size that YOLOX's grids do not divide.
         """
-        if graph.height_px % STRIDES[-1] or graph.width_px % STRIDES[-1]:
+        if any(side % STRIDES[-1] for side in graph.size):
             raise WeightsError(
-                f"{path} takes pictures of {graph.width_px} x {graph.height_px}; a YOLOX model takes "
-                f"multiples of {STRIDES[-1]}"
+                f"{path} takes pictures of {graph.size}; a YOLOX model takes multiples of {STRIDES[-1]}"
             )
         return cls(graph, score_threshold, nms_threshold, max_batch)
 
@@ -87,30 +87,28 @@ class PersonDetector:
         self, frames: Sequence[UInt8[np.ndarray, "h w 3"]] | UInt8[np.ndarray, "n h w 3"]
     ) -> Float32[np.ndarray, "n 3 height width"]:
         """Return the frames as the graph takes them."""
-        pictures = np.empty((len(frames), 3, self.graph.height_px, self.graph.width_px), dtype=np.float32)
+        pictures = np.empty((len(frames), 3, *self.graph.size.shape), dtype=np.float32)
         for picture, frame in zip(pictures, frames, strict=True):
             letterbox_into(picture, frame)
         return pictures
 
-    def detect(
-        self, prepared: Float32[np.ndarray, "n 3 height width"], frame_size: tuple[int, int]
-    ) -> list[Detections]:
-        """Return the people of each prepared frame, in pixels of frames of this height and width.
+    def detect(self, prepared: Float32[np.ndarray, "n 3 height width"], frame_size: Size) -> list[Detections]:
+        """Return the people of each prepared frame, in pixels of frames of this size.
 
         Raises:
             WeightsError: the graph does not give YOLOX rows.
         """
-        size = (self.graph.height_px, self.graph.width_px)
+        size = self.graph.size
         rows = self.graph.run(prepared, self.max_batch)[0]
         expected = len(grid(size)[0])
         if rows.ndim != 3 or rows.shape[1] != expected or rows.shape[2] <= _PERSON_COLUMN:
             raise WeightsError(
                 f"the person detector gave an output of shape {rows.shape}; YOLOX in raw form gives (batch, "
-                f"{expected}, 5 + classes) for {size[1]} x {size[0]}"
+                f"{expected}, 5 + classes) for {size}"
             )
         scale = letterbox_scale(frame_size, size)
         found = [people(frame, size, scale, self.score_threshold, self.nms_threshold) for frame in rows]
-        height, width = int(frame_size[0] * scale), int(frame_size[1] * scale)
+        width, height = (int(side * scale) for side in frame_size)
         return [
             _with_edges(picture[:, :height, :width], one, scale)
             for picture, one in zip(prepared, found, strict=True)
@@ -128,8 +126,8 @@ def _with_edges(picture: Float32[np.ndarray, "3 h w"], found: Detections, scale:
     return Detections(found.boxes[kept], found.scores[kept])
 
 
-def letterbox_scale(frame_size: tuple[int, ...], size: tuple[int, ...]) -> float:
-    """Return the factor that fits a frame of this height and width into ``size``."""
+def letterbox_scale(frame_size: Size, size: Size) -> float:
+    """Return the factor that fits a frame of this size into ``size``."""
     return min(size[0] / frame_size[0], size[1] / frame_size[1])
 
 
@@ -138,8 +136,8 @@ def letterbox_into(picture: Float32[np.ndarray, "3 height width"], frame: UInt8[
 
     Most of the time of letterboxing is memory traffic, so pictures are filled where they lie.
     """
-    scale = letterbox_scale(frame.shape[:2], picture.shape[1:])
-    height, width = int(frame.shape[0] * scale), int(frame.shape[1] * scale)
+    scale = letterbox_scale(Size.of(frame), Size.of(picture[0]))
+    width, height = (int(side * scale) for side in Size.of(frame))
     picture[:, height:] = _GREY
     picture[:, :height, width:] = _GREY
     if height and width:
@@ -151,7 +149,7 @@ def letterbox_into(picture: Float32[np.ndarray, "3 height width"], frame: UInt8[
 
 def people(
     rows: Float[np.ndarray, "cells columns"],
-    size: tuple[int, int],
+    size: Size,
     scale: float,
     score_threshold: float = SCORE_THRESHOLD,
     nms_threshold: float = NMS_THRESHOLD,
@@ -163,7 +161,7 @@ def people(
 
     Args:
         rows: raw output of the graph.
-        size: height and width of the graph's input.
+        size: of the graph's input.
         scale: factor from the frame to the input.
         score_threshold: people at or below it are left out.
         nms_threshold: of two boxes that overlap by more, the better one stays.
@@ -179,11 +177,11 @@ def people(
     return Detections(boxes[keep].astype(np.float32), scores[chosen][keep].astype(np.float32))
 
 
-def grid(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def grid(size: Size) -> tuple[np.ndarray, np.ndarray]:
     """Return the column and row of every cell, and its stride, in the order of the graph's output."""
     cells, strides = [], []
     for stride in STRIDES:
-        y, x = np.mgrid[: size[0] // stride, : size[1] // stride]
+        y, x = np.mgrid[: size.height_px // stride, : size.width_px // stride]
         cells.append(np.stack([x.ravel(), y.ravel()], axis=1))
         strides.append(np.full(x.size, stride))
     return np.concatenate(cells), np.concatenate(strides)

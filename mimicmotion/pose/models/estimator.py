@@ -27,6 +27,7 @@ from mimicmotion.pose.people import Person
 from mimicmotion.pose.settings import EstimatorSettings
 from mimicmotion.pose.tracks import link
 from mimicmotion.video.ahead import ahead, prefetched
+from mimicmotion.video.size import Size
 
 Frames = UInt8[np.ndarray, "n h w 3"]
 
@@ -62,8 +63,8 @@ class Detector(Protocol):
     def prepare(self, frames: Frames) -> np.ndarray:
         """Frames as ``detect`` takes them."""
 
-    def detect(self, prepared: np.ndarray, frame_size: tuple[int, int]) -> list[Detections]:
-        """People of each frame, in pixels of frames of this height and width."""
+    def detect(self, prepared: np.ndarray, frame_size: Size) -> list[Detections]:
+        """People of each frame, in pixels of frames of this size."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class TopDownEstimator:
 
     def _search(self, frames: Frames) -> tuple[Sequence[Detections], np.ndarray]:
         """The people of a chunk, and their pictures as the whole-body model takes them."""
-        found = self.detector.detect(self.detector.prepare(frames), frames.shape[1:3])
+        found = self.detector.detect(self.detector.prepare(frames), Size.of(frames[0]))
         cut = [self.wholebody.prepare(frame, one.boxes) for frame, one in zip(frames, found, strict=True)]
         return found, np.concatenate(cut)
 
@@ -254,7 +255,7 @@ def open_wholebody(path: Path, max_batch: int, **device: Any) -> WholeBodyModel:
 def estimate_image(estimator: PoseEstimator, image: UInt8[np.ndarray, "h w 3"]) -> list[Person]:
     """Return the people in a picture, the main person first; empty where there is nobody."""
     (people,) = estimator.people([image[None]])
-    ranked = link([people], fps=1.0, size=image.shape[:2])[0]
+    ranked = link([people], fps=1.0, size=Size.of(image))[0]
     return [person for _, person in sorted(ranked, key=lambda pair: pair[0])]
 
 

@@ -29,7 +29,7 @@ class HeatmapModel(WholeBodyModel):
         self, frame: UInt8[np.ndarray, "h w 3"], box: Float[np.ndarray, "4"]
     ) -> Float32[np.ndarray, "3 height width"]:
         centre, extent = crop_frame(box, self.size)
-        scale = (np.array(self.size[::-1]) - 1) / extent
+        scale = (np.array(self.size) - 1) / extent
         matrix = np.column_stack([np.diag(scale), -(centre - extent / 2) * scale])
         return cut(frame, matrix, self.size, self.top)
 

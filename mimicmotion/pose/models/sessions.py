@@ -17,6 +17,7 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
 from mimicmotion.errors import InputError, WeightsError
+from mimicmotion.video.size import Size
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ class ImageGraph:
         session: the session.
         input_name: name of its one input.
         batch: pictures of one run where the graph fixes it, else None.
-        height_px, width_px: size of a picture.
+        size: of a picture.
         dtype: float32 or float16.
         outputs: its outputs in order, each with its shape as the graph states it.
         size_input: name of a second input that takes width and height of the pictures, if it has one.
@@ -162,8 +163,7 @@ class ImageGraph:
     session: ort.InferenceSession
     input_name: str
     batch: int | None
-    height_px: int
-    width_px: int
+    size: Size
     dtype: type[np.floating]
     outputs: Mapping[str, Sequence[int | str | None]]
     size_input: str | None = None
@@ -190,8 +190,7 @@ class ImageGraph:
             session=session,
             input_name=inputs[0].name,
             batch=shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None,
-            height_px=shape[2],
-            width_px=shape[3],
+            size=Size(shape[3], shape[2]),
             dtype=_TYPES[inputs[0].type],
             outputs={output.name: output.shape for output in session.get_outputs()},
             size_input=sizes[0] if sizes else None,
@@ -206,7 +205,7 @@ class ImageGraph:
         """Return every output for all pictures, joined along the first axis, as float32.
 
         Args:
-            images: (n, 3, height_px, width_px), n at least 1.
+            images: (n, 3, height, width), n at least 1.
             max_batch: most pictures of one run where the graph leaves the number free.
         """
         parts = self.runs(images, max_batch)
@@ -227,7 +226,7 @@ class ImageGraph:
             batch = np.concatenate([batch, np.repeat(batch[-1:], self.batch - num, axis=0)])
         feed = {self.input_name: batch}
         if self.size_input is not None:
-            feed[self.size_input] = np.array([[self.width_px, self.height_px]] * len(batch), np.int64)
+            feed[self.size_input] = np.array([self.size] * len(batch), np.int64)
         return [output[:num] for output in self._bound(feed)]
 
     def _bound(self, feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:

@@ -17,6 +17,7 @@ from jaxtyping import Float, Float32, UInt8
 from mimicmotion.errors import WeightsError
 from mimicmotion.pose.layout import NUM_KEYPOINTS
 from mimicmotion.pose.models.sessions import Beginning, ImageGraph, open_session
+from mimicmotion.video.size import Size
 
 _PADDING: Final = 1.25
 # ImageNet's mean and deviation of R, G, B.
@@ -50,16 +51,16 @@ class WholeBodyModel:
         return cls(graph, max_batch, Beginning.of(path).top)
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the model's input."""
-        return self.graph.height_px, self.graph.width_px
+    def size(self) -> Size:
+        """Size of the model's input."""
+        return self.graph.size
 
     def prepare(
         self, frame: UInt8[np.ndarray, "h w 3"], boxes: Float[np.ndarray, "people 4"]
     ) -> Float32[np.ndarray, "people 3 height width"]:
         """Return the people of one frame as the graph takes them."""
         if not len(boxes):
-            return np.zeros((0, 3, *self.size), dtype=np.float32)
+            return np.zeros((0, 3, *self.size.shape), dtype=np.float32)
         return np.stack([self._cut(frame, box) for box in boxes])
 
     def estimate(
@@ -87,20 +88,21 @@ class WholeBodyModel:
         outputs = dict(zip(self.graph.outputs, results, strict=True))
         first, second = self.graph.outputs
         # Named as in DWPose's file where they are; else by whose bins fit which side; else in its order.
-        if outputs[first].shape[-1] * self.size[1] == outputs[second].shape[-1] * self.size[0]:
-            first, second = (second, first) if self.size[0] != self.size[1] else (first, second)
+        width, height = self.size
+        if outputs[first].shape[-1] * width == outputs[second].shape[-1] * height and width != height:
+            first, second = second, first
         along_x, along_y = outputs.get("simcc_x", outputs[first]), outputs.get("simcc_y", outputs[second])
         places, confidences = decode(along_x, along_y, self.size)
         return to_frame(places, boxes, self.size).astype(np.float32), confidences
 
 
 def crop_frame(
-    box: Float[np.ndarray, "4"], size: tuple[int, int]
+    box: Float[np.ndarray, "4"], size: Size
 ) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
     """Return the centre and the width and height of the part of the frame that a crop of this box shows."""
     centre = (box[:2] + box[2:]) * 0.5
     width, height = (box[2:] - box[:2]) * _PADDING
-    aspect = size[1] / size[0]
+    aspect = size.width_px / size.height_px
     if width > height * aspect:
         return centre, np.array([width, width / aspect])
     return centre, np.array([height * aspect, height])
@@ -109,7 +111,7 @@ def crop_frame(
 def crop(
     frame: UInt8[np.ndarray, "h w 3"],
     box: Float[np.ndarray, "4"],
-    size: tuple[int, int],
+    size: Size,
     top: float | None = None,
 ) -> Float32[np.ndarray, "3 height width"]:
     """Return the person in the box, normalised or in levels of 0 to ``top``, black outside the frame."""
@@ -117,7 +119,7 @@ def crop(
     # Three corners of a square on the width, as float32, since the release solves for the matrix so.
     half = extent[0] * 0.5
     source = np.array([centre, centre - [0, half], centre - [half, half]], dtype=np.float32)
-    middle, side = np.array([size[1] * 0.5, size[0] * 0.5]), size[1] * 0.5
+    middle, side = np.array(size) * 0.5, size.width_px * 0.5
     target = np.array([middle, middle - [0, side], middle - [side, side]], dtype=np.float32)
     matrix = cv2.getAffineTransform(source, target)
     return cut(frame, matrix, size, top)
@@ -126,11 +128,11 @@ def crop(
 def cut(
     frame: UInt8[np.ndarray, "h w 3"],
     matrix: Float[np.ndarray, "2 3"],
-    size: tuple[int, int],
+    size: Size,
     top: float | None,
 ) -> Float32[np.ndarray, "3 height width"]:
     """Return what this matrix brings into a picture of this size, as ``crop`` does."""
-    picture = cv2.warpAffine(frame, matrix, (size[1], size[0]), flags=cv2.INTER_LINEAR)
+    picture = cv2.warpAffine(frame, matrix, size, flags=cv2.INTER_LINEAR)
     if top is not None:
         return picture.transpose(2, 0, 1).astype(np.float32) * np.float32(top / 255)
     # 256 levels are normalised instead of all pixels, and plane by plane, since transposing is slow.
@@ -142,7 +144,7 @@ def cut(
 def decode(
     along_x: Float[np.ndarray, "people 133 bins_x"],
     along_y: Float[np.ndarray, "people 133 bins_y"],
-    size: tuple[int, int],
+    size: Size,
 ) -> tuple[Float[np.ndarray, "people 133 2"], Float32[np.ndarray, "people 133"]]:
     """Return the places of the maxima in pixels of the crop, and the confidences.
 
@@ -152,16 +154,16 @@ def decode(
     Raises:
         WeightsError: the shapes are not those of 133 keypoints, or x and y disagree on the ratio.
     """
-    ratio = along_x.shape[-1] / size[1]
+    ratio = along_x.shape[-1] / size.width_px
     if along_x.shape[:2] != along_y.shape[:2] or along_x.shape[1:2] != (NUM_KEYPOINTS,) or along_x.ndim != 3:
         raise WeightsError(
             f"a whole-body model gives simcc_x and simcc_y of shape (people, {NUM_KEYPOINTS}, bins), got "
             f"{along_x.shape} and {along_y.shape}"
         )
-    if ratio != along_y.shape[-1] / size[0]:
+    if ratio != along_y.shape[-1] / size.height_px:
         raise WeightsError(
-            f"simcc_x has {along_x.shape[-1]} bins for {size[1]} pixels, simcc_y has {along_y.shape[-1]} for "
-            f"{size[0]}: both must have the same number per pixel"
+            f"simcc_x has {along_x.shape[-1]} bins for {size.width_px} pixels, simcc_y has "
+            f"{along_y.shape[-1]} for {size.height_px}: both must have the same number per pixel"
         )
     confidences = np.minimum(along_x.max(axis=-1), along_y.max(axis=-1))
     places = np.stack([along_x.argmax(axis=-1), along_y.argmax(axis=-1)], axis=-1).astype(np.float32)
@@ -170,11 +172,11 @@ def decode(
 
 
 def to_frame(
-    places: Float[np.ndarray, "people 133 2"], boxes: Sequence[np.ndarray] | np.ndarray, size: tuple[int, int]
+    places: Float[np.ndarray, "people 133 2"], boxes: Sequence[np.ndarray] | np.ndarray, size: Size
 ) -> Float[np.ndarray, "people 133 2"]:
     """Return places in crops as pixels of the frames that the crops were cut from."""
     moved = np.empty(places.shape, dtype=np.float64)
     for person, box in enumerate(boxes):
         centre, extent = crop_frame(box, size)
-        moved[person] = places[person] / np.array(size[::-1]) * extent + centre - extent / 2
+        moved[person] = places[person] / np.array(size) * extent + centre - extent / 2
     return moved

@@ -37,6 +37,7 @@ from mimicmotion.training.data.hand_map import confident_hands, hand_weight_map
 from mimicmotion.training.ema import MovingAverage
 from mimicmotion.training.loss import denoising_loss
 from mimicmotion.training.network import PosedDenoiser
+from mimicmotion.video.size import Size
 
 WIDTHS = (64, 64, 128)
 NUM_SLOTS, BATCH = 8, 16
@@ -111,7 +112,7 @@ class Batches:
         latents = F.conv2d(images, self.rows, self.offsets, stride=8)
         keypoints, confidences = np.split(self.poses[row][index], [2], -1)
         confidences = confidences[..., 0]
-        size = frames.shape[1:3]
+        size = Size.of(frames[0])
         drawn = [
             draw_pose(k[None], c[None], size, STYLE) for k, c in zip(keypoints, confidences, strict=True)
         ]

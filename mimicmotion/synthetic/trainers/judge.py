@@ -30,6 +30,7 @@ from mimicmotion.synthetic.trainers.detect import detected_poses
 from mimicmotion.synthetic.trainers.detector import person_boxes
 from mimicmotion.synthetic.world import FPS
 from mimicmotion.video.picture_files import write_picture
+from mimicmotion.video.size import Size
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Models:
         )
 
 
-def draw(keypoints: np.ndarray, confidences: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def draw(keypoints: np.ndarray, confidences: np.ndarray, size: Size) -> np.ndarray:
     """Guidance uint8 (n, 3, h, w) of one dancer."""
     return np.stack(
         [draw_pose(k[None], c[None], size, STYLE) for k, c in zip(keypoints, confidences, strict=True)]
@@ -109,7 +110,7 @@ def judge(
             corpus.visibility[row, :15],
         )
         driving = detected_poses(pose_model, frames, points)
-        guidance = draw(driving[..., :2], driving[..., 2], frames.shape[1:3])
+        guidance = draw(driving[..., :2], driving[..., 2], Size.of(frames[0]))
         started = time.process_time()
         made = animate(models, frames, guidance, settings)
         sampling_s += time.process_time() - started

@@ -23,8 +23,9 @@ from mimicmotion.synthetic.look import Occluder
 from mimicmotion.synthetic.render import Visibility
 from mimicmotion.synthetic.trainers.corpus import Corpus, open_corpus
 from mimicmotion.synthetic.trainers.detector import person_boxes
+from mimicmotion.video.size import Size
 
-SIZE = (160, 120)
+SIZE = Size(120, 160)
 SPLIT, SPREAD_BINS = 2, 2.5
 CONFIDENCE = np.array([1.0, 0.72, 0.20, 0.0], np.float32)
 """Confidence to learn by ``Visibility``; a blurred point loses up to 0.25."""
@@ -55,9 +56,9 @@ class SmallSimcc(nn.Module):
         self.context = nn.Sequential(_conv(64, 96, 2), _Residual(96), nn.Conv2d(96, 64, 1))
         self.mix = nn.Sequential(_Residual(64), _conv(64, 96))
         self.maps = nn.Conv2d(96, 133, 1)
-        cells = (SIZE[0] // 8) * (SIZE[1] // 8)
+        cells = (SIZE.width_px // 8) * (SIZE.height_px // 8)
         self.shared = nn.Sequential(nn.LayerNorm(cells), nn.Linear(cells, 192), nn.GELU())
-        self.x, self.y = (nn.Linear(192, SIZE[k] * SPLIT) for k in (1, 0))
+        self.x, self.y = (nn.Linear(192, side * SPLIT) for side in SIZE)
         self.visible = nn.Linear(192 + 2, 1)
 
     def logits(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,8 +91,8 @@ def _sample(corpus: Corpus, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
     if rng.random() < 0.6:  # one more thing in the way, so that hidden points are often seen in training
         frame, heights = _hide(frame.copy(), points, heights, rng)
     centre, size = crop_frame(box, SIZE)
-    inside = (points - centre) / size * np.array(SIZE[::-1]) + np.array(SIZE[::-1]) / 2
-    heights[((inside < 0) | (inside >= np.array(SIZE[::-1]))).any(1)] = 0
+    inside = (points - centre) / size * np.array(SIZE) + np.array(SIZE) / 2
+    heights[((inside < 0) | (inside >= np.array(SIZE))).any(1)] = 0
     return crop(frame, box, SIZE), inside, np.maximum(heights, 0)
 
 
@@ -188,7 +189,8 @@ def main() -> None:
     outputs = ["simcc_x", "simcc_y"]
     torch.save(model.state_dict(), options.out.with_suffix(".pt"))
     torch.onnx.export(
-        model.eval(), (torch.zeros(1, 3, *SIZE),), options.out, input_names=["input"], output_names=outputs,
+        model.eval(), (torch.zeros(1, 3, *SIZE.shape),), options.out,
+        input_names=["input"], output_names=outputs,
         dynamic_axes={name: {0: "batch"} for name in ("input", *outputs)}, opset_version=17, dynamo=False,
     )  # fmt: skip
 

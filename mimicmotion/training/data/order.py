@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mimicmotion.video.size import Size
+
 
 @dataclass(frozen=True)
 class SampleIndex:
@@ -40,8 +42,8 @@ class Order:
         seed: of the whole run.
     """
 
-    def __init__(self, clips: Sequence[tuple[tuple[int, int], str, int]], batch: int, seed: int) -> None:
-        units: dict[tuple[tuple[int, int], str], list[int]] = {}
+    def __init__(self, clips: Sequence[tuple[Size, str, int]], batch: int, seed: int) -> None:
+        units: dict[tuple[Size, str], list[int]] = {}
         for index, (size, unit, _) in enumerate(clips):
             units.setdefault((size, unit), []).append(index)
         self._units = [np.array(members) for members in units.values()]

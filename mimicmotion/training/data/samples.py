@@ -204,7 +204,7 @@ def _make_sample(clip: Clip, drawn: Draw, settings: SampleSettings) -> Sample:
 
 
 def _drawn(track: PoseTrack, style: DrawingStyle) -> UInt8[np.ndarray, "f 3 h w"]:
-    size = (track.height_px, track.width_px)
+    size = track.size_px
     pairs = zip(track.keypoints, track.confidences, strict=True)
     return np.stack([draw_pose(points[None], scores[None], size, style) for points, scores in pairs])
 

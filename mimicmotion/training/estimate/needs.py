@@ -23,6 +23,7 @@ from mimicmotion.training.distributed.parts import (
 from mimicmotion.training.estimate.live_memory import CudaAutocast, LiveBytes
 from mimicmotion.training.network import PosedDenoiser
 from mimicmotion.training.settings import ActivationCheckpointing, Optimiser, Strategy, TrainedPart
+from mimicmotion.video.size import Size
 
 PEAK_TFLOPS = {"A100": 312.0, "H100": 989.0, "H200": 989.0, "L40S": 362.0, "RTX 4090": 165.0}
 """Dense bfloat16 TFLOP/s as the makers state them."""
@@ -43,7 +44,7 @@ class Shape:
 
     Attributes:
         unet: config of the UNet; empty for that of SVD.
-        size_px: (width, height) of the pictures.
+        size_px: of the pictures.
         num_frames: slots of a clip.
         micro_batch: samples at once.
         accumulation_steps: micro-batches of an optimiser step; from the second on, gradients are held.
@@ -56,7 +57,7 @@ class Shape:
     """
 
     unet: dict[str, Any]
-    size_px: tuple[int, int]
+    size_px: Size
     num_frames: int
     micro_batch: int
     accumulation_steps: int
@@ -134,9 +135,7 @@ def peak_tflops(device: torch.device) -> float | None:
     return next((peak for known, peak in PEAK_TFLOPS.items() if known in name), None)
 
 
-def training_flops(
-    unet: Mapping[str, Any], size_px: tuple[int, int], num_slots: int, extra_passes: int = 0
-) -> int:
+def training_flops(unet: Mapping[str, Any], size_px: Size, num_slots: int, extra_passes: int = 0) -> int:
     """Return the operations of one sample's forward and backward pass, without what is computed again.
 
     A backward pass counts as two forward passes, as is usual for model FLOPs; where parts are frozen it
@@ -144,7 +143,7 @@ def training_flops(
 
     Args:
         unet: config of the UNet.
-        size_px: (width, height) of the pictures.
+        size_px: of the pictures.
         num_slots: of a clip.
         extra_passes: forward passes besides; see ``TrainingSettings``.
     """
@@ -171,12 +170,12 @@ def num_parameters(unet: Mapping[str, Any]) -> int:
     return sum(value.numel() for part in (network, pose_net) for value in part.parameters())
 
 
-def vae_flops(vae: Mapping[str, Any], size_px: tuple[int, int]) -> tuple[int, int]:
+def vae_flops(vae: Mapping[str, Any], size_px: Size) -> tuple[int, int]:
     """Return the operations of encoding a picture and of decoding one frame of many.
 
     Args:
         vae: config of the VAE; empty for that of SVD.
-        size_px: (width, height) of the picture.
+        size_px: of the picture.
     """
     width, height = size_px
     with torch.device("meta"):
@@ -265,7 +264,7 @@ def describe(needs: Estimate, shape: Shape, steps: int, batch: int, gpu: str, ut
     seconds = steps * batch * needs.flops_per_sample / shape.workers / (PEAK_TFLOPS[gpu] * 1e12 * utilisation)
     lines = {
         "parameters": f"{needs.parameters / 1e6:,.1f} M, trained {needs.trained_parameters / 1e6:,.1f} M",
-        "clip": f"{shape.num_frames} frames of {shape.size_px[0]}x{shape.size_px[1]}",
+        "clip": f"{shape.num_frames} frames of {shape.size_px}",
         "memory per worker": f"{needs.total / 1e9:.1f} GB: weights {needs.weights / 1e9:.1f}, optimiser "
         f"{needs.optimiser / 1e9:.1f}, average {needs.average / 1e9:.1f}, activations with gradients "
         f"{max(needs.passes, needs.gradients) / 1e9:.1f} (gradients alone {needs.gradients / 1e9:.1f})",

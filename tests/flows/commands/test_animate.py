@@ -23,8 +23,9 @@ from mimicmotion.pose.people import Person
 from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.video.files import iter_frames
+from mimicmotion.video.size import Size
 
-FACTS = CheckpointFacts(sizes_px=((32, 48),), num_frames=8, fps=12.0, motion_bucket=100.0)
+FACTS = CheckpointFacts(sizes_px=(Size(32, 48),), num_frames=8, fps=12.0, motion_bucket=100.0)
 
 
 def run(*arguments):

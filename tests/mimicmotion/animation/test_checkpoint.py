@@ -10,6 +10,7 @@ from mimicmotion.animation.checkpoint import CheckpointFacts, read_checkpoint_fa
 from mimicmotion.errors import DataError, WeightsError
 from mimicmotion.model.weights import convert, save_released
 from mimicmotion.pose.settings import DrawingStyle
+from mimicmotion.video.size import Size
 from mimicmotion.weights.known import KnownFile, KnownWeights
 
 
@@ -26,7 +27,7 @@ def test_a_trained_checkpoint_tells_style_sizes_and_clip(tmp_path):
     }
     (tmp_path / "training.json").write_text(json.dumps(training))
     assert read_checkpoint_facts(tmp_path) == CheckpointFacts(
-        style=style, sizes_px=((128, 192),), num_frames=8, fps=12.0, motion_bucket=100.0, window_fps=8.0
+        style=style, sizes_px=(Size(128, 192),), num_frames=8, fps=12.0, motion_bucket=100.0, window_fps=8.0
     )
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from mimicmotion.animation import judged
 from mimicmotion.animation.driving import driver_from_video
@@ -33,7 +32,7 @@ SETTINGS = FilmJudgeSettings(
 
 @pytest.fixture(scope="module")
 def tools():
-    return open_film_tools(SETTINGS, torch.device("cpu"), cuda=False, allow_cpu=True)
+    return open_film_tools(SETTINGS, cuda=False)
 
 
 @pytest.fixture(scope="module")

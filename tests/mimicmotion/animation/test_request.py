@@ -27,9 +27,10 @@ from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.pose.tracks import link
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.picture_files import read_picture, write_picture
+from mimicmotion.video.size import Size
 from mimicmotion.weights.fetching import file_digest
 
-FACTS = CheckpointFacts(sizes_px=((32, 48), (48, 32)), num_frames=8, fps=12.0)
+FACTS = CheckpointFacts(sizes_px=(Size(32, 48), Size(48, 32)), num_frames=8, fps=12.0)
 STYLE = DrawingStyle(canvas_short_side_px=64)
 
 
@@ -207,7 +208,7 @@ def test_damaged_sound_costs_the_sound_and_not_the_result(files, caplog):
 def test_the_asked_size(files, changes, size):
     poses = stored_poses(files / "poses.parquet")
     prepared = prepare(request(files, poses=poses, video=None, **changes), FACTS, STYLE, MODELS)
-    assert prepared.inputs.size == size[::-1]
+    assert prepared.inputs.size == size
 
 
 def test_the_preview_is_a_picture_with_a_panel_for_some_frames(files):

@@ -11,8 +11,9 @@ from mimicmotion.clips.evidence import EVIDENCE_SCHEMA
 from mimicmotion.clips.overlays import Overlay, found_overlays, given_overlays, overlay_shares
 from mimicmotion.errors import InputError
 from mimicmotion.video.framing import framing
+from mimicmotion.video.size import Size
 
-SIZE = (512, 1024)
+SIZE = Size(512, 1024)
 """Twice what is looked at, so a cell is 16 pixels; 32 cells a row."""
 
 

@@ -11,6 +11,7 @@ from mimicmotion.metrics.flicker import flicker
 from mimicmotion.metrics.hand_crops import MIN_SIDE_PX, crop_bounds, hand_scores
 from mimicmotion.metrics.pose_fidelity import pose_fidelity
 from mimicmotion.metrics.protocols import PROTOCOLS, protocol_by_id, resize_frames
+from mimicmotion.video.size import Size
 
 
 def frames(seed=0, shape=(4, 40, 30, 3)):
@@ -44,11 +45,11 @@ def test_hand_crops_see_only_the_hand():
 
 
 def test_hand_crops_stay_inside_the_picture_and_are_never_tiny():
-    top, bottom, left, right = crop_bounds(np.array([-3.0, 36, 1, 40]), 40, 30)
+    top, bottom, left, right = crop_bounds(np.array([-3.0, 36, 1, 40]), Size(30, 40))
     assert (left, bottom) == (0, 40)
     assert bottom - top == right - left == MIN_SIDE_PX
-    assert crop_bounds(np.array([np.nan] * 4), 40, 30) is None
-    assert crop_bounds(np.array([31.0, 0, 35, 5]), 40, 30) is None
+    assert crop_bounds(np.array([np.nan] * 4), Size(30, 40)) is None
+    assert crop_bounds(np.array([31.0, 0, 35, 5]), Size(30, 40)) is None
 
 
 def poses(num_frames=5):
@@ -142,4 +143,4 @@ def test_frames_come_to_the_size_of_the_protocol_by_pillows_bicubic_filter():
     wanted = Image.fromarray(frames()[1]).resize((256, 256), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(resized[1], np.asarray(wanted))
     flat = np.full((2, 100, 80, 3), 77, np.uint8)
-    assert (resize_frames(flat, (30, 20)) == 77).all()
+    assert (resize_frames(flat, Size(20, 30)) == 77).all()

@@ -15,6 +15,7 @@ from mimicmotion.metrics.perceptual import PerceptualDistance
 from mimicmotion.metrics.protocols import PROTOCOLS
 from mimicmotion.metrics.scoreboard import Scoreboard
 from mimicmotion.metrics.scores import SUMMARY, Measured, is_better, metric_name, summary_markdown
+from mimicmotion.video.size import Size
 
 CPU = torch.device("cpu")
 NATIVE = PROTOCOLS["native"].with_window(4)
@@ -22,7 +23,7 @@ NATIVE = PROTOCOLS["native"].with_window(4)
 
 def backbone(width=3):
     """Mean colour of a window as its features."""
-    form = BackboneForm(torch.nn.Identity, (8, 8), (0.0, 0.0, 0.0), 255.0, width, 1)
+    form = BackboneForm(torch.nn.Identity, Size(8, 8), (0.0, 0.0, 0.0), 255.0, width, 1)
     return VideoBackbone("fvd_small", "ab" * 32, form, lambda v: v.mean((2, 3, 4)), torch.device("cpu"), 7)
 
 

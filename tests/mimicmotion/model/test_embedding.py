@@ -9,13 +9,14 @@ from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion 
 )
 
 from mimicmotion.model.embedding import embed_images, resize_antialiased
+from mimicmotion.video.size import Size
 
 
 @pytest.mark.parametrize("size", [(128, 64), (224, 224), (37, 900), (2, 3), (500, 300)])
 def test_resize_equals_upstream(size: tuple[int, int]) -> None:
     images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    expected = _resize_with_antialiasing(images, (224, 224))
-    torch.testing.assert_close(resize_antialiased(images, (224, 224)), expected, atol=1e-5, rtol=0)
+    expected = _resize_with_antialiasing(images, Size(224, 224))
+    torch.testing.assert_close(resize_antialiased(images, Size(224, 224)), expected, atol=1e-5, rtol=0)
 
 
 def test_golden_embedding_alone_and_in_a_batch(released: SimpleNamespace) -> None:

@@ -6,6 +6,7 @@ import torch
 
 from mimicmotion.model.pose_features import PoseFeatures, compute_pose_features
 from mimicmotion.model.pose_net import PoseNet
+from mimicmotion.video.size import Size
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -32,7 +33,7 @@ def test_the_network_sees_each_frame_once() -> None:
     batches: list[int] = []
     net.register_forward_pre_hook(lambda module, inputs: batches.append(len(inputs[0])))
     poses = np.random.default_rng(0).integers(0, 256, (11, 3, 16, 8), np.uint8)
-    with compute_pose_features(net, iter(poses), (16, 8), batch_size=4, memory_bytes=200) as features:
+    with compute_pose_features(net, iter(poses), Size(8, 16), batch_size=4, memory_bytes=200) as features:
         assert batches == [4, 4, 3]
         expected = net(torch.from_numpy(poses) / 127.5 - 1).detach()
         torch.testing.assert_close(features[torch.arange(11)], expected)
@@ -44,9 +45,9 @@ def test_a_gpu_keeps_what_fits_and_takes_no_more_room() -> None:
     net = PoseNet(block_out_channels=(8, 8, 8, 8), out_channels=8).cuda()
     poses = np.random.default_rng(0).integers(0, 256, (11, 3, 64, 64), np.uint8)
     before = torch.cuda.memory_allocated()
-    with compute_pose_features(net, iter(poses), (64, 64), num_frames=11) as features:
+    with compute_pose_features(net, iter(poses), Size(64, 64), num_frames=11) as features:
         held = torch.cuda.memory_allocated() - before
         size = features[torch.arange(11)].nbytes
         assert size <= held < 2 * size + 2**20
-        with compute_pose_features(net, iter(poses), (64, 64), memory_bytes=0) as in_file:
+        with compute_pose_features(net, iter(poses), Size(64, 64), memory_bytes=0) as in_file:
             assert torch.equal(features[torch.arange(11)], in_file[torch.arange(11)])

@@ -6,8 +6,9 @@ import pytest
 from mimicmotion.errors import InputError
 from mimicmotion.pose.alignment import align, release_fit
 from mimicmotion.pose.layout import BODY, LEFT_HAND, RIGHT_HAND, from_openpose, to_openpose
+from mimicmotion.video.size import Size
 
-SIZE, REFERENCE_SIZE = (640, 360), (512, 288)
+SIZE, REFERENCE_SIZE = Size(360, 640), Size(288, 512)
 # An upright body in OpenPose order, one unit high.
 STANDING = np.array(
     [
@@ -46,7 +47,7 @@ SURE = np.full(133, 0.9)
 def test_release_equals_the_golden_fit(golden):
     with np.load(golden / "alignment.npz") as vectors:
         chosen = [0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]
-        sizes = [tuple(vectors[f"{name}_size"].tolist()) for name in ("reference", "driving")]
+        sizes = [Size(*vectors[f"{name}_size"].tolist()[::-1]) for name in ("reference", "driving")]
         a, b = release_fit(
             vectors["reference_candidate"][chosen], vectors["driving_candidate"][:, chosen], *sizes
         )
@@ -60,7 +61,7 @@ def test_release_fits_pixels_as_fractions():
     driving, reference = dance(500, left=100, top=50), body(300, left=20, top=100)
     moved = align("release", driving, np.tile(SURE, (20, 1)), SIZE, reference, SURE, REFERENCE_SIZE)
     chosen = [0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]
-    extent, reference_extent = np.array(SIZE[::-1]), np.array(REFERENCE_SIZE[::-1])
+    extent, reference_extent = np.array(SIZE), np.array(REFERENCE_SIZE)
     fitted = to_openpose(driving, np.tile(SURE, (20, 1)))[0][:, chosen] / extent
     a, b = release_fit(
         to_openpose(reference, SURE)[0][chosen] / reference_extent, fitted, REFERENCE_SIZE, SIZE
@@ -70,7 +71,7 @@ def test_release_fits_pixels_as_fractions():
 
 def test_none_keeps_proportions_and_centre():
     driving = body(500)[None]
-    moved = align("none", driving, SURE[None], (100, 400), body(200), SURE, (200, 200))
+    moved = align("none", driving, SURE[None], Size(400, 100), body(200), SURE, Size(200, 200))
     np.testing.assert_allclose(moved, driving / 2 + [0, 75], rtol=1e-5)
 
 

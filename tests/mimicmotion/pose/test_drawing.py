@@ -10,6 +10,7 @@ from mimicmotion.errors import DataError, InputError
 from mimicmotion.pose.drawing import draw_openpose, draw_pose
 from mimicmotion.pose.layout import BODY, FACE, LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND, to_openpose
 from mimicmotion.pose.settings import DrawingStyle
+from mimicmotion.video.size import Size
 
 SMALL = DrawingStyle(canvas_short_side_px=480)
 
@@ -32,7 +33,9 @@ def golden_people(vectors, case):
 def test_equals_the_released_drawing(golden, case):
     with np.load(golden / "drawing.npz") as vectors:
         points, scores = golden_people(vectors, case)
-        image = draw_openpose(points, scores, tuple(vectors[f"case{case}_size"].tolist()), DrawingStyle())
+        image = draw_openpose(
+            points, scores, Size(*vectors[f"case{case}_size"].tolist()[::-1]), DrawingStyle()
+        )
         np.testing.assert_array_equal(image, vectors[f"case{case}_image"])
 
 
@@ -99,7 +102,7 @@ def test_equals_the_plain_form_at_any_size_and_place(h, w, short, people, spread
     scores = random.uniform(-0.1, 1.3, (people, 134))
     style = DrawingStyle(canvas_short_side_px=short)
     np.testing.assert_array_equal(
-        draw_openpose(points, scores, (h, w), style), plain_drawing(points, scores, (h, w), short)
+        draw_openpose(points, scores, Size(w, h), style), plain_drawing(points, scores, (h, w), short)
     )
 
 
@@ -113,7 +116,7 @@ def test_pixels_are_those_of_relative_points(person):
     points, scores = to_openpose(*person)
     relative = points / np.array([128.0, 192.0])
     np.testing.assert_array_equal(
-        draw_pose(*person, (192, 128), SMALL), draw_openpose(relative, scores, (192, 128), SMALL)
+        draw_pose(*person, Size(128, 192), SMALL), draw_openpose(relative, scores, Size(128, 192), SMALL)
     )
 
 
@@ -124,17 +127,17 @@ def test_pixels_are_those_of_relative_points(person):
 def test_a_switch_removes_its_part(person, switch, parts):
     keypoints, confidences = person
     without = draw_pose(
-        keypoints, confidences, (192, 128), DrawingStyle(canvas_short_side_px=480, **{switch: False})
+        keypoints, confidences, Size(128, 192), DrawingStyle(canvas_short_side_px=480, **{switch: False})
     )
     others = {"draw_body", "draw_face", "draw_hands"} - {switch}
     alone = DrawingStyle(canvas_short_side_px=480, **dict.fromkeys(others, False))
-    assert draw_pose(keypoints, confidences, (192, 128), alone).any()
+    assert draw_pose(keypoints, confidences, Size(128, 192), alone).any()
     for part in parts:
         keypoints = keypoints.copy()
         keypoints[:, part] = 5.0
     np.testing.assert_array_equal(
         draw_pose(
-            keypoints, confidences, (192, 128), DrawingStyle(canvas_short_side_px=480, **{switch: False})
+            keypoints, confidences, Size(128, 192), DrawingStyle(canvas_short_side_px=480, **{switch: False})
         ),
         without,
     )
@@ -142,12 +145,12 @@ def test_a_switch_removes_its_part(person, switch, parts):
 
 def test_brightness_follows_confidence_and_saturates(person):
     keypoints, confidences = person
-    levels = [draw_pose(keypoints, confidences * s, (192, 128), SMALL).sum() for s in (0.5, 1.0, 1.25)]
+    levels = [draw_pose(keypoints, confidences * s, Size(128, 192), SMALL).sum() for s in (0.5, 1.0, 1.25)]
     assert levels[0] < levels[1] < levels[2]
     # Limbs follow the product of two confidences: all channels are full from 4 on.
     np.testing.assert_array_equal(
-        draw_pose(keypoints, np.full_like(confidences, 4.0), (192, 128), SMALL),
-        draw_pose(keypoints, np.full_like(confidences, 5.0), (192, 128), SMALL),
+        draw_pose(keypoints, np.full_like(confidences, 4.0), Size(128, 192), SMALL),
+        draw_pose(keypoints, np.full_like(confidences, 5.0), Size(128, 192), SMALL),
     )
 
 
@@ -155,16 +158,16 @@ def test_without_confidence_points_are_full_or_absent(person):
     keypoints, confidences = person
     hard = DrawingStyle(canvas_short_side_px=480, use_confidence=False)
     sure = np.random.default_rng(1).uniform(0.31, 0.9, confidences.shape)
-    full = draw_pose(keypoints, np.ones_like(confidences), (192, 128), SMALL)
-    np.testing.assert_array_equal(draw_pose(keypoints, sure, (192, 128), hard), full)
-    assert not draw_pose(keypoints, np.full_like(confidences, 0.3), (192, 128), hard).any()
+    full = draw_pose(keypoints, np.ones_like(confidences), Size(128, 192), SMALL)
+    np.testing.assert_array_equal(draw_pose(keypoints, sure, Size(128, 192), hard), full)
+    assert not draw_pose(keypoints, np.full_like(confidences, 0.3), Size(128, 192), hard).any()
 
 
 def test_nobody_gives_a_black_picture():
     nobody = np.zeros((0, NUM_KEYPOINTS, 2)), np.zeros((0, NUM_KEYPOINTS))
-    assert not draw_pose(*nobody, (64, 48), SMALL).any()
+    assert not draw_pose(*nobody, Size(48, 64), SMALL).any()
     missing = np.zeros((1, NUM_KEYPOINTS, 2)), np.zeros((1, NUM_KEYPOINTS))
-    image = draw_pose(*missing, (64, 48), SMALL)
+    image = draw_pose(*missing, Size(48, 64), SMALL)
     assert image.shape == (3, 64, 48)
     assert not image.any()
 
@@ -173,7 +176,7 @@ def test_refuses_numbers_that_are_not_finite(person):
     keypoints, confidences = person
     keypoints[0, 3, 1] = np.nan
     with pytest.raises(InputError, match="not finite"):
-        draw_pose(keypoints, confidences, (192, 128), SMALL)
+        draw_pose(keypoints, confidences, Size(128, 192), SMALL)
 
 
 def test_style_survives_its_dict():

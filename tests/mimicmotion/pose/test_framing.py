@@ -8,6 +8,7 @@ from mimicmotion.errors import InputError
 from mimicmotion.pose.framing import framed_track, released_size
 from mimicmotion.pose.table import PoseTrack
 from mimicmotion.video.framing import framing
+from mimicmotion.video.size import Size
 
 
 @pytest.mark.parametrize(
@@ -21,13 +22,13 @@ from mimicmotion.video.framing import framing
     ],
 )
 def test_released_size(picture, short_side, expected):
-    assert released_size(*picture, short_side) == expected
+    assert released_size(Size(*picture), short_side) == expected
 
 
 @pytest.mark.parametrize("short_side", [0, 100, -64])
 def test_resolution_must_be_a_multiple_of_64(short_side):
     with pytest.raises(InputError, match="multiple of 64"):
-        released_size(100, 200, short_side)
+        released_size(Size(100, 200), short_side)
 
 
 @pytest.mark.parametrize("source", [(360, 640), (640, 360), (500, 500), (101, 333), (48, 64)])

@@ -5,8 +5,9 @@ import pytest
 
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.tracks import link
+from mimicmotion.video.size import Size
 
-SIZE = (200, 400)
+SIZE = Size(400, 200)
 
 
 def person(x, y=60.0, height=100.0, seed=0, score=0.9):

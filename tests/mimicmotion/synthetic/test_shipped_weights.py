@@ -17,6 +17,7 @@ from mimicmotion.pose.models.simcc import WholeBodyModel
 from mimicmotion.synthetic.render import Visibility
 from mimicmotion.synthetic.trainers.detector import person_boxes
 from mimicmotion.synthetic.world import HEIGHT, WIDTH, film
+from mimicmotion.video.size import Size
 from stages.engine.config import load_config
 
 WEIGHTS = Path(__file__).resolve().parents[3] / "mimicmotion" / "synthetic" / "weights"
@@ -37,7 +38,7 @@ def test_detector_finds_the_dancer() -> None:
     detector = PersonDetector.open(WEIGHTS / "detector.onnx", cuda=False, allow_cpu=True)
     found = []
     for shown in (film(seed, 1) for seed in range(951_000, 951_100)):
-        detections = detector.detect(detector.prepare(shown.frames), (HEIGHT, WIDTH))[0]
+        detections = detector.detect(detector.prepare(shown.frames), Size(WIDTH, HEIGHT))[0]
         truth = person_boxes(shown.keypoints, WIDTH, HEIGHT)[0]
         found.append(any(_iou(box, truth) > 0.5 for box in detections.boxes))
     assert np.mean(found) >= 0.98

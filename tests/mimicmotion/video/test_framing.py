@@ -3,6 +3,7 @@ import pytest
 
 from mimicmotion.errors import InputError
 from mimicmotion.video.framing import framing, whole_framing
+from mimicmotion.video.size import Size
 
 
 def test_the_size_of_the_nearest_aspect_is_taken():
@@ -20,14 +21,14 @@ def test_a_video_of_the_trained_size_is_left_as_it_is():
 
 
 def test_the_picture_is_covered_and_cut_around_its_centre():
-    fit = framing((200, 100), [(50, 50)])
+    fit = framing(Size(200, 100), [Size(50, 50)])
     assert fit.scaled == (100, 50)
     assert fit.offset == (25, 0)
 
 
 def test_frames_of_another_size_and_no_sizes_are_errors():
     with pytest.raises(InputError, match="expected 10x20"):
-        framing((10, 20), [(8, 8)]).frames(np.zeros((1, 10, 20, 3), np.uint8))
+        framing(Size(10, 20), [Size(8, 8)]).frames(np.zeros((1, 10, 20, 3), np.uint8))
     with pytest.raises(InputError, match="at least one"):
         framing((10, 20), [])
 

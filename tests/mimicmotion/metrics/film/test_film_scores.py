@@ -4,7 +4,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-import torch
 
 from mimicmotion.errors import InputError, WeightsError
 from mimicmotion.metrics.film.driven import MISSED, DrivingPose
@@ -16,8 +15,9 @@ from mimicmotion.metrics.settings import FilmJudgeSettings
 from mimicmotion.pose.people import Person
 from mimicmotion.synthetic.faults import WEIGHTS, blurred, faulty
 from mimicmotion.synthetic.world import film
+from mimicmotion.video.size import Size
 
-SIZE = (60, 40)
+SIZE = Size(40, 60)
 
 
 @dataclass
@@ -50,7 +50,7 @@ def poses(num, seed=0):
 
 
 def frames(num, level=100):
-    return np.random.default_rng(1).integers(0, level, (num, *SIZE, 3)).astype(np.uint8)
+    return np.random.default_rng(1).integers(0, level, (num, *SIZE.shape, 3)).astype(np.uint8)
 
 
 def wanted(num, **changes):
@@ -149,7 +149,7 @@ def test_the_background_is_looked_at_outside_the_person_and_only_where_the_camer
 
 
 def test_clothes_that_change_colour_are_another_appearance_that_drifts():
-    reference = np.full((*SIZE, 3), (90, 60, 30), np.uint8)
+    reference = np.full((*SIZE.shape, 3), (90, 60, 30), np.uint8)
     kept = np.repeat(reference[None], 40, 0)
     drifting = kept.copy()
     drifting[..., 2] += np.arange(40, dtype=np.uint8)[:, None, None]
@@ -171,11 +171,11 @@ def test_clothes_that_change_colour_are_another_appearance_that_drifts():
         (6, 5, SIZE, "more frames than the 5 poses"),
         (5, 6, SIZE, "has 5 frames, and 6 poses"),
         (0, 0, SIZE, "at least 1"),
-        (5, 5, (60, 44), "40x60 pixels and its reference 44x60"),
+        (5, 5, Size(44, 60), "40x60 pixels and its reference 44x60"),
     ],
 )
 def test_films_that_do_not_fit_are_refused(num_frames, num_poses, size, said):
-    task = wanted(num_poses, reference=np.zeros((*size, 3), np.uint8))
+    task = wanted(num_poses, reference=np.zeros((*size.shape, 3), np.uint8))
     with pytest.raises(InputError, match=said):
         judge_film(frames(num_frames), task, FilmTools())
 
@@ -184,7 +184,7 @@ def test_the_shipped_models_see_the_faults_of_a_rendered_dancer():
     settings = FilmJudgeSettings(
         detector=WEIGHTS / "detector.onnx", wholebody=WEIGHTS / "wholebody.onnx", appearance=WEIGHTS / "base"
     )
-    tools = open_film_tools(settings, torch.device("cpu"), cuda=False, allow_cpu=True)
+    tools = open_film_tools(settings, cuda=False)
     one = film(900_000, 9, occluded=0, blurred=0)
     sure = (one.visibility == 0).astype(np.float32)
     task = Wanted(
@@ -210,4 +210,4 @@ def test_the_shipped_models_see_the_faults_of_a_rendered_dancer():
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     settings = FilmJudgeSettings(appearance=tmp_path / "dinov2.onnx")
     with pytest.raises(WeightsError, match=r"no ONNX model at .*dinov2.onnx"):
-        open_film_tools(settings, torch.device("cpu"), cuda=False, allow_cpu=True)
+        open_film_tools(settings, cuda=False)

@@ -13,6 +13,7 @@ from mimicmotion.pose.files.importing import VideoShape, import_poses, shown_fra
 from mimicmotion.pose.files.openpose_json import read_json
 from mimicmotion.pose.layout import LEFT_HAND, to_openpose
 from mimicmotion.pose.matching import match_imports
+from mimicmotion.video.size import Size
 
 VIDEO = VideoShape(
     num_frames=6,
@@ -294,7 +295,7 @@ def test_one_file_with_a_canvas(tmp_path, person, relative):
     written = keypoints / 500 if relative else keypoints
     frame = {"people": [as_openpose(written, confidences)], "canvas_width": 500, "canvas_height": 500}
     (tmp_path / "a.json").write_text(json.dumps([frame]))
-    found = read_json(tmp_path / "a.json", (1, 1)).people[0][0]
+    found = read_json(tmp_path / "a.json", Size(1, 1)).people[0][0]
     np.testing.assert_allclose(found.keypoints[:17], keypoints[:17] / 500, rtol=1e-5)
 
 
@@ -302,7 +303,7 @@ def test_body_25_brings_feet(tmp_path, person):
     points = np.concatenate([person[0][:25], person[1][:25, None]], axis=1)
     frame = {"people": [{"pose_keypoints_2d": points.ravel().tolist()}]}
     (tmp_path / "a.json").write_text(json.dumps(frame))
-    found = read_json(tmp_path / "a.json", (300, 300)).people[0][0]
+    found = read_json(tmp_path / "a.json", Size(300, 300)).people[0][0]
     np.testing.assert_allclose(found.keypoints[11] * 300, points[12, :2], rtol=1e-5)
     np.testing.assert_allclose(found.keypoints[17:23] * 300, points[19:25, :2], rtol=1e-5)
 
@@ -311,7 +312,7 @@ def test_mmpose_predictions(tmp_path, person):
     instance = {"keypoints": person[0].tolist(), "keypoint_scores": person[1].tolist()}
     document = {"instance_info": [{"frame_id": 1, "instances": [instance]}, {"frame_id": 2, "instances": []}]}
     (tmp_path / "a.json").write_text(json.dumps(document))
-    frames = read_json(tmp_path / "a.json", (300, 300)).people
+    frames = read_json(tmp_path / "a.json", Size(300, 300)).people
     assert {number: len(people) for number, people in frames.items()} == {1: 1, 2: 0}
     np.testing.assert_allclose(frames[1][0].keypoints * 300, person[0], rtol=1e-5)
 
@@ -322,7 +323,7 @@ def test_mmpose_predictions(tmp_path, person):
 def test_json_of_another_form_is_refused(tmp_path, document):
     (tmp_path / "a.json").write_text(json.dumps(document))
     with pytest.raises(InputError, match=r"a\.json"):
-        read_json(tmp_path / "a.json", (1, 1))
+        read_json(tmp_path / "a.json", Size(1, 1))
 
 
 def test_real_poses_can_be_imported(real_data):

@@ -8,6 +8,7 @@ from mimicmotion.errors import WeightsError
 from mimicmotion.pose.models.boxes import BoxDetector
 from mimicmotion.pose.models.detector import PersonDetector
 from mimicmotion.pose.models.estimator import open_detector, open_estimator
+from mimicmotion.video.size import Size
 
 CPU = {"cuda": False, "allow_cpu": True, "threads": 1}
 # Corners in a picture of 64 x 64, score, class: a person, a dog, a better person, an unsure one, padding.
@@ -37,7 +38,7 @@ def test_people_are_found_best_first_in_pixels_of_the_frame(box_detector, form, 
     detector = opened(box_detector(form, ROWS))
     assert isinstance(detector, BoxDetector)
     frames = np.zeros((3, 32, 128, 3), np.uint8)
-    found = detector.detect(detector.prepare(frames), frames.shape[1:3])
+    found = detector.detect(detector.prepare(frames), Size.of(frames[0]))
     assert len(found) == 3
     for one in found:
         np.testing.assert_allclose(one.boxes, corners)
@@ -63,7 +64,7 @@ def test_pictures_are_as_the_graph_was_trained(box_detector, form, first, pixel)
 
 def test_nobody_is_nobody(box_detector):
     detector = opened(box_detector("mmdeploy", ROWS), threshold=0.95)
-    (found,) = detector.detect(detector.prepare(np.zeros((1, 64, 64, 3), np.uint8)), (64, 64))
+    (found,) = detector.detect(detector.prepare(np.zeros((1, 64, 64, 3), np.uint8)), Size(64, 64))
     assert found.boxes.shape == (0, 4)
 
 

@@ -8,6 +8,7 @@ from onnx import helper
 from mimicmotion.errors import WeightsError
 from mimicmotion.pose.models.estimator import open_wholebody
 from mimicmotion.pose.models.heatmaps import HeatmapModel, decode
+from mimicmotion.video.size import Size
 
 CPU = {"cuda": False, "allow_cpu": True, "threads": 1}
 BOXES = np.array([[20, 10, 90, 200], [50.5, 30.25, 220, 120], [-30, 150, 40, 260]], np.float32)
@@ -67,7 +68,7 @@ def sized(model):
     """The steps of a model whose crops are 64 x 48."""
     from dataclasses import replace
 
-    return HeatmapModel(replace(model.graph, height_px=64, width_px=48))
+    return HeatmapModel(replace(model.graph, size=Size(48, 64)))
 
 
 def test_crops_are_those_of_transformers(processor, model):

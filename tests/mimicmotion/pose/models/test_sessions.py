@@ -134,7 +134,7 @@ def test_cuda_is_taken_where_it_is_there(small_detector):
 def test_facts_come_from_the_graph(small_detector):
     path = small_detector(4, half=True)
     graph = ImageGraph.of(open_session(path, cuda=False, allow_cpu=False, threads=1), path)
-    assert (graph.input_name, graph.batch, graph.height_px, graph.width_px) == ("images", 4, 64, 64)
+    assert (graph.input_name, graph.batch, graph.size) == ("images", 4, (64, 64))
     assert graph.dtype.__name__ == "float16"
     assert (
         ImageGraph.of(open_session(small_detector(None), cuda=False, allow_cpu=False, threads=1), path).batch

@@ -7,8 +7,9 @@ import pytest
 
 from mimicmotion.errors import WeightsError
 from mimicmotion.pose.models.simcc import WholeBodyModel, crop, decode, to_frame
+from mimicmotion.video.size import Size
 
-SIZE = (384, 288)
+SIZE = Size(288, 384)
 
 
 def test_crops_equal_the_released_ones(golden):
@@ -28,9 +29,9 @@ def test_a_point_in_the_crop_comes_back_to_its_pixel():
     frame = np.zeros((200, 300, 3), np.uint8)
     frame[90, 140] = 255
     box = np.array([100, 50, 180, 150], np.float32)
-    bright = crop(frame, box, (128, 96)).sum(axis=0)
+    bright = crop(frame, box, Size(96, 128)).sum(axis=0)
     y, x = np.unravel_index(bright.argmax(), bright.shape)
-    place = to_frame(np.full((1, 133, 2), (x, y), np.float32), [box], (128, 96))[0, 0]
+    place = to_frame(np.full((1, 133, 2), (x, y), np.float32), [box], Size(96, 128))[0, 0]
     np.testing.assert_allclose(place, (140, 90), atol=1.0)
 
 
@@ -52,7 +53,7 @@ def test_every_batch_axis_gives_the_same_points(small_wholebody, batch, half):
 
 
 def test_outputs_without_known_names_are_told_by_their_bins():
-    graph = SimpleNamespace(outputs={"a": (), "b": ()}, height_px=64, width_px=48)
+    graph = SimpleNamespace(outputs={"a": (), "b": ()}, size=Size(48, 64))
     along_x, along_y = np.zeros((1, 133, 96), np.float32), np.zeros((1, 133, 128), np.float32)
     along_x[..., 30], along_y[..., 100] = 0.7, 3.0  # scores of RTMW may exceed 1
     box = np.array([[0, 0, 48, 64]]) / 1.25
@@ -74,6 +75,6 @@ def test_a_graph_of_another_form_is_named(small_detector):
     with pytest.raises(WeightsError, match="simcc_x and simcc_y"):
         WholeBodyModel.open(small_detector(None), cuda=False, allow_cpu=True)
     with pytest.raises(WeightsError, match="133"):
-        decode(np.zeros((1, 17, 64)), np.zeros((1, 17, 64)), (32, 32))
+        decode(np.zeros((1, 17, 64)), np.zeros((1, 17, 64)), Size(32, 32))
     with pytest.raises(WeightsError, match="same number per pixel"):
-        decode(np.zeros((1, 133, 64)), np.zeros((1, 133, 32)), (32, 32))
+        decode(np.zeros((1, 133, 64)), np.zeros((1, 133, 32)), Size(32, 32))

@@ -15,6 +15,7 @@ from mimicmotion.training.estimate.needs import (
     training_flops,
     vae_flops,
 )
+from mimicmotion.video.size import Size
 
 TINY = Shape(
     unet={},
@@ -85,8 +86,8 @@ def test_a_gpu_is_known_by_its_name(monkeypatch):
 
 def test_the_vae_and_the_parameters_are_counted():
     # A pixel costs a little more in a larger picture: attention in the middle.
-    encode, decode = vae_flops({}, (576, 1024))
+    encode, decode = vae_flops({}, Size(576, 1024))
     assert encode == pytest.approx(2.61e12, rel=0.01)
     assert decode == pytest.approx(6.94e12, rel=0.01)
-    assert 4 < encode / vae_flops({}, (288, 512))[0] < 4.5
+    assert 4 < encode / vae_flops({}, Size(288, 512))[0] < 4.5
     assert num_parameters({}) == pytest.approx(1524.8e6, rel=1e-3)

@@ -1,0 +1,97 @@
+"""What the animate stage works with: the pipeline of a checkpoint, and one clip's inputs and true frames."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mimicmotion.errors import RejectedItem
+from mimicmotion.pose.settings import AlignmentMode
+from stages.engine.contract import Item
+
+if TYPE_CHECKING:
+    from mimicmotion.animation.checkpoint import CheckpointFacts
+    from mimicmotion.animation.generate import AnimationInputs, Pipeline
+    from mimicmotion.metrics.film.looks import FilmTools
+    from mimicmotion.pose.calibration import Calibration
+
+
+@dataclass
+class Pipelines:
+    """The pipeline of each checkpoint a worker was asked for; in practice there is one.
+
+    Attributes:
+        wants_gpu: work on the GPU.
+        precision: number type of the weights.
+        compiled: compile the network.
+        warned: what was warned of; once a worker is enough.
+        tools: what judges; None judges nothing.
+    """
+
+    wants_gpu: bool
+    precision: str
+    compiled: bool
+    warned: set[str] = field(default_factory=set)
+    tools: "FilmTools | None" = None
+    _loaded: "dict[Path, tuple[Pipeline, CheckpointFacts]]" = field(default_factory=dict)
+
+    def at(self, checkpoint: Path) -> "tuple[Pipeline, CheckpointFacts]":
+        """The pipeline in a checkpoint folder, loaded on the first call, and what the folder says of it."""
+        if checkpoint not in self._loaded:
+            from mimicmotion.animation.checkpoint import read_checkpoint_facts
+            from mimicmotion.devices import device_and_dtype
+            from mimicmotion.model.weights import load_pipeline
+
+            device, dtype = device_and_dtype(self.wants_gpu, self.precision)
+            pipeline = load_pipeline(checkpoint, dtype=dtype).to(device)
+            if self.compiled:
+                pipeline.compile_unet()
+            self._loaded[checkpoint] = pipeline, read_checkpoint_facts(checkpoint)
+        return self._loaded[checkpoint]
+
+
+def animation_inputs(
+    item: Item,
+    facts: "CheckpointFacts",
+    calibration: "Calibration | None" = None,
+    alignment: AlignmentMode = "none",
+    smoothing_s: float = 0,
+) -> "tuple[AnimationInputs, np.ndarray, str | None]":
+    """What the model is to dance, the true frames at the same size, and why the background may move.
+
+    Raises:
+        RejectedItem: nobody is in the reference frame, or in any driving frame.
+    """
+    from mimicmotion.animation.driving import aligned
+    from mimicmotion.animation.generate import AnimationInputs
+    from mimicmotion.pose.framing import framed_track
+    from mimicmotion.pose.smoothing import smoothed
+    from mimicmotion.video.reader import open_video
+    from mimicmotion.video.stillness import moving_camera
+
+    payload: Mapping[str, Any] = item.payload
+    video, fit = payload["video_row"], payload["fit"]
+    slots = [payload["reference_frame"], *payload["frames"]]
+    found = video.track(Path(payload["poses"]), calibration)
+    track = found.select(slots)
+    if not track.present[0] and alignment != "none":
+        raise RejectedItem(
+            "no_reference_pose",
+            f"nobody is in frame {slots[0]}, which is the reference of {item.label}, so that poses cannot be "
+            f"aligned with it; animate.alignment is {alignment}, none leaves them as they are",
+        )
+    if not track.present[1:].any():
+        raise RejectedItem("no_driving_pose", f"nobody is in any of the driving frames of {item.label}")
+    reader = open_video(Path(payload["video"]))
+    pictures = fit.frames(reader.read(slots))
+    # Averaged at the rate of the video, before frames are left out; the picture's own pose stays as found.
+    dance = smoothed(found, smoothing_s, video.fps).select(payload["frames"])
+    own_pose, driving = framed_track(track.select([0]), fit), framed_track(dance, fit)
+    if alignment != "none":
+        driving = aligned(alignment, driving, own_pose)
+    animation = AnimationInputs(
+        reference=pictures[0], reference_pose=own_pose, driving=driving, style=facts.style
+    )
+    return animation, pictures[1:], moving_camera(reader, payload["frames"])

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from mimicmotion.model.latents import decode_frames, encode_frames
 from mimicmotion.model.svd import BLOCKS
 from mimicmotion.model.weights import load_pipeline
 from mimicmotion.training.data.batch import Encoders
+from mimicmotion.training.data.remembered import Remembered
 from mimicmotion.training.distillation import Teacher
 from mimicmotion.training.distributed.group import World
 from mimicmotion.training.distributed.parts import (
@@ -109,16 +110,24 @@ def assemble(job: TrainingJob, world: World, pipeline: Parts, cached: bool) -> B
             job.settings.optimiser, trained, job.settings.learning_rate, job.settings.weight_decay
         ),
         average=MovingAverage(network, job.settings.ema_decay),
-        encoders=encoders_of(
-            pipeline.vae,
-            pipeline.image_encoder,
-            pipeline.feature_extractor,
-            world.device,
-            resident=not cached,
-            half=world.device.type == "cuda" and job.settings.precision == "bfloat16",
-        ),
+        encoders=_encoders(job, world.device, pipeline, cached),
         teacher=teacher,
     )
+
+
+def _encoders(job: TrainingJob, device: torch.device, pipeline: Parts, cached: bool) -> Encoders:
+    """The frozen networks; on a CPU they remember pictures, unless noise makes each one new."""
+    encoders = encoders_of(
+        pipeline.vae,
+        pipeline.image_encoder,
+        pipeline.feature_extractor,
+        device,
+        resident=not cached,
+        half=device.type == "cuda" and job.settings.precision == "bfloat16",
+    )
+    if device.type != "cpu" or job.settings.reference_noise != "none":
+        return encoders
+    return replace(encoders, latents=Remembered(encoders.latents), embeddings=Remembered(encoders.embeddings))
 
 
 def _teacher(network: PosedDenoiser, job: TrainingJob, world: World) -> Teacher | None:

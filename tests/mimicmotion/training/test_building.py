@@ -3,6 +3,7 @@ import torch
 from training_world import changed
 
 from mimicmotion.model.weights import load_encoders, load_pipeline, save_released
+from mimicmotion.training import building
 from mimicmotion.training.building import build, encoders_of
 from mimicmotion.training.distributed.group import World
 
@@ -48,3 +49,18 @@ def test_a_run_starts_from_a_released_file(job, tmp_path):
     assert built.network.pose_net.scale.item() == 7.0
     average = built.average.state_dict()
     assert (average["unet.conv_in.weight"] == 0.25).all()
+
+
+@pytest.mark.parametrize(("reference_noise", "encoded"), [("none", [2]), ("fixed", [2, 2])])
+def test_on_a_cpu_pictures_are_encoded_once_unless_noise_makes_them_new(
+    job, monkeypatch, reference_noise, encoded
+):
+    calls = []
+    monkeypatch.setattr(
+        building, "encode_frames", lambda _, pictures: calls.append(len(pictures)) or pictures[:, :1]
+    )
+    encoders = build(changed(job, reference_noise=reference_noise), ALONE, cached=False).encoders
+    pictures = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    for _ in range(2):
+        assert torch.equal(encoders.latents(pictures), pictures[:, :1])
+    assert calls == encoded

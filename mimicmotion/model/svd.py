@@ -42,6 +42,17 @@ TEMPORAL_PARTS = (
 """In the names of what joins frames."""
 
 
+def is_idle(name: str) -> bool:
+    """Return whether a parameter of this name changes nothing that the UNet puts out.
+
+    SVD's cross-attention sees one token, so its weights are one whatever its queries and keys are, and
+    whatever norm stands before the queries.
+    """
+    return "transformer_blocks." in name and any(
+        part in name for part in (".attn2.to_q.", ".attn2.to_k.", ".norm2.")
+    )
+
+
 def unet_blocks(unet: Any) -> Iterator[nn.Module]:
     """Yield the UNet's large blocks in the order of the forward pass: the units of FSDP."""
     yield from unet.down_blocks

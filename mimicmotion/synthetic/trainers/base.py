@@ -34,6 +34,7 @@ from mimicmotion.synthetic.trainers.encoder import EMBEDDING, pixels
 from mimicmotion.synthetic.trainers.vae import LATENTS, SCALING_FACTOR
 from mimicmotion.synthetic.world import FPS
 from mimicmotion.training.data.hand_map import confident_hands, hand_weight_map
+from mimicmotion.training.distributed.parts import choose_trained
 from mimicmotion.training.ema import MovingAverage
 from mimicmotion.training.loss import denoising_loss
 from mimicmotion.training.network import PosedDenoiser
@@ -204,6 +205,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     network = read_network(options.start) if options.start else build_network()
+    choose_trained(network, "all")
     ema = MovingAverage(network, 0.998)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=options.peak_lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True

@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from mimicmotion.durable import put_in_place
 from mimicmotion.errors import DataError
+from mimicmotion.model.svd import is_idle
 from mimicmotion.training.distributed.group import World
 from mimicmotion.training.distributed.reading import TensorsReader
 from mimicmotion.training.ema import MovingAverage
@@ -138,8 +139,13 @@ class Checkpoints:
         facts: dict[str, Any] = json.loads((checkpoint / _FACTS).read_text())
         facts.pop(_FILES, None)
         reader = TensorsReader(checkpoint)
-        shapes = {name: tuple(value.size) for name, value in reader.tensors().items()}
         wanted = {name: tuple(value.shape) for name, value in tensors.items()}
+        # Earlier versions trained what changes nothing, and kept its moments and averages.
+        shapes = {
+            name: tuple(value.size)
+            for name, value in reader.tensors().items()
+            if name in wanted or not is_idle(name)
+        }
         if shapes != wanted:
             differing = sorted({name for name, _ in shapes.items() ^ wanted.items()})
             raise DataError(

@@ -12,7 +12,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from mimicmotion.model.svd import ATTENTION_PARTS, BLOCKS, LAYERS, TEMPORAL_PARTS, unet_blocks
+from mimicmotion.model.svd import ATTENTION_PARTS, BLOCKS, LAYERS, TEMPORAL_PARTS, is_idle, unet_blocks
 from mimicmotion.training.distributed.group import World
 from mimicmotion.training.network import PosedDenoiser
 from mimicmotion.training.settings import ActivationCheckpointing, TrainedPart
@@ -33,7 +33,8 @@ def choose_trained(network: PosedDenoiser, part: TrainedPart) -> None:
     Args:
         network: UNet and PoseNet; PoseNet always trains.
         part: ``all``; ``attention``: the UNet's transformers, spatial and temporal; ``temporal``: what
-            joins frames; ``pose_net``: PoseNet alone.
+            joins frames; ``pose_net``: PoseNet alone. What changes no output never trains: its gradient is
+            nothing but rounding, which AdamW would scale up to whole steps.
     """
     for name, parameter in network.unet.named_parameters():
         trains = {
@@ -42,7 +43,7 @@ def choose_trained(network: PosedDenoiser, part: TrainedPart) -> None:
             "temporal": any(part in name for part in TEMPORAL_PARTS),
             "pose_net": False,
         }[part]
-        parameter.requires_grad_(trains)
+        parameter.requires_grad_(trains and not is_idle(name))
     network.pose_net.requires_grad_(True)
 
 

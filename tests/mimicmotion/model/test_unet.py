@@ -10,6 +10,7 @@ from diffusers import UNetSpatioTemporalConditionModel
 from torch import nn
 
 from mimicmotion.model.pose_net import PoseNet
+from mimicmotion.model.svd import is_idle
 from mimicmotion.model.unet import PoseUNet
 
 
@@ -70,6 +71,36 @@ def test_attention_to_one_token_is_left_out_without_gradients(tiny: PoseUNet) ->
         assert len(asked) == len(queries) > 0
     for hook in hooks:
         hook.remove()
+
+
+def test_attention_to_one_token_is_upstreams_in_training_too(tiny: PoseUNet, tiny_config: dict) -> None:
+    """Output and every gradient, in double precision; idle parameters are those without one."""
+    upstream = UNetSpatioTemporalConditionModel(**tiny_config).double()
+    ours = PoseUNet(**tiny_config).double()
+    for network in (upstream, ours):
+        network.load_state_dict(tiny.state_dict())
+    for name, value in ours.named_parameters():
+        value.requires_grad_(not is_idle(name))
+    inputs = {name: value.double().requires_grad_() for name, value in tiny_inputs().items()}
+    outputs = [network(**inputs).sample for network in (ours, upstream)]
+    torch.testing.assert_close(outputs[0], outputs[1], rtol=0, atol=1e-12)
+    tokens = [
+        torch.autograd.grad(out.square().sum(), inputs["encoder_hidden_states"], retain_graph=True)
+        for out in outputs
+    ]
+    torch.testing.assert_close(tokens[0], tokens[1])
+    for out in outputs:
+        out.square().sum().backward()
+    found, num_idle = dict(ours.named_parameters()), 0
+    for name, value in upstream.named_parameters():
+        assert value.grad is not None
+        if is_idle(name):
+            num_idle += 1
+            assert found[name].grad is None
+            assert value.grad.abs().max() < 1e-12
+        else:
+            torch.testing.assert_close(found[name].grad, value.grad, msg=name)
+    assert num_idle == 4 * 2 * 4  # transformers, blocks in each, and norm (2), queries and keys in each block
 
 
 @torch.no_grad()

@@ -84,6 +84,18 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
         checkpoints.load(saved, {"model.a": torch.zeros(3)})
 
 
+def test_a_checkpoint_that_also_trained_what_changes_nothing_is_gone_on_from(tmp_path):
+    idle = "exp_avg.unet.x.transformer_blocks.0.attn2.to_q.weight"
+    checkpoints = Checkpoints(tmp_path, 1, ALONE)
+    saved = checkpoints.save(1, {"model.a": torch.ones(2), idle: torch.ones(2)}, {})
+    checkpoints.wait()
+    tensors = {"model.a": torch.zeros(2)}
+    checkpoints.load(saved, tensors)
+    assert (tensors["model.a"] == 1).all()
+    with pytest.raises(DataError, match=r"another network: it differs in model\.b of 2"):
+        checkpoints.load(saved, {**tensors, "model.b": torch.zeros(2)})
+
+
 def test_what_keeps_a_checkpoint_from_being_written_comes_out_where_it_is_waited_for(tmp_path):
     checkpoints = Checkpoints(tmp_path / "here", 1, ALONE)
     checkpoints.save(1, {"a": torch.zeros(2)}, {"not": object()})

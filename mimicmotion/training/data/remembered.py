@@ -1,4 +1,4 @@
-"""What a frozen network said of pictures, kept so that a picture that comes again is not computed again."""
+"""What a frozen network said of pictures, kept for when they come again."""
 
 import hashlib
 from collections.abc import Callable
@@ -27,14 +27,18 @@ class Remembered:
         self._bytes = 0
 
     def __call__(self, pictures: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n ..."]:
-        """Return the rows of these pictures; no picture is computed twice."""
-        names = [hashlib.blake2b(picture.numpy().tobytes(), digest_size=16).digest() for picture in pictures]
-        first = {name: place for place, name in reversed([*enumerate(names)]) if name not in self._known}
-        fresh = self._work(pictures[list(first.values())]) if first else []
-        rows = dict(zip(first, fresh, strict=True))
-        answer = torch.stack([rows[name] if name in rows else self._known[name] for name in names])
-        for name, row in rows.items():
-            if self._bytes < LIMIT_BYTES:
-                self._known[name] = row.clone()
-                self._bytes += row.nbytes
-        return answer
+        """Return the rows of these pictures.
+
+        Each is computed alone, so that its row is the same to the last bit whichever others are known.
+        """
+        return torch.cat([self._row(picture) for picture in pictures.split(1)])
+
+    def _row(self, picture: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 ..."]:
+        name = hashlib.blake2b(picture.numpy().tobytes(), digest_size=16).digest()
+        if name in self._known:
+            return self._known[name]
+        row = self._work(picture)
+        if self._bytes < LIMIT_BYTES:
+            self._known[name] = row
+            self._bytes += row.nbytes
+        return row

@@ -43,7 +43,7 @@ from mimicmotion.training.settings import ActivationCheckpointing, TrainingRunti
 from mimicmotion.training.step import accumulate, clip, update
 from mimicmotion.video.size import Size
 
-LEVELS: tuple[ActivationCheckpointing, ...] = ("off", "layers", "blocks")
+LEVELS: tuple[ActivationCheckpointing, ...] = ("off", "selective", "layers", "blocks")
 _STYLE = DrawingStyle()
 _CARD_GB, _WORKERS = 40.0, 8
 
@@ -135,7 +135,7 @@ class Case:
         """Do one optimiser step."""
         accumulate(self.built, batch, self.job, self.world, 0, 1)
         clip(self.built, self.job)
-        update(self.built, self.job.settings.learning_rate)
+        update(self.built, self.job.settings.learning_rate, torch.zeros((), device=self.options.device))
 
     def row(self, machine: Machine, from_pixels: bool) -> Row:
         """Measure the step from pixels or from latents."""

@@ -1,4 +1,4 @@
-"""Cross-attention to a single token without the attention.
+"""Cross-attention to a single token without the attention, and self-attention of more rows than a GPU's grid.
 
 SVD's cross-attention sees one token, the image embedding. Softmax over one key is one whatever the query, so
 its result is the projected value, forward and backward. Leaving out queries, keys and softmax saves 7 to 9 %
@@ -37,3 +37,20 @@ class SingleTokenAttention:
             return full
         row: Tensor = attn.to_out[0](attn.to_v(encoder_hidden_states))
         return row
+
+
+_MOST_ROWS = 65_535
+"""Where the grid of a CUDA kernel ends, in the dimension that attention's kernels use for rows of a batch."""
+
+
+class SplitAttention(AttnProcessor2_0):
+    """Upstream's attention, in parts where there are too many rows.
+
+    The attention over frames has a row for each latent pixel of each sample: 9,216 a sample at 576x1024.
+    """
+
+    def __call__(self, attn: Attention, hidden_states: Tensor, *others: Any, **more: Any) -> Tensor:
+        """Return the attention of each row to itself."""
+        attend = super().__call__
+        rows = [attend(attn, part, *others, **more) for part in torch.split(hidden_states, _MOST_ROWS)]
+        return rows[0] if len(rows) == 1 else torch.cat(rows)

@@ -18,7 +18,7 @@ from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemp
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mimicmotion.model.attention import SingleTokenAttention
+from mimicmotion.model.attention import SingleTokenAttention, SplitAttention
 
 
 class PosedConv(nn.Conv2d):
@@ -50,8 +50,8 @@ class PoseUNet(UNetSpatioTemporalConditionModel):
         self.conv_in = PosedConv(plain.in_channels, plain.out_channels, kernel_size=3, padding=1)
         self.set_attn_processor(
             {
-                name: SingleTokenAttention() if "attn2" in name else processor
-                for name, processor in self.attn_processors.items()
+                name: SingleTokenAttention() if "attn2" in name else SplitAttention()
+                for name in self.attn_processors
             }
         )
 

@@ -11,9 +11,10 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -33,7 +34,7 @@ from mimicmotion.training.distributed.parts import learning_rate
 from mimicmotion.training.distributed.stopping import stop_request
 from mimicmotion.training.estimate.needs import peak_tflops, training_flops
 from mimicmotion.training.job import FACTS_FILE, NETWORK_FILE, SAMPLING, TrainingJob, read_clips
-from mimicmotion.training.measures import Measures, finite
+from mimicmotion.training.measures import Later, Measures, spoilt
 from mimicmotion.training.optimiser import set_moments
 from mimicmotion.training.pictures import comparison, sample_picture
 from mimicmotion.training.step import accumulate, clip, update, whole
@@ -97,6 +98,7 @@ class Training:
         self.flops = {
             size: training_flops(unet.config, size, slots, job.settings.extra_passes) for size in sizes
         }
+        self._unseen: tuple[Later, Callable[[], StageError]] | None = None
         self.measures = Measures(world.device, peak_tflops(world.device))
         self.validation = Validation(
             read_clips(job.test_clips)[: job.settings.validation_clips],
@@ -184,12 +186,26 @@ class Training:
             self.measures.add(parts, sigma, self.flops[Size(width, height)])
             numbers.append(parts.total.detach())
         norm = clip(built, job)
-        if not finite([*numbers, norm], self.world):
-            raise self._not_finite(step, batches, numbers, norm)
+        self._look()
+        flag = spoilt([*numbers, norm], self.world)
+        self._unseen = Later(flag), partial(self._not_finite, step, batches, numbers, norm)
         rate = learning_rate(step - 1, job.settings.learning_rate, job.settings.warmup_steps)
-        update(built, rate)
+        try:
+            update(built, rate, flag)
+        except FloatingPointError:
+            self._look()
         if step % job.runtime.log_every == 0 or step == job.steps:
+            self._look()
             self._log(step, {"optimiser/gradient_norm": float(norm), "optimiser/learning_rate": rate})
+
+    def _look(self) -> None:
+        """Stop if the newest step was not finite. It changed no weights, but nothing may be made of it.
+
+        A GPU is a step ahead by the time of the look, so that it has work while the number comes.
+        """
+        unseen, self._unseen = self._unseen, None
+        if unseen is not None and unseen[0].read():
+            raise unseen[1]()
 
     def _log(self, step: int, extra: Mapping[str, float]) -> None:
         values = {**self.measures.report(self.world), **extra}
@@ -222,6 +238,7 @@ class Training:
 
     def _validate(self, step: int) -> float | None:
         """Validate and show pictures with the averaged weights; returns the loss, if there are test clips."""
+        self._look()
         if not self.validation.samples:
             return None
         built = self.built
@@ -250,6 +267,7 @@ class Training:
         return {"batch": self.job.settings.batch, "seed": self.job.settings.seed, "clips": len(self.clips)}
 
     def _save(self, step: int) -> None:
+        self._look()
         facts = {**self._resume_contract(), SAMPLING: self.job.settings.sampling}
         path = self.checkpoints.save(step, self._tensors(), facts)
         logger.info("writing checkpoint %s", path)

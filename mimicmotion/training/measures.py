@@ -94,7 +94,21 @@ def peak_bytes(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def finite(values: Sequence[Tensor], world: World) -> bool:
-    """Return whether all these numbers are finite on all workers; every worker calls this."""
-    wrong = torch.stack([(~torch.isfinite(value)).float() for value in values]).sum()
-    return not world.sum(wrong).item()
+def spoilt(values: Sequence[Tensor], world: World) -> Float[Tensor, ""]:
+    """Return 1 where any of these numbers of any worker is not finite, else 0; every worker calls this."""
+    wrong = torch.stack([(~torch.isfinite(value)).float() for value in values]).amax()
+    return world.sum(wrong).clamp_(max=1)
+
+
+class Later:
+    """A number on its way from a GPU to the host, which can hand out work until it comes."""
+
+    def __init__(self, value: Float[Tensor, ""]) -> None:
+        self._value = value.to("cpu", non_blocking=True)
+        self._there = torch.cuda.current_stream(value.device).record_event() if value.is_cuda else None
+
+    def read(self) -> float:
+        """Return the number, once the device has come as far."""
+        if self._there is not None:
+            self._there.synchronize()
+        return float(self._value)

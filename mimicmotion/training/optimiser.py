@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -48,6 +49,18 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate
+
+
+def leave_if(optimiser: torch.optim.Optimizer, spoilt: Float[Tensor, ""]) -> None:
+    """Let the next step change nothing where this is 1; only fused AdamW can, so others wait for the number.
+
+    Raises:
+        FloatingPointError: it is 1, and the optimiser would step all the same.
+    """
+    if isinstance(optimiser, torch.optim.AdamW):
+        optimiser.found_inf = spoilt  # type: ignore[attr-defined]  # what fused optimisers ask for, as torch's GradScaler sets it
+    elif spoilt.item():
+        raise FloatingPointError
 
 
 def moments(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ Optimiser = Literal["adamw", "adamw_8bit"]
 TrainedPart = Literal["all", "attention", "temporal", "pose_net"]
 Precision = Literal["bfloat16", "float32"]
 Strategy = Literal["ddp", "fsdp"]
-ActivationCheckpointing = Literal["off", "layers", "blocks"]
+ActivationCheckpointing = Literal["off", "selective", "layers", "blocks"]
 
 
 class SampleSettings(ReaderSettings, ConfidenceSettings):

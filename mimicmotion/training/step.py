@@ -11,7 +11,7 @@ from mimicmotion.training.distributed.group import World
 from mimicmotion.training.distributed.parts import set_sync
 from mimicmotion.training.job import TrainingJob
 from mimicmotion.training.loss import LossParts, denoising_loss
-from mimicmotion.training.optimiser import set_learning_rate
+from mimicmotion.training.optimiser import leave_if, set_learning_rate
 
 
 def accumulate(
@@ -40,9 +40,16 @@ def clip(built: Built, job: TrainingJob) -> Float[Tensor, ""]:
     return whole(torch.nn.utils.clip_grad_norm_(built.trained, job.settings.clip_norm))
 
 
-def update(built: Built, rate: float) -> None:
-    """Let the optimiser do its step at this learning rate and the average follow; gradients are gone then."""
+def update(built: Built, rate: float, spoilt: Float[Tensor, ""]) -> None:
+    """Let the optimiser do its step at this learning rate and the average follow; gradients are gone then.
+
+    Args:
+        built: what trains.
+        rate: learning rate.
+        spoilt: 1 where weights and moments shall stay as they are, which the device decides by itself.
+    """
     set_learning_rate(built.optimiser, rate)
+    leave_if(built.optimiser, spoilt)
     built.optimiser.step()
     built.optimiser.zero_grad()
     built.average.update(built.network)

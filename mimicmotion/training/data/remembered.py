@@ -31,7 +31,7 @@ class Remembered:
 
         Each is computed alone, so that its row is the same to the last bit whichever others are known.
         """
-        return torch.cat([self._row(picture) for picture in pictures.split(1)])
+        return torch.cat([self._row(picture) for picture in torch.split(pictures, 1)])
 
     def _row(self, picture: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 ..."]:
         name = hashlib.blake2b(picture.numpy().tobytes(), digest_size=16).digest()

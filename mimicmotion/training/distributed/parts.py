@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from mimicmotion.model.svd import ATTENTION_PARTS, BLOCKS, LAYERS, TEMPORAL_PARTS, is_idle, unet_blocks
 from mimicmotion.training.distributed.group import World
@@ -22,9 +22,22 @@ CHECKPOINTED: Mapping[ActivationCheckpointing, tuple[type[nn.Module], ...]] = Ma
         "off": (),
         "layers": LAYERS,
         "blocks": BLOCKS,
+        "selective": LAYERS,
     }
 )
 """Kinds of layers whose activations are forgotten, by level."""
+
+_ATEN = torch.ops.aten
+KEPT = (
+    _ATEN.mm.default,
+    _ATEN.addmm.default,
+    _ATEN.bmm.default,
+    _ATEN._scaled_dot_product_flash_attention.default,
+    _ATEN._scaled_dot_product_flash_attention_for_cpu.default,
+    _ATEN._scaled_dot_product_efficient_attention.default,
+    _ATEN._scaled_dot_product_cudnn_attention.default,
+)
+"""Matrix products and attention by whichever kernel: what ``selective`` keeps, as dearest to do again."""
 
 
 def choose_trained(network: PosedDenoiser, part: TrainedPart) -> None:
@@ -56,17 +69,21 @@ def checkpoint_activations(network: nn.Module, level: ActivationCheckpointing) -
     Args:
         network: changed in place; parameter names stay.
         level: ``off``; ``layers``: each residual and transformer block forgets; ``blocks``: each residual
-            block and each whole spatio-temporal transformer, which keeps less between and needs more at once.
+            block and each whole spatio-temporal transformer, which keeps less between and needs more at once;
+            ``selective``: as ``layers``, but the results of matrix products and attention are kept.
     """
+    how: dict[str, Any] = {"use_reentrant": False}
+    if level == "selective":
+        how["context_fn"] = partial(create_selective_checkpoint_contexts, [*KEPT])
     for module in network.modules():
         if isinstance(module, CHECKPOINTED[level]):
-            module.forward = partial(_checkpointed, module.forward)
+            module.forward = partial(_checkpointed, module.forward, how)
 
 
-def _checkpointed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _checkpointed(forward: Callable[..., Any], how: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
     if not torch.is_grad_enabled():
         return forward(*args, **kwargs)
-    return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+    return checkpoint(forward, *args, **how, **kwargs)
 
 
 def shard(network: PosedDenoiser, half: bool) -> None:

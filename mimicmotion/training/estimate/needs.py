@@ -17,6 +17,7 @@ from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
 from mimicmotion.training.distributed.parts import (
     CHECKPOINTED,
+    KEPT,
     checkpoint_activations,
     choose_trained,
 )
@@ -106,7 +107,6 @@ def estimate(shape: Shape) -> Estimate:
     """Return what a worker needs; takes seconds and next to no memory at any size."""
     shards = shape.workers if shape.strategy == "fsdp" else 1
     network = _on_meta(shape, torch.bfloat16 if shards > 1 else torch.float32)
-    choose_trained(network, shape.trained)
     parameters = sum(value.numel() for value in network.parameters())
     trained = sum(value.numel() for value in network.parameters() if value.requires_grad)
     # One block in half precision and the next ahead of it.
@@ -121,9 +121,7 @@ def estimate(shape: Shape) -> Estimate:
         average=_FLOAT32 * trained // shards,
         passes=_held_by_passes(network, shape, shards),
         checkpoint=_FLOAT32 * (parameters + 3 * trained),
-        flops_per_sample=((3 if shape.activation_checkpointing == "off" else 4) + shape.extra_passes)
-        * _forward_flops(shape)
-        // shape.micro_batch,
+        flops_per_sample=_flops(shape) // shape.micro_batch,
     )
 
 
@@ -158,8 +156,9 @@ def training_flops(unet: Mapping[str, Any], size_px: Size, num_slots: int, extra
         activation_checkpointing="off",
         trained="all",
         optimiser="adamw",
+        extra_passes=extra_passes,
     )
-    return (3 + extra_passes) * _forward_flops(shape)
+    return _flops(shape)
 
 
 def num_parameters(unet: Mapping[str, Any]) -> int:
@@ -191,11 +190,20 @@ def vae_flops(vae: Mapping[str, Any], size_px: Size) -> tuple[int, int]:
     return encoding, (int(flops.get_total_flops()) - encoding) // _DECODED
 
 
-def _forward_flops(shape: Shape) -> int:
+def _flops(shape: Shape) -> int:
+    """Return the operations of a micro-batch: forward and backward, further passes, what is done again."""
     network = _on_meta(shape, torch.bfloat16)
     with CudaAutocast(), FlopCounterMode(display=False) as flops:
         _forward(network, shape)
-    return int(flops.get_total_flops())
+    by_kind = flops.get_flop_counts()["Global"]
+    kept = (
+        {str(kind.overloadpacket) for kind in KEPT}
+        if shape.activation_checkpointing == "selective"
+        else set()
+    )
+    again = sum(count for kind, count in by_kind.items() if str(kind) not in kept)
+    whole = int(flops.get_total_flops())
+    return (3 + shape.extra_passes) * whole + (0 if shape.activation_checkpointing == "off" else again)
 
 
 def _held_by_passes(network: PosedDenoiser, shape: Shape, shards: int) -> int:
@@ -222,7 +230,9 @@ def _on_meta(shape: Shape, dtype: torch.dtype) -> PosedDenoiser:
         unet = PoseUNet.from_config(shape.unet) if shape.unet else PoseUNet()
         network = PosedDenoiser(unet, PoseNet(out_channels=unet.config.block_out_channels[0]))
     # Once more: upstream builds some parameters with a constructor that no device context reaches.
-    return network.to("meta", dtype)
+    network.to("meta", dtype)
+    choose_trained(network, shape.trained)
+    return network
 
 
 def _forward(network: PosedDenoiser, shape: Shape) -> Tensor:

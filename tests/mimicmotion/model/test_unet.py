@@ -9,6 +9,7 @@ import torch
 from diffusers import UNetSpatioTemporalConditionModel
 from torch import nn
 
+from mimicmotion.model import attention
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.svd import is_idle
 from mimicmotion.model.unet import PoseUNet
@@ -71,6 +72,21 @@ def test_attention_to_one_token_is_left_out_without_gradients(tiny: PoseUNet) ->
         assert len(asked) == len(queries) > 0
     for hook in hooks:
         hook.remove()
+
+
+@torch.no_grad()
+def test_rows_beyond_the_grid_of_a_gpu_attend_in_parts(tiny: PoseUNet, monkeypatch) -> None:
+    whole, asked = tiny(**tiny_inputs()).sample, []
+    monkeypatch.setattr(attention, "_MOST_ROWS", 50)
+    attend = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "scaled_dot_product_attention",
+        lambda query, *rest, **how: asked.append(len(query)) or attend(query, *rest, **how),
+    )
+    torch.testing.assert_close(tiny(**tiny_inputs()).sample, whole, rtol=0, atol=1e-6)
+    assert {50, 28} <= {*asked}, "2 samples of 64 latent pixels are 128 rows"
+    assert max(asked) == 50
 
 
 def test_attention_to_one_token_is_upstreams_in_training_too(tiny: PoseUNet, tiny_config: dict) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from training_world import changed
 
 from mimicmotion.errors import DataError, InputError, StageError
-from mimicmotion.training import loop
+from mimicmotion.training import loop, step
 from mimicmotion.training.data.batch import collate
 from mimicmotion.training.data.samples import draw
 from mimicmotion.training.distributed.group import World, lost_workers_are_connection_errors
@@ -205,6 +205,26 @@ def test_a_loss_that_is_not_finite_stops_with_clips_step_and_checkpoint(job, rep
     assert "stopped at step" in message
     assert "video0-clip" in message
     assert str(job.checkpoints / "step-00000002") in message
+
+
+def test_a_step_that_is_not_finite_changes_no_weight_and_is_told_before_the_next(job, report, monkeypatch):
+    training = Training(changed(job, steps=5, log_every=100), report, ALONE)
+    network, told = training.built.network, []
+    monkeypatch.setattr(loop, "update", lambda *a: told.append(step.update(*a)))
+
+    def poison(built, *_):
+        norm = step.clip(built, job)
+        if len(told) == 2:
+            built.trained[0].grad.fill_(float("nan"))
+            norm += float("nan")
+            told.append({name: value.clone() for name, value in network.state_dict().items()})
+        return norm
+
+    monkeypatch.setattr(loop, "clip", poison)
+    with pytest.raises(StageError, match="stopped at step 3"):
+        training.run()
+    assert len(told) == 4, "the third step was handed out, and no fourth"
+    assert all(torch.equal(value, told[2][name]) for name, value in network.state_dict().items())
 
 
 def test_a_bad_clip_stops_with_its_name(job, report, clips, tmp_path):

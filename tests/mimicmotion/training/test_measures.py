@@ -3,7 +3,7 @@ import torch
 
 from mimicmotion.training.distributed.group import World
 from mimicmotion.training.loss import LossParts
-from mimicmotion.training.measures import Measures, finite
+from mimicmotion.training.measures import Later, Measures, spoilt
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -42,10 +42,10 @@ def test_a_round_brings_nothing_to_the_device(monkeypatch):
     measures.add(*round_, 1e9)
 
 
-def test_one_bad_number_is_noticed():
-    assert finite([torch.tensor(1.0), torch.tensor(2.0)], ALONE)
-    assert not finite([torch.tensor(1.0), torch.tensor(float("nan"))], ALONE)
-    assert not finite([torch.tensor(float("inf"))], ALONE)
+@pytest.mark.parametrize(("bad", "flag"), [(2.0, 0), (float("nan"), 1), (float("inf"), 1)])
+def test_one_bad_number_is_noticed(bad, flag):
+    found = spoilt([torch.tensor(1.0), torch.tensor(bad), torch.tensor(bad)], ALONE)
+    assert Later(found).read() == flag == found
 
 
 def test_utilisation_is_the_share_of_a_known_peak():

@@ -71,8 +71,8 @@ def test_each_part_gets_gradients_and_the_rest_does_not(network, inputs):
         assert (value.grad is not None) == value.requires_grad, name
 
 
-@pytest.mark.parametrize("level", ["layers", "blocks"])
-def test_recomputing_changes_memory_and_nothing_else(network, inputs, level):
+@pytest.mark.parametrize(("level", "share"), [("layers", 0.5), ("blocks", 0.5), ("selective", 1.0)])
+def test_recomputing_changes_memory_and_nothing_else(network, inputs, level, share):
     def held(module):
         kept = []
         with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
@@ -87,7 +87,7 @@ def test_recomputing_changes_memory_and_nothing_else(network, inputs, level):
     checkpoint_activations(network, level)
     size, loss, grads = held(network)
     assert set(network.state_dict()) == before
-    assert size < 0.5 * plain_size
+    assert size < share * plain_size
     torch.testing.assert_close(loss, plain_loss)
     for name, value in plain.items():
         torch.testing.assert_close(grads[name], value, msg=name)

@@ -44,16 +44,20 @@ def test_the_full_network_has_the_parameters_of_released_checkpoints(golden):
 
 
 def test_each_way_to_save_memory_saves_it(tiny):
-    plain, layers, blocks = (
-        estimate(replace(tiny, activation_checkpointing=level)) for level in ("off", "layers", "blocks")
+    plain, selective, layers, blocks = (
+        estimate(replace(tiny, activation_checkpointing=level))
+        for level in ("off", "selective", "layers", "blocks")
     )
+    assert layers.passes < selective.passes < plain.passes
+    assert plain.flops_per_sample < selective.flops_per_sample < layers.flops_per_sample
     assert max(layers.passes, blocks.passes) < plain.passes
     assert layers.flops_per_sample * 3 == plain.flops_per_sample * 4
     again = estimate(replace(tiny, accumulation_steps=2))
     # Gradients are there from the second round on, and the first round's loss still is.
     assert plain.passes < again.passes <= plain.passes + plain.gradients + 4
     shared = estimate(replace(tiny, strategy="fsdp"))
-    assert shared.optimiser * 4 == plain.optimiser == 8 * plain.parameters
+    assert shared.optimiser * 4 == plain.optimiser == 8 * plain.trained_parameters
+    assert plain.trained_parameters < plain.parameters  # queries and keys of the attention to one token
     frozen = estimate(replace(tiny, trained="pose_net"))
     assert frozen.trained_parameters < 0.3 * frozen.parameters
     assert frozen.gradients == 4 * frozen.trained_parameters

@@ -96,7 +96,7 @@ def peak_bytes(device: torch.device) -> int:
 
 def spoilt(values: Sequence[Tensor], world: World) -> Float[Tensor, ""]:
     """Return 1 where any of these numbers of any worker is not finite, else 0; every worker calls this."""
-    wrong = torch.stack([(~torch.isfinite(value)).float() for value in values]).amax()
+    wrong = torch.stack([~torch.isfinite(value) for value in values]).any().to(torch.float32)
     return world.sum(wrong).clamp_(max=1)
 
 

@@ -22,12 +22,11 @@ from mimicmotion.metrics.film.drift import change_curve, colour_statistics, drif
 from mimicmotion.model.pipeline import MimicMotionPipeline
 from mimicmotion.model.weights import load_pipeline
 from mimicmotion.pictures.panels import grid, labelled_row
-from mimicmotion.pose.hands import hand_boxes, hand_confidences
 from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.pose.table import PoseTrack
 from mimicmotion.synthetic.faults import WEIGHTS, confidences
-from mimicmotion.synthetic.judge_validation import clear_film
-from mimicmotion.synthetic.world import FPS, HEIGHT, WIDTH, Film
+from mimicmotion.synthetic.judge_validation import clear_film, track_of
+from mimicmotion.synthetic.world import FPS, Film
 from mimicmotion.video.picture_files import write_picture
 
 TILE, TIMES = 8, 10
@@ -58,10 +57,7 @@ def films(pipeline: MimicMotionPipeline, seed: int) -> dict[str, np.ndarray]:
 
 
 def _track(one: Film) -> PoseTrack:
-    sure, num = confidences(one), len(one.frames)
-    nowhere = np.full((num, 4), np.nan, np.float32)
-    hands = hand_boxes(one.keypoints, sure), hand_confidences(sure)
-    return PoseTrack(one.keypoints, sure, np.ones(num, bool), nowhere, *hands, WIDTH, HEIGHT)
+    return track_of(one.keypoints, confidences(one))
 
 
 def curve_of(frames: np.ndarray) -> dict[int, float]:

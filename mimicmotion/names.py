@@ -13,9 +13,9 @@ _LEFT_BEHIND: Final = frozenset(("__macosx", "thumbs.db", "desktop.ini", "lost+f
 """What systems leave beside files without a dot in front."""
 _SPLIT_WORDS: Final = {
     **dict.fromkeys(("train", "training", "trainset", "trainingset"), "train"),
-    **dict.fromkeys(("test", "testing", "testset"), "test"),
-    **dict.fromkeys(("val", "valid", "validation", "valset", "validationset"), "val"),
-    **dict.fromkeys(("eval", "evaluation", "holdout", "unseen"), "other"),
+    **dict.fromkeys(("test", "tests", "testing", "testset"), "test"),
+    **dict.fromkeys(("val", "valid", "validate", "validation", "valset", "validationset"), "val"),
+    **dict.fromkeys(("dev", "eval", "evaluation", "heldout", "holdout", "trainval", "unseen"), "other"),
 }
 _FILLERS: Final = frozenset(
     ("set", "sets", "split", "data", "dataset", "video", "videos", "clip", "clips", "film", "films")
@@ -65,6 +65,8 @@ def split_named(name: str) -> str | None:
         InputError: it says so of something else that splits, such as ``eval``.
     """
     words = re.findall(r"[^\W\d_]+", unicodedata.normalize("NFKC", name).casefold())
+    if (whole := "".join(words)) in _SPLIT_WORDS:
+        words = [whole]  # hold-out
     if not words or not set(words) <= {*_SPLIT_WORDS, *_FILLERS}:
         return None
     said = {_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS}

@@ -3,20 +3,21 @@
 ``mimicmotion stage animate configs/demo.yaml``
 
 The reference is a frame of the true video, the driving poses are its own, so the result can be compared
-with the truth frame by frame.
+with the truth frame by frame. Pairs of a list (``pairs``) have no truth; see ``stages/parts/pairs.py``.
 """
 
 import json
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
 from mimicmotion.animation.settings import DrivingSettings, SamplingSettings
+from mimicmotion.errors import InputError
 from mimicmotion.metrics.settings import FilmJudgeSettings
 from mimicmotion.pose.settings import AlignmentMode, ConfidenceSettings
 from stages.clip_rows import (
@@ -35,8 +36,11 @@ from stages.clip_rows import (
 from stages.engine.contract import WHOLE, Dataset, Item, ItemStage, Report, Runtime, Stage
 from stages.parts.animating import Pipelines, animation_inputs
 from stages.parts.generated import judge_of
+from stages.parts.pairs import is_pair, pair_items, prepared_pair, read_requests
 
 if TYPE_CHECKING:
+    from mimicmotion.animation.generate import AnimationInputs
+    from mimicmotion.animation.request import AnimationRequest
     from mimicmotion.diffusion.settings import SamplerSettings
 
 log = logging.getLogger(__name__)
@@ -56,7 +60,8 @@ ANIMATIONS_SCHEMA = pa.schema(
     ]
 )
 """One row per generated clip; ``frames`` names the true frame of each generated one. ``judge`` is what a
-judge says of all tries, as JSON; null where none was asked."""
+judge says of all tries, as JSON; null where none was asked. Only clips have ``video_id``, ``reference_frame``
+and ``frames``, and pairs have not."""
 
 _NUM_PICTURED = 6
 
@@ -74,6 +79,7 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
     name: ClassVar[str] = "animate"
     version: ClassVar[int] = 3
     reads: ClassVar[tuple[str, ...]] = ("train", "clips", "decode", "pose")
+    source_fields: ClassVar[tuple[str, ...]] = ("pairs",)
     optional_reads: ClassVar[tuple[str, ...]] = ("distill",)
     schema: ClassVar[pa.Schema] = ANIMATIONS_SCHEMA
     renamed: ClassVar[Mapping[str, str]] = {"guidance": "guidance_scale"}
@@ -90,6 +96,11 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
     judge: FilmJudgeSettings | None = Field(
         None, description="What judges each clip without its truth; null judges none."
     )
+    pairs: Path | None = Field(
+        None,
+        description="CSV of pairs without a true film, as `animate --pairs` takes it, to animate and judge "
+        "besides; aligned by alignment, or robust where that is none.",
+    )
 
     def idle_fields(self) -> set[str]:
         """No smoothing, no judge and one try are no part of the recipe."""
@@ -102,8 +113,24 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
         return {f"judge.{name}": path for name, path in files.items()}
 
     def check(self) -> list[str]:
-        """Tries that nothing chooses among."""
-        return ["tries needs judge, which chooses among them"] if self.tries > 1 and not self.judge else []
+        """Tries that nothing chooses among, and pairs that cannot be read or judged."""
+        problems = ["tries needs judge, which chooses among them"] if self.tries > 1 else []
+        problems += ["pairs needs judge, since nothing else can score them"] if self.pairs else []
+        if self.judge is None:
+            return problems
+        try:
+            self._requests()
+        except InputError as error:
+            return [f"pairs: {error}"]
+        return []
+
+    def _requests(self) -> "list[AnimationRequest]":
+        """What the pairs ask for; none without a list."""
+        if self.pairs is None:
+            return []
+        wishes = {name: getattr(self, name) for name in ("seed", "tries", "smoothing_s", "decode_chunk")}
+        alignment = "robust" if self.alignment == "none" else self.alignment
+        return read_requests(self.pairs, {**wishes, "alignment": alignment})
 
     def conflicts(self, others: Mapping[str, Stage]) -> list[str]:
         """Poses drawn in another way than the network learnt them, and what a distilled one does not take."""
@@ -119,7 +146,7 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
         ]
 
     def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:
-        """One item per kept val and test clip."""
+        """One item per kept val and test clip, and one per pair."""
         weights = checkpoint_of(inputs)
         checkpoint = weights.path(WHOLE, "checkpoint")
         videos = video_rows(inputs["decode"])
@@ -154,6 +181,7 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
                 },
                 label=f"{video.name} {clip.clip_id}",
             )
+        yield from pair_items(self._requests(), weights)
 
     def load(self) -> Pipelines:
         """A holder that loads the checkpoint named by the first item."""
@@ -171,14 +199,60 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
         Raises:
             RejectedItem: nobody is in the reference frame, or in any driving frame.
         """
-        from mimicmotion.animation.generate import generate, side_by_side
-        from mimicmotion.animation.judged import judge_tries, wanted_of
-        from mimicmotion.video.files import iter_frames, write_lossless, write_preview
+        from mimicmotion.animation.generate import side_by_side
+        from mimicmotion.video.files import iter_frames, write_preview
 
-        pipeline, facts = loaded.at(Path(item.payload["checkpoint"]))
+        make = self._of_pair if is_pair(item.id) else self._of_clip
+        row, animation, true = make(loaded, item, folder)
+        generated = iter_frames(folder / GENERATED_FILE)
+        write_preview(folder / PREVIEW_FILE, side_by_side(animation, generated, true), row["fps"])
+        width, height = animation.size
+        row |= {"clip_id": item.id, "width_px": width, "height_px": height}
+        return pa.Table.from_pylist([row], schema=ANIMATIONS_SCHEMA)
+
+    def _of_pair(
+        self, loaded: Pipelines, item: Item, folder: Path
+    ) -> "tuple[dict[str, Any], AnimationInputs, np.ndarray | None]":
+        _, facts = loaded.at(Path(item.payload["checkpoint"]))
+        assert loaded.tools is not None  # see ``check``
+        calibration = self.opened_calibration()
+        request, prepared = prepared_pair(item, folder, facts, loaded.tools, self.tile, calibration)
+        fps, camera = prepared.driving.fps, prepared.driving.camera
+        made = self._tried(loaded, item, prepared.inputs, fps, request.seed, camera, folder)
+        return {**made, "fps": fps}, prepared.inputs, None
+
+    def _of_clip(
+        self, loaded: Pipelines, item: Item, folder: Path
+    ) -> "tuple[dict[str, Any], AnimationInputs, np.ndarray | None]":
+        _, facts = loaded.at(Path(item.payload["checkpoint"]))
         calibration = self.opened_calibration()
         animation, true, camera = animation_inputs(item, facts, calibration, self.alignment, self.smoothing_s)
         fps = item.payload["fps"]
+        row = {
+            **self._tried(loaded, item, animation, fps, self.seed, camera, folder),
+            "video_id": item.payload["video_row"].video_id,
+            "fps": fps,
+            "reference_frame": item.payload["reference_frame"],
+            "frames": item.payload["frames"],
+        }
+        return row, animation, true
+
+    def _tried(
+        self,
+        loaded: Pipelines,
+        item: Item,
+        animation: "AnimationInputs",
+        fps: float,
+        first_seed: int,
+        camera: str | None,
+        folder: Path,
+    ) -> dict[str, Any]:
+        """Generate a film, the best of its tries, into the folder."""
+        from mimicmotion.animation.generate import generate
+        from mimicmotion.animation.judged import judge_tries, wanted_of
+        from mimicmotion.video.files import write_lossless
+
+        pipeline, facts = loaded.at(Path(item.payload["checkpoint"]))
         settings = self.sampler(
             facts.num_frames,
             bool(facts.sampling),
@@ -189,38 +263,23 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
         for departure in {*facts.departures(settings.tile, fps)} - loaded.warned:
             log.warning("%s: %s", item.label, departure)
             loaded.warned.add(departure)
-        tries = {seed: folder / f"{seed}.mkv" for seed in range(self.seed, self.seed + self.tries)}
+        tries = {seed: folder / f"{seed}.mkv" for seed in range(first_seed, first_seed + self.tries)}
         used: dict[int, SamplerSettings] = {}
         for seed, path in tries.items():
             told = [settings]
             frames = generate(pipeline, animation, settings, seed, self.decode_chunk, retiled=told.append)
             num_frames = write_lossless(path, frames, fps)
             used[seed] = told[-1]
-        seed, said = self.seed, None
+        seed, said = first_seed, None
         if loaded.tools is not None:
             wanted = {seed: wanted_of(animation, tiled, camera) for seed, tiled in used.items()}
-            judged = judge_tries(tries, wanted, loaded.tools, item.id)
+            judged = judge_tries(tries, wanted, loaded.tools, item.payload.get("name", item.id))
             judged.write(folder / JUDGE_FILE, folder / JUDGE_PICTURE, animation.reference)
-            seed, said = self.seed + judged.best, json.dumps(judged.values)
+            seed, said = first_seed + judged.best, json.dumps(judged.values)
         tries.pop(seed).rename(folder / GENERATED_FILE)
         for path in tries.values():
             path.unlink()
-        generated = iter_frames(folder / GENERATED_FILE)
-        write_preview(folder / PREVIEW_FILE, side_by_side(animation, generated, true), fps)
-        width, height = animation.size
-        row = {
-            "clip_id": item.id,
-            "video_id": item.payload["video_row"].video_id,
-            "num_frames": num_frames,
-            "fps": fps,
-            "width_px": width,
-            "height_px": height,
-            "seed": seed,
-            "reference_frame": item.payload["reference_frame"],
-            "frames": item.payload["frames"],
-            "judge": said,
-        }
-        return pa.Table.from_pylist([row], schema=ANIMATIONS_SCHEMA)
+        return {"num_frames": num_frames, "seed": seed, "judge": said}
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log every preview as a video that plays in the page, and a picture of the first clips."""
@@ -231,13 +290,13 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
 
         rows: list[np.ndarray] = []
         judged = {clip_id: found for clip_id in dataset.ids if (found := judge_of(dataset, clip_id))}
-        report.metrics(judge_means(list(judged.values())))
+        report.metrics(judge_means([said for item_id, said in judged.items() if not is_pair(item_id)]))
         for clip_id in dataset.ids:
             if clip_id in judged:
                 report.image(f"judge_{clip_id}", read_picture(dataset.path(clip_id, JUDGE_PICTURE)))
             preview = dataset.path(clip_id, PREVIEW_FILE)
             report.file(preview, f"previews/{clip_id}")
-            if len(rows) < _NUM_PICTURED:
+            if len(rows) < _NUM_PICTURED and not is_pair(clip_id):
                 reader = open_video(preview)
                 rows.append(reader.read([reader.num_frames // 2])[0])
         if rows:

@@ -4,7 +4,8 @@
 
 Clips are measured one by one over all workers (``stages/parts/measure.py``), beside floors that any model
 must be read against; what is done is kept where a run stops. This stage sums up, each side for itself: the
-champion is chosen by the scores on ``val``, and those on ``test`` decide nothing.
+champion is chosen by the scores on ``val``, and those on ``test`` decide nothing. Pairs without a true film
+(``animate.pairs``) have a protocol and a table of their own.
 """
 
 from collections.abc import Mapping
@@ -12,9 +13,10 @@ from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pyarrow as pa
+from pydantic import Field
 
 from mimicmotion.errors import StageError, WeightsError
 from mimicmotion.metrics.settings import JudgeSettings
@@ -23,6 +25,7 @@ from stages.clip_rows import JUDGE_PICTURE, JUDGED, Split, checkpoint_of, kept_c
 from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report, Stage
 from stages.parts.generated import generated_clips, judge_of, read_generated, read_true
 from stages.parts.measure import FLOORS_PART, MODEL_PART, EvaluateRuntime, Measure, called, measured_rows
+from stages.parts.pairs import is_pair
 
 if TYPE_CHECKING:
     from mimicmotion.metrics.scores import Score
@@ -45,12 +48,14 @@ SCORES_SCHEMA = pa.schema(
         ("without", pa.list_(pa.float64())),
     ]
 )
-"""One row per clip, method and metric, and one with clip_id ``summary`` over all clips of a split.
+"""One row per clip, method and metric, and one with clip_id ``summary`` over all clips of a split. Pairs are
+a split of their own, ``pairs``, with a protocol of their own.
 
 ``value`` is null where a metric is absent; ``note`` says why. ``without`` is, in rows of the summary, the
 value without each clip, or group of clips, in turn: from it come intervals of changes between models.
 """
 
+PAIRS: Literal["pairs"] = "pairs"
 PICTURE_FILE, GALLERY_FILE = "best_and_worst.png", "report.html"
 _OF_WHOLE_VIDEOS = (
     ("clips", "test_clips", "whole_video"),
@@ -78,10 +83,14 @@ class Evaluate(JudgeSettings, DatasetStage):
     )
 
     runtime: EvaluateRuntime = EvaluateRuntime()
+    pairs_protocol: Literal["cross-identity", "x-dance"] = Field(
+        "cross-identity", description="Protocol of the pairs in animate.pairs, which have no true film."
+    )
 
     def idle_fields(self) -> set[str]:
-        """Thresholds at their defaults."""
-        return self.unchanged_fields()
+        """Thresholds and the protocol of pairs at their defaults."""
+        default = self.pairs_protocol == Evaluate.model_fields["pairs_protocol"].default
+        return self.unchanged_fields() | ({"pairs_protocol"} if default else set())
 
     def check(self) -> list[str]:
         """Networks whose code may not run here."""
@@ -126,17 +135,18 @@ class Evaluate(JudgeSettings, DatasetStage):
                 own = scores_in(judged["kept"], clip_id) if judged else []
                 board.add(chain(chain.from_iterable(map(measured_rows, tables)), own))
             scores = board.scores() if done else []
-            said = {"split": split, "protocol": protocol.id}
+            of = {"split": split, "protocol": protocol.id}
             rows += [
-                {**asdict(score), **said, "is_primary": score.metric == self.primary_metric}
-                for score in scores
+                {**asdict(score), **of, "is_primary": score.metric == self.primary_metric} for score in scores
             ]
+        said: dict[str, Any] = {"split": PAIRS, "protocol": self.pairs_protocol, "is_primary": False}
+        rows += [{**asdict(score), **said} for score in _scores_of_pairs(inputs["animate"])]
         _save_picture(folder / PICTURE_FILE, inputs, scores, self.primary_metric)
         return pa.Table.from_pylist(rows, schema=SCORES_SCHEMA)
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log the score table, its numbers on test, and the best and worst test clips."""
-        from mimicmotion.metrics.scores import MODEL, headline, summary_markdown
+        from mimicmotion.metrics.scores import MODEL, SUMMARY, headline, summary_markdown
         from mimicmotion.video.picture_files import read_picture
 
         table = dataset.table()
@@ -150,6 +160,12 @@ class Evaluate(JudgeSettings, DatasetStage):
         )
         report.text("scores.md", shown)
         report.image("best_and_worst", read_picture(dataset.path(WHOLE, PICTURE_FILE)))
+        if of_pairs := [score for score in scores_of(table, PAIRS) if score.clip_id == SUMMARY]:
+            known = {f"{PAIRS}/{one.metric}": one.value for one in of_pairs if one.value is not None}
+            report.metrics(known)
+            text = summary_markdown(scores_of(table, PAIRS), self.pairs_protocol)
+            report.text("scores_of_pairs.md", text)
+            report.section("Scores of pairs, which have no true film", text, known)
         of_model = {s.metric: s.value for s in summary if s.method == MODEL and s.value is not None}
         first = headline(summary, self.primary_metric)
         report.section("Scores", "\n\n".join(filter(None, (first, shown))), of_model)
@@ -163,8 +179,8 @@ class Evaluate(JudgeSettings, DatasetStage):
                 report.file(video, "videos")
 
 
-def scores_of(table: pa.Table, split: Split = "test") -> list["Score"]:
-    """The scores of one side in a table of this stage."""
+def scores_of(table: pa.Table, split: Split | Literal["pairs"] = "test") -> list["Score"]:
+    """The scores of one side, or of the pairs, in a table of this stage."""
     from mimicmotion.metrics.scores import Score
 
     names = Score.__dataclass_fields__
@@ -172,6 +188,18 @@ def scores_of(table: pa.Table, split: Split = "test") -> list["Score"]:
         {**row, "without": tuple(row["without"] or ())} for row in table.to_pylist() if row["split"] == split
     ]
     return [Score(**{name: row[name] for name in names}) for row in rows]
+
+
+def _scores_of_pairs(animations: Dataset) -> list["Score"]:
+    """What the judge says of each pair, and the summary; none where there are no pairs."""
+    from mimicmotion.metrics.film.verdicts import scores_in
+    from mimicmotion.metrics.scoreboard import Scoreboard
+
+    found = [said for one in animations.ids if is_pair(one) and (said := judge_of(animations, one))]
+    board = Scoreboard(2, {})
+    for said in found:
+        board.add(scores_in(said["kept"], said["film"]))
+    return board.scores() if found else []
 
 
 def write_report(

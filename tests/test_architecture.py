@@ -25,7 +25,7 @@ HEAVY = {"torch", "onnxruntime", "decord", "diffusers", "transformers", *ENGINES
 
 LADDER = (
     ("redaction",),
-    ("errors", "durable", "foreign", "parent", "devices", "settings"),
+    ("errors", "durable", "foreign", "memory", "parent", "devices", "settings"),
     ("names",),
     ("lists",),
     ("video", "diffusion", "weights"),

@@ -179,3 +179,13 @@ def test_there_are_such_commands_and_a_wrong_one_is_noticed() -> None:
     for wrong in ("prefect deployment walk a/b", "prefect deployment schedule create a/b --chron x"):
         with pytest.raises(CycloptsError):
             check_prefects(wrong)
+
+
+def test_every_test_that_operations_names_is_there() -> None:
+    named = set(
+        re.findall(r"`((?:tests/[\w/]+/)?test_\w+\.py)`", (ROOT / "docs" / "operations.md").read_text())
+    )
+    assert len(named) > 20
+    assert [
+        name for name in sorted(named) if not [*ROOT.glob(name if "/" in name else f"tests/**/{name}")]
+    ] == []

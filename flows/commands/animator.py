@@ -19,7 +19,8 @@ from stages.engine.progress import progress
 
 if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
-    from mimicmotion.animation.request import AnimationRequest, Drivers, PreparedRequest
+    from mimicmotion.animation.driving import Drivers
+    from mimicmotion.animation.request import AnimationRequest, PreparedRequest
     from mimicmotion.diffusion.settings import SamplerSettings
     from mimicmotion.metrics.film.looks import FilmTools
     from mimicmotion.metrics.settings import FilmJudgeSettings

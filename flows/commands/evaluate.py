@@ -24,6 +24,7 @@ from mimicmotion.pose.settings import AlignmentMode
 from stages.engine.config import load_config
 
 if TYPE_CHECKING:
+    from mimicmotion.animation.said import FilmJudge
     from mimicmotion.metrics.scores import Score
     from mimicmotion.metrics.settings import FilmJudgeSettings, JudgeSettings
 
@@ -89,7 +90,9 @@ def evaluate(
         assert pairs is not None  # one of both is given
         _check_unread(of_truth, "--pairs")
         film = film_judge_settings(config, _given({**models, "appearance": appearance}))
-        _show(_scores_of_pairs(generated, pairs, film, align or "robust"), chosen.id, out)
+        scores, film_judge = _scores_of_pairs(generated, pairs, film, align or "robust", out)
+        _show(scores, chosen.id, out)
+        film_judge.finished()
         return
     _check_unread({"appearance": appearance, "align": align}, "--truth")
     settings = _judge_settings(config, {"protocol": chosen.id, **of_truth, **models})
@@ -120,12 +123,14 @@ def _check_unread(options: Mapping[str, Any], beside: str) -> None:
 
 
 def _scores_of_pairs(
-    generated: Path, pairs: Path, settings: "FilmJudgeSettings", align: "AlignmentMode"
-) -> "list[Score]":
+    generated: Path, pairs: Path, settings: "FilmJudgeSettings", align: "AlignmentMode", out: Path | None
+) -> "tuple[list[Score], FilmJudge]":
     """Scores of every pair and their summary; a result that is missing or foreign is refused."""
-    from mimicmotion.animation.judged import JudgeRequest, judge_generated
+    from mimicmotion.animation.judged import JudgeRequest
     from mimicmotion.animation.pairs import read_pairs
+    from mimicmotion.animation.said import FilmJudge
     from mimicmotion.devices import has_cuda
+    from mimicmotion.metrics.film.verdicts import scores_in
     from mimicmotion.metrics.folders import entries
     from mimicmotion.metrics.judging import open_film_tools
     from mimicmotion.metrics.scoreboard import Scoreboard
@@ -143,13 +148,13 @@ def _scores_of_pairs(
             "unless the column name says otherwise"
         )
     tools = open_film_tools(settings, has_cuda(), option_of)
-    board = Scoreboard(2, {})
+    board, film_judge = Scoreboard(2, {}), FilmJudge(tools, settings, out)
     for name, request in requests.items():
         named = {"generated": films[name], "reference": request.image, "driving": request.video, "name": name}
         more = {"poses": request.poses, "reference_poses": request.reference_poses, "person": request.person}
-        verdict, _ = judge_generated(JudgeRequest(**named, **more, alignment=align), tools)
-        board.add(verdict.scores)
-    return board.scores()
+        said = film_judge.values(JudgeRequest(**named, **more, alignment=align))
+        board.add(scores_in(said, name))
+    return board.scores(), film_judge
 
 
 def _show(scores: "list[Score]", protocol: str, out: Path | None) -> None:

@@ -8,7 +8,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.markdown import Markdown
@@ -20,10 +20,6 @@ from mimicmotion.errors import InputError, MimicMotionError
 from mimicmotion.metrics.settings import FilmJudgeSettings
 from mimicmotion.pose.settings import AlignmentMode, EstimatorSettings
 from stages.engine.config import load_config
-
-if TYPE_CHECKING:
-    from mimicmotion.metrics.film.film_scores import Verdict
-
 
 _File = Path | None
 
@@ -59,10 +55,11 @@ def judge(
     given: Mapping[str, Any],
 ) -> None:
     """Judge films without a true film: pose, likeness, drift, joins, background, jerk and sharpness."""
-    from mimicmotion.animation.judged import judge_generated, judge_requests
+    from mimicmotion.animation.judged import judge_requests
+    from mimicmotion.animation.said import FilmJudge
     from mimicmotion.devices import has_cuda
     from mimicmotion.durable import write_file
-    from mimicmotion.metrics.film.verdicts import verdict_line, verdict_values
+    from mimicmotion.metrics.film.verdicts import scores_in, verdict_line
     from mimicmotion.metrics.judging import open_film_tools
     from mimicmotion.metrics.scoreboard import Scoreboard
     from mimicmotion.metrics.scores import summary_markdown
@@ -81,27 +78,32 @@ def judge(
     tools = open_film_tools(settings, has_cuda(), option_of)
     console, board, failed = Terminal(), Scoreboard(2, {}), list[str]()
     values: dict[str, Any] = {}
+    film_judge = FilmJudge(tools, settings, out)
+    if film_judge.num_known:
+        console.lines(
+            f"{film_judge.num_known} films were judged by a run before that did not come to its end"
+        )
     for request in requests:
+        place = picture if one_picture or picture is None else picture / f"{request.film_id}.png"
         try:
-            verdict, shown = judge_generated(request, tools)
+            said = film_judge.values(request, place)
         except MimicMotionError as error:
             if len(requests) == 1:
                 raise
             console.lines(f"{request.film_id}: not judged: {error}")
             failed.append(f"{request.film_id}: {error}")
             continue
-        board.add(verdict.scores)
-        values[request.film_id] = verdict_values(verdict)
-        console.lines(f"{request.film_id}: {verdict_line(verdict)}")
-        if picture is not None:
-            place = picture if one_picture else picture / f"{request.film_id}.png"
-            write_verdict_picture(place, verdict, shown)
+        scores = scores_in(said, request.film_id)
+        board.add(scores)
+        values[request.film_id] = said
+        console.lines(f"{request.film_id}: {verdict_line(scores)}")
     if values:
         console.print(Markdown(summary_markdown(board.scores(), "judge, without truth")))
     if out is not None:
         write_file(out, (json.dumps(values, indent=1) + "\n").encode())
     if failed:
         raise InputError(f"{len(failed)} of {len(requests)} films could not be judged:", *failed)
+    film_judge.finished()
 
 
 def film_judge_settings(config: str | None, given: Mapping[str, Any]) -> FilmJudgeSettings:
@@ -121,13 +123,3 @@ def film_judge_settings(config: str | None, given: Mapping[str, Any]) -> FilmJud
         raise InputError("--detector and --wholebody go together: give both for scores of the pose, or none")
     settings: FilmJudgeSettings = checked(FilmJudgeSettings, chosen, {})
     return settings
-
-
-def write_verdict_picture(path: Path, verdict: "Verdict", reference: Any) -> None:
-    """Write curves and worst frames as a picture."""
-    from mimicmotion.durable import in_place
-    from mimicmotion.pictures.verdict import verdict_picture
-    from mimicmotion.video.picture_files import write_picture
-
-    with in_place(path) as written:
-        write_picture(written, verdict_picture(verdict, reference))

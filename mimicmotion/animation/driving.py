@@ -1,8 +1,9 @@
 """The poses that drive a result: from a video, or stored already, at an even rate by time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from mimicmotion.pose.layout import BODY
 from mimicmotion.pose.models.estimator import PoseEstimator, estimate_image, estimate_video
 from mimicmotion.pose.people import Person, Presence
 from mimicmotion.pose.settings import AlignmentMode
-from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, PoseTrack, poses_table, read_track
+from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, PoseTrack, poses_table, read_track, stored_models
 from mimicmotion.pose.tracks import link
 from mimicmotion.video.isolated import normalise_isolated
 from mimicmotion.video.normalise import VideoFacts
@@ -23,6 +24,7 @@ from mimicmotion.video.settings import NormaliseSettings
 from mimicmotion.video.size import Size
 from mimicmotion.video.sources import read_outline
 from mimicmotion.video.stillness import moving_camera
+from mimicmotion.weights.fetching import file_digest
 
 MAX_DEFAULT_FPS = 15.0
 """Most frames per second unless asked for more, as released."""
@@ -137,7 +139,8 @@ def driver_from_video(
     reader, facts = _normalised(video, fps, folder, most_fps)
     people = estimate_video(estimator, reader, _FRAMES_PER_BATCH)
     linked = link(people, facts.fps, Size(facts.width_px, facts.height_px))
-    return _driver(linked, facts, f"driving video {video}", reader)
+    models = {role: file_digest(path) for role, path in estimator.files.items()}
+    return _driver(linked, facts, f"driving video {video}", reader, models)
 
 
 def driver_from_poses(
@@ -168,7 +171,24 @@ def driver_from_poses(
         )
     reader, facts = _normalised(video, fps, folder, most_fps)
     shape = VideoShape.of(asdict(facts))
-    return _driver(import_poses(poses, shape), facts, f"poses {poses}", reader)
+    return _driver(import_poses(poses, shape), facts, f"poses {poses}", reader, stored_models(poses))
+
+
+Drivers = dict[tuple[Path | None, Path | None, float | None], Driver]
+"""Driving poses that were found already, by video, stored poses and rate."""
+_MOST_DRIVERS = 32
+
+
+def driver_of(
+    drivers: Drivers, key: tuple[Path | None, Path | None, float | None], find: Callable[[Path], Driver]
+) -> Driver:
+    """The driver of this key, found in a temporary folder where it is not known; the last ones are kept."""
+    if key not in drivers:
+        while len(drivers) >= _MOST_DRIVERS:
+            del drivers[next(iter(drivers))]
+        with TemporaryDirectory() as folder:
+            drivers[key] = find(Path(folder))
+    return drivers[key]
 
 
 def source_shape(video: Path | None, poses: Path | None) -> tuple[int, float]:
@@ -229,18 +249,31 @@ def _normalised(
 
 
 def _driver(
-    frames: Sequence[Sequence[tuple[int, Person]]], facts: VideoFacts, where: str, reader: VideoReader
+    frames: Sequence[Sequence[tuple[int, Person]]],
+    facts: VideoFacts,
+    where: str,
+    reader: VideoReader,
+    models: dict[str, str],
 ) -> Driver:
-    table = _table_of(frames, facts.width_px, facts.height_px, facts.fps)
+    table = _table_of(frames, facts.width_px, facts.height_px, facts.fps, models)
     camera = moving_camera(reader, range(facts.num_frames))
     return Driver(table, facts.fps, facts.source_fps, where, camera)
 
 
 def _table_of(
-    frames: Sequence[Sequence[tuple[int, Person]]], width_px: int, height_px: int, fps: float = 1.0
+    frames: Sequence[Sequence[tuple[int, Person]]],
+    width_px: int,
+    height_px: int,
+    fps: float = 1.0,
+    models: dict[str, str] | None = None,
 ) -> pa.Table:
     info = PosesInfo(
-        video_id="", width_px=width_px, height_px=height_px, fps=fps, num_frames=len(frames), models={}
+        video_id="",
+        width_px=width_px,
+        height_px=height_px,
+        fps=fps,
+        num_frames=len(frames),
+        models=models or {},
     )
     return poses_table(info, frames)
 

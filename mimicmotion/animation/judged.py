@@ -10,17 +10,19 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from mimicmotion.animation.driving import (
+    Driver,
+    Drivers,
     Driving,
     aligned,
     driver_from_poses,
     driver_from_video,
+    driver_of,
     reference_pose,
     reference_pose_from,
     source_shape,
@@ -122,7 +124,7 @@ def judge_tries(
     ranks = mean_ranks(verdicts)
     best = int(np.argmin(ranks))
     values = [
-        {"seed": seed, "mean_rank": rank, "line": verdict_line(verdict), **verdict_values(verdict)}
+        {"seed": seed, "mean_rank": rank, "line": verdict_line(verdict.scores), **verdict_values(verdict)}
         for seed, rank, verdict in zip(films, ranks, verdicts, strict=True)
     ]
     others = [*values[:best], *values[best + 1 :]]
@@ -182,8 +184,15 @@ def tried(
     return f"judge: {of}{judged.values['kept']['line']}"
 
 
-def judge_generated(request: JudgeRequest, tools: FilmTools) -> tuple[Verdict, np.ndarray]:
+def judge_generated(
+    request: JudgeRequest, tools: FilmTools, drivers: Drivers | None = None
+) -> tuple[Verdict, np.ndarray]:
     """What can be said of a film without its truth, and its reference picture at the film's size.
+
+    Args:
+        request: the film, and what it was to show.
+        tools: what looks at it.
+        drivers: driving poses of films before this one; those of this one are added.
 
     Raises:
         InputError: a file cannot be used, nobody is in it, or the film does not fit its driver.
@@ -199,8 +208,7 @@ def judge_generated(request: JudgeRequest, tools: FilmTools) -> tuple[Verdict, n
         raise InputError("finding the pose of the reference needs a detector and a whole-body model")
     else:
         own = reference_pose(reference, tools.estimator)
-    with TemporaryDirectory() as folder:
-        driving = _driving(request, num_frames, fps, tools, Path(folder))
+    driving = _driving(request, num_frames, fps, tools, {} if drivers is None else drivers)
     track = _as_found(_fitted(driving.track, num_frames, request), request.poses, tools)
     borders: tuple[int, ...] | str = "tile and overlap of this film are not given"
     if request.tile is not None and request.overlap is not None:
@@ -235,7 +243,7 @@ def _wanted(
 
 
 def _driving(
-    request: JudgeRequest, num_frames: int, fps: float | None, tools: FilmTools, folder: Path
+    request: JudgeRequest, num_frames: int, fps: float | None, tools: FilmTools, drivers: Drivers
 ) -> Driving:
     """The driver's poses at the film's instants, or frame by frame where both have as many."""
     drives = request.poses if request.poses is not None else request.driving
@@ -249,11 +257,15 @@ def _driving(
             f"{request.generated} is a folder of {num_frames} frames without a rate, and its driver {drives} "
             f"has {shape[0]}; both need the same number"
         )
-    if request.poses is not None:
-        return driver_from_poses(request.poses, request.driving, fps, folder).driving(request.person)
-    if tools.estimator is None or request.driving is None:
-        raise InputError("finding driving poses needs a detector and a whole-body model, or stored poses")
-    return driver_from_video(request.driving, fps, tools.estimator, folder).driving(request.person)
+
+    def find(folder: Path) -> Driver:
+        if request.poses is not None:
+            return driver_from_poses(request.poses, request.driving, fps, folder)
+        if tools.estimator is None or request.driving is None:
+            raise InputError("finding driving poses needs a detector and a whole-body model, or stored poses")
+        return driver_from_video(request.driving, fps, tools.estimator, folder)
+
+    return driver_of(drivers, (request.driving, request.poses, fps), find).driving(request.person)
 
 
 def _fitted(track: PoseTrack, num_frames: int, request: JudgeRequest) -> PoseTrack:
@@ -290,7 +302,7 @@ def judge_requests(
     elif "generated" in given and _is_folder_of_films(given["generated"]):
         films = entries(given["generated"])
         named = [
-            {name: _of_name(path, film) for name, path in given.items() if name != "generated"}
+            {name: _of_name(path, film, name) for name, path in given.items() if name != "generated"}
             | {"generated": path, "name": film}
             for film, path in films.items()
         ]
@@ -330,13 +342,26 @@ def _is_folder_of_films(path: Path) -> bool:
     return not forms.isdisjoint(VIDEO_SUFFIXES) or forms.isdisjoint(PICTURE_SUFFIXES)
 
 
-def _of_name(path: Path, name: str) -> Path:
-    """The file of a name in a folder; the path itself where it is no folder."""
+def _of_name(path: Path, name: str, kind: str) -> Path:
+    """What belongs to the film of this name in a folder; the path itself where it is no folder.
+
+    In the folder that ``animate`` wrote, the poses of ``x.mp4`` are ``x.poses.parquet``.
+    """
     if not path.is_dir():
         return path
-    found = sorted(one for one in path.iterdir() if normal(one.stem) == name)
+    forms = {"driving": VIDEO_SUFFIXES, "reference": PICTURE_SUFFIXES}.get(kind)
+    shown = {*VIDEO_SUFFIXES, *PICTURE_SUFFIXES}
+    found = sorted(
+        one
+        for one in path.iterdir()
+        if (one.suffix.lower() in forms if forms else one.suffix.lower() not in shown)
+        and name in (normal(one.stem), *([] if forms else [normal(one.stem.removesuffix(".poses"))]))
+    )
     if len(found) != 1:
-        raise InputError(f"{path} has {len(found)} files called {name}; each film needs one")
+        other = "" if forms else f", or {name}.poses.parquet as `animate` writes them"
+        raise InputError(
+            f"{path} has {len(found)} files of the kind {kind} called {name}{other}; each film needs one"
+        )
     return found[0]
 
 

@@ -12,10 +12,12 @@ from mimicmotion.animation.audio import add_audio
 from mimicmotion.animation.checkpoint import CheckpointFacts
 from mimicmotion.animation.driving import (
     Driver,
+    Drivers,
     Driving,
     aligned,
     driver_from_poses,
     driver_from_video,
+    driver_of,
     reference_pose,
     reference_pose_from,
 )
@@ -124,11 +126,6 @@ class PreparedRequest:
     driving: Driving
     driver: Driver
     preview: np.ndarray
-
-
-Drivers = dict[tuple[Path | None, Path | None, float | None], Driver]
-"""Driving poses that were found already, by the request's ``video``, ``poses`` and ``fps``."""
-_MOST_DRIVERS = 32
 
 
 def prepare(
@@ -271,12 +268,7 @@ def _driver(
     request: AnimationRequest, most_fps: float, estimator: PoseEstimator | None, drivers: Drivers
 ) -> Driver:
     key = (request.video, request.poses, request.fps)
-    if key not in drivers:
-        while len(drivers) >= _MOST_DRIVERS:
-            del drivers[next(iter(drivers))]
-        with TemporaryDirectory() as folder:
-            drivers[key] = _found(request, most_fps, estimator, Path(folder))
-    return drivers[key]
+    return driver_of(drivers, key, lambda folder: _found(request, most_fps, estimator, folder))
 
 
 def _found(

@@ -17,6 +17,7 @@ import torch
 
 from mimicmotion.devices import device_and_dtype
 from mimicmotion.errors import InputError
+from mimicmotion.memory import giving_back
 from mimicmotion.metrics.backbones.features import load_backbone
 from mimicmotion.metrics.body_scores import BodyJudge, BodyMeter
 from mimicmotion.metrics.film.appearance import PictureEmbedding
@@ -93,7 +94,7 @@ class Judge:
         pictures = ClipMeter(clip_id, self._backbones, self._protocol.window, with_truth)
         body = BodyMeter(self._body, pose, with_truth)
         num_frames = 0
-        for true, made in chunks:
+        for true, made in giving_back(chunks):
             num_frames += len(true)
             for frames in made.values():
                 check_pair(true, frames)
@@ -232,6 +233,7 @@ def judge_film(
     """
     meter, iterator = FilmMeter(tools, wanted), iter(frames)
     at_a_time = frames_at_a_time(*Size.of(wanted.reference))
-    while chunk := list(islice(iterator, at_a_time)):
+    several = iter(lambda: list(islice(iterator, at_a_time)), [])
+    for chunk in giving_back(several):
         meter.add(np.stack(chunk))
     return meter.verdict(film_id, method)

@@ -78,8 +78,9 @@ class JudgeSettings(BodySettings):
             raise ValueError(f"protocol {self.protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
         if not PROTOCOLS[self.protocol].has_truth:
             raise ValueError(
-                f"protocol {self.protocol!r} has no true films, and the pipeline's test clips have: score "
-                f"pairs by `mimicmotion evaluate --protocol {self.protocol} --pairs FILE --generated FOLDER`"
+                f"protocol {self.protocol!r} has no true films, and the pipeline's test clips have: name the "
+                "pairs in animate.pairs and this protocol in evaluate.pairs_protocol, or score what is made "
+                f"by `mimicmotion evaluate --protocol {self.protocol} --pairs FILE --generated FOLDER`"
             )
         if self.primary_metric not in METRICS:
             raise ValueError(

@@ -10,6 +10,8 @@ from PIL import Image, ImageCms, ImageOps
 from mimicmotion.errors import InputError
 
 PICTURE_SUFFIXES: Final = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_FORMATS: Final = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What Pillow may find a file to be, whatever its name says: for PostScript it would start Ghostscript."""
 _NOT_READ: Final = (
     (4, (b"ftyphe", b"ftypmif1", b"ftypmsf1"), "HEIC"),
     (4, (b"ftypavi",), "damaged AVIF"),
@@ -17,6 +19,7 @@ _NOT_READ: Final = (
     (4, (b"ftyp",), "video"),
     (0, (b"\xff\x0a", b"\0\0\0\x0cJXL "), "JPEG XL"),
     (0, (b"%PDF",), "PDF"),
+    (0, (b"%!PS", b"\xc5\xd0\xd3\xc6"), "PostScript"),
     (0, (b"<svg", b"<?xml"), "SVG"),
 )
 """Where a form's first bytes lie, what they are, and its name; the first that fits holds."""
@@ -49,7 +52,7 @@ def read_picture(path: Path) -> np.ndarray:
     if not path.is_file():
         raise InputError(f"no picture at {path}")
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             upright = ImageOps.exif_transpose(image)
             upright.load()
         return _on_white(_in_srgb(upright))

@@ -21,11 +21,13 @@ from mimicmotion.pose.smoothing import smoothed
 from mimicmotion.pose.table import PosesInfo, poses_table, read_track
 from mimicmotion.video.files import iter_frames, write_preview
 from mimicmotion.video.framing import framing
+from mimicmotion.video.picture_files import write_picture
 from mimicmotion.video.size import Size
 from stages.animate import ANIMATIONS_SCHEMA, Animate
 from stages.clip_rows import framing_columns
 from stages.engine.keys import key_fields, recipe_key
 from stages.parts.animating import animation_inputs
+from stages.parts.pairs import is_pair
 
 SIZE = Size(32, 48)
 NUM_FRAMES = 12
@@ -306,3 +308,44 @@ def test_tries_and_judge_at_their_defaults_are_no_part_of_the_recipe(tmp_path):
     assert len(key_fields(judged)["judge"]["appearance"]["sha256"]) == 64
     assert judged.check() == []
     assert Animate(tries=3).check() == ["tries needs judge, which chooses among them"]
+
+
+class Everywhere:
+    """Finds one person in each frame."""
+
+    files: ClassVar = {}
+
+    def people(self, chunks):
+        yield from ([person(0)] for frames in chunks for _ in frames)
+
+
+def test_pairs_without_a_true_film_are_animated_and_judged_beside_the_clips(inputs, tmp_path):
+    write_picture(tmp_path / "me.png", np.full((48, 32, 3), 90, np.uint8))
+    (tmp_path / "text.png").write_text("no picture")
+    rows = ["image,video,name,seed", "me.png,video.mp4,a b,7", "text.png,video.mp4,bad,"]
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("\n".join(rows))
+    stage = Animate(pairs=pairs, tries=2, judge=FilmJudgeSettings())
+    assert stage.check() == []
+    assert Animate(pairs=pairs).check() == ["pairs needs judge, since nothing else can score them"]
+    assert recipe_key(stage) == recipe_key(stage.replaced(pairs=None))
+    (clip, *items) = stage.items(inputs)
+    assert clip.id == "test-v"
+    one, bad = items
+    assert (one.label, bad.label) == ("a b", "bad")
+    assert is_pair(one.id)
+    loaded = FakePipelines()
+    loaded.tools = FilmTools(Everywhere())
+    row = stage.process(loaded, one, tmp_path).to_pylist()[0]
+    assert (row["video_id"], row["frames"], row["seed"], row["num_frames"]) == (None, None, 7, NUM_FRAMES)
+    said = json.loads(row["judge"])
+    assert (said["film"], len(said["others"])) == ("a b", 1)
+    assert said["kept"]["scores"]["judge_nobody"]["value"] == 0
+    assert len([*iter_frames(tmp_path / "generated.mkv")]) == NUM_FRAMES
+    with pytest.raises(RejectedItem, match=r"bad: .*text\.png") as rejected:
+        stage.process(loaded, bad, tmp_path)
+    assert rejected.value.code == "unusable_pair"
+    write_picture(tmp_path / "me.png", np.full((48, 32, 3), 91, np.uint8))
+    assert [*stage.items(inputs)][1].inputs != one.inputs
+    pairs.write_text("image,video\nnobody.png,video.mp4\n")
+    assert "nobody.png is not there" in stage.check()[0]

@@ -1,5 +1,6 @@
 """The evaluate stage as a plain function: the table, its floors, and frames that must pair."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from torch import nn
 from mimicmotion.errors import DataError, InputError, StageError
 from mimicmotion.metrics.backbones.small_video_net import SmallVideoNet
 from mimicmotion.video.reader import open_video
-from stages.engine.keys import key_fields
+from stages.engine.keys import key_fields, recipe_key
 from stages.evaluate import SCORES_SCHEMA, Evaluate, scores_of
 from stages.parts.generated import generated_clips, iter_generated, iter_truth
 from stages.parts.measure import Measure, Measuring
@@ -186,6 +187,35 @@ def test_the_score_table_is_shown(tmp_path):
     assert page.count("<video") == 2
     assert "a, clip-a" in page
     assert "truth_one_frame_late" in page
+
+
+def test_pairs_have_a_table_and_a_protocol_of_their_own(tmp_path):
+    inputs = make_inputs(tmp_path)
+    for name, body in (("one", 0.02), ("two", 0.04)):
+        scores = {"judge_body": {"value": body, "count": 9, "sha256": "ab", "absent": None}}
+        judge = json.dumps({"film": name, "kept": {"scores": scores}, "others": []})
+        inputs["animate"].tables[f"pair-{name}"] = [{"clip_id": f"pair-{name}", "judge": judge}]
+    inputs["animate"].ids = tuple(sorted(inputs["animate"].tables))
+    plain, other = Evaluate(), Evaluate(pairs_protocol="x-dance")
+    assert recipe_key(plain) != recipe_key(other)
+    assert "pairs_protocol" not in key_fields(plain)
+    table = other.run(inputs, tmp_path, FakeContext())
+    rows = [row for row in table.to_pylist() if row["split"] == "pairs"]
+    assert {(row["clip_id"], row["metric"], row["protocol"]) for row in rows} == {
+        (clip, "judge_body", "x-dance") for clip in ("one", "two", "summary")
+    }
+    assert scores_of(table, "pairs")[-1].value == pytest.approx(0.03)
+    assert not any(row["metric"] == "psnr" or row["is_primary"] for row in rows)
+    assert not any(score.metric == "judge_body" for score in scores_of(table))
+    report = FakeReport()
+    dataset = FakeDataset({"all": table}, {("all", "best_and_worst.png"): tmp_path / "best_and_worst.png"})
+    other.show(dataset, inputs, report)
+    assert "x-dance" in report.texts["scores_of_pairs.md"]
+    assert "Judge" not in report.texts["scores.md"]
+    assert report.logged["pairs/judge_body"] == pytest.approx(0.03)
+    assert report.sections["Scores of pairs, which have no true film"][1] == {
+        "pairs/judge_body": pytest.approx(0.03)
+    }
 
 
 def test_floors_do_not_depend_on_the_model_and_the_deciding_metric_changes_nothing(tmp_path):

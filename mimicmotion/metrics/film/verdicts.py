@@ -64,15 +64,15 @@ def judge_means(films: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {metric: float(np.mean(found)) for metric, found in values.items()}
 
 
-def verdict_line(verdict: Verdict) -> str:
+def verdict_line(scores: Sequence[Measured]) -> str:
     """One line: every score that there is, with an arrow to where better is, then what is absent."""
     known = [
         f"{_short(one.metric)} {one.value:.{METRICS[one.metric].digits}f}"
         f"{'↑' if METRICS[one.metric].higher_is_better else '↓'}"
-        for one in verdict.scores
+        for one in scores
         if one.value is not None
     ]
-    absent = ", ".join(_short(one.metric) for one in verdict.scores if one.value is None)
+    absent = ", ".join(_short(one.metric) for one in scores if one.value is None)
     return ", ".join(known) + (f"; absent: {absent}" if absent else "")
 
 

@@ -90,7 +90,7 @@ def test_a_verdict_survives_json(world, tools):
     verdict, _ = judge_generated(request(world, generated=world / "part.mp4"), tools)
     values = json.loads(json.dumps(verdict_values(verdict), allow_nan=False))
     assert scores_in(values, "part") == list(verdict.scores)
-    line = verdict_line(verdict)
+    line = verdict_line(verdict.scores)
     assert line.startswith("body 0.0")
     assert line.endswith("absent: identity, appearance, appearance drift, joins")
 
@@ -142,15 +142,15 @@ def test_films_of_one_name_do_not_replace_each_other(world, tmp_path):
 def test_stored_poses_get_the_probabilities_that_found_ones_have(world, tools, tmp_path, monkeypatch):
     poses, found = tmp_path / "poses.parquet", tools.estimator
     table = driver_from_video(world / "dance.mp4", 12, found, tmp_path).table
-    pq.write_table(table, poses)
+    ((key, value),) = table.schema.metadata.items()
+    nobodys = json.dumps({**json.loads(value), "models": {}})
+    pq.write_table(table.replace_schema_metadata({key: nobodys}), poses)
     sha, curve = file_digest(found.files[ROLE]), Curve((0.0, 1.0), (0.1, 0.5))
     calibration = Calibration(sha, dict.fromkeys(PARTS, curve))
     calibrated = replace(tools, estimator=CalibratedEstimator(found, calibration))
     with pytest.raises(InputError, match=f"does not fit the poses {poses}"):
         judge_generated(request(world, poses=poses), calibrated)
-    ((key, value),) = table.schema.metadata.items()
-    value = json.dumps({**json.loads(value), "models": {ROLE: sha}})
-    pq.write_table(table.replace_schema_metadata({key: value}), poses)
+    pq.write_table(table, poses)
     monkeypatch.setattr(judged, "judge_film", lambda _, wanted, *more: wanted)
     raw, _ = judge_generated(request(world, poses=poses), tools)
     wanted, _ = judge_generated(request(world, poses=poses), calibrated)
@@ -170,7 +170,7 @@ def test_folders_pair_by_name_and_lists_are_checked_as_a_whole(world, tmp_path):
         ("b", "b.mp4", "me.png"),
     ]
     (tmp_path / "other").mkdir()
-    with pytest.raises(InputError, match="other has 0 files called a"):
+    with pytest.raises(InputError, match="other has 0 files of the kind driving called a"):
         judge_requests(None, {**files, "driving": tmp_path / "other"}, {})
     pairs = tmp_path / "pairs.csv"
     pairs.write_text(f"generated,reference,driving,name\nfilms/a.mp4,{world / 'me.png'},films/b.mp4,one\n")
@@ -183,3 +183,31 @@ def test_folders_pair_by_name_and_lists_are_checked_as_a_whole(world, tmp_path):
         judge_requests(None, {"generated": Path("a.mp4")}, {})
     with pytest.raises(InputError, match=r"generated nowhere.mp4.* is not there"):
         judge_requests(None, {"generated": Path("nowhere.mp4"), "reference": world / "me.png"}, {})
+
+
+def test_what_animate_wrote_beside_its_films_is_found_by_name(world, tmp_path):
+    for name in ("a", "b.c"):
+        (tmp_path / f"{name}.mp4").write_bytes((world / "part.mp4").read_bytes())
+        for ending in ("judge.json", "judge.png", "poses.png", "poses.parquet"):
+            (tmp_path / f"{name}.{ending}").touch()
+    found = judge_requests(
+        None, {"generated": tmp_path, "reference": world / "me.png", "poses": tmp_path}, {}
+    )
+    assert [one.poses.name for one in found] == ["a.poses.parquet", "b.c.poses.parquet"]
+    (tmp_path / "a.json").touch()
+    with pytest.raises(InputError, match=r"2 files of the kind poses called a, or a\.poses\.parquet"):
+        judge_requests(None, {"generated": tmp_path, "reference": world / "me.png", "poses": tmp_path}, {})
+
+
+def test_a_driver_of_many_films_is_looked_at_once(world, tools, monkeypatch):
+    looked, drivers = [], {}
+
+    def find(*asked):
+        looked.append(asked[0])
+        return driver_from_video(*asked)
+
+    monkeypatch.setattr(judged, "driver_from_video", find)
+    monkeypatch.setattr(judged, "judge_film", lambda _, wanted, *more: wanted)
+    first, second = (judge_generated(request(world), tools, drivers)[0] for _ in range(2))
+    assert looked == [world / "dance.mp4"]
+    assert (first.driving[0] == second.driving[0]).all()

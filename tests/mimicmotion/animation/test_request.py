@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from mimicmotion.animation import driving
-from mimicmotion.animation import request as request_module
 from mimicmotion.animation.checkpoint import CheckpointFacts
 from mimicmotion.animation.driving import frames_by_time
 from mimicmotion.animation.request import AnimationRequest, perform, prepare
@@ -255,7 +254,7 @@ def test_the_poses_of_a_driver_are_found_once_for_all_pictures_and_rates_apart(f
         prepared = prepare(request(files, **changes), FACTS, STYLE, MODELS, drivers=drivers)
         assert len(prepared.driving.track) == (24 if "fps" in changes else 30)
     assert found == [15, 12]
-    monkeypatch.setattr(request_module, "_MOST_DRIVERS", 2)
+    monkeypatch.setattr(driving, "_MOST_DRIVERS", 2)
     prepare(request(files, fps=6.0), FACTS, STYLE, MODELS, drivers=drivers)
     assert [key[2] for key in drivers] == [12.0, 6.0]
 

@@ -9,9 +9,12 @@ from mimicmotion.synthetic.judge_validation import (
     agreement,
     clear_film,
     faulty,
+    gain,
     intervals,
     judged_pair,
     markdown,
+    pair,
+    tried_pair,
 )
 
 
@@ -58,3 +61,28 @@ def test_a_pair_is_judged_against_the_other_dancers_poses_on_this_body():
     assert len(rows) == 1 + 3 * 12
     strongest = [row for name, row in rows if name == "another room"][-1]
     assert strongest["judge_background"] > rows[0][1]["judge_background"] + 5
+
+
+def test_the_kept_try_is_compared_with_the_mean_of_all_on_the_true_error(monkeypatch):
+    answer, wanted = pair(910_000, 911_000, 7)
+    drifts = [np.arange(7)[:, None, None, None] * levels for levels in (9, 1, 4)]
+    films = [np.clip(answer.frames + drift, 0, 255).astype(np.uint8) for drift in drifts]
+    shown = []
+
+    def made(pipeline, inputs, settings, seed):
+        shown.append((inputs.driving.keypoints, settings.num_steps))
+        return iter(films[seed])
+
+    monkeypatch.setattr(judge_validation, "generate", made)
+    monkeypatch.setattr(judge_validation, "pair", lambda *asked: (answer, wanted))
+    errors, kept = tried_pair(910_000, 911_000, 3, None, 2, FilmTools(absent={}, hashes={}))
+    assert errors == [pytest.approx(np.abs(one.astype(float) - answer.frames).mean()) for one in films]
+    assert kept == 1
+    assert all((points == wanted.driving[0]).all() and steps == 2 for points, steps in shown)
+
+
+def test_the_gain_has_an_interval_over_pairs():
+    said = gain([([3.0, 1.0], 1), ([4.0, 2.0], 0), ([6.0, 4.0], 1)])
+    # Changes of the kept one: -1, +1, -1; t of two degrees of freedom is 4.303.
+    assert "3 pairs, mean error of a try 3.333 levels" in said
+    assert "kept -0.333 [-3.202, +2.535], best -1.000 [-1.000, -1.000]" in said

@@ -198,6 +198,13 @@ def splits(source: object) -> dict[str, str | None]:
     ("folder", "split"),
     [
         *(("Train", "train"), (" test ", "test"), ("TRAINING", "train"), ("testing", "test")),
+        *(
+            ("Validation", "val"),
+            ("valid", "val"),
+            (" VAL set", "val"),
+            ("val_clips", "val"),
+            ("Tests", "test"),
+        ),
         *(("train_set", "train"), ("test videos", "test"), ("dances/train", "train"), ("train/01", "train")),
         *(
             ("ｔｒａｉｎ", "train"),
@@ -214,7 +221,9 @@ def test_a_folder_that_nearly_names_a_split_is_taken(tmp_path: Path, folder: str
         assert splits(source) == {f"{folder}/a.mp4": split, "b.mp4": None}
 
 
-@pytest.mark.parametrize("folder", ["eval", "Evaluation set", "Holdout", "train/val", "train/test"])
+@pytest.mark.parametrize(
+    "folder", ["eval", "Evaluation set", "Hold-out", "held_out", "dev set", "train/val", "train/test"]
+)
 def test_a_folder_that_names_another_split_is_refused_by_name(tmp_path: Path, folder: str) -> None:
     touch(tmp_path / folder / "a.mp4", tmp_path / "b.mp4")
     for source in (tmp_path, tmp_path.as_uri()):

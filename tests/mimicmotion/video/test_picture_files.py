@@ -1,6 +1,7 @@
 """Any picture becomes upright RGB."""
 
 import io
+import os
 import zlib
 
 import numpy as np
@@ -133,12 +134,32 @@ def test_linear_light_is_shown_as_its_gamma_says(tmp_path):
         (b"\0\0\0\x18ftypisom\0\0\0\0", "video"),
         (b"\xff\x0a\0\0", "JPEG XL"),
         (b"%PDF-1.7", "PDF"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript"),
     ],
 )
 def test_a_form_that_is_not_read_is_named_by_its_first_bytes(tmp_path, first, form):
     (tmp_path / "a.jpg").write_bytes(first + bytes(64))
     with pytest.raises(InputError, match=f"it is {form}.*save it as PNG or JPEG"):
         read_picture(tmp_path / "a.jpg")
+
+
+def test_postscript_starts_no_ghostscript(tmp_path, monkeypatch):
+    """Pillow would hand a file of any name to it, by its content."""
+    ghostscript = tmp_path / "gs"
+    ghostscript.write_text(f"#!/bin/sh\necho 10.0; touch {tmp_path}/ran\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    lines = ["%!PS-Adobe-3.0 EPSF-3.0", "%%BoundingBox: 0 0 9 9", "%%EndComments", "showpage", "%%EOF", ""]
+    (tmp_path / "a.jpg").write_text("\n".join(lines))
+    with pytest.raises(InputError, match="PostScript"):
+        read_picture(tmp_path / "a.jpg")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("form", ["PNG", "MPO", "PPM", "TIFF"])
+def test_content_of_another_form_than_the_name_says_is_read(tmp_path, form):
+    Image.fromarray(picture(40, 40)).save(tmp_path / "a.jpg", format=form)
+    assert read_picture(tmp_path / "a.jpg").shape == (40, 40, 3)
 
 
 def test_any_error_of_a_damaged_picture_is_the_pictures(tmp_path):

@@ -6,6 +6,7 @@ Both are JSON with a sha256 of their own content, so that a truncated or edited 
 import hashlib
 import json
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any, Literal, Self
 
 import pyarrow as pa
@@ -184,8 +185,10 @@ def item_states(table: pa.Table) -> list[ItemState]:
     """The rows of an item list."""
     # By views, since a cast imports all of pyarrow.compute.
     times_ms = [ms for chunk in table["time"].chunks for ms in chunk.view(pa.int64()).to_pylist()]
-    rows = table.drop_columns("time").to_pylist()
-    return [ItemState(time_s=ms / 1000, **row) for ms, row in zip(times_ms, rows, strict=True)]
+    columns = {name: table[name].to_pylist() for name in table.column_names if name != "time"}
+    columns["time"] = [ms / 1000 for ms in times_ms]
+    # By columns, which take a third of the memory of rows; the fields are in the order of the schema.
+    return list(starmap(ItemState, zip(*(columns[name] for name in ITEMS_SCHEMA.names), strict=True)))
 
 
 def _canonical(content: Any) -> str:

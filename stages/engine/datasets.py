@@ -4,9 +4,10 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
@@ -108,14 +109,24 @@ class PublishedDataset:
         """The rows of all kept items, in the order of ``ids``.
 
         Those of many items are remembered in one file of this machine. Its name is that of the list of items,
-        for the dataset's key stays what it was when an item is made again.
+        for the dataset's key stays what it was when an item is made again. Rows of items that an earlier
+        dataset had too come from its file.
         """
         if len(self.ids) <= _GROUP:
-            return self._joined()
-        place = self._store.workspace.index(f"{self._store.stage}-{self.manifest.items_sha256}.parquet")
+            return self._joined(self.ids)
+        place = self._index(self.manifest)
         with contextlib.suppress(OSError, pa.ArrowException):
-            return pq.ParquetFile(place, page_checksum_verification=True).read()
-        table = self._joined()
+            return _read(place)
+        before, places = self._before()
+        parts = [self._schema.empty_table()]
+        for is_known, group in groupby(self.ids, lambda item_id: _state(self.items[item_id]) in places):
+            ids = list(group)
+            if is_known:
+                runs = _runs(places[_state(self.items[item_id])] for item_id in ids)
+                parts += [before.slice(first, end - first) for first, end in runs]
+            else:
+                parts.append(self._joined(ids))
+        table = pa.concat_tables(parts)
         staging = place.with_name(f"{place.name}.{os.getpid()}")
         with contextlib.suppress(OSError):  # a workspace may be read only
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -123,12 +134,28 @@ class PublishedDataset:
             staging.replace(place)
         return table
 
-    def _joined(self) -> pa.Table:
+    def _index(self, manifest: Manifest) -> Path:
+        return self._store.workspace.index(f"{self._store.stage}-{manifest.items_sha256}.parquet")
+
+    def _before(self) -> tuple[pa.Table, Mapping[tuple[str, float], tuple[int, int]]]:
+        """Rows of the newest dataset of this recipe that has a file of them, and each item's place in it."""
+        for manifest in self._store.manifests():
+            with contextlib.suppress(OSError, pa.ArrowException, DataError):
+                table, places, end = _read(self._index(manifest)), {}, 0
+                for item in sorted(self._store.item_list(manifest), key=lambda item: item.id):
+                    if item.state == KEPT:
+                        places[_state(item)] = end, end + item.rows
+                        end += item.rows
+                if end == table.num_rows and table.schema.equals(self._schema, check_metadata=False):
+                    return table.replace_schema_metadata(None), places
+        return self._schema.empty_table(), {}
+
+    def _joined(self, ids: Sequence[str]) -> pa.Table:
         parts = [self._schema.empty_table()]
         with ThreadPoolExecutor(_READERS) as pool:
             # Joined in groups: thousands of tables of a row each take far more memory than their rows.
-            for start in range(0, len(self.ids), _GROUP):
-                tables = pool.map(self.item_table, self.ids[start : start + _GROUP])
+            for start in range(0, len(ids), _GROUP):
+                tables = pool.map(self.item_table, ids[start : start + _GROUP])
                 # Metadata is per item (which video, which size); only columns can be joined.
                 # Those of an earlier version may hold columns that nobody reads any more.
                 plain = [table.select(self._schema.names).replace_schema_metadata(None) for table in tables]
@@ -139,3 +166,22 @@ class PublishedDataset:
         if key not in self._records:
             self._records[key] = self._store.record(key)
         return self._records[key]
+
+
+def _read(place: Path) -> pa.Table:
+    return pq.ParquetFile(place, page_checksum_verification=True).read()
+
+
+def _state(item: ItemState) -> tuple[str, float]:
+    """What tells an item's very outcome from another: made again, it has the same key and another time."""
+    return item.item_key, item.time_s
+
+
+def _runs(places: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The places of rows, those joined that follow each other."""
+    runs: list[tuple[int, int]] = []
+    for first, end in places:
+        if runs and runs[-1][1] == first:
+            first = runs.pop()[0]
+        runs.append((first, end))
+    return runs

@@ -14,6 +14,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import av
+import av.subtitles.stream  # these come with the first film anyhow: here, so that no child has to
+import numpy.ma  # noqa: F401
 from av.video.reformatter import VideoReformatter
 
 from mimicmotion.errors import MimicMotionError, RejectedItem

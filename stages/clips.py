@@ -105,7 +105,7 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
     """Chooses training windows, val clips and test clips from poses and facts of the videos."""
 
     name: ClassVar[str] = "clips"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     reads: ClassVar[tuple[str, ...]] = ("decode", "pose")
     schema: ClassVar[pa.Schema] = CLIPS_SCHEMA
     follows: ClassVar[Mapping[str, str]] = {"calibration": "pose"}
@@ -131,7 +131,7 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
         for name in videos:
             own = [one for one in decisions if one.video_id == name]
             windows[name] = reviewed(windows[name], own, self.max_references)
-            (clips[name],) = reviewed([clips[name]], own, self.max_references)
+            (clips[name],) = reviewed([clips[name]], own, max_references=0)
         write_review(folder / REVIEW_FILE, decisions)
         if gone := {one.source or one.video_id for one in decisions if one.video_id not in videos}:
             log.warning(

@@ -99,14 +99,39 @@ def can_accept(reject: Reject | None, measured: bool) -> bool:
 def reviewed(
     candidates: Sequence[Candidate], decisions: Sequence[Decision], max_references: int
 ) -> list[Candidate]:
-    """The candidates of one video as people decided; one that they divide becomes several."""
+    """The candidates of one video as people decided; one that they divide becomes several.
+
+    Args:
+        candidates: all of one video.
+        decisions: of that video.
+        max_references: most references that a window takes from its own frames; 0 where it may not.
+    """
     if not decisions:
         return list(candidates)
-    return [
+    decided = [
         _decided(part, said, candidates, max_references)
         for candidate in candidates
         for part, said in _divided(candidate, decisions)
     ]
+    return [_referred(one, decisions, max_references) for one in decided]
+
+
+def _referred(candidate: Candidate, decisions: Sequence[Decision], max_references: int) -> Candidate:
+    """A candidate without references from stretches that were rejected."""
+    if candidate.reject is not None:
+        return candidate
+
+    def allowed(frames: Iterable[int]) -> tuple[int, ...]:
+        said = ((frame, verdict(decisions, frame, frame)) for frame in frames)
+        return tuple(frame for frame, one in said if one is None or one.decision == "accept")
+
+    window = candidate.window
+    own = range(window.first, window.last + candidate.num_windows)
+    references = allowed(candidate.references) or spread(np.array(allowed(own)), max_references)
+    if references:
+        return replace(candidate, references=references)
+    lost = "every frame that could be its reference lies in a stretch that was rejected"
+    return candidate.rejected(Reject(REASON, "", lost))
 
 
 def _divided(

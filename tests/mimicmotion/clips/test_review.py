@@ -111,3 +111,16 @@ def test_what_may_be_accepted():
     assert not can_accept(STILL, False)
     assert not can_accept(Reject("near_duplicate", "", ""), True)
     assert (limit_of("too_still"), limit_of("bad_frames"), limit_of("no_such")) == ("min_motion", "", "")
+
+
+def test_frames_of_a_rejected_stretch_are_no_references():
+    rejected, again = decision(38, 41, "reject"), decision(41, 41, "accept")
+    assert reviewed([candidate(0)], [rejected], 3)[0].references == (42,)
+    assert reviewed([candidate(0)], [rejected, again], 3)[0].references == (41, 42)
+    elsewhere = decision(0, 2, "reject"), decision(40, 60, "reject")
+    assert reviewed([candidate(0)], elsewhere, 3)[0].references == (3, 5, 8), "its own frames, but the first"
+    (lost,) = reviewed([candidate(0)], elsewhere, 0)
+    assert lost.reject == Reject(
+        REASON, "", "every frame that could be its reference lies in a stretch that was rejected"
+    )
+    assert lost.references == ()

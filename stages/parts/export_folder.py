@@ -1,6 +1,7 @@
 """The folder of an export: clips under each split, the metadata of a trainer, and where all of it comes from.
 
-It appears when it is complete. Films are hard links to the workspace's where both are on one disk.
+It appears when it is complete. Films are copies, so that a trainer that changes them in place changes nothing
+in the workspace; where the file system can, a copy takes no space until then.
 """
 
 import hashlib
@@ -26,6 +27,7 @@ from stages.engine.provenance import git_revision, library_versions
 
 LINEAGE_FILE, CLIPS_FILE = "lineage.json", "clips.parquet"
 _REFERENCE = "reference"
+_MOST_BYTES = 1 << 30
 
 
 def check_out(out: Path) -> None:
@@ -98,7 +100,7 @@ def write_export(
                 (place / part).mkdir()
             for clip in clips:
                 for part, name in clip.files.items():
-                    _link(exported.path(clip.clip_id, _file(part)), place / name)
+                    _copy(exported.path(clip.clip_id, _file(part)), place / name)
             (place / form.metadata).write_bytes(form.write(clips))
         shown = table.append_column("text", pa.array([texts[name] for name in table["source"].to_pylist()]))
         pq.write_table(shown, folder / CLIPS_FILE)
@@ -135,8 +137,10 @@ def _clip(row: Mapping[str, Any], text: str) -> ExportedClip:
     )
 
 
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source.resolve(), target)
-    except OSError:  # another disk, or one without links
-        shutil.copyfile(source, target)
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as read, target.open("wb") as written:
+        try:
+            while os.copy_file_range(read.fileno(), written.fileno(), _MOST_BYTES):
+                pass
+        except OSError:  # another disk, or one whose files can only be read and written
+            shutil.copyfile(source, target)

@@ -78,14 +78,21 @@ def test_an_export_that_fails_leaves_nothing(tmp_path, exported, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_films_are_copied_where_they_cannot_be_linked(tmp_path, exported, monkeypatch):
-    def other_disk(*arguments):
+@pytest.mark.parametrize("can_clone", [True, False])
+def test_films_changed_in_place_change_nothing_in_the_workspace(tmp_path, exported, monkeypatch, can_clone):
+    def cannot(*arguments):
         raise OSError("cross-device")
 
-    monkeypatch.setattr(export_folder.os, "link", other_disk)
+    if not can_clone:
+        monkeypatch.setattr(export_folder.os, "copy_file_range", cannot)
     (tmp_path / "out").mkdir()
     write_export(tmp_path / "out", "ltx", exported, TEXTS, {})
-    assert len(list((tmp_path / "out" / "train" / "video").iterdir())) == 1
+    (film,) = (tmp_path / "out" / "train" / "video").iterdir()
+    source = exported.path(film.stem, "video.mp4")
+    before = source.read_bytes()
+    assert film.read_bytes() == before
+    film.write_bytes(b"changed by a trainer")
+    assert source.read_bytes() == before
 
 
 def test_a_folder_that_holds_something_is_refused(tmp_path):

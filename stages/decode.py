@@ -81,7 +81,7 @@ class Decode(NormaliseSettings, ItemStage):
     """Normalises source videos; one video is one item, named by its content."""
 
     name: ClassVar[str] = "decode"
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     schema: ClassVar[pa.Schema] = VIDEOS_SCHEMA
     source_fields: ClassVar[tuple[str, ...]] = ("source",)
 

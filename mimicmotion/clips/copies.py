@@ -2,7 +2,9 @@
 
 A moment is three poses half a second apart, normalised by the body, so that size, crop and place in the
 picture do not matter. Two films are near-copies where half the moments of one are found in the other at one
-offset in time, or where perceptual hashes of their pictures are nearly the same all along.
+offset in time, or where perceptual hashes of their pictures are nearly the same all along. Where either gives
+only a hint, as of short films, slow dances and points that were found roughly, the ways of all points over
+the whole time that both share must agree.
 """
 
 from collections import defaultdict
@@ -18,6 +20,7 @@ from mimicmotion.clips.quality import PosedVideo
 
 _POINTS = np.arange(5, 13)
 """Shoulders, elbows, wrists and hips, left before right: what most crops leave."""
+_SWAPPED = np.array([1, 0, 3, 2, 5, 4, 7, 6])
 _LAGS_S = (0.0, 0.5, 1.0)
 _RATE_HZ, _EVERY = 15, 4
 """Moments a second that are looked through, and which of them are looked for."""
@@ -28,8 +31,13 @@ _SMOOTHED_S = 0.2
 _OFFSET_S = 0.25
 _MIN_MOMENTS = 3
 _MIN_SHARE, _MIN_SHARE_WITH_HASH = 0.5, 0.25
-_MAX_BITS, _MAX_BITS_ALONE = 8.0, 5.0
-"""Mean of the 63 bits in which hashes of one time may differ, with some motion alike and by themselves."""
+_MAX_BITS, _MAX_BITS_ALONE, _MAX_BITS_HINT, _MAX_BITS_FIRST = 8.0, 5.0, 16.0, 20
+"""Mean of the 63 bits in which hashes of one time may differ: with some motion alike, by themselves, or as a
+hint; and those of the first."""
+_HINT_MOMENTS, _MAX_LOOKED_FOR = 2, 8
+_MAX_REST, _MIN_SHARED_S, _MIN_POINTS, _SLACK = 0.45, 2.0, 4, 4
+"""Share of a point's way that may be otherwise, as the middle one of the points; for how long so many of them
+must be sure; and by how many samples the offset may be wrong."""
 _SIDE = 8
 
 
@@ -42,12 +50,14 @@ class Fingerprint:
         moments: three normalised poses each.
         hash_times_s: of its hashes.
         hashes: of single pictures, see ``picture_hash``.
+        ways: points of the upper body in pixels, at an even rate; nan where they are not sure.
     """
 
     times_s: Float64[np.ndarray, " m"]
     moments: Float32[np.ndarray, "m d"]
     hash_times_s: Float64[np.ndarray, " k"]
     hashes: UInt64[np.ndarray, " k"]
+    ways: Float32[np.ndarray, "t p 2"]
 
     @classmethod
     def of(cls, video: PosedVideo, hash_frames: Sequence[int], hashes: Sequence[int]) -> Self:
@@ -70,7 +80,10 @@ class Fingerprint:
         usable = sure[frames].all(axis=1) & (steps > _MIN_MOTION)
         moments = shown[usable].reshape(int(usable.sum()), shown[0].size).astype(np.float32)
         seconds = np.array(hash_frames, dtype=np.float64) / video.fps
-        return cls(times[usable], moments, seconds, np.array(hashes, dtype=np.int64).view(np.uint64))
+        found = np.where((track.confidences[:, _POINTS] > threshold)[..., None], points, np.nan)
+        ways = found[np.arange(0, len(track) - 0.5, video.fps / _RATE_HZ).round().astype(int)]
+        numbers = np.array(hashes, dtype=np.int64).view(np.uint64)
+        return cls(times[usable], moments, seconds, numbers, ways.astype(np.float32))
 
 
 def picture_hash(picture: UInt8[np.ndarray, "h w 3"]) -> int:
@@ -97,8 +110,9 @@ def near_copies(films: Mapping[str, Fingerprint]) -> list[tuple[str, str]]:
             shares[one, other, mirrored] = max(shares[one, other, mirrored], (share, offset_s))
     pairs = set()
     for (one, other, mirrored), (share, offset_s) in shares.items():
-        bits = _bits(films[names[one]], films[names[other]], offset_s, mirrored)
-        if share >= _MIN_SHARE or (share >= _MIN_SHARE_WITH_HASH and bits <= _MAX_BITS):
+        compared = (films[names[one]], films[names[other]], offset_s, mirrored)
+        alike = share >= _MIN_SHARE or (share >= _MIN_SHARE_WITH_HASH and _bits(*compared) <= _MAX_BITS)
+        if alike or _rest(*compared) <= _MAX_REST:
             pairs.add((names[min(one, other)], names[max(one, other)]))
     return sorted(pairs | _same_pictures(films, names))
 
@@ -116,11 +130,10 @@ def _alike(
     first = everything[order, 0]
     norms = (everything**2).sum(axis=1)
     for number, name in enumerate(names):
-        looked_for = films[name].moments[::_EVERY]
-        if len(looked_for) < _MIN_MOMENTS:
-            continue
+        every = min(_EVERY, max(1, len(films[name].moments) // _MAX_LOOKED_FOR))
+        looked_for = films[name].moments[::every]
         found = _mirrored(looked_for) if mirrored else looked_for
-        since = films[name].times_s[::_EVERY]
+        since = films[name].times_s[::every]
         votes = defaultdict[tuple[int, int], set[int]](set)
         for place, moment in enumerate(found):
             low, high = np.searchsorted(first, (moment[0] - _RADIUS, moment[0] + _RADIUS))
@@ -131,8 +144,9 @@ def _alike(
                 for bin_ in (int(np.floor(offset)), int(np.floor(offset)) + 1):
                     votes[int(film), bin_].add(place)
         for (film, bin_), places in votes.items():
-            if len(places) >= _MIN_MOMENTS:
-                yield number, film, len(places) / len(looked_for), bin_ * _OFFSET_S
+            if len(places) >= _HINT_MOMENTS:
+                share = len(places) / len(looked_for) if len(places) >= _MIN_MOMENTS else 0.0
+                yield number, film, share, bin_ * _OFFSET_S
 
 
 def _mirrored(moments: Float32[np.ndarray, "m d"]) -> Float32[np.ndarray, "m d"]:
@@ -153,8 +167,32 @@ def _bits(one: Fingerprint, other: Fingerprint, offset_s: float, mirrored: bool)
     return float(differing.mean()) if differing.size else np.inf
 
 
+def _rest(one: Fingerprint, other: Fingerprint, offset_s: float, mirrored: bool) -> float:
+    """Which share of the points' ways is otherwise at the best offset nearby; infinite if little is known."""
+    theirs = other.ways[:, _SWAPPED] * np.array([-1, 1], np.float32) if mirrored else other.ways
+    rests = [np.inf]
+    for shift in round(offset_s * _RATE_HZ) + np.arange(-_SLACK, _SLACK + 1):
+        mine, seen = one.ways[max(0, -shift) :], theirs[max(0, shift) :]
+        rests.append(_unlike(mine[: len(seen)], seen[: len(mine)]))
+    return min(rests)
+
+
+def _unlike(one: Float32[np.ndarray, "t p 2"], other: Float32[np.ndarray, "t p 2"]) -> float:
+    known = ~np.isnan(one + other).any(axis=2, keepdims=True)
+    told = known.sum(axis=(0, 2)) >= _MIN_SHARED_S * _RATE_HZ
+    if told.sum() < _MIN_POINTS:
+        return np.inf
+    known = known[:, told]
+    mine, theirs = (
+        np.where(known, some - some.mean(axis=0, where=known), 0) for some in (one[:, told], other[:, told])
+    )
+    scale = (mine * theirs).sum() / max(float(np.square(theirs).sum()), 1e-6)
+    rest = np.square(mine - scale * theirs).sum(axis=(0, 2)) / (np.square(mine).sum(axis=(0, 2)) + 1e-6)
+    return float(np.median(rest))
+
+
 def _same_pictures(films: Mapping[str, Fingerprint], names: Sequence[str]) -> set[tuple[str, str]]:
-    """Pairs of films whose pictures are nearly the same from their beginnings on."""
+    """Pairs of films with nearly the same pictures from the beginning on, or similar ones and motion."""
     hashed = [name for name in names if len(films[name].hashes)]
     first = np.array([films[name].hashes[0] for name in hashed])
     pairs = set()
@@ -162,9 +200,11 @@ def _same_pictures(films: Mapping[str, Fingerprint], names: Sequence[str]) -> se
         for mirrored in (False, True):
             mask = _ODD_WAVES if mirrored else np.uint64(0)
             close: Int[np.ndarray, " c"] = np.flatnonzero(
-                np.bitwise_count(first[place + 1 :] ^ first[place] ^ mask) <= 2 * _MAX_BITS_ALONE
+                np.bitwise_count(first[place + 1 :] ^ first[place] ^ mask) <= _MAX_BITS_FIRST
             )
             for other in (hashed[place + 1 + int(step)] for step in close):
-                if _bits(films[name], films[other], 0.0, mirrored) <= _MAX_BITS_ALONE:
+                compared = (films[name], films[other], 0.0, mirrored)
+                bits = _bits(*compared)
+                if bits <= _MAX_BITS_ALONE or (bits <= _MAX_BITS_HINT and _rest(*compared) <= _MAX_REST):
                     pairs.add((name, other))
     return pairs

@@ -28,7 +28,7 @@ EVIDENCE_SCHEMA = pa.schema(
         ("overlay_scores", pa.list_(pa.uint8())),
     ]
 )
-"""One row per looked-at frame. ``background_motion`` is the way of corners outside of everybody, in heights
+"""One row per looked-at frame. ``background_motion`` is the way of edges outside of everybody, in heights
 of the picture per second; null where there are too few. Sharpness, see ``sharpness``, is null where that part
 was not located. Cells count row by row; 255 is one full of strokes in all directions that stay."""
 
@@ -37,13 +37,20 @@ _BLOCK_SAMPLES, _MIN_SAMPLES = 6, 3
 """Samples over which an overlay must stay, about two seconds; of fewer than three nothing can be said."""
 _LAG_S = 0.1
 _SHORT_SIDE_PX, CELL_PX = 256, 8
-_MAX_CORNERS, _MIN_CORNERS, _CORNER_QUALITY, _CORNER_DISTANCE_PX = 200, 5, 0.01, 5
-_ROUND_TRIP_PX = 0.5
-"""A corner counts that is followed back to within this of where it came from."""
+_EDGE_CELL_PX, _MIN_STEP, _MOST_EDGES = 4, 2.0, 4_000
+"""Of each such cell the strongest edge is followed, if it has so many levels a pixel."""
+_REACH_PX, _FAR_PX, _MAX_REST = 4, 20, 0.2
+"""What is compared on both sides of an edge, how far it is looked for, and which share of its contrast may be
+otherwise where it is found."""
+_COLUMNS, _MIN_COLUMNS, _MIN_EDGES = 8, 4, 3
+"""Columns of the picture, how many of them must tell something, and edges that a column needs for it."""
 _STILL_SHARE = 0.25
-"""Quantile of the ways of corners that counts: hair and shadows move before a still room."""
+"""Quantile of the ways of columns that counts: hair and passers-by move before a still room."""
 _GROWN = 0.08
-"""How far the hull of a person's points is grown, as a share of its height: hair, clothes and fast hands."""
+"""How far hulls of a person's points are grown, as a share of the height: hair, clothes and fast hands."""
+_EYES, _CHIN, _CROWN = slice(1, 3), 31, 133
+_HULLS = (np.r_[0:5, 23:91, _CROWN], np.r_[5:7, 11:23], np.r_[5, 7, 9, 91:112], np.r_[6, 8, 10, 112:133])
+"""Points of the head with hair, of trunk and legs, of either arm: between them there may be background."""
 _MIN_EDGE, _MIN_STEADY = 15.0, 0.85
 """An edge has so many levels a pixel, and is steady where its mean over time keeps so much of it."""
 _LETTERS = 40
@@ -51,6 +58,7 @@ _LETTERS = 40
 _PART_PX, _MIN_PART_PX, _PART_GROWN = 48, 8, 0.15
 _BLUR, _MIN_BLUR_PX = 1 / 24, 0.8
 """Width of the further blur over the size of a hand or face, which is at most 48 pixels."""
+_SMOOTHED_PX = 1.0
 _NOISE_PX, _NOISE = 0.6, 0.3
 """A blur that noise does not outlive, and the squared gradient that is left of it."""
 
@@ -134,13 +142,14 @@ def _background(
     Points are nan where they were not found.
     """
     mask = np.full(shape, 255, np.uint8)
-    for person in (one[np.isfinite(one).all(axis=1)] for one in points * scale):
-        if not len(person):
-            continue
-        body = cv2.fillConvexPoly(
-            np.zeros(shape, np.uint8), cv2.convexHull(person.round().astype(np.int32)), 255
-        )
-        reach = 2 * max(1, round(_GROWN * float(np.ptp(person[:, 1])))) + 1
+    for found in points * scale:
+        crown = 3 * found[_EYES].mean(axis=0) - 2 * found[_CHIN]
+        person, body = np.vstack([found, crown]), np.zeros(shape, np.uint8)
+        known = np.isfinite(person).all(axis=1)
+        for hull in (person[part][known[part]] for part in _HULLS):
+            if len(hull):
+                cv2.fillConvexPoly(body, cv2.convexHull(hull.round().astype(np.int32)), 255)
+        reach = 2 * max(1, round(_GROWN * float(np.ptp(person[known, 1])))) + 1 if known.any() else 1
         mask[cv2.dilate(body, np.ones((reach, reach), np.uint8)) > 0] = 0
     return mask
 
@@ -152,18 +161,67 @@ def _without_overlays(scores: UInt8[np.ndarray, "rows columns"], shape: tuple[in
 
 
 def background_motion(before: Grey, after: Grey, background: UInt8[np.ndarray, "h w"]) -> float:
-    """Way in pixels of the corners of the background that can be followed; nan where they are few."""
-    start = cv2.goodFeaturesToTrack(
-        before, _MAX_CORNERS, _CORNER_QUALITY, _CORNER_DISTANCE_PX, mask=background
+    """Way in pixels of the edges of the background; nan where they are few, or at one side.
+
+    An edge tells only its way across itself, so upright and level ones are asked apart; and each column of
+    the picture has one voice, so that a thing that drifts before a still room is outvoted.
+    """
+    places, normals = _edges(before, background)
+    ways = np.abs(_ways(before, after, places, normals))
+    upright = np.abs(normals[:, 0]) > np.abs(normals[:, 1])
+    columns = places[:, 0].astype(int) * _COLUMNS // before.shape[1]
+    found = list[float]()
+    for told in (upright & ~np.isnan(ways), ~upright & ~np.isnan(ways)):
+        own = (ways[told & (columns == column)] for column in range(_COLUMNS))
+        voices = [np.median(some) for some in own if len(some) >= _MIN_EDGES]
+        if len(voices) >= _MIN_COLUMNS:
+            found.append(float(np.quantile(voices, _STILL_SHARE)))
+    return float(np.hypot.reduce(found)) if found else float("nan")
+
+
+def _edges(
+    grey: Grey, background: UInt8[np.ndarray, "h w"]
+) -> tuple[Float[np.ndarray, "m 2"], Float[np.ndarray, "m 2"]]:
+    """Places of the strongest edges of the background, and the direction across each."""
+    across, down = _gradients(cv2.GaussianBlur(grey, (0, 0), _SMOOTHED_PX).astype(np.float32))
+    inside = cv2.erode(
+        background, np.ones((7, 7), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=(0,)
     )
-    if start is None or len(start) < _MIN_CORNERS:
-        return float("nan")
-    end, there, _ = cv2.calcOpticalFlowPyrLK(before, after, start, None)
-    back, here, _ = cv2.calcOpticalFlowPyrLK(after, before, end, None)
-    followed = (there & here)[:, 0].astype(bool)
-    followed &= np.linalg.norm(back - start, axis=-1)[:, 0] < _ROUND_TRIP_PX
-    ways = np.linalg.norm(end - start, axis=-1)[followed, 0]
-    return float(np.quantile(ways, _STILL_SHARE)) if len(ways) >= _MIN_CORNERS else float("nan")
+    steps = np.hypot(across, down) * (inside > 0)
+    side = _EDGE_CELL_PX
+    height, width = (length // side for length in grey.shape)
+    cells = steps[: height * side, : width * side].reshape(height, side, width, side).swapaxes(1, 2)
+    cells = cells.reshape(height, width, side * side)
+    row, column = np.nonzero(cells.max(axis=2) > _MIN_STEP)
+    down_in, across_in = np.divmod(cells.argmax(axis=2)[row, column], side)
+    places = np.stack([column * side + across_in, row * side + down_in], axis=1)
+    x, y = (places := places[:: 1 + len(places) // _MOST_EDGES]).T
+    normals = np.stack([across[y, x], down[y, x]], axis=1) / steps[y, x, None]
+    return places.astype(np.float32), normals.astype(np.float32)
+
+
+def _ways(
+    before: Grey, after: Grey, places: Float[np.ndarray, "m 2"], normals: Float[np.ndarray, "m 2"]
+) -> Float[np.ndarray, " m"]:
+    """How far each edge moved across itself, in pixels; nan where it is not found again."""
+    if not len(places):
+        return np.zeros(0, np.float32)
+    along = np.arange(-_REACH_PX - _FAR_PX, _REACH_PX + _FAR_PX + 1)
+    lines = (places[:, None] + normals[:, None] * along[:, None]).astype(np.float32)
+    smooth = (cv2.GaussianBlur(grey, (0, 0), _SMOOTHED_PX).astype(np.float32) for grey in (before, after))
+    early, late = (
+        cv2.remap(grey, lines, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for grey in smooth
+    )
+    shown = early[:, _FAR_PX:-_FAR_PX]
+    shown = shown - shown.mean(axis=1, keepdims=True)
+    found = np.lib.stride_tricks.sliding_window_view(late, shown.shape[1], axis=1)
+    found = found - found.mean(axis=2, keepdims=True)  # it may have become darker
+    rest = np.square(found - shown[:, None]).mean(axis=2)
+    best = rest.argmin(axis=1).clip(1, 2 * _FAR_PX - 1)
+    nearer, least, farther = rest[np.arange(len(rest)), best + np.array([[-1], [0], [1]])]
+    between = (nearer - farther) / np.maximum(2 * (nearer + farther - 2 * least), 1e-6)
+    ways = best - _FAR_PX + between.clip(-0.5, 0.5)
+    return np.where(rest.min(axis=1) < _MAX_REST * np.square(shown).mean(axis=1), ways, np.nan)
 
 
 def overlay_scores(greys: Sequence[Grey]) -> UInt8[np.ndarray, "rows columns"]:

@@ -72,13 +72,13 @@ class WindowSettings(ConfidenceSettings):
     )
     reject_fades: bool = Field(True, description="Reject frames within a fade or a dissolve.")
     min_hand_confidence: float = Field(
-        0.0, ge=0, description="Least confidence that all points of a hand reach in some frame of a window."
+        0.3, ge=0, description="Least confidence that all points of a hand reach in some frame of a window."
     )
     min_hand_sharpness: float = Field(
         0.15, ge=0, description="Least mean sharpness of the sharper hand, relative to its size; 0: any."
     )
     min_face_sharpness: float = Field(
-        0.15, ge=0, description="Least mean sharpness of the face, relative to its size; 0: any."
+        0.22, ge=0, description="Least mean sharpness of the face, relative to its size; 0: any."
     )
     odd_confidences: Literal["tell", "reject"] = Field(
         "tell",

@@ -3,8 +3,8 @@
 The measure is the mean change of luma and both chromas between neighbouring small pictures, and a
 cut is a change that stands out from its neighbourhood, so that fast motion and camera moves, which
 change many frames in a row, are none (the adaptive content detector of PySceneDetect). In a fade or a
-dissolve the picture half-way is the mean of the two around it, as it is in no motion. Works in one pass over
-a video.
+dissolve most of the picture is half-way what the mean of the two around it is, while in motion a place shows
+the one or the other. Works in one pass over a video.
 """
 
 from array import array
@@ -28,8 +28,9 @@ MIN_CHANGE = 12.0
 _HALF_FADE_S = 0.2
 """Half of the time over which a fade is looked for."""
 MIN_FADE, MAX_REST = 16.0, 0.25
-"""Smallest change over that time, measured as that of a cut, and the largest share of it by which the picture
-half-way may differ from the mean of both."""
+"""Smallest change over that time, measured as that of a cut, and the largest share of its own change by which
+the middle one of the changed places may differ half-way from the mean of both. In motion that is a half."""
+_CHANGED_LEVELS = 4
 
 
 class SceneCutFinder:
@@ -70,8 +71,7 @@ class SceneCutFinder:
         change = _change(recent[-1], recent[0])
         if change < MIN_FADE:
             return
-        between = _change(recent[self._half], (recent[-1] + recent[0]) / 2)
-        if between <= MAX_REST * change:
+        if _rest(recent[0], recent[self._half], recent[-1]) <= MAX_REST:
             first, end = len(self.changes) - 2 * self._half, len(self.changes)
             if self._fades and first <= self._fades[-1][1]:
                 self._fades[-1][1] = end
@@ -93,6 +93,13 @@ class SceneCutFinder:
 def _change(one: np.ndarray, other: np.ndarray) -> float:
     """Mean change of a pixel, summed over luma and both chromas."""
     return float(np.abs(one - other).mean(axis=(1, 2)).sum())
+
+
+def _rest(first: np.ndarray, between: np.ndarray, last: np.ndarray) -> float:
+    """Median over changed places of how far what is between is from the mean, as a share of the change."""
+    changes = np.abs(last - first)
+    changed = changes >= _CHANGED_LEVELS
+    return float(np.median(np.abs(2 * between - first - last)[changed] / (2 * changes[changed])))
 
 
 def scene_cuts(changes: Sequence[float]) -> list[int]:

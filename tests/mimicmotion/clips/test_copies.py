@@ -76,6 +76,26 @@ def test_near_copies_are_found_by_motion_and_other_dances_are_not() -> None:
     assert not any("other" in name for pair in found for name in pair)
 
 
+def test_roughly_found_points_of_a_short_film_are_told_by_their_ways() -> None:
+    shown = [np.random.default_rng(k).integers(0, 256, (96, 72, 3), np.uint8) for k in range(2)]
+    similar, own = ([picture_hash(picture)] for picture in shown)
+    seen = similar[0] ^ 0b1111111  # seven bits are otherwise, too many to tell a copy by themselves
+    start, points = 72, dance(1).track.keypoints
+    noise = np.random.default_rng(1).normal(0, 0.04 * np.ptp(points[..., 1]), points.shape)
+    rough, again = (late(moved(dance(1), points + share * noise), start) for share in (0, 1))
+    other = late(dance(2), start)
+    films = {
+        name: Fingerprint.of(video, [0], hashes)
+        for name, video, hashes in (
+            ("first", rough, similar),
+            ("again", again, [seen]),
+            ("other_dance_in_this_room", other, [similar[0] ^ 0b11111110000000]),
+            ("elsewhere", late(dance(3), start), own),
+        )
+    }
+    assert near_copies(films) == [("again", "first")]
+
+
 def test_films_without_sure_poses_are_told_by_their_pictures() -> None:
     rng = np.random.default_rng(3)
     pictures = [

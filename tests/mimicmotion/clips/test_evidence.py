@@ -47,6 +47,30 @@ def test_the_way_of_the_background_is_measured_whatever_the_person_does(way: flo
     assert background_motion(before, after, background) == pytest.approx(way, abs=0.1)
 
 
+def test_a_thing_that_drifts_before_a_still_room_is_no_moving_camera() -> None:
+    def with_post(left: int) -> np.ndarray:
+        picture = room(1)
+        picture[:, left : left + 20] = 230
+        return picture
+
+    background = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    assert background_motion(with_post(60), with_post(63), background) == pytest.approx(0, abs=0.05)
+    wall = np.full((HEIGHT, WIDTH), 90, np.uint8)
+    before, after = wall.copy(), wall.copy()
+    before[:, 60:80], after[:, 63:83] = 230, 230
+    assert np.isnan(background_motion(before, after, background)), "what is at one place tells nothing"
+
+
+@pytest.mark.parametrize(("down", "right"), [(2, 0), (2, 9), (17, 0)])
+def test_the_edge_of_a_floor_alone_tells_a_camera_that_goes_up_or_down(down: int, right: int) -> None:
+    wall = np.full((HEIGHT, WIDTH), 90, np.uint8)
+    wall[200:] = 140
+    after = np.roll(np.roll(wall, -down, 0)[: HEIGHT - down], right, 1)
+    after = np.concatenate([after, wall[-down:]])
+    way = background_motion(wall, after, np.full((HEIGHT, WIDTH), 255, np.uint8))
+    assert way == pytest.approx(down, abs=0.1)
+
+
 def test_a_plain_wall_tells_nothing() -> None:
     wall = np.full((HEIGHT, WIDTH), 90, np.uint8)
     assert np.isnan(background_motion(wall, wall, np.full_like(wall, 255)))

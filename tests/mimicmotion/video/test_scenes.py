@@ -47,6 +47,15 @@ def test_a_dissolve_and_a_fade_to_black_are_spans_of_frames(num_frames: int) -> 
         assert cuts(turned) == []
 
 
+def test_a_dissolve_behind_somebody_who_moves_is_a_fade() -> None:
+    pictures = [texture(1)] * 20 + blended(texture(1), texture(2), 20) + [texture(2)] * 20
+    for number, picture in enumerate(pictures):
+        picture = pictures[number] = picture.copy()
+        picture[40:200, 5 * number : 5 * number + 90] = (250, 40, 40) if number % 4 < 2 else (20, 200, 20)
+    ((first, end),) = finder_of(pictures).fades()
+    assert (abs(first - 20) <= 3, abs(end - 40) <= 3) == (True, True)
+
+
 def test_cuts_and_motion_are_no_fades() -> None:
     moving = [np.roll(texture(1), speed * k, axis=1) for speed in (1, 2, 5, 20) for k in range(30)]
     assert finder_of(moving).fades() == []

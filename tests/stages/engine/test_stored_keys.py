@@ -14,16 +14,16 @@ from stages.evaluate import Evaluate
 from stages.parts.measure import Measure
 
 STORED = {
-    ("demo", "decode", 7): "a699ae8487a7c6a65385",
-    ("demo", "pose", 3): "753b0c318e51b4a4067a",
-    ("demo", "clips", 6): "9504d7200c7e766ceb6b",
+    ("demo", "decode", 8): "c1b86a293adf0a8623b8",
+    ("demo", "pose", 4): "c3d446e707c37627dcad",
+    ("demo", "clips", 7): "44d676dd71f9410a31ea",
     ("demo", "train", 4): "e065c1083943e76a363d",
     ("demo", "animate", 3): "e8a45ad4e155f56dc3ea",
     ("demo", "evaluate", 5): "eeb037a10ef6b29dc53f",
     ("demo", "register", 4): "c9fb181c33c067b204d1",
-    ("real-small", "decode", 7): "ec7c1b3c85989772a0f0",
-    ("real-small", "pose", 3): "3c300c9ebac9234ff63e",
-    ("real-small", "clips", 6): "f0df57f1751df05964b0",
+    ("real-small", "decode", 8): "3a62b9b7201401283582",
+    ("real-small", "pose", 4): "33149f3cbe85aa455ac5",
+    ("real-small", "clips", 7): "fbffee07e9c4e5e839be",
     ("real-small", "train", 4): "29074596c5cf25f207b1",
     ("real-small", "animate", 3): "93a5dfd236a842d86f91",
     ("real-small", "evaluate", 5): "2f795f1636cc7191a725",

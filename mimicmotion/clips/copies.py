@@ -132,6 +132,8 @@ def _alike(
     for number, name in enumerate(names):
         every = min(_EVERY, max(1, len(films[name].moments) // _MAX_LOOKED_FOR))
         looked_for = films[name].moments[::every]
+        if not len(looked_for):
+            continue
         found = _mirrored(looked_for) if mirrored else looked_for
         since = films[name].times_s[::every]
         votes = defaultdict[tuple[int, int], set[int]](set)

@@ -27,9 +27,10 @@ MIN_CHANGE = 12.0
 
 _HALF_FADE_S = 0.2
 """Half of the time over which a fade is looked for."""
-MIN_FADE, MAX_REST = 16.0, 0.25
+MIN_FADE, MAX_REST = 16.0, 0.18
 """Smallest change over that time, measured as that of a cut, and the largest share of its own change by which
-the middle one of the changed places may differ half-way from the mean of both. In motion that is a half."""
+the middle one of the changed places may differ half-way from the mean of both. In fast motion that is a half,
+in slow pans a quarter."""
 _CHANGED_LEVELS = 4
 
 

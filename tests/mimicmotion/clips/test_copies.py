@@ -67,13 +67,14 @@ def test_near_copies_are_found_by_motion_and_other_dances_are_not() -> None:
             c_smaller=moved(one, 0.4 * points - 13),
             d_mirror=moved(one, mirrored(points)),
             e_late=late(moved(one, points), 50),
+            f_unseen=dance(1, confidence=0.1),
             **{f"z_other{k}": dance(k) for k in range(2, 8)},
         )
     )
     assert {"b_again", "c_smaller", "d_mirror", "e_late"} <= {
         other for first, other in found if first == "a_first"
     }
-    assert not any("other" in name for pair in found for name in pair)
+    assert not any("other" in name or "unseen" in name for pair in found for name in pair)
 
 
 def test_roughly_found_points_of_a_short_film_are_told_by_their_ways() -> None:

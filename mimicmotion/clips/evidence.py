@@ -42,10 +42,9 @@ _EDGE_CELL_PX, _MIN_STEP, _MOST_EDGES = 4, 2.0, 4_000
 _REACH_PX, _FAR_PX, _MAX_REST = 4, 20, 0.2
 """What is compared on both sides of an edge, how far it is looked for, and which share of its contrast may be
 otherwise where it is found."""
-_COLUMNS, _MIN_COLUMNS, _MIN_EDGES = 8, 4, 3
-"""Columns of the picture, how many of them must tell something, and edges that a column needs for it."""
-_STILL_SHARE = 0.25
-"""Quantile of the ways of columns that counts: hair and passers-by move before a still room."""
+_COLUMNS, _MIN_APART, _MIN_EDGES, _COLUMNS_PER_FAULT = 8, 5, 3, 6
+"""Columns of the picture, how far apart those must be that tell something, and edges that one needs for it. The
+least way counts, but that of one column where so many tell something."""
 _GROWN = 0.08
 """How far hulls of a person's points are grown, as a share of the height: hair, clothes and fast hands."""
 _EYES, _CHIN, _CROWN = slice(1, 3), 31, 133
@@ -161,7 +160,7 @@ def _without_overlays(scores: UInt8[np.ndarray, "rows columns"], shape: tuple[in
 
 
 def background_motion(before: Grey, after: Grey, background: UInt8[np.ndarray, "h w"]) -> float:
-    """Way in pixels of the edges of the background; nan where they are few, or at one side.
+    """Way in pixels of the edges of the background; nan where none are at both sides.
 
     An edge tells only its way across itself, so upright and level ones are asked apart; and each column of
     the picture has one voice, so that a thing that drifts before a still room is outvoted.
@@ -172,10 +171,10 @@ def background_motion(before: Grey, after: Grey, background: UInt8[np.ndarray, "
     columns = places[:, 0].astype(int) * _COLUMNS // before.shape[1]
     found = list[float]()
     for told in (upright & ~np.isnan(ways), ~upright & ~np.isnan(ways)):
-        own = (ways[told & (columns == column)] for column in range(_COLUMNS))
-        voices = [np.median(some) for some in own if len(some) >= _MIN_EDGES]
-        if len(voices) >= _MIN_COLUMNS:
-            found.append(float(np.quantile(voices, _STILL_SHARE)))
+        own = {column: ways[told & (columns == column)] for column in range(_COLUMNS)}
+        voices = {column: np.median(some) for column, some in own.items() if len(some) >= _MIN_EDGES}
+        if voices and max(voices) - min(voices) >= _MIN_APART:
+            found.append(float(sorted(voices.values())[len(voices) // _COLUMNS_PER_FAULT]))
     return float(np.hypot.reduce(found)) if found else float("nan")
 
 

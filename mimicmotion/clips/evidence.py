@@ -43,8 +43,8 @@ _REACH_PX, _FAR_PX, _MAX_REST = 4, 20, 0.2
 """What is compared on both sides of an edge, how far it is looked for, and which share of its contrast may be
 otherwise where it is found."""
 _COLUMNS, _MIN_APART, _MIN_EDGES, _COLUMNS_PER_FAULT = 8, 5, 3, 6
-"""Columns of the picture, how far apart those must be that tell something, and edges that one needs for it. The
-least way counts, but that of one column where so many tell something."""
+"""Columns of the picture, how far apart those must be that tell something, and edges that one needs for it.
+The least way counts, but for one column where so many tell something."""
 _GROWN = 0.08
 """How far hulls of a person's points are grown, as a share of the height: hair, clothes and fast hands."""
 _EYES, _CHIN, _CROWN = slice(1, 3), 31, 133

@@ -127,7 +127,7 @@ def _referred(candidate: Candidate, decisions: Sequence[Decision], max_reference
 
     window = candidate.window
     own = range(window.first, window.last + candidate.num_windows)
-    references = allowed(candidate.references) or spread(np.array(allowed(own)), max_references)
+    references = allowed(candidate.references) or spread(allowed(own), max_references)
     if references:
         return replace(candidate, references=references)
     lost = "every frame that could be its reference lies in a stretch that was rejected"

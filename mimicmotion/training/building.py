@@ -150,6 +150,18 @@ def autocast(job: TrainingJob, device: torch.device) -> AbstractContextManager[A
     return torch.autocast(device.type, torch.bfloat16)
 
 
+@contextmanager
+def products_in_tf32(job: TrainingJob, device: torch.device) -> Iterator[None]:
+    """Let a GPU that trains in float32 multiply in TF32, as it convolves; a CPU has no such thing."""
+    before = torch.get_float32_matmul_precision()
+    if device.type == "cuda" and job.settings.precision == "float32":
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def encoders_of(
     vae: Any,
     image_encoder: Any,

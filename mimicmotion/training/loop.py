@@ -23,7 +23,7 @@ from torch import Tensor
 
 from mimicmotion.durable import put_in_place
 from mimicmotion.errors import DataError, StageError
-from mimicmotion.training.building import autocast, build
+from mimicmotion.training.building import autocast, build, products_in_tf32
 from mimicmotion.training.curves import Curves, Report
 from mimicmotion.training.data.batch import Batch, collate, pinned
 from mimicmotion.training.data.order import SampleIndex, share
@@ -60,8 +60,13 @@ def train(arguments: dict[str, Any]) -> None:
         MimicMotionError: see ``Training``.
     """
     world = World.current()
-    with lost_workers_are_connection_errors(world), _machine_watched(arguments["report"]):
-        Training(arguments["job"], arguments["report"], world).run()
+    job, report = arguments["job"], arguments["report"]
+    with (
+        lost_workers_are_connection_errors(world),
+        _machine_watched(report),
+        products_in_tf32(job, world.device),
+    ):
+        Training(job, report, world).run()
 
 
 def _machine_watched(report: Report) -> AbstractContextManager[None]:

@@ -64,3 +64,15 @@ def test_on_a_cpu_pictures_are_encoded_once_unless_noise_makes_them_new(
     for _ in range(2):
         assert torch.equal(encoders.latents(pictures), pictures[:, :1])
     assert calls == encoded
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "within"),
+    [("cuda", "float32", "high"), ("cuda", "bfloat16", "highest"), ("cpu", "float32", "highest")],
+)
+def test_float32_on_a_gpu_multiplies_in_tf32_while_it_trains(job, device, precision, within):
+    before = torch.get_float32_matmul_precision()
+    assert before == "highest"
+    with building.products_in_tf32(changed(job, precision=precision), torch.device(device)):
+        assert torch.get_float32_matmul_precision() == within
+    assert torch.get_float32_matmul_precision() == before

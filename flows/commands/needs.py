@@ -42,7 +42,7 @@ class Films:
         judged: how many of them validate or test.
         length_s: of one, on average.
         fps: of one, on average.
-        size_px: (width, height) of one, on average.
+        size_px: (short, long) side of one, on average: what a header states of turns is seen in frames alone.
         known: where this comes from, for a person.
     """
 
@@ -96,16 +96,16 @@ def find_films(config: PipelineConfig, num: int | None, length_s: float) -> Film
     if not found:
         films = find_films(config, len(videos), length_s)
         return replace(films, judged=judged, known=f"no header can be read from here: {films.known}")
-    length, fps, width, height = (sum(values) / len(found) for values in zip(*found, strict=True))
+    length, fps, short, long = (sum(values) / len(found) for values in zip(*found, strict=True))
     known = (
         f"{len(videos):,} films, {len(videos) * length / 60:,.1f} minutes by the headers of {len(found)}: "
-        f"about {width:.0f}x{height:.0f}, {fps:.3g} frames a second"
+        f"about {short:.0f}x{long:.0f} (short side first), {fps:.3g} frames a second"
     )
-    return Films(len(videos), judged, length, fps, (width, height), known)
+    return Films(len(videos), judged, length, fps, (short, long), known)
 
 
 def _header(path: str) -> tuple[float, float, float, float] | None:
-    """Length in seconds, rate, width and height that a film's header states; None where it states none."""
+    """Length in seconds, rate, short and long side that a film's header states; None where it states none."""
     import av
 
     from mimicmotion.video.containers import open_film
@@ -114,7 +114,7 @@ def _header(path: str) -> tuple[float, float, float, float] | None:
         with open_film(Path(path)) as film:
             stream = film.streams.video[0]
             if film.duration and stream.average_rate and stream.codec_context:
-                size = stream.codec_context.width, stream.codec_context.height
+                size = sorted((stream.codec_context.width, stream.codec_context.height))
                 return film.duration / 1e6, float(stream.average_rate), *size
             return None
     except (av.FFmpegError, IndexError, MimicMotionError):

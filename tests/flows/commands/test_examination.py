@@ -96,7 +96,7 @@ def test_sources_devices_and_disk_of_a_real_config(tmp_path: Path, monkeypatch: 
     write_preview(films / "a.mp4", list(np.zeros((24, 192, 128, 3), np.uint8)), 12)
     assert (
         _sources(config).found
-        == "1 films, 0.0 minutes by the headers of 1: about 128x192, 12 frames a second"
+        == "1 films, 0.0 minutes by the headers of 1: about 128x192 (short side first), 12 frames a second"
     )
     monkeypatch.setattr(LocalWorkspace, "free_bytes", lambda self: 2 << 30)
     assert "all stages are estimated at 0." in _workspace(config).found

@@ -73,6 +73,13 @@ def test_the_demo_is_near_what_it_was_measured_to_take(tmp_path: Path):
     assert needs_table(list(found.values()), films).row_count == len(found) + 1
 
 
+def test_a_film_on_its_side_counts_like_an_upright_one(tmp_path: Path):
+    for number, (height, width) in enumerate([(192, 128), (128, 192)]):
+        write_preview(tmp_path / f"{number}.mp4", [np.full((height, width, 3), number, np.uint8)] * 12, 12)
+    films = find_films(load_config("demo", [f"decode.source={tmp_path}"]), None, 0)
+    assert films.size_px == (128, 192)
+
+
 def test_films_without_a_header_are_assumed_and_said_so(tmp_path: Path):
     (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:5,\nother.mp4\n")
     films = find_films(load_config("demo", [f"decode.source={tmp_path}"]), None, 20.0)

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
@@ -23,11 +22,8 @@ from mimicmotion.errors import StageError
 from stages.clip_rows import (
     EVIDENCE_FILE,
     FRAMING_COLUMNS,
-    VIDEO_FILE,
     Form,
-    VideoRow,
     framing_columns,
-    video_rows,
 )
 from stages.engine.contract import Context, Dataset, DatasetStage, Report
 
@@ -37,7 +33,6 @@ if TYPE_CHECKING:
     from mimicmotion.clips.choosing import Candidate
     from mimicmotion.clips.overlays import Overlay
     from mimicmotion.clips.quality import PosedVideo
-    from mimicmotion.pose.calibration import Calibration
 
 log = logging.getLogger(__name__)
 
@@ -85,19 +80,6 @@ An epoch shows one window of each ``unit``: of a video, or with ``windows: all``
 ``ignore`` are overlays: first frame, end, left, top, right, bottom, in pixels of the normalised video.
 ``reason`` and ``sentence`` are null where it is kept, numbers are null where nothing could be measured."""
 
-_NUM_SHEET_CLIPS, _NUM_SHEET_FRAMES = 10, 5
-_HISTOGRAMS = {
-    "mean confidence": "mean_confidence",
-    "left hand reliability": "left_hand_reliability",
-    "right hand reliability": "right_hand_reliability",
-    "hand confidence": "hand_confidence",
-    "background motion": "background_motion",
-    "overlay share": "overlay",
-    "hand sharpness": "hand_sharpness",
-    "face sharpness": "face_sharpness",
-    "faded": "faded",
-}
-_NOT_SEEN = "no_poses"
 REVIEW_FILE = "review.csv"
 
 
@@ -154,22 +136,16 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
         windows, clips = dict[str, list["Candidate"]](), dict[str, "Candidate"]()
         prints = dict[str, Fingerprint]()
         given = given_overlays(self.overlay_boxes, videos) if self.overlay_boxes else {}
-        odd = dict[str, str]()
-        for name in sorted(videos):
-            video, unseen = self._posed(videos[name], inputs["pose"], given.get(name, ()))
-            if video.odd_confidences:
-                odd[videos[name]["source"]] = video.odd_confidences
-            presence = Presence.of(video.track.present, video.frames)
-            videos[name]["presence"] = None if unseen else presence
-            prints[name] = Fingerprint.of(
-                video, *(videos[name][field] for field in ("hash_frames", "hashes"))
-            )
-            videos[name]["overlays"] = video.overlays
+        for name, facts in sorted(videos.items()):
+            video, unseen = self._posed(facts, inputs["pose"], given.get(name, ()))
+            if odd := video.odd_confidences:
+                log.warning("clips: %s was given poses of another kind of model: %s", facts["source"], odd)
+            prints[name] = Fingerprint.of(video, facts["hash_frames"], facts["hashes"])
+            facts["presence"] = None if unseen else Presence.of(video.track.present, video.frames)
+            facts["overlays"] = video.overlays
             windows[name] = [unseen] if unseen else training_windows(video)
             clips[name] = unseen or generated_clip(video)
         self._review(videos, windows, clips, folder)
-        for source, sentence in odd.items():
-            log.warning("clips: %s was given poses of another kind of model: %s", source, sentence)
         usable = {
             name: clip.reject is None and any(window.reject is None for window in windows[name])
             for name, clip in clips.items()
@@ -206,7 +182,7 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
             poses = pose.item_table(facts["video_id"])
             evidence = parquet.read_table(pose.path(facts["video_id"], EVIDENCE_FILE))
         video = PosedVideo.of(facts, poses, evidence, self, given)
-        reject = None if seen else Reject(_NOT_SEEN, "", "the pose stage rejected the video")
+        reject = None if seen else Reject("no_poses", "", "the pose stage rejected the video")
         if video.odd_confidences and self.odd_confidences == "reject":
             reject = Reject("odd_confidences", "", video.odd_confidences)
         return video, whole(video, reject) if reject else None
@@ -220,9 +196,7 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
         unit = "video_id" if self.windows == "random" else "clip_id"
         return [{**row, "unit": row[unit], "reference_distance": self.reference_distance} for row in rows]
 
-    def _nothing_kept(
-        self, rows: "Sequence[Mapping[str, Any]]", found: "Iterable[Sequence[Candidate]]"
-    ) -> str:
+    def _nothing_kept(self, rows: Sequence[Mapping[str, Any]], found: "Iterable[Sequence[Candidate]]") -> str:
         reasons = Counter(row["reason"] for row in rows)
         counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         message = f"clips keeps none of {len(rows)} windows: {counted}. "
@@ -242,40 +216,9 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log counts per reason, histograms of confidence and hands, sheets of kept and rejected clips."""
-        from mimicmotion.clips.split import SIDES
-        from mimicmotion.clips.windows import spread
-        from mimicmotion.pictures.clips import histograms_picture, reasons_picture
+        from stages.parts.shown import show_clips
 
-        table = dataset.table()
-        rows = table.to_pylist()
-        kept = [row for row in rows if row["kept"]]
-        rejected = [row for row in rows if not row["kept"]]
-        counts = Counter(row["reason"] or "kept" for row in rows)
-        report.metrics(
-            {
-                "windows": float(len(rows)),
-                "kept_fraction": len(kept) / max(1, len(rows)),
-                **{f"{side}_clips": float(sum(row["split"] == side for row in kept)) for side in SIDES},
-                "train_videos": float(len({row["video_id"] for row in kept if row["split"] == "train"})),
-                "hand_reliability": float(np.mean([row["hand_reliability"] for row in kept])),
-                **{f"windows_{reason}": float(count) for reason, count in counts.items()},
-            }
-        )
-        report.table("clips", table)
-        report.image("reasons", reasons_picture(counts))
-        measured = [row for row in rows if row["mean_confidence"] is not None]
-        if measured:
-            values = {
-                title: [row[name] for row in measured if row[name] is not None]
-                for title, name in _HISTOGRAMS.items()
-            }
-            report.image("histograms", histograms_picture(values))
-        videos, calibration = video_rows(inputs["decode"]), self.opened_calibration()
-        sheets = {"kept": kept}
-        for row in rejected:
-            sheets.setdefault(f"rejected/{row['reason']}", []).append(row)
-        for name, some in sheets.items():
-            report.image(name, _sheet(spread(some, _NUM_SHEET_CLIPS), videos, inputs, calibration))
+        show_clips(dataset, inputs, report, self.opened_calibration())
 
 
 def _row(facts: Mapping[str, Any], side: str, form: Form, found: "Candidate") -> dict[str, Any]:
@@ -305,31 +248,3 @@ def _row(facts: Mapping[str, Any], side: str, form: Form, found: "Candidate") ->
         "video_frames_person_lost": facts["presence"] and facts["presence"].num_lost,
         **found.numbers,
     }
-
-
-def _sheet(
-    rows: Sequence[dict[str, Any]],
-    videos: Mapping[str, VideoRow],
-    inputs: Mapping[str, Dataset],
-    calibration: "Calibration | None",
-) -> np.ndarray:
-    """The clips with their poses drawn over them, one per line."""
-    from mimicmotion.clips.overlays import Overlay
-    from mimicmotion.pictures.clips import clip_row
-    from mimicmotion.pictures.panels import grid
-    from mimicmotion.pose.table import POSES_SCHEMA
-    from mimicmotion.video.reader import open_video
-
-    lines = []
-    for row in rows:
-        video, video_id = videos[row["video_id"]], row["video_id"]
-        seen = row["reason"] != _NOT_SEEN
-        poses = inputs["pose"].item_table(video_id) if seen else POSES_SCHEMA.empty_table()
-        track = video.track(poses, calibration)
-        places = np.linspace(0, row["num_frames"] - 1, min(_NUM_SHEET_FRAMES, row["num_frames"]))
-        frames = [row["first_frame"] + int(place) * row["step"] for place in places.round()]
-        reader = open_video(inputs["decode"].path(video_id, VIDEO_FILE))
-        title = f"{row['clip_id']}  {row['source']}  {row['sentence'] or 'kept'}"
-        overlays = [Overlay(*values) for values in row["ignore"]]
-        lines.append(clip_row(reader, track, frames, row["reference_frames"], title, overlays))
-    return grid(lines)

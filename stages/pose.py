@@ -10,7 +10,7 @@ the poses lies what the pictures tell: motion of the background, lasting text, s
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
@@ -45,8 +45,6 @@ _IMPORT_COLUMNS = (
     "source_num_frames",
     "source_frames",
 )
-_MAX_VIDEOS_SHOWN = 200
-_MAX_SAMPLES_SHOWN = 4
 
 
 class PoseRuntime(Runtime):
@@ -137,8 +135,7 @@ class Pose(DetectionSettings, ReaderSettings, ItemStage):
         from mimicmotion.pose.matching import match_imports
 
         decode, given = inputs["decode"], self.import_folder
-        columns = [*VIDEO_COLUMNS, *(_IMPORT_COLUMNS if given else ())]
-        rows = decode.table().select(columns).to_pylist()
+        rows = decode.table().select([*VIDEO_COLUMNS, *(_IMPORT_COLUMNS if given else ())]).to_pylist()
         matches = match_imports(given, [row["source"] for row in rows]) if given else {}
         for row in rows:
             video_id, source = row["video_id"], row["source"]
@@ -160,19 +157,18 @@ class Pose(DetectionSettings, ReaderSettings, ItemStage):
             return None
         from mimicmotion.pose.models.estimator import configured_estimator
 
-        runtime = self.runtime
-        return configured_estimator(
-            self,
-            # Without a reserved GPU and with leave to use the CPU, the GPU belongs to others.
-            cuda=runtime.gpus_per_worker > 0 or not runtime.allow_cpu,
-            allow_cpu=runtime.allow_cpu,
-            threads=runtime.threads,
-            frames_per_batch=runtime.frames_per_batch,
-            people_per_batch=runtime.people_per_batch,
-            batches_in_flight=runtime.batches_in_flight,
-            half=self.half_precision,
-            providers=runtime.providers,
+        how = (
+            "allow_cpu",
+            "threads",
+            "frames_per_batch",
+            "people_per_batch",
+            "batches_in_flight",
+            "providers",
         )
+        # Without a reserved GPU and with leave to use the CPU, the GPU belongs to others.
+        cuda = self.runtime.gpus_per_worker > 0 or not self.runtime.allow_cpu
+        given = {name: getattr(self.runtime, name) for name in how}
+        return configured_estimator(self, cuda=cuda, half=self.half_precision, **given)
 
     def process(self, loaded: "PoseEstimator | None", item: Item, folder: Path) -> pa.Table:
         """Return the poses of one video; an empty table where nobody is in it.
@@ -240,31 +236,9 @@ class Pose(DetectionSettings, ReaderSettings, ItemStage):
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log how many frames have a person, confidences by part, and frames with the pose drawn on them."""
-        from mimicmotion.clips.windows import spread
-        from mimicmotion.pictures.poses import Tally, confidence_picture, pose_on_frame
-        from mimicmotion.video.reader import open_video
+        from stages.parts.shown import show_poses
 
-        tally, shown = Tally(), spread(dataset.ids, _MAX_VIDEOS_SHOWN)
-        for video_id in shown:
-            tally.add(dataset.item_table(video_id))
-        report.metrics(tally.metrics())
-        rows = [
-            {"video_id": video_id, **asdict(presence)}
-            for video_id, presence in zip(shown, tally.presences, strict=True)
-        ]
-        if rows:
-            report.table("people", pa.Table.from_pylist(rows))
-            log.info("pose: in %d videos, %s", len(rows), tally.presence.sentence)
-        if tally.num_people:
-            report.image("confidences", confidence_picture(tally))
-        calibration = self.opened_calibration()
-        for video_id in spread(dataset.ids, _MAX_SAMPLES_SHOWN):
-            table = dataset.item_table(video_id)
-            if table.num_rows:
-                reader = open_video(inputs["decode"].path(video_id, VIDEO_FILE))
-                number = table["frame"][table.num_rows // 2].as_py()
-                drawn = pose_on_frame(reader.read([number])[0], table, number, calibration)
-                report.image(f"pose/{video_id}", drawn)
+        show_poses(dataset, inputs, report, self.opened_calibration())
 
 
 def _keyed(match: "Match") -> "tuple[str, Match]":

@@ -157,17 +157,10 @@ class Pose(DetectionSettings, ReaderSettings, ItemStage):
             return None
         from mimicmotion.pose.models.estimator import configured_estimator
 
-        how = (
-            "allow_cpu",
-            "threads",
-            "frames_per_batch",
-            "people_per_batch",
-            "batches_in_flight",
-            "providers",
-        )
         # Without a reserved GPU and with leave to use the CPU, the GPU belongs to others.
         cuda = self.runtime.gpus_per_worker > 0 or not self.runtime.allow_cpu
-        given = {name: getattr(self.runtime, name) for name in how}
+        own = PoseRuntime.model_fields.keys() - Runtime.model_fields.keys() - {"decode_threads"}
+        given = {name: getattr(self.runtime, name) for name in own}
         return configured_estimator(self, cuda=cuda, half=self.half_precision, **given)
 
     def process(self, loaded: "PoseEstimator | None", item: Item, folder: Path) -> pa.Table:

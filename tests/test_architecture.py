@@ -7,6 +7,8 @@ from statistics import median, quantiles
 
 import pytest
 
+from stages.engine.catalogue import STAGES
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("mimicmotion", "stages", "flows")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
@@ -39,7 +41,7 @@ LADDER = (
 """The rungs of the library: each imports only what stands before it."""
 
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 80
-MEDIAN_FILE_LINES, P90_FUNCTION_LINES = 150, 40
+MEDIAN_FILE_LINES, P90_FUNCTION_LINES, MAX_STAGE_LINES = 150, 30, 250
 LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {}
 """Exceptions, each with its reason."""
@@ -198,6 +200,23 @@ def test_files_are_short() -> None:
     } == {}
     assert all(lines.get(name, 0) > MAX_FILE_LINES for name in LONG_FILES), "an exception that is none"
     assert median(count for name, count in lines.items() if count > 1) <= MEDIAN_FILE_LINES
+
+
+def test_stages_are_short() -> None:
+    paths = {ROOT / f"{place.partition(':')[0].replace('.', '/')}.py" for place in STAGES.values()}
+    lines = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
+    assert {name: count for name, count in lines.items() if count > MAX_STAGE_LINES} == {}
+
+
+def test_sizes_of_pictures_have_one_type() -> None:
+    """A bare pair does not say which side comes first."""
+    assert [
+        f"{name_of(path)}:{node.lineno}"
+        for path in SOURCES
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.arg | ast.AnnAssign) and node.annotation
+        if "size" in ast.unparse(node).partition(":")[0] and "tuple[int, int]" in ast.unparse(node.annotation)
+    ] == []
 
 
 def test_functions_are_short() -> None:

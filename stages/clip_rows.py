@@ -76,7 +76,7 @@ class VideoRow(_Row):
         """The main person of this video, of rows of the pose stage or their file."""
         from mimicmotion.pose.table import read_track
 
-        return read_track(poses, self.num_frames, 0, *self.size_px, calibration)
+        return read_track(poses, self.num_frames, 0, self.size_px, calibration)
 
 
 VIDEO_COLUMNS = tuple(field.name for field in fields(VideoRow))

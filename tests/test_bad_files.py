@@ -21,14 +21,13 @@ from mimicmotion.errors import InputError, WeightsError
 from mimicmotion.model.weights import read_released
 from mimicmotion.pose.files.importing import VideoShape, import_poses
 from mimicmotion.pose.models.sessions import ImageGraph, open_session
+from mimicmotion.video.size import Size
 
 VIDEO = VideoShape(
     num_frames=4,
     fps=12.0,
-    width_px=64,
-    height_px=96,
-    source_width_px=64,
-    source_height_px=96,
+    size=Size(64, 96),
+    source_size=Size(64, 96),
     source_frames=range(4),
     source_num_frames=4,
     source_length_s=4 / 12,

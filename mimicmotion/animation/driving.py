@@ -94,27 +94,17 @@ def reference_pose(picture: np.ndarray, estimator: PoseEstimator) -> PoseTrack:
         InputError: nobody is found, or too little of the body.
     """
     people = estimate_image(estimator, picture)
-    return _checked(
-        _track_of([list(enumerate(people))], picture.shape[1], picture.shape[0]), "reference picture"
-    )
+    return _checked(_track_of([list(enumerate(people))], Size.of(picture)), "reference picture")
 
 
-def reference_pose_from(poses: Path, width_px: int, height_px: int) -> PoseTrack:
+def reference_pose_from(poses: Path, size: Size) -> PoseTrack:
     """The first pose of person 0 in a file with relative coordinates, for a picture of this size.
 
     Raises:
         InputError: the file is of another form or holds nobody.
     """
-    shape = VideoShape(
-        num_frames=1,
-        fps=1.0,
-        width_px=width_px,
-        height_px=height_px,
-        source_width_px=width_px,
-        source_height_px=height_px,
-        source_frames=[0],
-    )
-    return _checked(_track_of(import_poses(poses, shape), width_px, height_px), f"reference poses {poses}")
+    shape = VideoShape(num_frames=1, fps=1.0, size=size, source_size=size, source_frames=[0])
+    return _checked(_track_of(import_poses(poses, shape), size), f"reference poses {poses}")
 
 
 def driver_from_video(
@@ -255,31 +245,24 @@ def _driver(
     reader: VideoReader,
     models: dict[str, str],
 ) -> Driver:
-    table = _table_of(frames, facts.width_px, facts.height_px, facts.fps, models)
+    table = _table_of(frames, Size(facts.width_px, facts.height_px), facts.fps, models)
     camera = moving_camera(reader, range(facts.num_frames))
     return Driver(table, facts.fps, facts.source_fps, where, camera)
 
 
 def _table_of(
     frames: Sequence[Sequence[tuple[int, Person]]],
-    width_px: int,
-    height_px: int,
+    size: Size,
     fps: float = 1.0,
     models: dict[str, str] | None = None,
 ) -> pa.Table:
-    info = PosesInfo(
-        video_id="",
-        width_px=width_px,
-        height_px=height_px,
-        fps=fps,
-        num_frames=len(frames),
-        models=models or {},
-    )
+    sides = size._asdict()
+    info = PosesInfo(video_id="", **sides, fps=fps, num_frames=len(frames), models=models or {})
     return poses_table(info, frames)
 
 
-def _track_of(frames: Sequence[Sequence[tuple[int, Person]]], width_px: int, height_px: int) -> PoseTrack:
-    return read_track(_table_of(frames, width_px, height_px), len(frames))
+def _track_of(frames: Sequence[Sequence[tuple[int, Person]]], size: Size) -> PoseTrack:
+    return read_track(_table_of(frames, size), len(frames))
 
 
 def _checked(track: PoseTrack, where: str, person: int = 0) -> PoseTrack:

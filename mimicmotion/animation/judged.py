@@ -202,7 +202,7 @@ def judge_generated(
     fit = framing(Size.of(picture), [size])
     reference = fit.frames(picture[None])[0]
     if request.reference_poses is not None:
-        stored = reference_pose_from(request.reference_poses, *fit.source)
+        stored = reference_pose_from(request.reference_poses, fit.source)
         own = _as_found(framed_track(stored, fit), request.reference_poses, tools)
     elif tools.estimator is None:
         raise InputError("finding the pose of the reference needs a detector and a whole-body model")

@@ -256,7 +256,7 @@ def _reference_pose(
 ) -> PoseTrack:
     if request.reference_poses is not None:
         # Relative to the whole picture, as it is on disk.
-        return framed_track(reference_pose_from(request.reference_poses, *fit.source), fit)
+        return framed_track(reference_pose_from(request.reference_poses, fit.source), fit)
     if estimator is None:
         raise InputError(
             "finding the pose of the reference needs --detector and --wholebody, or --reference-poses"
@@ -288,15 +288,15 @@ def _preview(inputs: AnimationInputs) -> np.ndarray:
     num_driving = len(inputs.driving)
     chosen = np.unique(np.linspace(0, num_driving - 1, min(_NUM_PREVIEWED, num_driving)).round().astype(int))
     reference = enlarged(inputs.reference)
-    height, width = reference.shape[:2]
+    size = Size.of(reference)
     style = inputs.style
-    canvas = min(style.canvas_short_side_px, _PREVIEW_CANVAS * min(height, width))
+    canvas = min(style.canvas_short_side_px, _PREVIEW_CANVAS * min(size))
     shown = replace(
         inputs,
         reference=reference,
         style=style.model_copy(update={"canvas_short_side_px": canvas}),
-        reference_pose=inputs.reference_pose.resized(width, height),
-        driving=inputs.driving.select(chosen).resized(width, height),
+        reference_pose=inputs.reference_pose.resized(size),
+        driving=inputs.driving.select(chosen).resized(size),
     )
     labels = [f"frame {frame}" for frame in chosen]
     return alignment_preview(reference, list(shown.pose_pictures()), labels)

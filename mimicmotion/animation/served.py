@@ -36,7 +36,7 @@ _FARTHEST = 10.0
 
 def points(track: PoseTrack) -> Float32[np.ndarray, "n 133 3"]:
     """A track as ``predict`` takes it: shares of width and height, and confidence."""
-    shares = track.resized(1, 1).keypoints
+    shares = track.resized(Size(1, 1)).keypoints
     return np.concatenate([shares, track.confidences[..., None]], axis=-1)
 
 

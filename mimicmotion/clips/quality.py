@@ -109,7 +109,7 @@ class PosedVideo:
     ) -> Self:
         """The video of a row of the decode stage, both tables of the pose stage, and overlays of a list."""
         size, calibration = Size(facts["width_px"], facts["height_px"]), settings.opened_calibration()
-        track = read_track(poses, facts["num_frames"], 0, *size, calibration)
+        track = read_track(poses, facts["num_frames"], 0, size, calibration)
         boxes = column_array(poses, "box", (4,)).astype(np.float64)
         frames = poses["frame"].to_numpy()
         fades = [(first, end) for first, end in facts["fades"]] if settings.reject_fades else []

@@ -65,7 +65,7 @@ def clip_row(
     labels = [f"reference {frame}" for frame in references[:1]] + [f"frame {frame}" for frame in frames]
     height_px = min(_PANEL_HEIGHT_PX, reader.height_px)
     size = Size(max(1, round(reader.width_px * height_px / reader.height_px)), height_px)
-    small = track.select(wanted).resized(*size)
+    small = track.select(wanted).resized(size)
     style = DrawingStyle(canvas_short_side_px=max(min(size), 480))
     panels = {}
     for place, (label, picture) in enumerate(zip(labels, reader.read(wanted), strict=True)):
@@ -91,7 +91,7 @@ def review_frames(
     width, height = fit.target
     height_px = min(_PANEL_HEIGHT_PX * 2, height) // 2 * 2
     size = Size(max(1, round(width * height_px / height / 2)) * 2, height_px)
-    small = framed_track(track.select(frames), fit).resized(*size)
+    small = framed_track(track.select(frames), fit).resized(size)
     style = DrawingStyle(canvas_short_side_px=max(min(size), 480))
     for place, frame in enumerate(frames):
         picture = _shrunk(fit.frames(reader.read([frame]))[0], size)

@@ -35,4 +35,4 @@ def released_size(picture: Size, short_side_px: int = RELEASED_SHORT_SIDE_PX) ->
 
 def framed_track(track: PoseTrack, framing: Framing) -> PoseTrack:
     """The poses in pixels of the framed pictures."""
-    return track.resized(*framing.scaled).cropped(*framing.offset, *framing.target)
+    return track.resized(framing.scaled).cropped(*framing.offset, framing.target)

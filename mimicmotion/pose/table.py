@@ -203,22 +203,18 @@ class PoseTrack:
         arrays = ("keypoints", "confidences", "present", "boxes", "hand_boxes", "hand_confidences")
         return replace(self, **{name: getattr(self, name)[chosen] for name in arrays})
 
-    def resized(self, width_px: int, height_px: int) -> "PoseTrack":
+    def resized(self, size: Size) -> "PoseTrack":
         """Return the track on the picture resized to this size."""
-        factors = np.array([width_px / self.width_px, height_px / self.height_px], dtype=np.float32)
-        return self._moved(factors, np.zeros(2, dtype=np.float32), width_px, height_px)
+        factors = (np.array(size) / self.size_px).astype(np.float32)
+        return self._moved(factors, np.zeros(2, dtype=np.float32), size)
 
-    def cropped(self, left_px: int, top_px: int, width_px: int, height_px: int) -> "PoseTrack":
+    def cropped(self, left_px: int, top_px: int, size: Size) -> "PoseTrack":
         """Return the track on the part of the picture that starts at (left, top)."""
         shift = np.array([-left_px, -top_px], dtype=np.float32)
-        return self._moved(np.ones(2, dtype=np.float32), shift, width_px, height_px)
+        return self._moved(np.ones(2, dtype=np.float32), shift, size)
 
     def _moved(
-        self,
-        factors: Float32[np.ndarray, "2"],
-        shift: Float32[np.ndarray, "2"],
-        width_px: int,
-        height_px: int,
+        self, factors: Float32[np.ndarray, "2"], shift: Float32[np.ndarray, "2"], size: Size
     ) -> "PoseTrack":
         corners, corner_shift = np.tile(factors, 2), np.tile(shift, 2)
         return replace(
@@ -226,8 +222,8 @@ class PoseTrack:
             keypoints=self.keypoints * factors + shift,
             boxes=self.boxes * corners + corner_shift,
             hand_boxes=self.hand_boxes * corners + corner_shift,
-            width_px=width_px,
-            height_px=height_px,
+            width_px=size.width_px,
+            height_px=size.height_px,
         )
 
 
@@ -235,8 +231,7 @@ def read_track(
     source: pa.Table | Path,
     num_frames: int,
     person: int = 0,
-    width_px: int | None = None,
-    height_px: int | None = None,
+    size: Size | None = None,
     calibration: "Calibration | None" = None,
 ) -> PoseTrack:
     """Return one person of a poses table over all frames of its video.
@@ -245,7 +240,7 @@ def read_track(
         source: the table of one video, or the Parquet file of it.
         num_frames: frames of the video.
         person: track number; 0 is the main person.
-        width_px, height_px: size of the normalised video; read from the table's metadata where not given.
+        size: of the normalised video; read from the table's metadata where not given.
         calibration: makes probabilities of the confidences.
 
     Raises:
@@ -258,9 +253,9 @@ def read_track(
         raise DataError("a poses table must have the schema:", *wanted, "got:", *got)
     if calibration is not None and len(table):  # a video without poses has no model
         calibration.check(PosesInfo.of(table).models, f"the poses of {num_frames} frames")
-    if width_px is None or height_px is None:
+    if size is None:
         info = PosesInfo.of(table)
-        width_px, height_px = info.width_px, info.height_px
+        size = Size(info.width_px, info.height_px)
     rows = np.flatnonzero(table["person"].to_numpy() == person)
     frames = table["frame"].to_numpy()[rows]
     if len(frames) and not 0 <= frames.min() <= frames.max() < num_frames:
@@ -281,8 +276,8 @@ def read_track(
         boxes=spread(column_array(chosen, "box", (4,)), np.nan),
         hand_boxes=spread(hands, np.nan),
         hand_confidences=spread(np.stack(reliability, axis=-1)),
-        width_px=width_px,
-        height_px=height_px,
+        width_px=size.width_px,
+        height_px=size.height_px,
     ).calibrated(calibration)
 
 

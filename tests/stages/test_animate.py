@@ -160,7 +160,7 @@ def test_slot_0_holds_the_pose_of_the_reference_and_absent_people_are_black(inpu
 def test_driving_poses_are_averaged_at_the_rate_of_the_video_and_the_reference_is_not(inputs):
     inputs["clips"].rows["all"][0] |= framing_columns(framing(SIZE, [SIZE]))
     item, facts = only_item(inputs), FakePipelines().facts
-    found = read_track(item.payload["poses"], NUM_FRAMES, 0, *SIZE)
+    found = read_track(item.payload["poses"], NUM_FRAMES, 0, SIZE)
     raw, _, _ = animation_inputs(item, facts)
     averaged, _, _ = animation_inputs(item, facts, smoothing_s=0.2)
     np.testing.assert_array_equal(averaged.reference_pose.keypoints, found.keypoints[:1])

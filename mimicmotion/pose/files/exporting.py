@@ -67,7 +67,7 @@ def export_poses(table: pa.Table, video: VideoShape, target: Path, form: PoseFor
 
 
 def _relative(table: pa.Table, video: VideoShape) -> pa.Table:
-    size = np.array([video.width_px, video.height_px], dtype=np.float64)
+    size = np.array(video.size, dtype=np.float64)
     keypoints = column_array(table, "keypoints", (NUM_KEYPOINTS, 2)) / size
     boxes = column_array(table, "box", (4,)) / np.tile(size, 2)
     columns = {
@@ -88,7 +88,7 @@ def _lists(values: Float[np.ndarray, "n k"]) -> pa.Array:
 
 def _source_frames(table: pa.Table, video: VideoShape, feet_in_body: bool) -> list[dict[str, Any]]:
     """The people of every frame of the source film; one that no normalised frame shows has the last shown."""
-    scale = np.array([video.source_width_px / video.width_px, video.source_height_px / video.height_px])
+    scale = np.array(video.source_size) / video.size
     keypoints = column_array(table, "keypoints", (NUM_KEYPOINTS, 2)) * scale
     points, scores = to_openpose(keypoints, column_array(table, "confidences", (NUM_KEYPOINTS,)))
     people: list[list[dict[str, Any]]] = [[] for _ in range(video.num_frames)]
@@ -97,7 +97,7 @@ def _source_frames(table: pa.Table, video: VideoShape, feet_in_body: bool) -> li
     ):
         triples = np.concatenate([points[row], scores[row, :, None]], axis=1)
         people[frame].append({"person_id": [int(track)], **_parts(triples, feet_in_body)})
-    canvas = {"canvas_width": video.source_width_px, "canvas_height": video.source_height_px}
+    canvas = {"canvas_width": video.source_size.width_px, "canvas_height": video.source_size.height_px}
     shown = np.searchsorted(video.source_frames, np.arange(video.source_num_frames or 0), side="right") - 1
     return [{"people": people[max(place, 0)], **canvas} for place in shown]
 

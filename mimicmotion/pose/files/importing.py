@@ -37,8 +37,8 @@ class VideoShape:
     """The normalised video that imported poses are for, and what is known of its source.
 
     Attributes:
-        num_frames, fps, width_px, height_px: of the normalised video.
-        source_width_px, source_height_px: of the upright source, whose pixels JSON files may count in.
+        num_frames, fps, size: of the normalised video.
+        source_size: of the upright source, whose pixels JSON files may count in.
         source_frames: for each normalised frame, the frame of the source that it shows.
         source_num_frames: frames of the source; None where any number will do.
         source_length_s: length of the source; None likewise.
@@ -46,10 +46,8 @@ class VideoShape:
 
     num_frames: int
     fps: float
-    width_px: int
-    height_px: int
-    source_width_px: int
-    source_height_px: int
+    size: Size
+    source_size: Size
     source_frames: Sequence[int]
     source_num_frames: int | None = None
     source_length_s: float | None = None
@@ -57,13 +55,12 @@ class VideoShape:
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> "VideoShape":
         """The shape of a video by its facts, see ``VideoFacts``."""
-        source_size = [facts["source_width_px"], facts["source_height_px"]]
-        width_px, height_px = source_size[::-1] if facts["rotation_deg"] % 180 else source_size
-        same = ("num_frames", "fps", "width_px", "height_px", "source_frames", "source_num_frames")
+        stored = (facts["source_width_px"], facts["source_height_px"])
+        same = ("num_frames", "fps", "source_frames", "source_num_frames")
         return cls(
             **{name: facts[name] for name in same},
-            source_width_px=width_px,
-            source_height_px=height_px,
+            size=Size(facts["width_px"], facts["height_px"]),
+            source_size=Size(*(stored[::-1] if facts["rotation_deg"] % 180 else stored)),
             source_length_s=facts["num_frames"] / facts["fps"] + facts["trimmed_s"],
         )
 
@@ -77,10 +74,10 @@ def import_poses(path: Path, video: VideoShape) -> list[list[tuple[int, Person]]
         InputError: the file is of another form, or of a video of another length.
     """
     if path.suffix.lower() != ".parquet":
-        stated = read_json(path, Size(video.source_width_px, video.source_height_px))
+        stated = read_json(path, video.source_size)
         places = _places(stated, video, path)
         frames = [[_in_pixels(person, video) for person in stated.people.get(place, [])] for place in places]
-        return link(frames, video.fps, Size(video.width_px, video.height_px))
+        return link(frames, video.fps, video.size)
     rows = _read_parquet(path)
     _check_length(rows, video, path)
     chosen = shown_frames(rows.frame, rows.time_s, video.num_frames, video.fps)
@@ -160,7 +157,7 @@ def shown_frames(frames: np.ndarray, times_s: np.ndarray, num_frames: int, fps: 
 
 
 def _in_pixels(person: Person, video: VideoShape) -> Person:
-    size = np.array([video.width_px, video.height_px], dtype=np.float32)
+    size = np.array(video.size, dtype=np.float32)
     return Person(
         person.box * np.tile(size, 2), person.box_score, person.keypoints * size, person.confidences
     )

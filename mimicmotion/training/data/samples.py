@@ -172,7 +172,7 @@ def _make_sample(clip: Clip, drawn: Draw, settings: SampleSettings) -> Sample:
     width, height = fit.target
     cells = (height // CELL_PX, width // CELL_PX)
     table = pq.read_table(clip.poses)
-    person = read_track(table, clip.video_frames, 0, *fit.source, settings.opened_calibration())
+    person = read_track(table, clip.video_frames, 0, fit.source, settings.opened_calibration())
     track = framed_track(person.select(slots), fit)
     boxes = ignored_boxes(clip.ignore, table, slots, fit)
     if drawn.augmentation.mirrored:

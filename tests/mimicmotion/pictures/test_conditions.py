@@ -13,6 +13,7 @@ from mimicmotion.video.files import iter_frames
 from mimicmotion.video.framing import framing
 from mimicmotion.video.picture_files import read_picture
 from mimicmotion.video.reader import open_video
+from mimicmotion.video.size import Size
 
 STYLE = DrawingStyle(canvas_short_side_px=HEIGHT, draw_hands=False, draw_body=False)
 
@@ -22,7 +23,7 @@ def conditions(folder, frames, target=(WIDTH, HEIGHT), overlays=(), **film):
     table = pq.read_table(poses)
     return ClipConditions(
         reader=open_video(video),
-        track=read_track(table, NUM_FRAMES, 0, WIDTH, HEIGHT),
+        track=read_track(table, NUM_FRAMES, 0, Size(WIDTH, HEIGHT)),
         others=further_people(table),
         overlays=overlays,
         frames=frames,
@@ -81,7 +82,7 @@ def test_overlays_are_white_in_the_frames_that_show_them(tmp_path):
 
 def test_a_face_at_the_edge_is_padded_with_black(tmp_path):
     one = conditions(tmp_path, [0])
-    track = one.track.cropped(bar(0) + 1, 0, WIDTH, HEIGHT)
+    track = one.track.cropped(bar(0) + 1, 0, Size(WIDTH, HEIGHT))
     moved = ClipConditions(one.reader, track, {}, (), [0], one.fit, STYLE, 0.3, 32)
     (face,) = moved.faces()
     assert not face[:, :8].any()

@@ -11,6 +11,7 @@ from mimicmotion.pose.calibration import PARTS, Calibration, Curve
 from mimicmotion.pose.models.estimator import CalibratedEstimator
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, poses_table, read_track
+from mimicmotion.video.size import Size
 
 SHA = "ab" * 32
 
@@ -92,7 +93,7 @@ def test_poses_of_another_model_are_refused(models):
 
 
 def test_a_video_without_poses_has_none_to_calibrate():
-    track = read_track(POSES_SCHEMA.empty_table(), 2, 0, 64, 64, calibration())
+    track = read_track(POSES_SCHEMA.empty_table(), 2, 0, Size(64, 64), calibration())
     assert not track.present.any()
 
 

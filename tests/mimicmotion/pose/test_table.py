@@ -8,6 +8,7 @@ from mimicmotion.errors import DataError
 from mimicmotion.pose.layout import LEFT_HAND, RIGHT_HAND
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import POSES_SCHEMA, PosesInfo, poses_table, read_track
+from mimicmotion.video.size import Size
 
 INFO = PosesInfo(
     video_id="abc", width_px=128, height_px=192, fps=12.0, num_frames=4, models={"detector": "00"}
@@ -73,7 +74,7 @@ def test_an_empty_table_knows_its_video(tmp_path):
 def test_select_resize_and_crop_move_points_and_boxes_alike(frames):
     track = read_track(poses_table(INFO, frames), num_frames=4).select([3, 0, 3])
     np.testing.assert_array_equal(track.keypoints[0], track.keypoints[2])
-    moved = track.resized(256, 96).cropped(10, 20, 50, 60)
+    moved = track.resized(Size(256, 96)).cropped(10, 20, Size(50, 60))
     assert (moved.width_px, moved.height_px) == (50, 60)
     np.testing.assert_allclose(
         moved.keypoints[1], track.keypoints[1] * [2, 0.5] - [10, 20], rtol=1e-5, atol=1e-4

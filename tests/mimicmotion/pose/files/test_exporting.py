@@ -11,14 +11,13 @@ from mimicmotion.pose.files.exporting import export_poses
 from mimicmotion.pose.files.importing import VideoShape, import_poses
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table
+from mimicmotion.video.size import Size
 
 VIDEO = VideoShape(
     num_frames=6,
     fps=12.0,
-    width_px=100,
-    height_px=200,
-    source_width_px=300,
-    source_height_px=600,
+    size=Size(100, 200),
+    source_size=Size(300, 600),
     source_frames=range(0, 12, 2),
     source_num_frames=12,
     source_length_s=0.5,

@@ -1,6 +1,7 @@
 """Rows as the clips stage writes them."""
 
 from mimicmotion.video.framing import framing
+from mimicmotion.video.size import Size
 from stages.clip_rows import framing_columns
 
 
@@ -18,6 +19,6 @@ def clip_row(clip_id, video_id, split, size, target=None, **changes):
         "reference_distance": 1,
         "kept": True,
         "ignore": [],
-        **framing_columns(framing(size, [target or size])),
+        **framing_columns(framing(Size(*size), [Size(*(target or size))])),
         **changes,
     }

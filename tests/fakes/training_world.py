@@ -28,6 +28,7 @@ from mimicmotion.training.loop import train
 from mimicmotion.training.settings import TrainingRuntime, TrainingSettings
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.framing import framing
+from mimicmotion.video.size import Size
 
 NUM_FRAMES = 14
 
@@ -69,7 +70,7 @@ def make_clip(folder, name, size, seed, frames=(2, 4, 6), references=(0, 9, 13),
         video_frames=NUM_FRAMES,
         num_windows=1,
         reference_distance=1,
-        fit=framing(size, [target]),
+        fit=framing(Size(*size), [Size(*target)]),
         fps=12.0,
     )
 

@@ -17,6 +17,7 @@ from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.framing import whole_framing
 from mimicmotion.video.reader import open_video
+from mimicmotion.video.size import Size
 from stages.animate import Animate
 from stages.clip_rows import EVIDENCE_FILE
 from stages.clips import Clips
@@ -108,10 +109,11 @@ def score(
     for dataset in inputs.values():
         dataset.item_key = str
     context = Context(report=None, launch=None, state=folder)
+    sizes = [Size(*one) for one in TRAINED]
     settings = {"num_frames": 4, "fps": 8, "sizes_px": TRAINED, "test_clips": "whole_video", "test_step": 1}
     inputs["clips"] = FakeDataset({"all": Clips(**(settings | clips)).run(inputs, folder, context)})
     oracle = Oracle([
-        whole_framing(size, TRAINED).frames(open_video(folder / f"{name}.mp4").read(list(range(NUM_FRAMES))))
+        whole_framing(Size(*size), sizes).frames(open_video(folder / f"{name}.mp4").read(range(NUM_FRAMES)))
         for name, size in zip(names, sizes, strict=True)
     ])  # fmt: skip
     made, outputs = {}, {}

@@ -34,6 +34,7 @@ from mimicmotion.training.data.samples import draw, make_sample
 from mimicmotion.training.job import read_clips
 from mimicmotion.video.framing import framing
 from mimicmotion.video.reader import VideoReader
+from mimicmotion.video.size import Size
 from stages.adapters.ray import training as ray_training
 from stages.engine.config import RaySettings
 from stages.engine.contract import Context
@@ -328,7 +329,7 @@ def test_reading_ahead_keeps_a_device_busy(base, inputs, tmp_path, monkeypatch):
     monkeypatch.setattr(
         VideoReader, "read", lambda self, some: (time.sleep(0.08 * len(some)), read(self, some))[1]
     )
-    view = View(framing((80, 80), [(64, 64)]), tuple(range(NUM_FRAMES)) * 2, (0,))
+    view = View(framing(Size(80, 80), [Size(64, 64)]), tuple(range(NUM_FRAMES)) * 2, (0,))
     video = next(iter(Latents(base=base).items(inputs))).payload["video"]
     idle, tensors = {}, {}
     for threads in (1, 4):

@@ -35,10 +35,10 @@ def test_cells_that_touch_are_a_box_for_as_long_as_it_stays() -> None:
 
 
 def test_the_share_is_of_the_framed_picture() -> None:
-    fit = framing(SIZE, [(256, 512)])
+    fit = framing(SIZE, [Size(256, 512)])
     shares = overlay_shares([Overlay(0, 5, 0, 0, 512, 256), Overlay(0, 5, 0, 0, 256, 512)], 8, fit)
     assert shares.tolist() == [0.375] * 5 + [0.0] * 3
-    cut = framing(SIZE, [(256, 256)], (256, 900))
+    cut = framing(SIZE, [Size(256, 256)], (256, 900))
     assert overlay_shares([Overlay(0, 1, 0, 0, 512, 256)], 1, cut).tolist() == [0.0]
 
 
@@ -74,5 +74,5 @@ def test_a_row_without_a_box_is_named(row: str, tmp_path: Path) -> None:
 
 
 def test_framed_boxes_follow_the_framing() -> None:
-    fit = framing(SIZE, [(256, 256)])
+    fit = framing(SIZE, [Size(256, 256)])
     assert np.allclose(Overlay(0, 1, 0, 256, 512, 512).framed(fit), (0, 0, 256, 128))

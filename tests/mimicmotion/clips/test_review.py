@@ -17,8 +17,9 @@ from mimicmotion.clips.review import (
 from mimicmotion.clips.windows import Reject, Window, limit_of
 from mimicmotion.errors import InputError
 from mimicmotion.video.framing import framing
+from mimicmotion.video.size import Size
 
-FIT = framing((64, 64), [(64, 64)])
+FIT = framing(Size(64, 64), [Size(64, 64)])
 
 
 def decision(first, last, said, who="anna"):

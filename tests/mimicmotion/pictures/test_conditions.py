@@ -27,7 +27,7 @@ def conditions(folder, frames, target=(WIDTH, HEIGHT), overlays=(), **film):
         others=further_people(table),
         overlays=overlays,
         frames=frames,
-        fit=framing((WIDTH, HEIGHT), [target]),
+        fit=framing(Size(WIDTH, HEIGHT), [Size(*target)]),
         style=STYLE,
         threshold=0.3,
         face_px=32,

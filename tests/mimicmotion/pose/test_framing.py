@@ -47,7 +47,7 @@ def test_poses_stay_on_their_pixels(source):
         width_px=width,
         height_px=height,
     )
-    fit = framing(source, [(96, 128)])
+    fit = framing(Size(*source), [Size(96, 128)])
     small, moved = fit.frames(frame)[0, :, :, 0].astype(float), framed_track(track, fit)
     assert small.shape == (moved.height_px, moved.width_px) == (128, 96)
     rows, columns = np.indices(small.shape)

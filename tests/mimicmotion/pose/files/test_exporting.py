@@ -139,7 +139,7 @@ def alphapose(points, image="4.jpg"):
     ],
 )
 def test_alphapose_in_each_of_its_orders(tmp_path, points, ours):
-    shape = replace(VIDEO, source_width_px=2000, source_height_px=4000)
+    shape = replace(VIDEO, source_size=Size(2000, 4000))
     (tmp_path / "a.json").write_text(json.dumps([alphapose(points)]))
     found = import_poses(tmp_path / "a.json", shape)
     assert [len(people) for people in found] == [0, 0, 1, 0, 0, 0]  # source frame 4 is shown third

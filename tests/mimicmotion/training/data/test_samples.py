@@ -14,6 +14,7 @@ from mimicmotion.training.data.order import SampleIndex
 from mimicmotion.training.data.samples import draw, framing_text, make_sample
 from mimicmotion.video.framing import framing
 from mimicmotion.video.reader import open_video
+from mimicmotion.video.size import Size
 
 INDEX = SampleIndex(clip=0, epoch=2, slot=5)
 
@@ -174,7 +175,7 @@ def test_latents_that_lack_a_frame_stop_the_run(latents_clip, recipe, changed, p
 
 
 def test_latents_of_another_framing_stop_the_run(latents_clip, recipe):
-    other = replace(latents_clip, fit=framing((80, 80), [(48, 64)]))
+    other = replace(latents_clip, fit=framing(Size(80, 80), [Size(48, 64)]))
     with pytest.raises(StageError, match="holds no latents of the framing 80x80>64x64>8x0>48x64"):
         make_sample(other, draw(other, INDEX, recipe), recipe)
 

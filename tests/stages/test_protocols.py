@@ -109,11 +109,11 @@ def score(
     for dataset in inputs.values():
         dataset.item_key = str
     context = Context(report=None, launch=None, state=folder)
-    sizes = [Size(*one) for one in TRAINED]
+    trained = [Size(*one) for one in TRAINED]
     settings = {"num_frames": 4, "fps": 8, "sizes_px": TRAINED, "test_clips": "whole_video", "test_step": 1}
     inputs["clips"] = FakeDataset({"all": Clips(**(settings | clips)).run(inputs, folder, context)})
     oracle = Oracle([
-        whole_framing(Size(*size), sizes).frames(open_video(folder / f"{name}.mp4").read(range(NUM_FRAMES)))
+        whole_framing(Size(*size), trained).frames(open_video(folder / f"{name}.mp4").read(range(NUM_FRAMES)))
         for name, size in zip(names, sizes, strict=True)
     ])  # fmt: skip
     made, outputs = {}, {}

@@ -31,6 +31,7 @@ from mimicmotion.video.reader import open_video
 from mimicmotion.video.size import Size
 
 SIZES = ((1920, 1080), (1024, 576))
+CROP = Size(288, 384)
 
 
 def moving_picture(size: tuple[int, int], num_frames: int) -> Iterator[np.ndarray]:
@@ -78,9 +79,9 @@ def outside_costs(path: Path, size: tuple[int, int], num_frames: int, folder: Pa
     steps: dict[str, Callable[[], object]] = {
         "reading": each(lambda index: reader.read([index])),
         "letterbox": each(lambda index: letterbox_into(picture, frames[index])),
-        "boxes": each(lambda index: people(rows, (640, 640), scale)),
-        "crop": each(lambda index: crop(frames[index], box, (384, 288))),
-        "SimCC": each(lambda index: to_frame(decode(along_x, along_y, (384, 288))[0], [box], (384, 288))),
+        "boxes": each(lambda index: people(rows, Size(640, 640), scale)),
+        "crop": each(lambda index: crop(frames[index], box, CROP)),
+        "SimCC": each(lambda index: to_frame(decode(along_x, along_y, CROP)[0], [box], CROP)),
         "tracks, table, file": write,
     }
     for step in steps.values():

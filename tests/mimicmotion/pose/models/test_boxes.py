@@ -81,7 +81,7 @@ def test_yolox_of_one_class_is_no_yolov10(box_detector, stated):
     detector = opened(path)
     assert isinstance(detector, PersonDetector)
     frames = np.random.default_rng(0).integers(0, 255, (1, 64, 64, 3), dtype=np.uint8)
-    (found,) = detector.detect(detector.prepare(frames), (64, 64))
+    (found,) = detector.detect(detector.prepare(frames), Size(64, 64))
     np.testing.assert_allclose(found.boxes, [[4, 0, 20, 24]], atol=1e-5)
     np.testing.assert_allclose(found.scores, [0.72], rtol=1e-6)
 

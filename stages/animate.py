@@ -124,6 +124,13 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
             return [f"pairs: {error}"]
         return []
 
+    def num_pairs(self) -> int:
+        """How many pairs the list has; none where it cannot be read, which ``check`` says."""
+        try:
+            return len(self._requests())
+        except InputError:
+            return 0
+
     def _requests(self) -> "list[AnimationRequest]":
         """What the pairs ask for; none without a list."""
         if self.pairs is None:

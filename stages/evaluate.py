@@ -122,6 +122,13 @@ class Evaluate(JudgeSettings, DatasetStage):
         if context.map is None:
             raise StageError("evaluate measures clips over workers, which this context has not")
         fields = {name: getattr(self, name) for name in JudgeSettings.model_fields}
+        lost = _lost_pairs(inputs["animate"])
+        if lost and self.pairs_protocol == "x-dance":
+            raise StageError(
+                f"x-dance scores every pair of its list, and animate rejected {len(lost)}: "
+                f"{', '.join(lost)}. Mend them, or score those that are left under "
+                "pairs_protocol: cross-identity"
+            )
         measured = context.map(Measure(**fields, runtime=self.runtime), inputs)
         protocol = self.chosen_protocol
         rows = list[dict[str, Any]]()
@@ -164,6 +171,9 @@ class Evaluate(JudgeSettings, DatasetStage):
             known = {f"{PAIRS}/{one.metric}": one.value for one in of_pairs if one.value is not None}
             report.metrics(known)
             text = summary_markdown(scores_of(table, PAIRS), self.pairs_protocol)
+            kept, lost = sum(map(is_pair, inputs["animate"].ids)), _lost_pairs(inputs["animate"])
+            text += f"\n{kept} of {kept + len(lost)} pairs"
+            text += f"; rejected: {', '.join(lost)}\n" if lost else "\n"
             report.text("scores_of_pairs.md", text)
             report.section("Scores of pairs, which have no true film", text, known)
         of_model = {s.metric: s.value for s in summary if s.method == MODEL and s.value is not None}
@@ -188,6 +198,10 @@ def scores_of(table: pa.Table, split: Split | Literal["pairs"] = "test") -> list
         {**row, "without": tuple(row["without"] or ())} for row in table.to_pylist() if row["split"] == split
     ]
     return [Score(**{name: row[name] for name in names}) for row in rows]
+
+
+def _lost_pairs(animations: Dataset) -> list[str]:
+    return sorted(label for item_id, label in animations.rejected.items() if is_pair(item_id))
 
 
 def _scores_of_pairs(animations: Dataset) -> list["Score"]:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_PRECISION = re.compile("fp16|bf16|fp8|int8|int4|tf32|precision|low_?prec", re.IGNORECASE)
+"""What options of providers are called, or set to, that choose a precision."""
 _IMPORT_COLUMNS = (
     "source_width_px",
     "source_height_px",
@@ -70,7 +72,7 @@ class PoseRuntime(Runtime):
     @classmethod
     def _keep_results(cls, providers: dict[str, dict[str, str | int]]) -> dict[str, dict[str, str | int]]:
         for name, options in providers.items():
-            if changing := [one for one in options if re.search("fp16|bf16|fp8|int8|int4", one)]:
+            if changing := [one for one, value in options.items() if _PRECISION.search(f"{one}={value}")]:
                 raise ValueError(
                     f"{name} must not choose the precision by {', '.join(changing)}, which changes results: "
                     "set half_precision"

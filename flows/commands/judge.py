@@ -79,9 +79,9 @@ def judge(
     console, board, failed = Terminal(), Scoreboard(2, {}), list[str]()
     values: dict[str, Any] = {}
     film_judge = FilmJudge(tools, settings, out)
-    if film_judge.num_known:
+    if known := film_judge.num_known(requests):
         console.lines(
-            f"{film_judge.num_known} films were judged by a run before that did not come to its end"
+            f"{known} of {len(requests)} films were judged before, in the same way, and are not again"
         )
     for request in requests:
         place = picture if one_picture or picture is None else picture / f"{request.film_id}.png"

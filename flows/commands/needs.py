@@ -209,11 +209,12 @@ class _Work:
         animate, clips = self._stages["animate"], self._stages["clips"]
         tile = animate.tile or clips.num_frames
         calls = len(tiles(round(self._made) + 1, tile, min(animate.overlap, tile - 1))) * animate.num_steps
-        calls *= 2 if animate.guidance_scale > 1 else 1
-        frames = self._films.judged * self._made
+        calls *= (2 if animate.guidance_scale > 1 else 1) * animate.tries
+        made = self._films.judged + animate.num_pairs()  # a pair's film is taken to be as long as a clip
+        frames = made * self._made
         _, decode = self._vae(self._stages["train"].base)
-        tera = self._films.judged * calls * self._forward(tile) + frames * decode
-        return self._films.judged, 0, tera, frames * self._mega * _MEGA * _LOSSLESS_BYTES
+        tera = made * calls * self._forward(tile) + frames * decode
+        return made, 0, tera, frames * self._mega * _MEGA * _LOSSLESS_BYTES
 
     def evaluate(self) -> tuple[float, ...]:
         frames = self._films.judged * self._made

@@ -52,7 +52,7 @@ def rebuild(
     if dry_run:
         _print_needs(settings, videos, length_s, gpu)
         return
-    start_s, graph = time.monotonic(), StageGraph(settings)
+    graph = StageGraph(settings)
     before = statuses_of(settings, graph)
     if force or any(line.state != "fresh" for line in before):
         check_parameters(overrides)
@@ -68,7 +68,7 @@ def rebuild(
         results: Sequence[StageResult] = flow(config, overrides or [], force)
         graph = StageGraph(settings)
     else:
-        results = [fresh_result(graph.dataset(line.name).manifest, start_s) for line in before]
+        results = [fresh_result(graph.dataset(line.name).manifest, time.monotonic()) for line in before]
     print_summary(Terminal(), settings, results, graph)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,11 @@ class FilmJudge:
         curves = None if settings.calibration is None else file_digest(settings.calibration)
         self._judge = [__version__, settings.model_dump(mode="json"), dict(tools.hashes), curves]
         self._known = dict(_said(self._lines)) if self._lines is not None else {}
-        self.num_known = len(self._known)
         self._drivers: Drivers = {}
+
+    def num_known(self, requests: Sequence[JudgeRequest]) -> int:
+        """How many of these a run before has judged, in the same way."""
+        return sum(self._key(request) in self._known for request in requests)
 
     def values(self, request: JudgeRequest, picture: Path | None = None) -> dict[str, Any]:
         """What is said of a film, see ``verdict_values``; and curves and worst frames as a picture, if asked.
@@ -48,8 +51,10 @@ class FilmJudge:
         """
         key = self._key(request)
         known = self._known.get(key)
-        if known is not None and (picture is None or picture.is_file()):
-            return known
+        if known is not None and (
+            picture is None or (known["picture"] == str(picture) and picture.is_file())
+        ):
+            return known["values"]
         verdict, shown = judge_generated(request, self._tools, self._drivers)
         if picture is not None:
             with in_place(picture) as written:
@@ -59,7 +64,8 @@ class FilmJudge:
             make_folder(self._lines.parent)
             with self._lines.open("ab") as file:
                 # A line that a stop cut off stays alone.
-                file.write(b"\n" + json.dumps({"of": key, "values": values}).encode() + b"\n")
+                line = {"of": key, "values": values, "picture": None if picture is None else str(picture)}
+                file.write(b"\n" + json.dumps(line).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         return values
@@ -72,14 +78,23 @@ class FilmJudge:
     def _key(self, request: JudgeRequest) -> str:
         paths = [path for name in FILES if (path := getattr(request, name)) is not None]
         files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
-        states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        states = [(str(file), *_state(file)) for file in files]
         return sha256(json.dumps([self._judge, request.model_dump(mode="json"), states]).encode()).hexdigest()
+
+
+def _state(file: Path) -> tuple[int, int]:
+    """Size and time of a file; zeros where it lacks, which judging it then says."""
+    try:
+        state = file.stat()
+    except OSError:
+        return 0, 0
+    return state.st_size, state.st_mtime_ns
 
 
 def _said(lines: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for line in lines.read_bytes().splitlines() if lines.is_file() else ():
         try:
             row = json.loads(line)
-            yield row["of"], row["values"]
+            yield row["of"], {"values": row["values"], "picture": row["picture"]}
         except (ValueError, TypeError, KeyError):
             continue  # cut off: its film is judged again

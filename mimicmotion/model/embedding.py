@@ -47,7 +47,7 @@ def resize_antialiased(images: Float[Tensor, "n c h w"], size: Size) -> Float[Te
     for dim, target in ((-1, size.width_px), (-2, size.height_px)):
         sigma = max((images.shape[dim] / target - 1) / 2, 0.001)
         blurred = _blur(blurred, dim, sigma)
-    return functional.interpolate(blurred, size=size, mode="bicubic", align_corners=True)
+    return functional.interpolate(blurred, size=size.shape, mode="bicubic", align_corners=True)
 
 
 def _blur(images: Float[Tensor, "n c h w"], dim: int, sigma: float) -> Float[Tensor, "n c h w"]:

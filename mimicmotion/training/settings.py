@@ -81,7 +81,9 @@ class TrainingSettings(SampleSettings):
     )
     trained: TrainedPart = Field("all", description="Part of the UNet that trains; PoseNet always does.")
     precision: Precision = Field(
-        "bfloat16", description="Arithmetic of the network; weights and optimiser stay in float32."
+        "bfloat16",
+        description="Arithmetic of the network; weights and optimiser stay in float32. On a GPU, products "
+        "of float32 are made in TF32.",
     )
     validation_clips: int = Field(
         4, ge=0, description="Val videos to validate on and to show, a window of each."

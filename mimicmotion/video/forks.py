@@ -24,7 +24,7 @@ from importlib import import_module
 from pathlib import Path
 from subprocess import CompletedProcess, Popen, TimeoutExpired
 from threading import Lock
-from typing import NoReturn
+from typing import BinaryIO, NoReturn, cast
 
 import mimicmotion
 
@@ -50,26 +50,28 @@ class Forks:
         Raises:
             TimeoutExpired: it took longer, and was killed.
         """
-        with self._lock, tempfile.TemporaryDirectory(prefix="child-") as folder:
-            files = [Path(folder, name) for name in ("stdout", "stderr")]
+        with self._lock:
             try:
-                status = self._ask(json.dumps([*map(str, files), *arguments]), timeout_s)
+                status, *output = self._ask(json.dumps(arguments), timeout_s)
             except BaseException:
                 self.close()  # also on an interrupt: no child outlives the call
                 raise
-            output = [file.read_bytes() if file.exists() else b"" for file in files]
-        return CompletedProcess([self._module, *arguments], status, *output)
+        return CompletedProcess(
+            [self._module, *arguments], status, *(text.encode("latin-1") for text in output)
+        )
 
-    def _ask(self, request: str, timeout_s: float) -> int:
+    def _ask(self, request: str, timeout_s: float) -> tuple[int, str, str]:
         server = self._running()
         assert server.stdin is not None
         assert server.stdout is not None
         server.stdin.write(request + "\n")
         server.stdin.flush()
-        if not select.select([server.stdout], [], [], timeout_s)[0]:
+        waiting = select.poll()  # select itself knows 1,024 descriptors only
+        waiting.register(server.stdout, select.POLLIN)
+        if not waiting.poll(1000 * timeout_s):
             raise TimeoutExpired(self._module, timeout_s)
         answer = server.stdout.readline()
-        return int(answer) if answer else server.wait()
+        return json.loads(answer) if answer else (server.wait(), "", "")
 
     def _running(self) -> Popen[str]:
         if self._server is None or self._server.poll() is not None:
@@ -97,32 +99,49 @@ class Forks:
 
 
 def serve(module: str) -> None:
-    """Fork a child for each line of standard input; answer with its exit status, negative for a signal.
+    """Fork a child for each line of standard input; answer with a line of its exit status and its output.
 
-    Where standard input ends, whoever asked is gone: the child is killed, and this process ends.
+    The status is negative for a signal; output is text whose characters stand for bytes. Where standard
+    input ends, whoever asked is gone: the child is killed, and this process ends.
     """
     work = import_module(module).main
     gc.freeze()  # a collection in a child would copy every page that holds an object
     for line in sys.stdin:
-        stdout, stderr, *arguments = json.loads(line)
+        output = _scratch(), _scratch()
         ended, held = os.pipe()  # the child holds it until it ends, however that is
         child = os.fork()
         if child == 0:
-            _work(work, arguments, (os.devnull, stdout, stderr))
+            _work(work, json.loads(line), [file.fileno() for file in output])
         os.close(held)
         if ended not in select.select([sys.stdin, ended], [], [])[0]:
             os.kill(child, signal.SIGKILL)
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
+            os.waitpid(child, 0)
+            return  # nobody is there to tell
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        sys.stdout.write(json.dumps([status, *map(_content, output)]) + "\n")
         sys.stdout.flush()
         os.close(ended)
 
 
-def _work(work: Callable[[list[str]], int], arguments: list[str], files: Sequence[str]) -> NoReturn:
-    """Do the work of a child with these files as its standard ones, and end without a way back."""
+def _scratch() -> BinaryIO:
+    """A file without a name: in memory where the system has such, since a temporary folder may be full."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("child"), "w+b")
+    return cast(BinaryIO, tempfile.TemporaryFile())
+
+
+def _content(file: BinaryIO) -> str:
+    with file:
+        file.seek(0)
+        return file.read().decode("latin-1")
+
+
+def _work(work: Callable[[list[str]], int], arguments: list[str], output: Sequence[int]) -> NoReturn:
+    """Do the work of a child that has nothing to read and writes there, and end without a way back."""
     status = 1
     try:
-        for number, file in enumerate(files):
-            os.dup2(os.open(file, os.O_RDWR | os.O_CREAT), number)
+        for number, file in enumerate((os.open(os.devnull, os.O_RDONLY), *output)):
+            os.dup2(file, number)
         status = work(arguments)
         sys.stdout.flush()
     except BaseException:

@@ -87,6 +87,10 @@ class Dataset(Protocol):
     def ids(self) -> tuple[str, ...]:
         """Ids of the kept items, sorted."""
 
+    @property
+    def rejected(self) -> Mapping[str, str]:
+        """Names for people of the rejected items, by id."""
+
     def item_key(self, item_id: str) -> str:
         """Content key of one kept item."""
 

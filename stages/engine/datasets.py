@@ -60,6 +60,11 @@ class PublishedDataset:
         """Ids of the kept items, sorted."""
         return tuple(sorted(item.id for item in self.items.values() if item.state == KEPT))
 
+    @property
+    def rejected(self) -> Mapping[str, str]:
+        """Names for people of the rejected items, by id."""
+        return {item.id: item.label for item in self.items.values() if item.state != KEPT}
+
     def item_key(self, item_id: str) -> str:
         """Content key of one kept item.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from mimicmotion.errors import InputError, RejectedItem
+from mimicmotion.errors import InputError, MissingSourceError, RejectedItem
 from stages.engine.contract import WHOLE, Dataset, Item
 from stages.engine.keys import content_sha256
 
@@ -77,12 +77,17 @@ def prepared_pair(
 
     Raises:
         RejectedItem: ``unusable_pair``: its files cannot be used, or show nobody.
+        MissingSourceError: one of them cannot be reached from this machine.
     """
+    from mimicmotion.animation.pairs import FILES
     from mimicmotion.animation.request import AnimationRequest, prepare
     from mimicmotion.pose.models.estimator import CalibratedEstimator
 
     found = tools.estimator
     finder = found.estimator if isinstance(found, CalibratedEstimator) else found
+    for path in filter(None, map(item.payload["request"].get, FILES)):
+        if not Path(path).exists():
+            raise MissingSourceError(f"{item.label}: {path} cannot be reached from this machine")
     try:
         request = AnimationRequest(out=folder / "pair.mp4", **item.payload["request"])
         return request, prepare(request, facts, facts.style, finder, tile, calibration)

@@ -22,6 +22,7 @@ class FakeDataset:
     def __init__(self, tables, files=None):
         self.tables, self.files = tables, files or {}
         self.ids = tuple(sorted(tables))
+        self.rejected = {}
 
     def item_key(self, item_id):
         return f"key of {item_id}"

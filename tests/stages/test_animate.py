@@ -13,7 +13,7 @@ from clip_table import clip_row
 from pydantic import ValidationError
 
 from mimicmotion.animation.checkpoint import CheckpointFacts
-from mimicmotion.errors import RejectedItem
+from mimicmotion.errors import MissingSourceError, RejectedItem
 from mimicmotion.metrics.film.looks import FilmTools
 from mimicmotion.metrics.settings import FilmJudgeSettings
 from mimicmotion.pose.people import Person
@@ -345,6 +345,10 @@ def test_pairs_without_a_true_film_are_animated_and_judged_beside_the_clips(inpu
     with pytest.raises(RejectedItem, match=r"bad: .*text\.png") as rejected:
         stage.process(loaded, bad, tmp_path)
     assert rejected.value.code == "unusable_pair"
+    (tmp_path / "text.png").rename(tmp_path / "away.png")
+    with pytest.raises(MissingSourceError, match=r"bad: .*text\.png cannot be reached"):
+        stage.process(loaded, bad, tmp_path)
+    (tmp_path / "away.png").rename(tmp_path / "text.png")
     write_picture(tmp_path / "me.png", np.full((48, 32, 3), 91, np.uint8))
     assert [*stage.items(inputs)][1].inputs != one.inputs
     pairs.write_text("image,video\nnobody.png,video.mp4\n")

@@ -199,6 +199,11 @@ def test_pairs_have_a_table_and_a_protocol_of_their_own(tmp_path):
     plain, other = Evaluate(), Evaluate(pairs_protocol="x-dance")
     assert recipe_key(plain) != recipe_key(other)
     assert "pairs_protocol" not in key_fields(plain)
+    inputs["animate"].rejected = {"pair-1": "lost", "v-2": "no pair"}
+    with pytest.raises(StageError, match="every pair of its list, and animate rejected 1: lost"):
+        other.run(inputs, tmp_path, FakeContext())
+    plain.run(inputs, tmp_path, FakeContext())
+    inputs["animate"].rejected = {}
     table = other.run(inputs, tmp_path, FakeContext())
     rows = [row for row in table.to_pylist() if row["split"] == "pairs"]
     assert {(row["clip_id"], row["metric"], row["protocol"]) for row in rows} == {
@@ -211,6 +216,10 @@ def test_pairs_have_a_table_and_a_protocol_of_their_own(tmp_path):
     dataset = FakeDataset({"all": table}, {("all", "best_and_worst.png"): tmp_path / "best_and_worst.png"})
     other.show(dataset, inputs, report)
     assert "x-dance" in report.texts["scores_of_pairs.md"]
+    assert "2 of 2 pairs" in report.texts["scores_of_pairs.md"]
+    inputs["animate"].rejected = {"pair-1": "lost", "v-2": "no pair"}
+    plain.show(dataset, inputs, report)
+    assert "2 of 3 pairs; rejected: lost" in report.texts["scores_of_pairs.md"]
     assert "Judge" not in report.texts["scores.md"]
     assert report.logged["pairs/judge_body"] == pytest.approx(0.03)
     assert report.sections["Scores of pairs, which have no true film"][1] == {

@@ -171,6 +171,9 @@ def test_runtime_and_precision_reach_the_models(tmp_path, monkeypatch):
     assert (given["half"], given["batches_in_flight"], given["providers"]) == (True, 3, cuda)
     with pytest.raises(ValidationError, match="must not choose the precision by trt_fp16_enable"):
         Pose(**models, runtime={"providers": {"TensorrtExecutionProvider": {"trt_fp16_enable": 1}}})
+    for provider, options in (("CUDA", {"use_tf32": 0}), ("OpenVINO", {"device_type": "GPU_FP16"})):
+        with pytest.raises(ValidationError, match="must not choose the precision by"):
+            Pose(**models, runtime={"providers": {f"{provider}ExecutionProvider": options}})
 
 
 def test_half_precision_is_another_recipe_and_what_was_found_without_it_stays(detecting):

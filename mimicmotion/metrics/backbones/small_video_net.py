@@ -6,7 +6,7 @@ from mimicmotion.video.size import Size
 
 FEATURES = 64
 SIZE = Size(64, 96)
-"""(height, width) of its input."""
+"""Of its input."""
 WINDOW = 8
 """Frames of one input window."""
 

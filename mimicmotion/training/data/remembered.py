@@ -12,7 +12,7 @@ LIMIT_BYTES = 2**30
 
 
 class Remembered:
-    """A network that sees each picture for itself, with its answers by the bytes of the picture.
+    """A network that sees each picture for itself, with its answers by the shape and bytes of the picture.
 
     Windows overlap and epochs repeat, so the same frames come again and again. For a CPU, where encoding
     them costs as much as the training step: telling pictures apart would make a GPU wait.
@@ -34,7 +34,9 @@ class Remembered:
         return torch.cat([self._row(picture) for picture in torch.split(pictures, 1)])
 
     def _row(self, picture: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 ..."]:
-        name = hashlib.blake2b(picture.numpy().tobytes(), digest_size=16).digest()
+        # Pictures of one colour have the same bytes upright and on their side.
+        content = repr(tuple(picture.shape)).encode() + picture.numpy().tobytes()
+        name = hashlib.blake2b(content, digest_size=16).digest()
         if name in self._known:
             return self._known[name]
         row = self._work(picture)

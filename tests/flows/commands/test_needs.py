@@ -35,6 +35,10 @@ def test_the_papers_rebuild_stage_by_stage():
     assert found["latents"].disk == pytest.approx(4170 * 600 * 576 * 1024 / 64 * 8, rel=0.01)
     twice = reckon(paper, find_films(paper, 4436, 40.0), "A100")
     assert twice[0].work_s == pytest.approx(2 * found["decode"].work_s)
+    more = load_config("paper", ["animate.tries=3"])
+    assert {one.stage: one for one in reckon(more, films, "A100")}["animate"].work_s == pytest.approx(
+        3 * found["animate"].work_s, rel=0.05
+    )
     # An epoch is every film once, so longer films do not train longer.
     assert twice[4].work_s == pytest.approx(found["train"].work_s)
 

@@ -57,11 +57,11 @@ def test_films_that_were_judged_are_not_judged_again(films, tmp_path):
     lines.write_bytes(whole[:-9])  # as a power cut leaves it
     (tmp_path / "again").touch()
     second = judge(out)
-    assert second.num_known == 1
+    assert second.num_known(requests) == 1
     assert [value(second.values(request)) for request in requests] == [0, 1, 2]
     assert asked == ["a", "b", "b", "c"]
     third = judge(out)
-    assert third.num_known == 3
+    assert third.num_known(requests) == 3
     third.values(requests[0])
     assert asked == ["a", "b", "b", "c"]
     third.finished()
@@ -74,12 +74,17 @@ def test_another_film_judge_or_picture_is_looked_at_again(films, tmp_path):
     out = tmp_path / "all.json"
     judge(out).values(requests[0])
     judge(out).values(requests[0])
-    judge(out, hand_threshold=0.4).values(requests[0])
+    other = judge(out, hand_threshold=0.4)
+    assert (judge(out).num_known(requests), other.num_known(requests)) == (1, 0)
+    other.values(requests[0])
     assert asked == ["a", "a"]
     judge(out).values(requests[0], tmp_path / "a.png")
     assert (tmp_path / "a.png").is_file()
     judge(out).values(requests[0], tmp_path / "a.png")
     assert asked == ["a", "a", "a"]
+    (tmp_path / "b.png").touch()
+    judge(out).values(requests[0], tmp_path / "b.png")
+    assert asked == ["a", "a", "a", "a"], "the picture there is of another judgement"
     requests[0].generated.write_bytes(b"another")
     assert value(judge(out).values(requests[0])) == 7
 

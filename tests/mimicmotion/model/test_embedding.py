@@ -19,6 +19,12 @@ def test_resize_equals_upstream(size: tuple[int, int]) -> None:
     torch.testing.assert_close(resize_antialiased(images, Size(224, 224)), expected, atol=1e-5, rtol=0)
 
 
+def test_width_and_height_are_not_mixed_up() -> None:
+    images = torch.rand(1, 3, 90, 70, generator=torch.Generator().manual_seed(0))
+    expected = _resize_with_antialiasing(images, (32, 64))
+    torch.testing.assert_close(resize_antialiased(images, Size(64, 32)), expected, atol=1e-5, rtol=0)
+
+
 def test_golden_embedding_alone_and_in_a_batch(released: SimpleNamespace) -> None:
     image = released.image.permute(2, 0, 1) / 127.5 - 1
     pipeline = released.pipeline

@@ -1,11 +1,13 @@
 """What a child does to itself ends with it; the process that forks starts again where it was killed."""
 
+import contextlib
 import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from subprocess import TimeoutExpired
 
 import psutil
@@ -92,3 +94,31 @@ def test_threads_take_turns(children: Forks) -> None:
     for thread in threads:
         thread.join()
     assert sorted(found) == ["0", "1", "2", "3"]
+
+
+def test_output_needs_no_temporary_folder_and_any_number_of_files_may_be_open(
+    children: Forks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", "/nowhere")
+    with contextlib.ExitStack() as stack:
+        for _ in range(1100):
+            stack.enter_context(Path(os.devnull).open())
+        shown = children.run(
+            ["import sys; sys.stdout.buffer.write(bytes(range(256))); sys.stderr.write('ä')"], 60
+        )
+    assert (shown.stdout, shown.stderr.decode()) == (bytes(range(256)), "ä")
+
+
+def test_an_end_of_who_asked_leaves_no_traceback(tmp_path: Path) -> None:
+    child = "import time; time.sleep(60)"
+    code = f"from mimicmotion.video.forks import Forks; Forks('fake_child').run([{child!r}], 60)"
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with (
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen([sys.executable, "-c", code], env=path, stderr=log) as asking,
+    ):
+        while len(family := psutil.Process(asking.pid).children(recursive=True)) < 2:
+            time.sleep(0.05)
+        asking.kill()
+    assert not psutil.wait_procs(family, timeout=30)[1]
+    assert (tmp_path / "log").read_text() == ""

@@ -51,3 +51,9 @@ def test_beyond_the_limit_nothing_more_is_kept_and_all_is_still_right(network, s
         network(picture[None])
     assert torch.equal(network(pictures), pictures.mean(dim=1) * 2)
     assert seen == [1] * 5
+
+
+def test_one_colour_upright_and_on_its_side_are_two_pictures():
+    network = Remembered(lambda pictures: pictures + 1)
+    for size in ((6, 3), (3, 6)):
+        assert network(torch.zeros(1, 3, *size)).shape == (1, 3, *size)

@@ -199,7 +199,9 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
     def _nothing_kept(self, rows: Sequence[Mapping[str, Any]], found: "Iterable[Sequence[Candidate]]") -> str:
         reasons = Counter(row["reason"] for row in rows)
         counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-        message = f"clips keeps none of {len(rows)} windows: {counted}. "
+        forms = Counter(f"{row['form']}s" for row in rows)
+        of = " and ".join(f"{count} {form}" for form, count in sorted(forms.items(), reverse=True))
+        message = f"clips keeps none of {of}: {counted}. "
         limits = Counter(
             one.reject.limit for candidates in found for one in candidates if one.reject and one.reject.limit
         )
@@ -210,9 +212,12 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
 
     def summary(self, dataset: Dataset) -> str:
         """How many of the windows and of the clips were kept."""
-        rows = [(f"{row['form']}s", row["kept"]) for row in dataset.table().to_pylist()]
+        table = dataset.table().to_pylist()
+        rows = [(f"{row['form']}s", row["kept"]) for row in table]
         found, kept = Counter(form for form, _ in rows), Counter(form for form, is_kept in rows if is_kept)
-        return ", ".join(f"{kept[form]} of {count} {form} kept" for form, count in sorted(found.items()))
+        said = [f"{kept[form]} of {count} {form} kept" for form, count in sorted(found.items())]
+        trained = [row["kept"] for row in table if (row["form"], row["split"]) == ("window", "train")]
+        return ", ".join(said + (["none to train on"] if trained and not any(trained) else []))
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log counts per reason, histograms of confidence and hands, sheets of kept and rejected clips."""

@@ -170,7 +170,7 @@ class Scoreboard:
         try:
             value, without = set_distance(self._groups[TRUE_SIDE, metric], groups)
         except InputError as error:
-            return replace(row, note=f"{error} ({what} of videos with windows of {self._window} frames)")
+            return replace(row, note=f"{error}: {what}, from windows of {self._window} frames")
         low, high = interval_of(value, without)
         note = f"{count} {what} for {width} features" if count <= width else None
         known = replace(row, value=value, low=low, high=high, note=note, without=without)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
@@ -344,6 +345,10 @@ def test_show(tmp_path: Path) -> None:
     summary = stage.summary(Published({"all": table}))
     windows = [row["kept"] for row in table.to_pylist() if row["form"] == "window"]
     assert f"{sum(windows)} of {len(windows)} windows kept" in summary
+    assert "none to train on" not in summary
+    lost = pc.if_else(pc.equal(table["split"], "train"), pa.scalar(False), table["kept"])
+    spoilt = table.set_column(table.column_names.index("kept"), "kept", lost)
+    assert stage.summary(Published({"all": spoilt})).endswith(", none to train on")
     rejects = {f"rejected/{reason}" for reason in table["reason"].to_pylist() if reason}
     assert {"rejected/no_poses", "rejected/low_confidence"} <= rejects
     assert set(report.images) == {"reasons", "histograms", "kept", *rejects}

@@ -4,13 +4,13 @@ A moment is three poses half a second apart, normalised by the body, so that siz
 picture do not matter. Two films are near-copies where half the moments of one are found in the other at one
 offset in time, or where perceptual hashes of their pictures are nearly the same all along. Where either gives
 only a hint, as of short films, slow dances and points that were found roughly, the ways of all points over
-the whole time that both share must agree.
+the whole time that both share must agree; what the body does as a whole across the picture is no way.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import cv2
 import numpy as np
@@ -38,6 +38,12 @@ _HINT_MOMENTS, _MAX_LOOKED_FOR = 2, 8
 _MAX_REST, _MIN_SHARED_S, _MIN_POINTS, _SLACK = 0.45, 2.0, 4, 4
 """Share of a point's way that may be otherwise, as the middle one of the points; for how long so many of them
 must be sure; and by how many samples the offset may be wrong."""
+_MAX_OFFSETS, _MAX_SAMPLES, _MIN_SHARED = 2, 48, 1 / 3
+"""Offsets of two films at which ways are compared, those that fit best; at how many times, evenly spread; and
+which share of the shorter film they must span: for seconds of many, other dances may look alike."""
+_STILL_PX2 = 1e-2
+"""A way so small is none, and like no other."""
+_TIME, _POINT = 3, 0
 _SIDE = 8
 
 
@@ -104,30 +110,65 @@ def near_copies(films: Mapping[str, Fingerprint]) -> list[tuple[str, str]]:
     names = sorted(films)
     if not names:
         return []
-    shares = defaultdict[tuple[int, int, bool], tuple[float, float]](lambda: (0.0, 0.0))
-    for mirrored in (False, True):
-        for one, other, share, offset_s in _alike(films, names, mirrored):
-            shares[one, other, mirrored] = max(shares[one, other, mirrored], (share, offset_s))
     pairs = set()
-    for (one, other, mirrored), (share, offset_s) in shares.items():
-        compared = (films[names[one]], films[names[other]], offset_s, mirrored)
-        alike = share >= _MIN_SHARE or (share >= _MIN_SHARE_WITH_HASH and _bits(*compared) <= _MAX_BITS)
-        if alike or _rest(*compared) <= _MAX_REST:
-            pairs.add((names[min(one, other)], names[max(one, other)]))
+    for mirrored in (False, True):
+        hints = defaultdict[tuple[int, int], list[_Hint]](list)
+        for one, other, hint in _alike(films, names, mirrored):
+            turned = hint if one < other else hint._replace(offset_s=-hint.offset_s)
+            hints[min(one, other), max(one, other)].append(turned)
+        for (one, other), found in hints.items():
+            pair = (names[one], names[other])
+            if any(_agree(films[pair[0]], films[pair[1]], hint, mirrored) for hint in _best(found)):
+                pairs.add(pair)
     return sorted(pairs | _same_pictures(films, names))
+
+
+class _Hint(NamedTuple):
+    """That moments of one film are found in another.
+
+    Attributes:
+        share: how many of those that were looked for; 0 of too few.
+        nearness: how alike they are, summed over them.
+        offset_s: of the other film.
+    """
+
+    share: float
+    nearness: float
+    offset_s: float
+
+
+def _best(hints: Sequence[_Hint]) -> list[_Hint]:
+    """Those that fit best, of offsets so far apart that none is compared for another."""
+    kept = list[_Hint]()
+    for hint in sorted(hints, reverse=True):
+        if all(abs(hint.offset_s - other.offset_s) > _SLACK / _RATE_HZ for other in kept):
+            kept.append(hint)
+            if len(kept) == _MAX_OFFSETS:
+                break
+    return kept
+
+
+def _agree(one: Fingerprint, other: Fingerprint, hint: _Hint, mirrored: bool) -> bool:
+    """Whether a hint holds: by moments, by moments and pictures, or by the ways of points."""
+    if hint.share >= _MIN_SHARE:
+        return True
+    compared = (one, other, hint.offset_s, mirrored)
+    bits = min(_bits(*compared), _bits(other, one, -hint.offset_s, mirrored))
+    alike = hint.share >= _MIN_SHARE_WITH_HASH and bits <= _MAX_BITS
+    return alike or _rest(*compared) <= _MAX_REST
 
 
 def _alike(
     films: Mapping[str, Fingerprint], names: Sequence[str], mirrored: bool
-) -> Iterator[tuple[int, int, float, float]]:
-    """Which share of the moments of one film is found in another at an offset in seconds."""
+) -> Iterator[tuple[int, int, _Hint]]:
+    """Films of which moments are found in another, and at which offsets."""
     everything = np.concatenate([films[name].moments for name in names])
-    film_of = np.repeat(np.arange(len(names)), [len(films[name].moments) for name in names])
-    times = np.concatenate([films[name].times_s for name in names])
     if not len(everything):
         return
     order = np.argsort(everything[:, 0])
-    first = everything[order, 0]
+    everything = everything[order]
+    film_of = np.repeat(np.arange(len(names)), [len(films[name].moments) for name in names])[order]
+    times = np.concatenate([films[name].times_s for name in names])[order]
     norms = (everything**2).sum(axis=1)
     for number, name in enumerate(names):
         every = min(_EVERY, max(1, len(films[name].moments) // _MAX_LOOKED_FOR))
@@ -135,20 +176,34 @@ def _alike(
         if not len(looked_for):
             continue
         found = _mirrored(looked_for) if mirrored else looked_for
-        since = films[name].times_s[::every]
-        votes = defaultdict[tuple[int, int], set[int]](set)
-        for place, moment in enumerate(found):
-            low, high = np.searchsorted(first, (moment[0] - _RADIUS, moment[0] + _RADIUS))
-            near = order[low:high]
-            near = near[norms[near] - 2 * everything[near] @ moment + moment @ moment < _RADIUS**2]
-            near = near[film_of[near] != number]
-            for film, offset in zip(film_of[near], (times[near] - since[place]) / _OFFSET_S, strict=True):
-                for bin_ in (int(np.floor(offset)), int(np.floor(offset)) + 1):
-                    votes[int(film), bin_].add(place)
-        for (film, bin_), places in votes.items():
-            if len(places) >= _HINT_MOMENTS:
-                share = len(places) / len(looked_for) if len(places) >= _MIN_MOMENTS else 0.0
-                yield number, film, share, bin_ * _OFFSET_S
+        votes = list[Float64[np.ndarray, "4 v"]]()
+        for place, (moment, since) in enumerate(zip(found, films[name].times_s[::every], strict=True)):
+            around = slice(*np.searchsorted(everything[:, 0], (moment[0] - _RADIUS, moment[0] + _RADIUS)))
+            apart = norms[around] - 2 * everything[around] @ moment + moment @ moment
+            near = np.flatnonzero((apart < _RADIUS**2) & (film_of[around] != number))
+            bins = np.floor((times[around][near] - since) / _OFFSET_S)
+            for bin_ in (bins, bins + 1):
+                votes.append(
+                    np.stack(
+                        [film_of[around][near], bin_, np.full(len(near), place), apart[near] / _RADIUS**2]
+                    )
+                )
+        for film, bin_, num, nearness in _counted(np.concatenate(votes, axis=1)):
+            if num >= _HINT_MOMENTS:
+                share = num / len(looked_for) if num >= _MIN_MOMENTS else 0.0
+                yield number, int(film), _Hint(share, nearness, bin_ * _OFFSET_S)
+
+
+def _counted(votes: Float64[np.ndarray, "4 v"]) -> Iterator[tuple[float, float, int, float]]:
+    """Of each film and bin the number of places that vote for it, and how near their nearest votes are."""
+    votes = votes[:, np.lexsort(votes[::-1])]
+    changes = np.diff(votes[:3], axis=1, prepend=np.nan) != 0
+    film, bin_, _, apart = votes[:, changes.any(axis=0)]
+    begins = np.flatnonzero(np.diff([film, bin_], axis=1, prepend=np.nan).any(axis=0))
+    if len(begins):
+        nums = np.diff([*begins, len(film)])
+        sums = np.add.reduceat(1 - apart, begins)
+        yield from zip(film[begins], bin_[begins], nums.tolist(), sums.tolist(), strict=True)
 
 
 def _mirrored(moments: Float32[np.ndarray, "m d"]) -> Float32[np.ndarray, "m d"]:
@@ -172,25 +227,63 @@ def _bits(one: Fingerprint, other: Fingerprint, offset_s: float, mirrored: bool)
 def _rest(one: Fingerprint, other: Fingerprint, offset_s: float, mirrored: bool) -> float:
     """Which share of the points' ways is otherwise at the best offset nearby; infinite if little is known."""
     theirs = other.ways[:, _SWAPPED] * np.array([-1, 1], np.float32) if mirrored else other.ways
-    rests = [np.inf]
-    for shift in round(offset_s * _RATE_HZ) + np.arange(-_SLACK, _SLACK + 1):
-        mine, seen = one.ways[max(0, -shift) :], theirs[max(0, shift) :]
-        rests.append(_unlike(mine[: len(seen)], seen[: len(mine)]))
-    return min(rests)
-
-
-def _unlike(one: Float32[np.ndarray, "t p 2"], other: Float32[np.ndarray, "t p 2"]) -> float:
-    known = ~np.isnan(one + other).any(axis=2, keepdims=True)
-    told = known.sum(axis=(0, 2)) >= _MIN_SHARED_S * _RATE_HZ
-    if told.sum() < _MIN_POINTS:
+    shifts = round(offset_s * _RATE_HZ) + np.arange(-_SLACK, _SLACK + 1)
+    first, end = max(0, -shifts[-1]), min(len(one.ways), len(theirs) - shifts[0])
+    shorter = min(len(one.ways), len(theirs))
+    if end - first < max(_MIN_SHARED_S * _RATE_HZ, _MIN_SHARED * shorter):
         return np.inf
-    known = known[:, told]
-    mine, theirs = (
-        np.where(known, some - some.mean(axis=0, where=known), 0) for some in (one[:, told], other[:, told])
+    step = -(-(end - first) // _MAX_SAMPLES)
+    places = np.arange(first, end, step)
+    wanted = places + shifts[:, None]
+    inside = (wanted >= 0) & (wanted < len(theirs))
+    mine = np.moveaxis(one.ways[places], 0, -1)[:, :, None]
+    seen = np.where(inside, np.moveaxis(theirs, 0, -1)[..., wanted.clip(0, len(theirs) - 1)], np.nan)
+    return float(_unlike(mine, seen, _MIN_SHARED_S * _RATE_HZ / step).min())
+
+
+def _unlike(
+    one: Float32[np.ndarray, "p 2 1 t"], others: Float32[np.ndarray, "p 2 s t"], least: float
+) -> Float64[np.ndarray, " s"]:
+    """Share of the ways within the body that is otherwise, of each of the others; the size is left open.
+
+    Points count that are known at so many times at least.
+    """
+    known = ~np.isnan(one + others).any(axis=1, keepdims=True)
+    told = known.sum(axis=_TIME, keepdims=True) >= least
+    known &= told
+    mine, theirs = _within_body(one, known), _within_body(others, known)
+    both, own, their = (
+        np.einsum("pcst,pcst->ps", *some).astype(np.float64)
+        for some in ((mine, theirs), (mine, mine), (theirs, theirs))
     )
-    scale = (mine * theirs).sum() / max(float(np.square(theirs).sum()), 1e-6)
-    rest = np.square(mine - scale * theirs).sum(axis=(0, 2)) / (np.square(mine).sum(axis=(0, 2)) + 1e-6)
-    return float(np.median(rest))
+    told = told[:, 0, :, 0]
+    count = told.sum(axis=0)
+    middle = np.stack([(count - 1).clip(0) // 2, (count // 2).clip(0, len(told) - 1)])
+    shares = []
+    for whole, part in ((own, their), (their, own)):
+        scale = np.maximum(0, both.sum(axis=0) / np.maximum(part.sum(axis=0), 1e-6))
+        rest = (whole - 2 * scale * both + scale**2 * part + _STILL_PX2) / (whole + _STILL_PX2)
+        ranked = np.sort(np.where(told, rest, np.inf), axis=0)
+        shares.append(np.take_along_axis(ranked, middle, axis=0).mean(axis=0))
+    return np.where(count >= _MIN_POINTS, np.minimum(*shares), np.inf)
+
+
+def _within_body(
+    ways: Float32[np.ndarray, "p 2 n t"], known: Bool[np.ndarray, "p 1 s t"]
+) -> Float32[np.ndarray, "p 2 s t"]:
+    """Ways without each point's mean place and without what all points do together; 0 where not known.
+
+    Both are fitted at once: a point that is known for a while has its mean place where the others were then.
+    """
+    weights = known[:, 0].astype(np.float32)
+    shares = weights / np.maximum(weights.sum(axis=_POINT), 1)
+    ways = np.where(known, ways, np.float32(0))
+    ways = (ways - np.einsum("pcst,pst->cst", ways, shares)) * known
+    counts, beside = weights.sum(axis=2).T, np.einsum("pst,qst->spq", weights, shares)
+    tied = np.eye(len(ways)) * (counts[..., None] + 1e-3) - beside  # a place of all is no way
+    places = np.linalg.solve(tied, np.moveaxis(ways.sum(axis=_TIME), 2, 0))
+    own = np.moveaxis(places, 0, 2)[..., None].astype(np.float32)
+    return (ways - own + np.einsum("pcs,pst->cst", own[..., 0], shares)) * known
 
 
 def _same_pictures(films: Mapping[str, Fingerprint], names: Sequence[str]) -> set[tuple[str, str]]:

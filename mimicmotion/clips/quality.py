@@ -40,7 +40,8 @@ class FrameQuality:
         speed: mean way of the sure body points since ``lag`` frames before, in heights of the person's box
             per second; nan where either frame lacks them.
         hands_confident: whether all 21 points of the left and the right hand are sure.
-        hand_confidence: confidence that all points of the surer hand reach; 0 where none is whole.
+        hand_confidence: confidence that all points of the surer hand reach; 0 where none is whole, nan
+            where no frame has any point of a hand.
         bad: the frame stands in for one that did not decode.
         faded: it lies within a fade or a dissolve.
         overlay: share of the picture that overlays cover.
@@ -211,7 +212,10 @@ def frame_quality(
     lag = max(1, round(fps * _LAG_S))
     bad = np.zeros(len(track), dtype=bool)
     bad[list(bad_frames)] = True
-    whole = np.stack([inside[:, hand].all(axis=1) for hand in (LEFT_HAND, RIGHT_HAND)], axis=1)
+    hands = (LEFT_HAND, RIGHT_HAND)
+    whole = np.stack([inside[:, hand].all(axis=1) for hand in hands], axis=1)
+    has_hands = any((track.confidences[:, hand] > 0).any() for hand in hands)
+    reached = (track.hand_confidences * whole).max(axis=1).astype(np.float64)
     return FrameQuality(
         present=track.present & inside.any(axis=1),
         visibility=sure.mean(axis=1),
@@ -221,7 +225,7 @@ def frame_quality(
         lag=lag,
         speed=_speed(points[:, BODY], sure, heights, lag, fps),
         hands_confident=whole & (track.hand_confidences > settings.hand_threshold),
-        hand_confidence=(track.hand_confidences * whole).max(axis=1).astype(np.float64),
+        hand_confidence=reached if has_hands else np.full(len(track), np.nan),
         bad=bad,
         **pictures,
     )

@@ -72,13 +72,22 @@ class WindowSettings(ConfidenceSettings):
     )
     reject_fades: bool = Field(True, description="Reject frames within a fade or a dissolve.")
     min_hand_confidence: float = Field(
-        0.3, ge=0, description="Least confidence that all points of a hand reach in some frame of a window."
+        0.3,
+        ge=0,
+        description="Least confidence that all points of a hand reach in some frame of a window; rejects "
+        "nothing of a video whose poses have no hands.",
     )
     min_hand_sharpness: float = Field(
-        0.15, ge=0, description="Least mean sharpness of the sharper hand, relative to its size; 0: any."
+        0.15,
+        ge=0,
+        description="Least mean sharpness of the sharper hand, relative to its size; 0: any; rejects nothing "
+        "where poses have no hands.",
     )
     min_face_sharpness: float = Field(
-        0.22, ge=0, description="Least mean sharpness of the face, relative to its size; 0: any."
+        0.22,
+        ge=0,
+        description="Least mean sharpness of the face, relative to its size; 0: any; rejects nothing where "
+        "poses have no face.",
     )
     odd_confidences: Literal["tell", "reject"] = Field(
         "tell",

@@ -47,7 +47,7 @@ class Measures:
         visibility, confidence, height_share: means, see ``FrameQuality``.
         motion: mean speed, 0 where it is not known.
         left_hand_reliability, right_hand_reliability: shares of frames with that hand reliable.
-        hand_confidence: the largest of a frame.
+        hand_confidence: the largest of a frame; nan where poses have no hands.
         faded: share of frames within a fade.
         overlay, background_motion, hand_sharpness, face_sharpness: means over frames of which it is known,
             else nan; see ``FrameQuality``.

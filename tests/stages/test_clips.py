@@ -1,6 +1,7 @@
 """The clips stage as a plain function, on tiny videos whose poses are made up."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -12,12 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from mimicmotion.clips.evidence import EVIDENCE_SCHEMA
+from mimicmotion.clips.evidence import EVIDENCE_SCHEMA, picture_evidence
 from mimicmotion.errors import StageError
 from mimicmotion.pose.calibration import PARTS, Calibration, Curve
+from mimicmotion.pose.files.importing import VideoShape, import_poses
+from mimicmotion.pose.layout import to_openpose
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.table import PosesInfo, poses_table
 from mimicmotion.video.files import write_preview
+from mimicmotion.video.size import Size
 from stages.clip_rows import EVIDENCE_FILE
 from stages.clips import CLIPS_SCHEMA, Clips
 from stages.decode import VIDEOS_SCHEMA
@@ -444,6 +448,48 @@ def test_a_hand_is_sure_once_or_the_window_is_rejected() -> None:
     rows = run(make(test_fraction=0, min_hand_confidence=0.8), videos, tracks)
     assert [row["reason"] for row in rows] == [None, "unsure_hands"]
     assert [round(row["hand_confidence"], 2) for row in rows] == [0.9, 0.7]
+
+
+def test_imported_poses_without_hands_and_face_are_not_rejected_for_them(tmp_path: Path) -> None:
+    for frame in range(40):
+        person = dancer(frame)
+        points, scores = to_openpose(person.keypoints, person.confidences)
+        flat = np.concatenate([points, scores[:, None]], axis=1)[:18].ravel().tolist()
+        people = {"people": [{"pose_keypoints_2d": flat}]}
+        (tmp_path / f"a_{frame:03}_keypoints.json").write_text(json.dumps(people))
+    size = Size(WIDTH, HEIGHT)
+    shape = VideoShape(
+        num_frames=40,
+        fps=FPS,
+        size=size,
+        source_size=size,
+        source_frames=range(40),
+        source_num_frames=40,
+        source_length_s=40 / FPS,
+    )
+    frames = import_poses(tmp_path, shape)
+    info = PosesInfo(video_id="a", width_px=WIDTH, height_px=HEIGHT, fps=FPS, num_frames=40, models={})
+    bodies = poses_table(info, frames)
+    evidence = picture_evidence(Blank(), bodies, 40, FPS)
+    videos = {"a": video("a", split="train")}
+    rows = run(make(test_fraction=0), videos, {"a": bodies}, {"a": evidence})
+    assert [row["reason"] for row in rows] == [None] * len(rows)
+    unknown = {row[name] for row in rows for name in ("hand_confidence", "hand_sharpness", "face_sharpness")}
+    assert unknown == {None}
+    seldom = [[dancer(k, 0.1 if k < 20 else 0.9)] for k in range(40)]
+    sure = run(
+        make(test_fraction=0, min_confidence=0, min_visibility=0, min_motion=0),
+        videos,
+        {"a": poses("a", seldom)},
+    )
+    assert [row["reason"] for row in sure] == ["unsure_hands", "unsure_hands", None, None, None]
+
+
+class Blank:
+    """Pictures of nothing."""
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        return np.zeros((len(indices), HEIGHT, WIDTH, 3), np.uint8)
 
 
 @pytest.mark.parametrize("confidence", [1.0, 1.5])

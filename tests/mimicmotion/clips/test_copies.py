@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mimicmotion.clips.copies import Fingerprint, near_copies, picture_hash
+from mimicmotion.clips.copies import Fingerprint, _best, _Hint, _rest, near_copies, picture_hash
 from mimicmotion.clips.quality import PosedVideo
 from mimicmotion.clips.settings import WindowSettings
 from mimicmotion.pose.table import PoseTrack
@@ -75,6 +75,72 @@ def test_near_copies_are_found_by_motion_and_other_dances_are_not() -> None:
         other for first, other in found if first == "a_first"
     }
     assert not any("other" in name or "unseen" in name for pair in found for name in pair)
+
+
+def calm(seed: int, across_px: float, sways_px: float) -> PosedVideo:
+    """A dance of the arms alone, of a body that drifts across the picture or sways as a whole."""
+    video, t = dance(seed), np.arange(NUM_FRAMES) / FPS
+    middle = video.track.keypoints.mean(axis=0)
+    place = across_px * (t / t[-1] - 0.5) + sways_px * np.sin(2 * np.pi * 0.25 * t)
+    swings = np.full((133, 1), 0.05)
+    swings[7:9], swings[9:11] = 0.3, 0.6  # elbows and wrists
+    points = middle + swings * (video.track.keypoints - middle)
+    points[..., 0] += place[:, None]
+    return moved(video, points, seed)
+
+
+def with_gaps(video: PosedVideo, seed: int) -> PosedVideo:
+    """The same with every point unsure for a third of the time, each at its own."""
+    starts = np.random.default_rng(seed).integers(0, NUM_FRAMES * 2 // 3, 133)
+    away = np.arange(NUM_FRAMES)[:, None] - starts
+    confidences = np.where((away >= 0) & (away < NUM_FRAMES // 3), 0.1, video.track.confidences)
+    return replace(video, track=replace(video.track, confidences=confidences.astype(np.float32)))
+
+
+@pytest.mark.parametrize(("across_px", "sways_px"), [(300, 0), (80, 0), (0, 60)])
+def test_bodies_that_cross_the_picture_alike_dance_no_less_differently(
+    across_px: float, sways_px: float
+) -> None:
+    others = {f"other{k}": calm(k, across_px * (-1) ** k, sways_px * (-1) ** k) for k in range(2, 12)}
+    one = calm(1, across_px, sways_px)
+    again = {
+        "again": moved(one, 0.6 * one.track.keypoints + 20, 30),
+        "mirror": moved(one, mirrored(one.track.keypoints), 31),
+        "shorter": late(moved(one, one.track.keypoints, 32), 40),
+    }
+    found = near_copies(prints(one=one, **again, **others))
+    assert {name for pair in found if "one" in pair for name in pair} == {"one", *again}
+    assert not any("other" in name for pair in found for name in pair)
+
+
+@pytest.mark.parametrize("across_px", [0, 300])
+def test_ways_tell_copies_where_points_are_lost_for_a_while(across_px: float) -> None:
+    one = calm(1, across_px, 0)
+    first, again = (with_gaps(moved(one, one.track.keypoints, seed), seed) for seed in (40, 41))
+    shown = prints(
+        first=first, again=again, **{f"other{k}": with_gaps(calm(k, across_px, 0), k) for k in range(2, 8)}
+    )
+    rests = {name: _rest(shown["first"], film, 0.0, False) for name, film in shown.items() if name != "first"}
+    assert rests.pop("again") < 0.3
+    assert min(rests.values()) > 0.6
+
+
+def test_a_body_that_moves_as_one_piece_has_no_way_to_compare() -> None:
+    still = dance(1)
+    points = np.repeat(still.track.keypoints[:1], NUM_FRAMES, axis=0)
+    points[..., 0] += np.arange(NUM_FRAMES)[:, None]
+    stiff = replace(still, track=replace(still.track, keypoints=points))
+    one, other = prints(one=stiff, other=stiff).values()
+    assert _rest(one, other, 0.0, False) > 0.9
+
+
+def test_of_hints_at_several_offsets_the_best_are_kept() -> None:
+    hints = [
+        _Hint(0.0, nearness, offset)
+        for nearness, offset in ((0.2, 4.0), (1.5, -2.0), (1.4, -2.25), (0.9, 0.5))
+    ]
+    assert [hint.offset_s for hint in _best(hints)] == [-2.0, 0.5]
+    assert _best([*hints, _Hint(0.3, 0.1, 7.0)])[0].offset_s == 7.0
 
 
 def test_roughly_found_points_of_a_short_film_are_told_by_their_ways() -> None:

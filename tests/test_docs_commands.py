@@ -69,6 +69,7 @@ NOT_RUN = {
     "prefect server database upgrade": "another program's own, on the reader's database",
     "prefect --no-prompt deploy": "needs a server; tests/flows/test_deployments.py reads what it deploys",
     "prefect deploy": "as above",
+    "prefect flow-run": "needs a server with a run on it, by which it was tried",
     "ray": "needs a second machine; benchmarks/cluster_servers.py ran it",
     "python benchmarks/": "measures for minutes or hours; docs/log.md has what it printed, with the date",
     "python -m mimicmotion.synthetic": "makes pictures or measures for minutes; docs/log.md has its results",

@@ -133,6 +133,8 @@ class Case:
 
     def step(self, batch: Batch) -> None:
         """Do one optimiser step."""
+        if batch.frames is not None:
+            batch.frames.add_(1)  # other pictures: on a CPU those that were encoded are remembered
         accumulate(self.built, batch, self.job, self.world, 0, 1)
         clip(self.built, self.job)
         update(self.built, self.job.settings.learning_rate, torch.zeros((), device=self.options.device))

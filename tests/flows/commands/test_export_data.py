@@ -1,7 +1,6 @@
 """``mimicmotion export-data`` and ``export-poses``: datasets become folders that other programs read."""
 
 import json
-from dataclasses import asdict
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -104,7 +103,7 @@ def test_poses_are_named_like_the_films_and_read_back(published, tmp_path, form)
     path = out / "anna" / {"openpose": "film", "dwpose": "film.json", "parquet": "film.parquet"}[form]
     facts = published["decode"].item_table("film").to_pylist()[0]
     shape = VideoShape.of(facts)
-    assert (asdict(shape)["source_width_px"], shape.fps) == (WIDTH * 2, FPS)
+    assert (shape.source_size.width_px, shape.fps) == (WIDTH * 2, FPS)
     found = import_poses(path, shape)
     track = read_track(published["pose"].item_table("film"), NUM_FRAMES)
     for frame, ((number, person),) in enumerate(found):

@@ -183,7 +183,7 @@ class Options:
 
 
 def cases(options: Options, machine: Machine) -> tuple[list[Row], list[tuple[str, float]]]:
-    """Return all rows of the step, and the largest costs of the last choice that fits."""
+    """Return all rows of the step, and the largest costs of the choice that needs least memory."""
     rows, costs = list[Row](), list[tuple[str, float]]()
     for recompute in LEVELS:
         for compiled in options.compiled:
@@ -193,7 +193,9 @@ def cases(options: Options, machine: Machine) -> tuple[list[Row], list[tuple[str
                 rows.append(case.row(machine, from_pixels=False))
                 if not compiled:
                     rows.append(case.row(machine, from_pixels=True))
-                if rows[-1].seconds is not None:
+                if (
+                    rows[-1].seconds is not None and recompute == LEVELS[-1]
+                ):  # what needs least fits if any does
                     batch = make_batch(options.frames, options.size, case.embedding, from_pixels=False)
                     costs = largest_costs(lambda case=case, batch=batch: case.step(batch), options.device)
             except (RuntimeError, MemoryError) as error:

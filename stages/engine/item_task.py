@@ -148,7 +148,9 @@ class ItemTask:
             if isinstance(value, Mapping):
                 return {key: here(inner) for key, inner in value.items()}
             if isinstance(value, (list, tuple)):
-                return type(value)(here(inner) for inner in value)
+                parts = [here(inner) for inner in value]
+                # A named tuple, such as a size, takes its fields one by one.
+                return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
             return value
 
         payload = {name: here(value) for name, value in item.payload.items()}

@@ -19,6 +19,7 @@ from mimicmotion.errors import (
     StageError,
     WeightsError,
 )
+from mimicmotion.video.size import Size
 from stages.engine import datasets
 from stages.engine.contract import Item, Runtime, Stage
 from stages.engine.item_task import ItemTask
@@ -574,3 +575,18 @@ def test_a_whole_stage_that_fails_says_so(tmp_path: Path, letters: Letters, monk
     monkeypatch.setattr(Total, "run", full)
     with pytest.raises(StageError, match=r"total stopped: the disk of workspace .* is full"):
         run_stage(config, "total")
+
+
+def test_what_an_item_carries_keeps_its_types(tmp_path: Path, letters: Letters) -> None:
+    seen: list[Item] = []
+
+    class Noting(type(letters)):
+        def process(self, loaded, item, folder):
+            seen.append(item)
+            raise RejectedItem("hoarse", "it lost its voice")
+
+    carried = {"shape": {"size": Size(64, 128), "pair": (1, [2])}}
+    task = ItemTask(Noting(**dict(letters)), str(tmp_path / "space"), "recipe")
+    task.run(Item("one", {"text": "key"}, carried), "key")
+    assert seen[0].payload == carried
+    assert type(seen[0].payload["shape"]["size"]) is Size

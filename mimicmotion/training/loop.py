@@ -199,6 +199,7 @@ class Training:
             update(built, rate, flag)
         except FloatingPointError:
             self._look()
+            raise
         if step % job.runtime.log_every == 0 or step == job.steps:
             self._look()
             self._log(step, {"optimiser/gradient_norm": float(norm), "optimiser/learning_rate": rate})

@@ -125,11 +125,12 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
         return []
 
     def num_pairs(self) -> int:
-        """How many pairs the list has; none where it cannot be read, which ``check`` says."""
-        try:
-            return len(self._requests())
-        except InputError:
-            return 0
+        """How many pairs the list has.
+
+        Raises:
+            InputError: it cannot be used.
+        """
+        return len(self._requests())
 
     def _requests(self) -> "list[AnimationRequest]":
         """What the pairs ask for; none without a list."""

@@ -7,6 +7,7 @@ Figures are estimates: what CPUs do was measured once (docs/log.md), what GPUs d
 share of the GPU's peak. docs/performance.md says how they are made.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil
@@ -18,6 +19,8 @@ from rich.table import Table
 from flows.commands.dry_run import UTILISATION, network_config, sample_windows
 from mimicmotion.errors import InputError, MimicMotionError
 from stages.engine.config import PipelineConfig
+
+log = logging.getLogger(__name__)
 
 _MEGA, _GIGA, _TERA, _HOUR_S = 1e6, 1e9, 1e12, 3600
 _CORE_FLOPS = 20 * _GIGA
@@ -210,7 +213,11 @@ class _Work:
         tile = animate.tile or clips.num_frames
         calls = len(tiles(round(self._made) + 1, tile, min(animate.overlap, tile - 1))) * animate.num_steps
         calls *= (2 if animate.guidance_scale > 1 else 1) * animate.tries
-        made = self._films.judged + animate.num_pairs()  # a pair's film is taken to be as long as a clip
+        try:
+            made = self._films.judged + animate.num_pairs()  # a pair's film is taken to be as long as a clip
+        except InputError as error:
+            log.warning("no pairs are counted: %s", error)
+            made = self._films.judged
         frames = made * self._made
         _, decode = self._vae(self._stages["train"].base)
         tera = made * calls * self._forward(tile) + frames * decode

@@ -139,7 +139,7 @@ def publish_study(study: Study) -> StudyResult:
     arms = [arm.name for arm in study.settings.arms]
     scores = {arm: [_scores(trial) for trial in study.of(arm)] for arm in arms}
     rows = compare(scores, study.settings.metrics, FLOORS, study.settings.compared_with())
-    markdown = comparison_markdown(rows)
+    markdown = "\n".join(filter(None, (comparison_markdown(rows), study.settings.note)))
     workspace = StageGraph(study.config).workspace
     place = f"ablations/{study.key}"
     report = _parent_report(study, markdown)

@@ -89,6 +89,7 @@ class Ablation(Section):
     metrics: tuple[str, ...] = Field(
         ("fid_vid", "fvd", "ssim", "psnr"), min_length=1, description="Columns of the table, in their order."
     )
+    note: str = Field("", description="What a reader of the table must know; it stands below the table.")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

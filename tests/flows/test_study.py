@@ -22,6 +22,7 @@ ablation:
   seeds: [3, 5]
   seed_fields: [train.seed]
   metrics: [psnr, fvd]
+  note: Every arm starts from one base.
   arms:
     - {name: base}
     - {name: + gain, set: [train.gain=0.5]}
@@ -118,7 +119,9 @@ def test_a_table_files_and_nested_runs(project: Path) -> None:
     assert rows["copy_reference", "psnr"].value == 10.0
     folder = Path(result.folder)
     assert {path.name for path in folder.iterdir()} == {"table.md", "table.json", "chart.png"}
-    assert "**+0.50" in (folder / "table.md").read_text(encoding="utf-8")
+    table = (folder / "table.md").read_text(encoding="utf-8")
+    assert "**+0.50" in table
+    assert table.endswith("\n\nEvery arm starts from one base.")
     assert len(json.loads((folder / "table.json").read_text())) == len(result.rows)
     again = publish_study(load_study("study"))
     assert again.run_id == result.run_id
@@ -130,6 +133,7 @@ def check_runs(study: Any, run_id: str | None) -> None:
     parent = client.get_run(run_id)
     assert parent.info.run_name == "ablation study"
     assert "| + gain |" in parent.data.tags["mlflow.note.content"]
+    assert "Every arm starts from one base." in parent.data.tags["mlflow.note.content"]
     assert {item.path for item in client.list_artifacts(run_id)} == {"table.md", "table.json", "chart.png"}
     below = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'")
     assert {run.info.run_name for run in below} == {"base", "+ gain", "+ bonus"}

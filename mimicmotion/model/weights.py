@@ -18,6 +18,7 @@ from transformers.models.clip import CLIPImageProcessorPil
 
 from mimicmotion.durable import put_in_place
 from mimicmotion.errors import WeightsError
+from mimicmotion.model.over_time import quicken
 from mimicmotion.model.pipeline import MimicMotionPipeline, read_guidance
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.svd import ImageEncoder, Vae
@@ -67,6 +68,7 @@ def load_pipeline(
     unet = fill_strictly(
         _on_meta(PoseUNet, _part(folders, "unet", "config.json")), tensors["unet"], f"{path}"
     )
+    quicken(unet)
     pose_net = _pose_net(unet, tensors["pose_net"], folders, path)
     vae, image_encoder, feature_extractor = load_encoders(*folders)
     pipeline = MimicMotionPipeline(
@@ -100,6 +102,7 @@ def load_vae(*folders: Path) -> Vae:
     """Return the VAE of the first folder that has one, as ``load_encoders`` does."""
     folder = _part([*folders], "vae", "config.json")
     vae: Vae = fill_strictly(_on_meta(Vae, folder), _folder_tensors(folder), f"{folder}")
+    quicken(vae)
     return vae.eval()
 
 

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from transformers import CLIPImageProcessor
 
 from mimicmotion.diffusion.edm import added_time_ids
+from mimicmotion.model.over_time import quicken
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.svd import ImageEncoder, Vae
 from mimicmotion.model.unet import PoseUNet
@@ -206,6 +207,7 @@ def main() -> None:
     torch.manual_seed(0)
     network = read_network(options.start) if options.start else build_network()
     choose_trained(network, "all")
+    quicken(network)
     ema = MovingAverage(network, 0.998)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=options.peak_lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True

@@ -7,14 +7,13 @@ diffusers' encoder, so that latents are known before any training. Only the temp
 import argparse
 import json
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mimicmotion.model.over_time import quicken
 from mimicmotion.model.svd import Vae
 from mimicmotion.synthetic.trainers.corpus import Corpus, open_corpus
 
@@ -122,21 +121,6 @@ def still_temporal_layers(decoder: nn.Module) -> None:
             module.weight[:, :, [0, 2]] = 0
 
 
-def keep_temporal_layers_in_float32(decoder: nn.Module) -> None:
-    """Take convolutions over time out of autocast: in bfloat16 their backward pass corrupts memory.
-
-    Seen with 32 channels, torch 2.13, a CPU with AMX: ``double free or corruption`` at the first step.
-    """
-    for module in decoder.modules():
-        if isinstance(module, nn.Conv3d):
-            module.forward = partial(_in_float32, module.forward)  # type: ignore[method-assign]
-
-
-def _in_float32(forward: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
-    with torch.autocast("cpu", enabled=False):
-        return forward(values.float())
-
-
 def decoder_loss(vae: Vae, latents: Tensor, images: Tensor, frames: int) -> Tensor:
     """Mean absolute plus squared error of decoded (b*frames, 3, h, w) pictures."""
     with torch.autocast("cpu", torch.bfloat16):
@@ -174,7 +158,7 @@ def reconstruction_psnr(vae: Vae, corpus: Corpus, dancers: int = 16) -> float:
 
 def train_decoder(vae: Vae, corpus: Corpus, held_out: Corpus, steps: int) -> None:
     """Train the decoder on crops: single frames at first, four in a row in the last third."""
-    keep_temporal_layers_in_float32(vae.decoder)
+    quicken(vae.decoder)
     rng, started = np.random.default_rng(0), time.time()
     parameters = list(vae.decoder.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=1.5e-3, betas=(0.9, 0.98), weight_decay=1e-4)

@@ -81,6 +81,14 @@ def test_arms_of_the_hard_world_build_on_the_one_they_name() -> None:
     assert shared["+ progressive fusion"] == ("animate", "evaluate")
 
 
+def test_each_arm_of_the_augmentations_changes_the_samples_in_one_way() -> None:
+    study = load_study("configs/ablation/augmentation.yaml", ["ablation.seeds=[0]"])
+    sections = [trial.config.stages["train"] for trial in study.trials]
+    changes = [(one.mirror, one.misalign, one.drop_points) for one in sections]
+    assert changes == [(0, 0, 0), (0.5, 0, 0), (0, 0.1, 0), (0, 0, 0.05)]
+    assert study.trials[3].stages[0] == "train"
+
+
 @pytest.mark.parametrize(("name", "whole"), [("demo", "demo"), ("paper", "tiktok-335-340")])
 def test_the_last_arm_is_the_whole_method(name: str, whole: str) -> None:
     from stages.engine.config import load_config

@@ -1,11 +1,15 @@
 """``mimicmotion export-data`` and ``export-poses``: datasets become folders that other programs read."""
 
+import csv
 import json
+import tarfile
 from types import SimpleNamespace
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from marked_film import FPS, HEIGHT, NUM_FRAMES, WIDTH, make_datasets
+from marked_film import FPS, HEIGHT, NUM_FRAMES, WIDTH, make_datasets, number_in
 from scored_clips import FakeDataset
 from typer.testing import CliRunner
 
@@ -15,6 +19,8 @@ from flows.commands import export_poses as poses_command
 from mimicmotion.errors import InputError
 from mimicmotion.pose.files.importing import VideoShape, import_poses
 from mimicmotion.pose.table import read_track
+from mimicmotion.video.files import iter_frames
+from mimicmotion.video.picture_files import read_picture
 
 SOURCE = {
     "source_width_px": HEIGHT * 2,
@@ -82,6 +88,49 @@ def test_clips_become_a_folder_for_a_trainer(published, tmp_path):
     again = run("export-data", "demo", "--for", "ltx", "--out", out)
     with pytest.raises(InputError, match="is there already"):
         raise again.exception
+
+
+def named_files(folder, trainer):
+    """Column -> file of the one clip of a split, as each trainer finds it: relative to the split's folder."""
+    if trainer == "webdataset":
+        with tarfile.open(folder / "000000.tar") as shard:
+            shard.extractall(folder / "read", filter="data")
+        return {path.name.partition(".")[2]: path for path in (folder / "read").iterdir()}
+    if trainer == "diffsynth":
+        (row,) = csv.DictReader((folder / "metadata.csv").read_text().splitlines())
+    elif trainer == "huggingface":
+        (row,) = pq.read_table(folder / "metadata.parquet").to_pylist()
+    else:
+        (path,) = folder.glob("*.json")
+        (row,) = json.loads(path.read_text())
+    return {name: folder / str(value) for name, value in row.items() if (folder / str(value)).is_file()}
+
+
+MARKED = {
+    "diffsynth": ("control_video", "reference_image", "video animate_inpaint_video animate_mask_video"),
+    "videox-fun": ("control_file_path", "ref_file_path", "file_path background_file_path mask_file_path"),
+    "ltx": ("reference_video", None, "video"),
+    "huggingface": ("pose_file_name", "reference", "file_name background_file_name hands_file_name"),
+    "webdataset": ("pose.mp4", "reference.png", "video.mp4 background.mp4 person.mp4 hands.mp4"),
+}
+"""Trainer -> columns of the pose film, of the reference, and of films with the marker itself."""
+
+
+@pytest.mark.parametrize("trainer", MARKED)
+def test_every_film_that_a_trainer_finds_shows_the_frames_that_the_export_names(published, tmp_path, trainer):
+    out, (pose, reference, marked) = tmp_path / "out", MARKED[trainer]
+    assert run("export-data", "demo", "--for", trainer, "--out", out).exception is None
+    clips = pq.read_table(out / "clips.parquet").to_pylist()
+    assert {clip["split"] for clip in clips} == {"train", "val"}
+    for clip in clips:
+        files = named_files(out / clip["split"], trainer)
+        for column in marked.split():
+            shown = [number_in(frame) for frame in iter_frames(files[column])]
+            assert shown == clip["frames"], column
+        poses = [frame.max(axis=(0, 2)) for frame in iter_frames(files[pose])]
+        drawn = [round((np.flatnonzero(columns > 128).mean() - 9.5) / 4) for columns in poses]
+        assert drawn == clip["frames"]
+        assert reference is None or number_in(read_picture(files[reference])) == clip["reference_frame"]
 
 
 @pytest.mark.parametrize(("options", "most"), [((), 81), (("--frames", "5"), 5)])

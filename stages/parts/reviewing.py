@@ -58,7 +58,7 @@ class Review:
         self._videos = video_rows(inputs["decode"])
         self._key, self._calibration = clips.key, calibration
         self._numbers = [field.name for field in table.schema if pa.types.is_floating(field.type)]
-        self._busy = threading.Lock()
+        self._writing, self._showing = threading.Lock(), threading.Lock()
         self.place = place
         self.decisions = read_review(place) if place.exists() else []
         self.windows = [_window(number, row) for number, row in enumerate(table.to_pylist())]
@@ -92,7 +92,7 @@ class Review:
         if decision == "accept" and not row["can_accept"]:
             raise InputError(f"no decision overrules {row['reason']}: {row['sentence']}")
         span = (row["video_id"], row["first_frame"], row["last_frame"])
-        with self._busy:
+        with self._writing:
             # Somebody else may review with the same list meanwhile.
             self.decisions = read_review(self.place) if self.place.exists() else []
             kept = [one for one in self.decisions if (one.video_id, one.first_frame, one.last_frame) != span]
@@ -116,7 +116,7 @@ class Review:
         """
         row = self._window(number)
         path = self._films / f"{row['number']}.mp4"
-        with self._busy:
+        with self._showing:
             if not path.exists():
                 frames = range(row["first_frame"], row["last_frame"] + 1, row["step"])
                 thinned = frames[:: -(-len(frames) // _MOST_SHOWN)]

@@ -89,8 +89,8 @@ def test_keys_and_columns_in_a_browser(shown):
             page.goto(f"http://127.0.0.1:{port}/?token={TOKEN}")
             page.wait_for_selector("#rows tr")
             page.keyboard.press("r")
+            page.keyboard.press("a")  # at once: it speaks of the next window
             page.wait_for_selector('tr.reject[data-number="0"]')
-            page.keyboard.press("a")
             page.wait_for_selector('tr.accept[data-number="1"]')
             page.click("th[data-column=motion]")
             numbers = [line.get_attribute("data-number") for line in page.locator("#rows tr").all()]

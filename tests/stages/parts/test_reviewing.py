@@ -1,6 +1,7 @@
 """What the review page shows and writes, and that clips obeys it."""
 
 import math
+import threading
 
 import pytest
 from clip_table import clip_row
@@ -97,3 +98,17 @@ def test_the_film_shows_the_windows_frames_and_the_pose_beside_them(review, monk
     monkeypatch.setattr(reviewing, "_MOST_SHOWN", 3)
     review.film(1).unlink()
     assert len(list(iter_frames(review.film(1)))) == 3
+
+
+def test_a_decision_waits_for_no_film(review, monkeypatch):
+    decided = threading.Thread(target=review.decide, args=(0, "reject", "now"), daemon=True)
+
+    def decide_meanwhile(path, frames, fps):
+        decided.start()
+        decided.join(5)
+        path.touch()
+
+    monkeypatch.setattr(reviewing, "write_preview", decide_meanwhile)
+    review.film(1)
+    assert not decided.is_alive()
+    assert [one.decision for one in review.decisions] == ["reject"]

@@ -30,14 +30,17 @@ _MIN_MOTION = 0.9
 _SMOOTHED_S = 0.2
 _OFFSET_S = 0.25
 _MIN_MOMENTS = 3
-_MIN_SHARE, _MIN_SHARE_WITH_HASH = 0.5, 0.25
-_MAX_BITS, _MAX_BITS_ALONE, _MAX_BITS_HINT, _MAX_BITS_FIRST = 8.0, 5.0, 16.0, 20
-"""Mean of the 63 bits in which hashes of one time may differ: with some motion alike, by themselves, or as a
-hint; and those of the first."""
+_MIN_SHARE, _MIN_SHARE_WITH_HASH, _MIN_NEARNESS = 0.5, 0.25, 4.0
+"""Share of moments that is enough by itself where so many are found, counted by how near they are, or where
+pictures hint at it; and with pictures alike."""
+_MAX_BITS, _MAX_BITS_ALONE, _MAX_BITS_HINT, _MAX_BITS_FIRST = 8.0, 5.0, 20.0, 20
+"""Mean of the 63 bits in which hashes of one time may differ: with some motion alike, by themselves where no
+motion is told, or as a hint; and those of the first."""
 _HINT_MOMENTS, _MAX_LOOKED_FOR = 2, 8
-_MAX_REST, _MIN_SHARED_S, _MIN_POINTS, _SLACK = 0.45, 2.0, 4, 4
-"""Share of a point's way that may be otherwise, as the middle one of the points; for how long so many of them
-must be sure; and by how many samples the offset may be wrong."""
+_MAX_REST, _MAX_REST_WITH_HASH = 0.45, 0.55
+"""Share of a point's way that may be otherwise, as the middle one of the points; and with pictures alike."""
+_MIN_SHARED_S, _MIN_POINTS, _SLACK = 2.0, 4, 4
+"""For how long so many points must be sure; and by how many samples the offset may be wrong."""
 _MAX_OFFSETS, _MAX_SAMPLES, _MIN_SHARED = 2, 48, 1 / 3
 """Offsets of two films at which ways are compared, those that fit best; at how many times, evenly spread; and
 which share of the shorter film they must span: for seconds of many, other dances may look alike."""
@@ -150,11 +153,13 @@ def _best(hints: Sequence[_Hint]) -> list[_Hint]:
 
 def _agree(one: Fingerprint, other: Fingerprint, hint: _Hint, mirrored: bool) -> bool:
     """Whether a hint holds: by moments, by moments and pictures, or by the ways of points."""
-    if hint.share >= _MIN_SHARE:
+    if hint.share >= _MIN_SHARE and hint.nearness >= _MIN_NEARNESS:
         return True
     compared = (one, other, hint.offset_s, mirrored)
     bits = min(_bits(*compared), _bits(other, one, -hint.offset_s, mirrored))
-    alike = hint.share >= _MIN_SHARE_WITH_HASH and bits <= _MAX_BITS
+    alike = (hint.share >= _MIN_SHARE_WITH_HASH and bits <= _MAX_BITS) or (
+        hint.share >= _MIN_SHARE and bits <= _MAX_BITS_HINT
+    )
     return alike or _rest(*compared) <= _MAX_REST
 
 
@@ -298,8 +303,16 @@ def _same_pictures(films: Mapping[str, Fingerprint], names: Sequence[str]) -> se
                 np.bitwise_count(first[place + 1 :] ^ first[place] ^ mask) <= _MAX_BITS_FIRST
             )
             for other in (hashed[place + 1 + int(step)] for step in close):
-                compared = (films[name], films[other], 0.0, mirrored)
-                bits = _bits(*compared)
-                if bits <= _MAX_BITS_ALONE or (bits <= _MAX_BITS_HINT and _rest(*compared) <= _MAX_REST):
+                if _same_throughout(films[name], films[other], mirrored):
                     pairs.add((name, other))
     return pairs
+
+
+def _same_throughout(one: Fingerprint, other: Fingerprint, mirrored: bool) -> bool:
+    """Whether pictures are alike with the same motion, or nearly the same where no motion is told."""
+    bits = _bits(one, other, 0.0, mirrored)
+    if bits > _MAX_BITS_HINT:
+        return False
+    rest = _rest(one, other, 0.0, mirrored)
+    untold = np.isinf(rest) or min(len(one.moments), len(other.moments)) < _MIN_MOMENTS
+    return rest <= _MAX_REST_WITH_HASH or bool(untold and bits <= _MAX_BITS_ALONE)

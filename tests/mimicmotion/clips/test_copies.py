@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mimicmotion.clips.copies import Fingerprint, _best, _Hint, _rest, near_copies, picture_hash
+from mimicmotion.clips.copies import Fingerprint, _agree, _best, _Hint, _rest, near_copies, picture_hash
 from mimicmotion.clips.quality import PosedVideo
 from mimicmotion.clips.settings import WindowSettings
 from mimicmotion.pose.table import PoseTrack
@@ -143,10 +143,22 @@ def test_of_hints_at_several_offsets_the_best_are_kept() -> None:
     assert _best([*hints, _Hint(0.3, 0.1, 7.0)])[0].offset_s == 7.0
 
 
+def test_a_few_moments_alike_by_chance_are_no_copy() -> None:
+    one, other = prints(one=dance(1), other=dance(2)).values()
+    assert not _agree(one, other, _Hint(0.6, 3.7, 0.0), False)
+    assert _agree(one, other, _Hint(0.6, 4.1, 0.0), False)
+    first, dark, room = (
+        Fingerprint.of(dance(k), [0], [bits]) for k, bits in ((1, 0), (2, 4095 << 9), (3, -1))
+    )
+    assert _agree(first, dark, _Hint(0.6, 2.0, 0.0), False)
+    assert not _agree(first, dark, _Hint(0.4, 2.0, 0.0), False)
+    assert not _agree(first, room, _Hint(0.6, 2.0, 0.0), False)
+
+
 def test_roughly_found_points_of_a_short_film_are_told_by_their_ways() -> None:
     shown = [np.random.default_rng(k).integers(0, 256, (96, 72, 3), np.uint8) for k in range(2)]
     similar, own = ([picture_hash(picture)] for picture in shown)
-    seen = similar[0] ^ 0b1111111  # seven bits are otherwise, too many to tell a copy by themselves
+    seen = similar[0] ^ (1 << 18) - 1  # 18 bits are otherwise, too many to tell a copy by themselves
     start, points = 72, dance(1).track.keypoints
     noise = np.random.default_rng(1).normal(0, 0.04 * np.ptp(points[..., 1]), points.shape)
     rough, again = (late(moved(dance(1), points + share * noise), start) for share in (0, 1))
@@ -156,7 +168,7 @@ def test_roughly_found_points_of_a_short_film_are_told_by_their_ways() -> None:
         for name, video, hashes in (
             ("first", rough, similar),
             ("again", again, [seen]),
-            ("other_dance_in_this_room", other, [similar[0] ^ 0b11111110000000]),
+            ("other_dance_in_this_room", other, [similar[0] ^ 0b111 << 20]),
             ("elsewhere", late(dance(3), start), own),
         )
     }

@@ -99,7 +99,7 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
     pairs: Path | None = Field(
         None,
         description="CSV of pairs without a true film, as `animate --pairs` takes it, to animate and judge "
-        "besides; aligned by alignment, or robust where that is none.",
+        "too; their poses are aligned as alignment says, and by robust where it says none.",
     )
 
     def idle_fields(self) -> set[str]:

@@ -144,7 +144,7 @@ def _scores_of_pairs(
     if lacking or foreign:
         raise InputError(
             f"{generated} does not hold the results of {pairs}: it lacks {', '.join(lacking) or 'nothing'} "
-            f"and has {', '.join(foreign) or 'nothing'} besides; a result is called as its pair, IMAGE_VIDEO "
+            f"and also has {', '.join(foreign) or 'nothing'}; a result is called as its pair, IMAGE_VIDEO "
             "unless the column name says otherwise"
         )
     tools = open_film_tools(settings, has_cuda(), option_of)

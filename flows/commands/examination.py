@@ -20,6 +20,7 @@ from stages.adapters.ray.environment import cluster_address
 from stages.engine.config import PipelineConfig, redacted
 from stages.engine.contract import Stage
 from stages.engine.storage.opening import open_workspace
+from stages.engine.yaml_tree import shown
 from stages.pose import Pose
 from stages.train import Train
 
@@ -121,9 +122,7 @@ def _sources(config: PipelineConfig) -> Finding:
     try:
         return Finding("decode.source", "ok", find_films(config, None, _ASSUMED_S).known)
     except MimicMotionError as error:
-        advice = (
-            "put films there, or name them with --set decode.source=FOLDER; docs/your-videos.md has the forms"
-        )
+        advice = "put films there, in one of the forms of docs/your-videos.md"
         return Finding("decode.source", "fail", str(error), advice)
 
 
@@ -140,19 +139,20 @@ def _devices(config: PipelineConfig) -> Finding:
     for name, stage in config.stages.items():
         runtime = stage.runtime
         for kind, word, each in (
-            ("GPU", "GPUs", runtime.gpus_per_worker),
-            ("CPU", "cores", runtime.cpus_per_worker),
+            ("GPU", "GPU", runtime.gpus_per_worker),
+            ("CPU", "core", runtime.cpus_per_worker),
         ):
             if runtime.workers * each <= there.get(kind, 0):
                 continue
-            short.append(f"{name} asks for {runtime.workers * each:g} {word}")
+            wanted = runtime.workers * each
+            short.append(f"{name} asks for {wanted:g} {word}{'s' * (wanted > 1)}")
             # Workers of items come as there is room; those of one training come all at once or never.
             alone = not isinstance(stage, Train) and each <= there.get(kind, 0)
             state = "warn" if alone and state != "fail" else "fail"
     found = f"{there.get('GPU', 0):g} GPUs and {there.get('CPU', 0):g} cores {where}"
     if not short:
         return Finding("devices", "ok", found)
-    advice = "--set STAGE.runtime.workers=... with fewer, or a cluster (ray.address); docs/first-day.md"
+    advice = "set fewer STAGE.runtime.workers, or name a cluster in ray.address; see docs/first-day.md"
     return Finding("devices", "warn" if state == "warn" else "fail", f"{found}; {', '.join(short)}", advice)
 
 
@@ -282,13 +282,13 @@ def _weights(what: str, path: Path, config: PipelineConfig) -> Finding:
     fetch = f"mimicmotion weights fetch {config.source}"
     if not path.exists():
         advice = f"{fetch}, or correct the path"
-        return Finding(what, "fail", f"there is no {path}", advice)
+        return Finding(what, "fail", f"there is no {shown(path)}", advice)
     known = known_weights(path)
     expected = {file.sha256 for file in known.files} if known and not known.is_folder else {None}
     if path.is_dir() or expected == {None}:
-        return Finding(what, "ok", str(path))
+        return Finding(what, "ok", shown(path))
     found = file_digest(path)
     if found not in expected:
-        wrong = f"{path}: sha256 {found[:12]}... is not that of {path.name}"
+        wrong = f"{shown(path)}: sha256 {found[:12]}... is not that of {path.name}"
         return Finding(what, "fail", wrong, f"delete it, then {fetch}")
-    return Finding(what, "ok", f"{path}, sha256 {found[:12]}... as published")
+    return Finding(what, "ok", f"{shown(path)}, sha256 {found[:12]}... as published")

@@ -144,7 +144,8 @@ def reckon(config: PipelineConfig, films: Films, gpu: str) -> list[Needs]:
             devices, device = float(ceil(runtime.workers * runtime.gpus_per_worker)), gpu
             work_s = tera / (PEAK_TFLOPS[gpu] * UTILISATION)
         else:
-            devices, device = runtime.workers * runtime.cpus_per_worker, "cores"
+            devices = runtime.workers * runtime.cpus_per_worker
+            device = "core" if devices == 1 else "cores"
             work_s = core_s + tera * _TERA / _CORE_FLOPS
         found.append(Needs(name, round(items), f"{devices:g} {device}", devices, work_s, disk))
     return found

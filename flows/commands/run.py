@@ -12,7 +12,7 @@ from rich.table import Table
 from flows.commands.summary import print_summary
 from flows.settings import check_parameters
 from flows.terminal import Terminal
-from mimicmotion.errors import InputError
+from mimicmotion.errors import InputError, MissingSourceError
 from stages.engine.catalogue import STAGES
 from stages.engine.config import PipelineConfig, load_config, redacted
 from stages.engine.plan import StageGraph
@@ -105,7 +105,10 @@ def _print_needs(
 ) -> None:
     from flows.commands.needs import find_films, needs_table, reckon
 
-    films = find_films(settings, videos, length_s)
+    try:
+        films = find_films(settings, videos, length_s)
+    except MissingSourceError as error:
+        raise InputError(f"{error}; or give --videos NUMBER, to estimate without them") from error
     found = reckon(settings, films, gpu)
     if only is not None and only not in settings.stages:
         raise InputError(f"config {settings.name} has no stage {only}; it has {', '.join(settings.stages)}")

@@ -55,8 +55,8 @@ def score_folders(
     lacking, foreign = sorted(true.keys() - made.keys()), sorted(made.keys() - true.keys())
     if lacking or foreign:
         raise InputError(
-            f"the folders do not pair: {generated} lacks {', '.join(lacking[:5]) or 'nothing'} and has "
-            f"{', '.join(foreign[:5]) or 'nothing'} besides; give each result the name of its truth"
+            f"the folders do not pair: {generated} lacks {', '.join(lacking[:5]) or 'nothing'} and also has "
+            f"{', '.join(foreign[:5]) or 'nothing'}; give each result the name of its truth"
         )
     protocol.check_truth(True)
     protocol.check_videos(true)

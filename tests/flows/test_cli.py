@@ -195,11 +195,19 @@ def test_a_workspace_that_cannot_be_made_is_one_sentence(monkeypatch):
         prefect_setup.prepare_prefect(config)
 
 
-def test_doctor_shows_brackets_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_breaks_no_path_and_says_each_cure_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from flows.commands import doctor as doctor_command
     from flows.commands.examination import Finding
 
-    advice = "pip install '.[eight-bit]'"
-    monkeypatch.setattr(doctor_command, "examine", lambda config: [Finding("train", "warn", "old", advice)])
+    path, cure = "there is no " + "long/" * 40 + "[a].onnx", "pip install '.[eight-bit]'"
+    found = [
+        Finding("train", "fail", path, cure),
+        Finding("a", "ok", "b"),
+        Finding("pose", "warn", "c", cure),
+    ]
+    monkeypatch.setattr(doctor_command, "examine", lambda config: found)
     shown = run("doctor", "demo")
-    assert advice in shown.stdout
+    assert shown.exit_code == 1
+    lines = shown.stdout.splitlines()
+    assert lines[0] == f"fail train{'':20} {path}"
+    assert lines[3:] == ["", "What to do:", f"- train, pose: {cure}"]

@@ -53,7 +53,7 @@ def test_what_a_config_needs_and_is_not_there(tmp_path: Path, letters: Letters, 
     assert found["torch"].state == "fail"
     assert "built without CUDA" in found["torch"].advice or "`nvidia-smi` must list" in found["torch"].advice
     assert (found["devices"].state, found["devices"].found[:7]) == ("fail", "0 GPUs ")
-    assert "letters asks for 1 GPUs" in found["devices"].found
+    assert "letters asks for 1 GPU" in found["devices"].found
     assert found["letters.weights"].state == "fail"
     assert "gone.onnx" in found["letters.weights"].found
     wrong = tmp_path / "yolox_l.onnx"
@@ -91,7 +91,7 @@ def test_sources_devices_and_disk_of_a_real_config(tmp_path: Path, monkeypatch: 
     overrides = [f"workspace={tmp_path / 'space'}", f"decode.source={films}"]
     config = load_config("demo", overrides)
     assert _sources(config).state == "fail"
-    assert "--set decode.source=FOLDER" in _sources(config).advice
+    assert "--set decode.source=FOLDER" in _sources(config).found
     films.mkdir()
     write_preview(films / "a.mp4", list(np.zeros((24, 192, 128, 3), np.uint8)), 12)
     assert (

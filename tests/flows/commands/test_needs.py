@@ -102,6 +102,8 @@ def test_unknown_gpus_stages_and_missing_sources_are_named(tmp_path: Path):
     app.command("stage")(stage)
     gone = ["--dry-run", "--videos", "3", "--set", f"decode.source={tmp_path / 'gone'}"]
     told = CliRunner().invoke(app, ["rebuild", "demo", *gone])
+    lacking = CliRunner().invoke(app, ["rebuild", "demo", "--dry-run", *gone[3:]]).exception
+    assert "or give --videos NUMBER, to estimate without them" in str(lacking)
     assert told.exit_code == 0
     assert "3 films of 20 s" in told.output
     assert "register" in told.output

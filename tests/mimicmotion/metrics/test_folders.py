@@ -129,7 +129,7 @@ def test_what_does_not_pair_is_refused(folders):
     with pytest.raises(InputError, match="has 11 frames"):
         score_folders(generated, truth, NATIVE, Judge(NATIVE, {}))
     (generated / "b.mkv").rename(generated / "c.mkv")
-    with pytest.raises(InputError, match="lacks b and has c besides"):
+    with pytest.raises(InputError, match="lacks b and also has c"):
         score_folders(generated, truth, NATIVE, Judge(NATIVE, {}))
     with pytest.raises(InputError, match="missing: 00335"):
         score_folders(truth, truth, PROTOCOLS["tiktok-335-340-256"], Judge(NATIVE, {}))

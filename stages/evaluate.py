@@ -21,11 +21,11 @@ from pydantic import Field
 from mimicmotion.errors import StageError, WeightsError
 from mimicmotion.metrics.settings import JudgeSettings
 from mimicmotion.weights.scripts import check_script
-from stages.clip_rows import JUDGE_PICTURE, JUDGED, Split, checkpoint_of, kept_clips
+from stages.clip_rows import JUDGE_PICTURE, JUDGED, PREVIEW_FILE, Split, checkpoint_of, kept_clips
 from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report, Stage
 from stages.parts.generated import generated_clips, judge_of, read_generated, read_true
 from stages.parts.measure import FLOORS_PART, MODEL_PART, EvaluateRuntime, Measure, called, measured_rows
-from stages.parts.pairs import is_pair
+from stages.parts.pairs import counted, is_pair, lost_pairs
 
 if TYPE_CHECKING:
     from mimicmotion.metrics.scores import Score
@@ -122,7 +122,7 @@ class Evaluate(JudgeSettings, DatasetStage):
         if context.map is None:
             raise StageError("evaluate measures clips over workers, which this context has not")
         fields = {name: getattr(self, name) for name in JudgeSettings.model_fields}
-        lost = _lost_pairs(inputs["animate"])
+        lost = lost_pairs(inputs["animate"])
         if lost and self.pairs_protocol == "x-dance":
             raise StageError(
                 f"x-dance scores every pair of its list, and animate rejected {len(lost)}: "
@@ -171,20 +171,18 @@ class Evaluate(JudgeSettings, DatasetStage):
             known = {f"{PAIRS}/{one.metric}": one.value for one in of_pairs if one.value is not None}
             report.metrics(known)
             text = summary_markdown(scores_of(table, PAIRS), self.pairs_protocol)
-            kept, lost = sum(map(is_pair, inputs["animate"].ids)), _lost_pairs(inputs["animate"])
-            text += f"\n{kept} of {kept + len(lost)} pairs"
-            text += f"; rejected: {', '.join(lost)}\n" if lost else "\n"
+            text += f"\n{counted(inputs['animate'])}\n"
             report.text("scores_of_pairs.md", text)
             report.section("Scores of pairs, which have no true film", text, known)
         of_model = {s.metric: s.value for s in summary if s.method == MODEL and s.value is not None}
         first = headline(summary, self.primary_metric)
         report.section("Scores", "\n\n".join(filter(None, (first, shown))), of_model)
-        for clip in generated_clips(inputs):
-            if judge_of(inputs["animate"], clip.clip_id):
-                picture = read_picture(inputs["animate"].path(clip.clip_id, JUDGE_PICTURE))
-                report.image(f"judge_{clip.clip_id}", picture)
+        animations, clips = inputs["animate"], (clip.clip_id for clip in generated_clips(inputs))
+        for item_id in (one for one in (*clips, *_said_of_pairs(animations)) if judge_of(animations, one)):
+            report.image(f"judge_{item_id}", read_picture(animations.path(item_id, JUDGE_PICTURE)))
         with TemporaryDirectory() as folder:
-            report.file(write_report(Path(folder) / GALLERY_FILE, dataset, inputs, most=_NUM_IN_GALLERY))
+            for page in write_reports(Path(folder) / GALLERY_FILE, dataset, inputs, most=_NUM_IN_GALLERY):
+                report.file(page)
             for video in sorted(Path(folder, "videos").glob("*")):
                 report.file(video, "videos")
 
@@ -200,38 +198,39 @@ def scores_of(table: pa.Table, split: Split | Literal["pairs"] = "test") -> list
     return [Score(**{name: row[name] for name in names}) for row in rows]
 
 
-def _lost_pairs(animations: Dataset) -> list[str]:
-    return sorted(label for item_id, label in animations.rejected.items() if is_pair(item_id))
+def _said_of_pairs(animations: Dataset) -> dict[str, dict[str, Any]]:
+    """What the judge says of each pair, by item."""
+    return {one: said for one in animations.ids if is_pair(one) and (said := judge_of(animations, one))}
 
 
 def _scores_of_pairs(animations: Dataset) -> list["Score"]:
-    """What the judge says of each pair, and the summary; none where there are no pairs."""
+    """The judge's scores of each pair, and the summary; none where there are no pairs."""
     from mimicmotion.metrics.film.verdicts import scores_in
     from mimicmotion.metrics.scoreboard import Scoreboard
 
-    found = [said for one in animations.ids if is_pair(one) and (said := judge_of(animations, one))]
-    board = Scoreboard(2, {})
-    for said in found:
+    found, board = _said_of_pairs(animations), Scoreboard(2, {})
+    for said in found.values():
         board.add(scores_in(said["kept"], said["film"]))
     return board.scores() if found else []
 
 
-def write_report(
+def write_reports(
     path: Path,
     scores: Dataset,
     inputs: Mapping[str, Dataset],
     links: Mapping[str, str] | None = None,
     most: int | None = None,
-) -> Path:
-    """Write the gallery of this stage's dataset; see ``write_gallery``.
+) -> list[Path]:
+    """Write the gallery of this stage's dataset, and one of pairs beside it; see ``write_gallery``.
 
     Args:
-        path: where the page goes.
+        path: where the page goes; that of pairs, where there are any, has ``_of_pairs`` after its name.
         scores: dataset of this stage.
         inputs: what it read.
         links: addresses by name, e.g. of runs.
         most: videos to show at most; all by default.
     """
+    from mimicmotion.metrics.scores import METRICS
     from mimicmotion.pictures.gallery import GalleryClip, write_gallery
 
     table = scores.table()
@@ -247,7 +246,22 @@ def write_report(
         GalleryClip(clip.clip_id, f"{clip.source_name}, {clip.clip_id}", clip.preview)
         for clip in generated_clips(inputs)
     ]
-    return write_gallery(path, about, clips, scores_of(table), primary, links, most)
+    pages = [write_gallery(path, about, clips, scores_of(table), primary, links, most)]
+    if pairs := _said_of_pairs(inputs["animate"]):
+        of_pairs = scores_of(table, PAIRS)
+        known = {score.metric for score in of_pairs if score.value is not None}
+        first = next((metric for metric in METRICS if metric in known), "judge_body")
+        (protocol,) = {row["protocol"] for row in table.to_pylist() if row["split"] == PAIRS}
+        about |= {"protocol": protocol, "pairs": counted(inputs["animate"])}
+        del about["test clips"]
+        clips = [
+            GalleryClip(said["film"], said["film"], inputs["animate"].path(item_id, PREVIEW_FILE))
+            for item_id, said in pairs.items()
+        ]
+        page = path.with_name(f"{path.stem}_of_pairs{path.suffix}")
+        title = "Generated pairs, which have no true film"
+        pages.append(write_gallery(page, about, clips, of_pairs, first, links, most, title))
+    return pages
 
 
 def _save_picture(path: Path, inputs: Mapping[str, Dataset], scores: list["Score"], primary: str) -> None:

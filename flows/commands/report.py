@@ -13,7 +13,7 @@ from stages.adapters.mlflow.tracking import run_page
 from stages.engine.config import load_config
 from stages.engine.plan import StageGraph
 from stages.engine.storage.workspace import is_remote
-from stages.evaluate import GALLERY_FILE, write_report
+from stages.evaluate import GALLERY_FILE, write_reports
 
 
 def report(
@@ -24,7 +24,8 @@ def report(
 ) -> None:
     """Write every test video side by side, sortable by score, into one page that needs no network.
 
-    Videos of more than 200 MB together lie in a folder beside the page.
+    Pairs without a true film (animate.pairs) have a page of their own beside it. Videos of more than 200 MB
+    together lie in a folder beside the page.
     """
     settings = load_config(config, overrides or [])
     graph = StageGraph(settings)
@@ -38,9 +39,9 @@ def report(
             raise InputError(f"workspace {settings.workspace} is not a local folder: give --out FILE.")
         out = Path(settings.workspace) / "reports" / scores.key / GALLERY_FILE
     try:
-        write_report(out, scores, inputs, links)
+        pages = write_reports(out, scores, inputs, links)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror or error}): give --out FILE.") from error
-    Terminal().lines(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
-    if show:
-        webbrowser.open(out.resolve().as_uri())
+    Terminal().lines(*(f"{page} ({page.stat().st_size / 1e6:.1f} MB)" for page in pages))
+    for page in pages if show else ():
+        webbrowser.open(page.resolve().as_uri())

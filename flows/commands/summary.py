@@ -1,16 +1,20 @@
 """What a run came to, for a person: stages, scores, and where to look."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from mimicmotion.errors import MimicMotionError
-from mimicmotion.metrics.scores import COPY, MODEL, is_below_floor, title_of
+from mimicmotion.metrics.scores import COPY, MODEL, SUMMARY, is_below_floor, title_of
 from stages.engine.config import PipelineConfig
 from stages.engine.contract import WHOLE
 from stages.engine.plan import StageGraph
+from stages.evaluate import PAIRS
 from stages.parts.generated import judge_of
+from stages.parts.pairs import counted
 from stages.runner import StageResult
 
 _PLACES = {
@@ -40,7 +44,8 @@ def print_summary(
     graph = graph or StageGraph(config)
     names = {result.name for result in results}
     if "evaluate" in names:
-        console.print(_scores_table(graph))
+        for shown in _scores(graph):
+            console.print(shown, soft_wrap=isinstance(shown, Text))
     if "animate" in names:
         animations = graph.dataset("animate")
         for clip_id in animations.ids:
@@ -69,10 +74,20 @@ def _stages_table(results: Sequence[StageResult]) -> Table:
     return table
 
 
-def _scores_table(graph: StageGraph) -> Table:
-    """Methods against metrics, over all clips."""
+def _scores(graph: StageGraph) -> Iterator[Table | Text]:
+    """Methods against metrics, over all clips; pairs, whose protocol is another one, have their own table."""
     every = graph.dataset("evaluate").table().to_pylist()
-    rows = [row for row in every if (row["split"], row["clip_id"]) == ("test", "summary")]
+    of_clips, of_pairs = (
+        [row for row in every if (row["split"], row["clip_id"]) == (split, SUMMARY)]
+        for split in ("test", PAIRS)
+    )
+    yield _scores_table("scores", of_clips)
+    if of_pairs:
+        yield _scores_table("pairs without a true film", of_pairs)
+        yield Text(counted(graph.dataset("animate")))
+
+
+def _scores_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     methods = list(dict.fromkeys(row["method"] for row in rows))
     metrics = [
         metric
@@ -81,7 +96,7 @@ def _scores_table(graph: StageGraph) -> Table:
     ]
     values = {(row["method"], row["metric"]): row["value"] for row in rows}
     table = Table(
-        title=f"scores, protocol {rows[0]['protocol']}" if rows else "scores",
+        title=f"{title}, protocol {rows[0]['protocol']}" if rows else title,
         caption="↑ more is better, ↓ less is better; ! worse than copying the reference",
     )
     table.add_column("metric")

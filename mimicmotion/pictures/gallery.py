@@ -11,6 +11,7 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+from urllib.parse import quote
 
 from mimicmotion.metrics.scores import METRICS, MODEL, SUMMARY, Score, cell_text, headline, title_of
 
@@ -47,7 +48,7 @@ def gallery_html(
     Args:
         title: of the page.
         about: what a reader must know, by name: protocol, data, config.
-        clips: the test videos.
+        clips: the videos.
         scores: rows of single videos and the summary, as a ``Scoreboard`` gives them.
         primary: metric that decides.
         links: address by name of what is shown elsewhere, e.g. runs.
@@ -78,6 +79,7 @@ def write_gallery(
     primary: str,
     links: Mapping[str, str] | None = None,
     most: int | None = None,
+    title: str = "Generated test videos",
 ) -> Path:
     """Write the page and give its path; videos are inside, or where they are many in ``videos`` beside it.
 
@@ -89,12 +91,13 @@ def write_gallery(
         primary: metric that decides.
         links: addresses by name, e.g. of runs.
         most: videos to show at most, the best and the worst by the primary metric; all by default.
+        title: of the page.
     """
     shown = clips if most is None or len(clips) <= most else _extremes(clips, scores, primary, most)
     which = ", the best and the worst" if len(shown) < len(clips) else ""
     about = {**about, "videos": f"{len(shown)} of {len(clips)}{which}"}
     embed = sum(clip.video.stat().st_size for clip in shown) <= MAX_EMBEDDED_BYTES
-    page = gallery_html("Generated test videos", about, shown, scores, primary, links, embed)
+    page = gallery_html(title, about, shown, scores, primary, links, embed)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not embed:
         for clip in shown:
@@ -170,7 +173,7 @@ def _card(
         + "</tr>"
         for metric in metrics
     ]
-    source = _embedded(clip.video) if embed else escape(beside(clip))
+    source = _embedded(clip.video) if embed else quote(beside(clip))
     return (
         f'<div class="clip"{data}><h3>{escape(clip.title)}<span class="value"></span></h3><div class="both">'
         f'<video controls loop muted playsinline preload="auto" src="{source}"></video>'

@@ -10,7 +10,8 @@ Within a column films of all pairs are ranked, by one fault. The last column ran
 choosing the best of several tries does.
 
 With ``--tries 4`` films are made by the shipped base model instead, with four seeds each, and printed is the
-true error of the one that the judge keeps, less the mean of the four.
+true error of the one that the judge keeps, less the mean of the four. ``--out`` then has a line for each pair
+as soon as it is done.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from mimicmotion.animation.generate import AnimationInputs, Pipeline, generate
 from mimicmotion.diffusion.fusion import tiles
 from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.metrics.film.drift import tile_borders
-from mimicmotion.metrics.film.film_scores import Wanted
+from mimicmotion.metrics.film.film_scores import Verdict, Wanted
 from mimicmotion.metrics.film.looks import FilmTools, person_bounds
 from mimicmotion.metrics.film.verdicts import mean_ranks
 from mimicmotion.metrics.hand_crops import crop_bounds
@@ -96,12 +97,13 @@ def pair(seed: int, dance_seed: int, num_frames: int) -> tuple[Film, Wanted]:
 def judged_pair(seed: int, dance_seed: int, num_frames: int, tools: FilmTools) -> list[tuple[str, Row]]:
     """(fault, scores) of every film of one pair, the true answer first under the name ``truth``."""
     answer, wanted = pair(seed, dance_seed, num_frames)
-    rows = list[tuple[str, Row]]()
-    for name, frames in (("truth", answer.frames), *faulty(answer, seed, dance_seed)):
-        verdict = judge_film(frames, wanted, tools)
-        values = {one.metric: one.value for one in verdict.scores if one.value is not None}
-        rows.append((name, {"error": true_error(frames, answer), **values}))
-    return rows
+    films = (("truth", answer.frames), *faulty(answer, seed, dance_seed))
+    return [(name, _row(frames, answer, judge_film(frames, wanted, tools))) for name, frames in films]
+
+
+def _row(frames: np.ndarray, answer: Film, verdict: Verdict) -> Row:
+    values = {one.metric: one.value for one in verdict.scores if one.value is not None}
+    return {"error": true_error(frames, answer), **values}
 
 
 def true_error(frames: np.ndarray, answer: Film) -> float:
@@ -111,8 +113,8 @@ def true_error(frames: np.ndarray, answer: Film) -> float:
 
 def tried_pair(
     seed: int, dance_seed: int, num_tries: int, pipeline: Pipeline, num_steps: int, tools: FilmTools
-) -> tuple[list[float], int]:
-    """True error of each try of one pair, one tile long, and which of them the judge keeps."""
+) -> tuple[list[Row], int]:
+    """True error and scores of each try of one pair, one tile long, and which of them the judge keeps."""
     answer, wanted = pair(seed, dance_seed, TILE - 1)
     inputs = AnimationInputs(
         reference=wanted.reference,
@@ -122,8 +124,9 @@ def tried_pair(
     )
     settings = SamplerSettings(num_steps=num_steps, guidance_scale=1.0, tile=TILE, overlap=OVERLAP, fps=FPS)
     films = [np.stack(list(generate(pipeline, inputs, settings, number))) for number in range(num_tries)]
-    kept = int(np.argmin(mean_ranks([judge_film(frames, wanted, tools) for frames in films])))
-    return [true_error(frames, answer) for frames in films], kept
+    verdicts = [judge_film(frames, wanted, tools) for frames in films]
+    rows = [_row(frames, answer, verdict) for frames, verdict in zip(films, verdicts, strict=True)]
+    return rows, int(np.argmin(mean_ranks(verdicts)))
 
 
 def track_of(points: np.ndarray, sure: np.ndarray) -> PoseTrack:
@@ -231,21 +234,26 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="How scores without a truth rank films with known faults.")
     parser.add_argument("--pairs", type=int, default=12)
+    parser.add_argument("--first-seed", type=int, default=910_000, help="Dancer of the first pair.")
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--tries", type=int, help="Films of the shipped model, so many seeds a pair.")
     parser.add_argument("--steps", type=int, default=4, help="Steps of each of these films.")
-    parser.add_argument("--out", type=Path, help="JSON file for every number and interval.")
+    parser.add_argument("--out", type=Path, help="JSON for every number; JSON lines with --tries.")
     given = parser.parse_args()
     models = {name: WEIGHTS / f"{name}.onnx" for name in ("detector", "wholebody")}
     settings = FilmJudgeSettings(**models, appearance=WEIGHTS / "base")
     tools = open_film_tools(settings, cuda=False)
-    seeds = range(910_000, 910_000 + given.pairs)
+    seeds = range(given.first_seed, given.first_seed + given.pairs)
     if given.tries:
         pipeline, tried = load_pipeline(WEIGHTS / "base"), list[tuple[list[float], int]]()
         for seed in seeds:
-            tried.append(tried_pair(seed, seed + 1_000, given.tries, pipeline, given.steps, tools))
-            errors = ", ".join(f"{error:.3f}" for error in tried[-1][0])
-            print(f"{seed}: {errors}; kept {tried[-1][1]}", flush=True)  # noqa: T201
+            rows, kept = tried_pair(seed, seed + 1_000, given.tries, pipeline, given.steps, tools)
+            tried.append((errors := [row["error"] for row in rows], kept))
+            shown = ", ".join(f"{error:.3f}" for error in errors)
+            print(f"{seed}: {shown}; kept {kept}", flush=True)  # noqa: T201
+            if given.out is not None:
+                with given.out.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"seed": seed, "tries": rows, "kept": kept}) + "\n")
         print(gain(tried))  # noqa: T201
         return
     pairs = [judged_pair(seed, seed + 1_000, given.frames, tools) for seed in seeds]

@@ -1,7 +1,7 @@
 """What is fresh, stale, partial, missing or rejected, and why, without running anything."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from mimicmotion.errors import MimicMotionError
@@ -51,7 +51,14 @@ def status(config: PipelineConfig, graph: StageGraph | None = None) -> list[Stag
         DataError: a record or manifest in the workspace is newer than this software.
     """
     graph = graph or StageGraph(config)
-    return [_status(graph, name) for name in config.stages]
+    lines = (_status(graph, name) for name in config.stages)
+    return [line if line.state == "fresh" else _with_problems(line, graph) for line in lines]
+
+
+def _with_problems(line: StageStatus, graph: StageGraph) -> StageStatus:
+    """The line, with what the stage would refuse to start for."""
+    found = [problem for problem in graph.stage(line.name).check() if problem not in line.why]
+    return replace(line, why="; ".join(filter(None, (line.why, *found))))
 
 
 def _status(graph: StageGraph, name: str) -> StageStatus:

@@ -29,6 +29,18 @@ def is_pair(item_id: str) -> bool:
     return item_id.startswith(_PREFIX)
 
 
+def counted(animations: Dataset) -> str:
+    """How many pairs were animated of how many, and which were not."""
+    kept, lost = sum(map(is_pair, animations.ids)), lost_pairs(animations)
+    rejected = f"; rejected: {', '.join(lost)}" if lost else ""
+    return f"{kept} of {kept + len(lost)} pairs{rejected}"
+
+
+def lost_pairs(animations: Dataset) -> list[str]:
+    """Names of the pairs that were rejected."""
+    return sorted(label for item_id, label in animations.rejected.items() if is_pair(item_id))
+
+
 def read_requests(pairs: Path, wishes: Mapping[str, Any]) -> "list[AnimationRequest]":
     """The rows of the list, each checked; nothing is written.
 

@@ -15,7 +15,9 @@ from torch import nn
 
 from mimicmotion.errors import DataError, InputError, StageError
 from mimicmotion.metrics.backbones.small_video_net import SmallVideoNet
+from mimicmotion.video.picture_files import write_picture
 from mimicmotion.video.reader import open_video
+from stages.clip_rows import JUDGE_PICTURE, PREVIEW_FILE
 from stages.engine.keys import key_fields, recipe_key
 from stages.evaluate import SCORES_SCHEMA, Evaluate, scores_of
 from stages.parts.generated import generated_clips, iter_generated, iter_truth
@@ -195,6 +197,9 @@ def test_pairs_have_a_table_and_a_protocol_of_their_own(tmp_path):
         scores = {"judge_body": {"value": body, "count": 9, "sha256": "ab", "absent": None}}
         judge = json.dumps({"film": name, "kept": {"scores": scores}, "others": []})
         inputs["animate"].tables[f"pair-{name}"] = [{"clip_id": f"pair-{name}", "judge": judge}]
+        write_picture(tmp_path / "judge.png", np.zeros((4, 4, 3), np.uint8))
+        files = {JUDGE_PICTURE: tmp_path / "judge.png", PREVIEW_FILE: tmp_path / "a.mp4"}
+        inputs["animate"].files |= {(f"pair-{name}", file): path for file, path in files.items()}
     inputs["animate"].ids = tuple(sorted(inputs["animate"].tables))
     plain, other = Evaluate(), Evaluate(pairs_protocol="x-dance")
     assert recipe_key(plain) != recipe_key(other)
@@ -221,6 +226,16 @@ def test_pairs_have_a_table_and_a_protocol_of_their_own(tmp_path):
     plain.show(dataset, inputs, report)
     assert "2 of 3 pairs; rejected: lost" in report.texts["scores_of_pairs.md"]
     assert "Judge" not in report.texts["scores.md"]
+    page = report.files["report_of_pairs.html"]
+    assert page.count("<video") == 2
+    assert '<option value="judge_body" data-higher="0" selected>' in page
+    assert '<div class="clip" data-judge_body="0.02"><h3>one<' in page
+    assert "clip-a" not in page
+    assert "pair" not in report.files["report.html"]
+    assert {name for name in report.images if name.startswith("judge_")} == {
+        "judge_pair-one",
+        "judge_pair-two",
+    }
     assert report.logged["pairs/judge_body"] == pytest.approx(0.03)
     assert report.sections["Scores of pairs, which have no true film"][1] == {
         "pairs/judge_body": pytest.approx(0.03)

@@ -6,14 +6,35 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from flows.commands.summary import _scores_table
+from flows.commands.summary import _scores
 
 
 def shown_scores(rows: list[dict], width: int) -> str:
-    dataset = SimpleNamespace(table=lambda: pa.Table.from_pylist(rows))
+    datasets = {
+        "evaluate": SimpleNamespace(table=lambda: pa.Table.from_pylist(rows)),
+        "animate": SimpleNamespace(ids=("clip-1", "pair-1", "pair-2"), rejected={"pair-3": "[lost]"}),
+    }
     console = Console(width=width, record=True)
-    console.print(_scores_table(SimpleNamespace(dataset=lambda name: dataset)))
+    for shown in _scores(SimpleNamespace(dataset=datasets.get)):
+        console.print(shown)
     return console.export_text()
+
+
+def test_pairs_without_a_true_film_have_a_table_of_their_own() -> None:
+    row = {"clip_id": "summary", "method": "model"}
+    rows = [
+        {**row, "split": "test", "metric": "psnr", "value": 21.0, "protocol": "native"},
+        {**row, "split": "pairs", "metric": "judge_body", "value": 0.0312, "protocol": "x-dance"},
+    ]
+    clips, pairs = " ".join(shown_scores(rows, 100).split()).split(
+        " pairs without a true film, protocol x-dance "
+    )
+    assert "21" in clips
+    assert "Judge body" not in clips
+    assert "Judge body ↓ │ 0.0312" in pairs
+    assert "PSNR" not in pairs
+    assert "2 of 3 pairs; rejected: [lost]" in pairs
+    assert "pairs" not in shown_scores(rows[:1], 100)
 
 
 def test_a_narrow_terminal_breaks_no_number() -> None:

@@ -75,8 +75,10 @@ def test_the_kept_try_is_compared_with_the_mean_of_all_on_the_true_error(monkeyp
 
     monkeypatch.setattr(judge_validation, "generate", made)
     monkeypatch.setattr(judge_validation, "pair", lambda *asked: (answer, wanted))
-    errors, kept = tried_pair(910_000, 911_000, 3, None, 2, FilmTools(absent={}, hashes={}))
-    assert errors == [pytest.approx(np.abs(one.astype(float) - answer.frames).mean()) for one in films]
+    rows, kept = tried_pair(910_000, 911_000, 3, None, 2, FilmTools(absent={}, hashes={}))
+    errors = [np.abs(one.astype(float) - answer.frames).mean() for one in films]
+    assert [row["error"] for row in rows] == pytest.approx(errors)
+    assert all(row["judge_background"] >= 0 for row in rows)
     assert kept == 1
     assert all((points == wanted.driving[0]).all() and steps == 2 for points, steps in shown)
 

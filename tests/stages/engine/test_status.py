@@ -37,6 +37,17 @@ def test_all_is_fresh_after_a_run(tmp_path: Path, letters: Letters) -> None:
         assert line.published
 
 
+def test_what_a_stage_would_refuse_to_start_for_is_said_before_its_turn(
+    tmp_path: Path, letters: Letters, monkeypatch
+) -> None:
+    monkeypatch.setattr(Shouts, "check", lambda self: ["pairs: pairs.csv is not there"])
+    found = states(letters, Shouts(), workspace=tmp_path / "space")
+    assert found["shouts"].why == "waits for letters; pairs: pairs.csv is not there"
+    run_all(tmp_path / "space", letters)
+    found = states(letters, Shouts(), workspace=tmp_path / "space")
+    assert (found["shouts"].state, found["shouts"].why) == ("missing", "pairs: pairs.csv is not there")
+
+
 def test_a_changed_field_makes_its_stage_and_what_follows_stale(tmp_path: Path, letters: Letters) -> None:
     run_all(tmp_path / "space", letters, Shouts(), Total())
     found = states(letters, Shouts(mark="?"), Total(), workspace=tmp_path / "space")

@@ -205,7 +205,10 @@ def judge_generated(
         stored = reference_pose_from(request.reference_poses, fit.source)
         own = _as_found(framed_track(stored, fit), request.reference_poses, tools)
     elif tools.estimator is None:
-        raise InputError("finding the pose of the reference needs a detector and a whole-body model")
+        raise InputError(
+            "finding the pose of the reference needs a detector and a whole-body model: give --config, whose "
+            "section pose names them (demo, finetune), --detector and --wholebody, or --reference-poses"
+        )
     else:
         own = reference_pose(reference, tools.estimator)
     driving = _driving(request, num_frames, fps, tools, {} if drivers is None else drivers)

@@ -14,7 +14,7 @@ import onnxruntime as ort
 from mimicmotion.errors import WeightsError
 from mimicmotion.metrics.image import check_pair
 from mimicmotion.pose.layout import FACE
-from mimicmotion.pose.models.sessions import open_session
+from mimicmotion.pose.models.sessions import first_output, open_session
 from mimicmotion.weights.fetching import file_digest
 
 METRIC = "identity"
@@ -33,10 +33,12 @@ class FaceModel:
 
     Attributes:
         sha256: of its file.
+        path: the file.
         session: maps (1, 3, 112, 112) in [-1, 1] to an embedding.
     """
 
     sha256: str
+    path: Path
     session: ort.InferenceSession
 
     @classmethod
@@ -44,7 +46,7 @@ class FaceModel:
         """Load the graph in a file.
 
         Raises:
-            WeightsError: the file is missing, no ONNX graph, or takes other pictures.
+            WeightsError: the file is missing, no ONNX graph, takes other pictures, or gives no vector of one.
         """
         session = open_session(path, cuda=cuda, allow_cpu=allow_cpu, threads=threads)
         shape = session.get_inputs()[0].shape
@@ -53,13 +55,14 @@ class FaceModel:
                 f"{path} takes input {shape}; a face model of ArcFace's form takes "
                 f"(n, 3, {SIDE_PX}, {SIDE_PX})"
             )
-        return cls(file_digest(path), session)
+        opened = cls(file_digest(path), path, session)
+        opened.embedding(np.full((SIDE_PX, SIDE_PX, 3), 128, np.uint8))
+        return opened
 
     def embedding(self, face: np.ndarray) -> np.ndarray:
         """Unit vector float64 (d,) of an aligned face, uint8 (112, 112, 3) RGB."""
         pixels = ((face.astype(np.float32) - 127.5) / 127.5).transpose(2, 0, 1)[None]
-        (found,) = self.session.run(None, {self.session.get_inputs()[0].name: pixels})[:1]
-        vector = np.asarray(found, np.float64).ravel()
+        vector = np.asarray(first_output(self.session, pixels, self.path), np.float64).ravel()
         return vector / max(float(np.linalg.norm(vector)), 1e-12)
 
 

@@ -180,7 +180,8 @@ def intervals(pairs: Sequence[Sequence[tuple[str, Row]]]) -> dict[str, dict[str,
         # A pair in which a score is the same for all films tells nothing by it.
         cells["all, within a pair"] = [float(np.nan_to_num(own[draw]).mean()) for draw in draws]
         table[metric] = {
-            name: [values[0], *np.quantile(values[1:], (0.025, 0.975))] for name, values in cells.items()
+            name: [values[0], *np.quantile(np.nan_to_num(values[1:]), (0.025, 0.975))]
+            for name, values in cells.items()
         }
     return table
 
@@ -194,6 +195,16 @@ def markdown(table: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
         _, low, high = cells[columns[-1]]
         lines.append(f"| `{metric}` | {' | '.join(shown)} [{low:.2f}, {high:.2f}] |")
     return "\n".join(lines).replace("nan", "-")
+
+
+def seen_best(table: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """The two faults that each score sees best, with intervals, as a table."""
+    lines = ["| score | sees best | and |", "|---|---|---|"]
+    for metric, cells in table.items():
+        faults = sorted([*cells][:-1], key=lambda fault: -np.nan_to_num(cells[fault][0], nan=-1))[:2]
+        shown = ["{} {:.2f} [{:.2f}, {:.2f}]".format(fault, *cells[fault]) for fault in faults]
+        lines.append(f"| `{metric}` | {' | '.join(shown)} |")
+    return "\n".join(lines)
 
 
 def _mixed(frames: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
@@ -231,7 +242,7 @@ def _painted_over(one: Film, points: slice) -> np.ndarray:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description="How scores without a truth rank films with known faults.")
     parser.add_argument("--pairs", type=int, default=12)
     parser.add_argument("--first-seed", type=int, default=910_000, help="Dancer of the first pair.")
@@ -260,7 +271,7 @@ def main() -> None:
     table = intervals(pairs)
     if given.out is not None:
         given.out.write_text(json.dumps({"pairs": pairs, "table": table}, indent=1) + "\n", encoding="utf-8")
-    print(markdown(table))  # noqa: T201
+    print(markdown(table), seen_best(table), sep="\n\n")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mimicmotion.errors import InputError, WeightsError
-from mimicmotion.pose.models.sessions import open_session
+from mimicmotion.pose.models.sessions import first_output, open_session
 from mimicmotion.video.size import Size
 from mimicmotion.weights.fetching import file_digest
 
@@ -123,8 +122,7 @@ def _from_graph(path: Path, device: torch.device) -> VideoEncoder:
 
     def network(video: Tensor) -> Tensor:
         ordered = (video if colours == [1] else video.transpose(1, 2)).contiguous().cpu().numpy()
-        (features,) = session.run([made.name], {given[0].name: ordered})
-        vectors = np.asarray(features, np.float32)
+        vectors = first_output(session, ordered, path)
         return torch.from_numpy(vectors.mean(1) if vectors.ndim == 3 else vectors)
 
     frames = shape[3 - colours[0]]

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from mimicmotion.errors import WeightsError
-from mimicmotion.pose.models.sessions import open_session
+from mimicmotion.pose.models.sessions import first_output, open_session
 from mimicmotion.weights.fetching import file_digest
 
 IMAGENET_MEAN, IMAGENET_STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -40,13 +40,22 @@ class PictureEmbedding:
         """Load an ONNX file, or the image encoder of a folder.
 
         Raises:
-            WeightsError: it is missing or of another form.
+            WeightsError: it is missing, of another form, or gives no vector of a grey picture.
         """
-        if path.is_dir():
+        if not path.is_dir():
+            opened = cls(file_digest(path) if path.is_file() else "", _graph(path, cuda, allow_cpu))
+        elif not (path / "image_encoder" / "config.json").is_file():
+            raise WeightsError(
+                f"{path} holds no image_encoder/config.json: name a folder in the layout of diffusers, such "
+                "as that of SVD, or an ONNX graph"
+            )
+        else:
             from mimicmotion.model.weights import image_encoder_file  # brings diffusers: 160 MB
 
-            return cls(file_digest(image_encoder_file(path / "image_encoder")), _encoder(path, device))
-        return cls(file_digest(path) if path.is_file() else "", _graph(path, cuda, allow_cpu))
+            encoder = file_digest(image_encoder_file(path / "image_encoder"))
+            opened = cls(encoder, _encoder(path, device))
+        opened.vector(np.full((SIDE_PX, SIDE_PX, 3), 128, np.uint8))
+        return opened
 
     def vector(self, picture: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, " d"]:
         """Unit vector float32 (d,) of a picture.
@@ -71,15 +80,14 @@ def _graph(path: Path, cuda: bool, allow_cpu: bool) -> Callable[[np.ndarray], np
             f"(n, d) or (n, tokens, d), it has {got}"
         )
     height, width = (side if isinstance(side, int) else SIDE_PX for side in shape[2:])
-    dtype = np.float16 if inputs[0].type == "tensor(float16)" else np.float32
 
     def network(picture: np.ndarray) -> np.ndarray:
         shrinks = picture.shape[0] > height
         how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
         small = cv2.resize(picture, (width, height), interpolation=how)
-        pixels = ((small / 255.0 - IMAGENET_MEAN) / IMAGENET_STD).transpose(2, 0, 1)[None].astype(dtype)
-        (found,) = session.run([outputs[0].name], {inputs[0].name: pixels})
-        return np.asarray(found[0] if found.ndim == 2 else found[0, 0])
+        pixels = ((small / 255.0 - IMAGENET_MEAN) / IMAGENET_STD).transpose(2, 0, 1)[None]
+        found = first_output(session, pixels.astype(np.float32), path)
+        return found[0] if found.ndim == 2 else found[0, 0]
 
     return network
 

@@ -146,6 +146,30 @@ def _in_half(path: Path) -> bytes:
     return bytes(converted.SerializeToString())
 
 
+def first_output(session: ort.InferenceSession, pixels: np.ndarray, path: Path) -> np.ndarray:
+    """The first output of an embedding for pictures or videos, float32.
+
+    Args:
+        session: of the graph.
+        pixels: float32, e.g. (1, 3, height, width).
+        path: of the graph, for messages.
+
+    Raises:
+        WeightsError: the graph takes or gives something else.
+    """
+    one, output = session.get_inputs()[0], session.get_outputs()[0].name
+    try:
+        (found,) = session.run([output], {one.name: pixels.astype(_TYPES.get(one.type, np.float32))})
+    except (_state.InvalidArgument, ValueError) as error:
+        raise WeightsError(
+            f"{path} does not take {pixels.shape} of float32 or float16; its input is {one.type} "
+            f"{one.shape}: {error}"
+        ) from error
+    if not np.isfinite(found := np.asarray(found, np.float32)).all():
+        raise WeightsError(f"{path} gives numbers that are not finite: it is broken")
+    return found
+
+
 @dataclass(frozen=True)
 class ImageGraph:
     """A session that takes pictures, with the facts of its graph.

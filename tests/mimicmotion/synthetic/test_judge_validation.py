@@ -14,6 +14,7 @@ from mimicmotion.synthetic.judge_validation import (
     judged_pair,
     markdown,
     pair,
+    seen_best,
     tried_pair,
 )
 
@@ -52,6 +53,8 @@ def test_the_table_marks_what_a_score_sees(monkeypatch):
     assert table["judge_jerk"]["blur"][1] < 0
     assert "| `judge_body` | **" in markdown(table)
     assert "| `judge_jerk` | **" not in markdown(table)
+    value, low, high = table["judge_body"]["blur"]
+    assert f"| `judge_body` | blur {value:.2f} [{low:.2f}, {high:.2f}] |" in seen_best(table)
 
 
 def test_a_pair_is_judged_against_the_other_dancers_poses_on_this_body():

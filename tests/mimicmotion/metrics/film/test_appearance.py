@@ -63,3 +63,35 @@ def test_the_encoder_of_a_checkpoint_serves_too():
     picture = np.full((50, 30, 3), 128, np.uint8)
     assert embedding.vector(picture).shape == (64,)
     assert np.linalg.norm(embedding.vector(picture)) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "batch", "said"),
+    [
+        (TensorProto.UINT8, "n", r"does not take \(1, 3, 8, 8\).*tensor\(uint8\)"),
+        (TensorProto.FLOAT, 4, r"does not take \(1, 3, 8, 8\).*\[4, 3, 8, 8\]"),
+        (TensorProto.FLOAT, 1, "numbers that are not finite"),
+    ],
+)
+def test_a_graph_that_gives_no_vector_of_a_picture_is_refused_when_it_is_opened(tmp_path, kind, batch, said):
+    nodes = [
+        helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["f"], ["m"], axes=[2, 3], keepdims=0),
+        helper.make_node("Sub", ["m", "m"], ["zero"]),
+        helper.make_node("Div", ["zero", "zero"], ["y"]),
+    ]
+    model = helper.make_graph(
+        nodes,
+        "broken",
+        [helper.make_tensor_value_info("x", kind, [batch, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, 3])],
+    )
+    opset = helper.make_opsetid("", 17)
+    onnx.save(helper.make_model(model, opset_imports=[opset], ir_version=8), tmp_path / "broken.onnx")
+    with pytest.raises(WeightsError, match=said):
+        opened(tmp_path / "broken.onnx")
+
+
+def test_a_folder_without_an_encoder_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match=r"holds no image_encoder/config\.json"):
+        opened(tmp_path)

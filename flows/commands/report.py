@@ -39,9 +39,9 @@ def report(
             raise InputError(f"workspace {settings.workspace} is not a local folder: give --out FILE.")
         out = Path(settings.workspace) / "reports" / scores.key / GALLERY_FILE
     try:
-        pages = write_reports(out, scores, inputs, links)
+        written = write_reports(out, scores, inputs, links)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror or error}): give --out FILE.") from error
-    Terminal().lines(*(f"{page} ({page.stat().st_size / 1e6:.1f} MB)" for page in pages))
-    for page in pages if show else ():
+    Terminal().lines(*(f"{page} ({page.stat().st_size / 1e6:.1f} MB)" for page in written))
+    for page in written if show else ():
         webbrowser.open(page.resolve().as_uri())

@@ -49,24 +49,27 @@ def stop_request(file: Path) -> Iterator[StopRequest]:
 def signals_write(file: Path) -> Iterator[None]:
     """Let SIGTERM and Ctrl-C write the file within the block, for a process that waits for workers elsewhere.
 
+    After the block a SIGTERM goes to whoever answered it before: Prefect ends a run as cancelled.
+
     Raises:
         KeyboardInterrupt: after the block if there was a Ctrl-C, and at once on the second one.
     """
-    interrupted = False
+    asked: set[int] = set()
+    before = signal.getsignal(signal.SIGTERM)
 
     def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        if number == signal.SIGINT:
-            if interrupted:
-                raise KeyboardInterrupt
-            interrupted = True
+        if number == signal.SIGINT and number in asked:
+            raise KeyboardInterrupt
+        asked.add(number)
         logger.warning("%s: training will write a checkpoint and stop", signal.Signals(number).name)
         file.touch()
 
     with _on_signals((signal.SIGTERM, signal.SIGINT), ask):
         yield
-    if interrupted:
+    if signal.SIGINT in asked:
         raise KeyboardInterrupt
+    if signal.SIGTERM in asked and callable(before):
+        before(signal.SIGTERM, None)
 
 
 @contextmanager

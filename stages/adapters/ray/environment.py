@@ -51,9 +51,16 @@ def training_variables(cpus: float) -> dict[str, str]:
     return {**_WORKER_VARIABLES, "OMP_NUM_THREADS": str(max(1, int(cpus)))}
 
 
-def cluster_environment(settings: RaySettings) -> dict[str, Any]:
-    """Ray's runtime environment for the workers of a cluster: the config's, over our variables."""
-    variables = {**_WORKER_VARIABLES, **settings.runtime_env.get("env_vars", {})}
+def cluster_environment(settings: RaySettings, head: str = "") -> dict[str, Any]:
+    """Ray's runtime environment for the workers of a cluster: the config's, over our variables.
+
+    Args:
+        settings: the config's.
+        head: host:port of the cluster. Without it Ray Train's cleaner asks the newest cluster of its machine
+            whether the training lives, says so every second, and ends one which that cluster does not know.
+    """
+    own = {"RAY_ADDRESS": head} if head and "://" not in head else {}
+    variables = {**_WORKER_VARIABLES, **own, **settings.runtime_env.get("env_vars", {})}
     return {**settings.runtime_env, "env_vars": variables}
 
 

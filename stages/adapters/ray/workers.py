@@ -78,9 +78,10 @@ def _join(address: str, settings: RaySettings, quiet: dict[str, Any]) -> None:
             "`auto`; leave the field and RAY_ADDRESS out to run on this machine."
         )
     try:
-        _check_reachable(internals.head_behind_auto() if address == "auto" else address)
+        head = internals.head_behind_auto() if address == "auto" else address
+        _check_reachable(head)
         with told_if_long(f"Ray at {address} answers"):
-            ray.init(address=address, runtime_env=cluster_environment(settings), **quiet)
+            ray.init(address=address, runtime_env=cluster_environment(settings, head), **quiet)
     except (OSError, RayError, RuntimeError, ValueError) as error:
         raise MachineError(
             f"ray.address {address}: cannot be reached ({error}). "

@@ -20,6 +20,18 @@ def test_sigterm_writes_the_file_and_the_block_ends_as_it_would(tmp_path):
     assert (tmp_path / "stop").exists()
 
 
+def test_sigterm_goes_to_whoever_answered_before_when_the_block_is_done(tmp_path):
+    answered = []
+    old = signal.signal(signal.SIGTERM, lambda number, frame: answered.append(number))
+    try:
+        with signals_write(tmp_path / "stop"):
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert answered == []
+        assert answered == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, old)
+
+
 def test_the_first_ctrl_c_lets_the_block_end_and_is_raised_after_it(tmp_path):
     seen = []
     with pytest.raises(KeyboardInterrupt):

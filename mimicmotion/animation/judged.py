@@ -197,7 +197,7 @@ def judge_generated(
     Raises:
         InputError: a file cannot be used, nobody is in it, or the film does not fit its driver.
     """
-    num_frames, fps, size = film_shape(request.generated)
+    num_frames, timing, size = film_shape(request.generated)
     picture = read_picture(request.reference)
     fit = framing(Size.of(picture), [size])
     reference = fit.frames(picture[None])[0]
@@ -211,8 +211,9 @@ def judge_generated(
         )
     else:
         own = reference_pose(reference, tools.estimator)
-    driving = _driving(request, num_frames, fps, tools, {} if drivers is None else drivers)
-    track = _as_found(_fitted(driving.track, num_frames, request), request.poses, tools)
+    fps, times_s = _timing(request, num_frames, timing)
+    driving = _driving(request, fps, tools, {} if drivers is None else drivers)
+    track = _as_found(_fitted(driving, times_s, request), request.poses, tools)
     borders: tuple[int, ...] | str = "tile and overlap of this film are not given"
     if request.tile is not None and request.overlap is not None:
         borders = film_borders(request.fusion, num_frames, request.tile, request.overlap)
@@ -245,21 +246,26 @@ def _wanted(
     )
 
 
-def _driving(
-    request: JudgeRequest, num_frames: int, fps: float | None, tools: FilmTools, drivers: Drivers
-) -> Driving:
-    """The driver's poses at the film's instants, or frame by frame where both have as many."""
+def _timing(
+    request: JudgeRequest, num_frames: int, own: tuple[float, np.ndarray] | None
+) -> tuple[float, np.ndarray]:
+    """Rate and times of the film's frames on its driver; frame by frame where both have as many."""
     drives = request.poses if request.poses is not None else request.driving
     if drives is None:
         raise InputError(f"nothing drives {request.film_id}: give a driving video or stored poses")
-    shape = source_shape(request.driving, request.poses)
-    if shape[0] == num_frames:
-        fps = shape[1]
-    if fps is None:
+    num_driving, fps = source_shape(request.driving, request.poses)
+    if num_driving == num_frames:
+        return fps, np.arange(num_frames) / fps
+    if own is None:
         raise InputError(
             f"{request.generated} is a folder of {num_frames} frames without a rate, and its driver {drives} "
-            f"has {shape[0]}; both need the same number"
+            f"has {num_driving}; both need the same number"
         )
+    return own
+
+
+def _driving(request: JudgeRequest, fps: float, tools: FilmTools, drivers: Drivers) -> Driving:
+    """The driver's poses at the film's rate."""
 
     def find(folder: Path) -> Driver:
         if request.poses is not None:
@@ -271,15 +277,16 @@ def _driving(
     return driver_of(drivers, (request.driving, request.poses, fps), find).driving(request.person)
 
 
-def _fitted(track: PoseTrack, num_frames: int, request: JudgeRequest) -> PoseTrack:
-    """The first poses, as many as the film has frames; one more frame holds the last pose."""
-    if num_frames > len(track) + 1:
+def _fitted(driving: Driving, times_s: np.ndarray, request: JudgeRequest) -> PoseTrack:
+    """The pose at the time of each frame, also where these come at uneven times; the last one may be held."""
+    places = np.round(times_s * driving.fps).astype(int)
+    if places[-1] > len(driving.track):
         raise InputError(
-            f"{request.generated} has {num_frames} frames and lasts longer than its driver, which has "
-            f"{len(track)} at its rate: they do not belong together, or the film plays at another speed; "
-            "give a driver with as many frames"
+            f"{request.generated} has {len(times_s)} frames and lasts longer than its driver, which has "
+            f"{len(driving.track)} at its rate: they do not belong together, or the film plays at another "
+            "speed; give a driver with as many frames"
         )
-    return track.select(np.minimum(np.arange(num_frames), len(track) - 1))
+    return driving.track.select(np.minimum(places, len(driving.track) - 1))
 
 
 def judge_requests(

@@ -184,8 +184,10 @@ def iter_film(path: Path) -> Iterator[np.ndarray]:
         yield frame
 
 
-def film_shape(path: Path) -> tuple[int, float | None, Size]:
-    """Frames, rate and size of a film; a folder of frames has no rate.
+def film_shape(path: Path) -> tuple[int, tuple[float, np.ndarray] | None, Size]:
+    """Frames of a film, its rate with the seconds at which each is shown, and its size.
+
+    A folder of frames has no rate.
 
     Raises:
         InputError: it is not there, or no film.
@@ -197,7 +199,7 @@ def film_shape(path: Path) -> tuple[int, float | None, Size]:
     if path.is_dir():
         return len(_frame_files(path)), None, size
     outline = read_outline(path)
-    return outline.num_packets, float(outline.rate.fps), size
+    return outline.num_packets, (float(outline.rate.fps), outline.times_s), size
 
 
 def _frame_files(folder: Path) -> list[Path]:

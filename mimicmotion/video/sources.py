@@ -7,7 +7,7 @@ and the length by time stamps, whatever the header says. The second pass decodes
 import re
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -55,6 +55,7 @@ class Outline:
         pixel_aspect: width of a stored pixel over its height.
         max_gap_s: longest time one frame may be shown; what is longer is a jump of the clock.
         has_audio: whether the file has a sound track.
+        times_s: when each frame is shown, sorted, the first at 0.
     """
 
     stream_index: int
@@ -67,6 +68,7 @@ class Outline:
     pixel_aspect: Fraction
     max_gap_s: float
     has_audio: bool
+    times_s: np.ndarray = field(compare=False, repr=False)
 
     @property
     def step_s(self) -> float:
@@ -143,6 +145,7 @@ def _outline(container: Any, stream: Any) -> Outline:
         pixel_aspect=pixel_aspect(stream),
         max_gap_s=max_gap_s,
         has_audio=bool(container.streams.audio),
+        times_s=shown_s - shown_s[0],
     )
 
 

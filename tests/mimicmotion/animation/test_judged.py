@@ -3,8 +3,10 @@
 import json
 import unicodedata
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -63,6 +65,20 @@ def test_a_film_is_judged_against_its_driver_by_time_and_may_be_shorter(world, t
         assert verdict["judge_body"].value < 0.02, name
     with pytest.raises(InputError, match="has 12 frames and lasts longer than its driver, which has 4"):
         judge_generated(request(world, driving=world / "part.mp4"), tools)
+
+
+def test_a_film_with_uneven_times_is_judged_by_them(world, tools, tmp_path):
+    frames = film(900_000, 12, occluded=0, blurred=0, truth=False).frames
+    with av.open(tmp_path / "uneven.mp4", "w") as file:
+        stream = file.add_stream("libx264", rate=12, options={"crf": "10"})
+        stream.height, stream.width = frames.shape[1:3]
+        for place in (0, 1, 2, 3, 8, 9, 10, 11):
+            shown = av.VideoFrame.from_ndarray(frames[place], "rgb24")
+            shown.pts, shown.time_base = place, Fraction(1, 12)
+            file.mux(stream.encode(shown))
+        file.mux(stream.encode())
+    verdict, _ = judge_generated(request(world, generated=tmp_path / "uneven.mp4"), tools)
+    assert verdict["judge_body"].value < 0.02
 
 
 def test_a_folder_of_frames_has_no_rate_and_is_compared_by_number(world, tools, tmp_path):

@@ -51,6 +51,7 @@ from mimicmotion.video.framing import framing
 from mimicmotion.video.listing import VIDEO_SUFFIXES
 from mimicmotion.video.picture_files import PICTURE_SUFFIXES, read_picture, write_picture
 from mimicmotion.video.size import Size
+from mimicmotion.video.sources import Outline
 
 FILES = ("generated", "driving", "reference", "poses", "reference_poses")
 COLUMNS = (*FILES, "name")
@@ -197,7 +198,7 @@ def judge_generated(
     Raises:
         InputError: a file cannot be used, nobody is in it, or the film does not fit its driver.
     """
-    num_frames, timing, size = film_shape(request.generated)
+    num_frames, outline, size = film_shape(request.generated)
     picture = read_picture(request.reference)
     fit = framing(Size.of(picture), [size])
     reference = fit.frames(picture[None])[0]
@@ -211,7 +212,7 @@ def judge_generated(
         )
     else:
         own = reference_pose(reference, tools.estimator)
-    fps, times_s = _timing(request, num_frames, timing)
+    fps, times_s = _timing(request, num_frames, outline)
     driving = _driving(request, fps, tools, {} if drivers is None else drivers)
     track = _as_found(_fitted(driving, times_s, request), request.poses, tools)
     borders: tuple[int, ...] | str = "tile and overlap of this film are not given"
@@ -246,10 +247,8 @@ def _wanted(
     )
 
 
-def _timing(
-    request: JudgeRequest, num_frames: int, own: tuple[float, np.ndarray] | None
-) -> tuple[float, np.ndarray]:
-    """Rate and times of the film's frames on its driver; frame by frame where both have as many."""
+def _timing(request: JudgeRequest, num_frames: int, own: Outline | None) -> tuple[float, np.ndarray]:
+    """Rate of the driving poses, and seconds of the film's frames; frame by frame where both have as many."""
     drives = request.poses if request.poses is not None else request.driving
     if drives is None:
         raise InputError(f"nothing drives {request.film_id}: give a driving video or stored poses")
@@ -261,11 +260,12 @@ def _timing(
             f"{request.generated} is a folder of {num_frames} frames without a rate, and its driver {drives} "
             f"has {num_driving}; both need the same number"
         )
-    return own
+    # Between frames at uneven times no rate but the driver's own is fine enough.
+    return float(own.rate.fps) if own.rate.constant else fps, own.times_s
 
 
 def _driving(request: JudgeRequest, fps: float, tools: FilmTools, drivers: Drivers) -> Driving:
-    """The driver's poses at the film's rate."""
+    """The driver's poses at a rate."""
 
     def find(folder: Path) -> Driver:
         if request.poses is not None:

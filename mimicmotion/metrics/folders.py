@@ -20,7 +20,7 @@ from mimicmotion.video.files import codec_of, iter_frames
 from mimicmotion.video.listing import VIDEO_SUFFIXES
 from mimicmotion.video.picture_files import PICTURE_SUFFIXES, read_picture
 from mimicmotion.video.size import Size
-from mimicmotion.video.sources import read_outline
+from mimicmotion.video.sources import Outline, read_outline
 
 log = logging.getLogger(__name__)
 
@@ -184,10 +184,8 @@ def iter_film(path: Path) -> Iterator[np.ndarray]:
         yield frame
 
 
-def film_shape(path: Path) -> tuple[int, tuple[float, np.ndarray] | None, Size]:
-    """Frames of a film, its rate with the seconds at which each is shown, and its size.
-
-    A folder of frames has no rate.
+def film_shape(path: Path) -> tuple[int, Outline | None, Size]:
+    """Frames of a film, its outline with rate and times, and its size; a folder of frames has no outline.
 
     Raises:
         InputError: it is not there, or no film.
@@ -199,7 +197,7 @@ def film_shape(path: Path) -> tuple[int, tuple[float, np.ndarray] | None, Size]:
     if path.is_dir():
         return len(_frame_files(path)), None, size
     outline = read_outline(path)
-    return outline.num_packets, (float(outline.rate.fps), outline.times_s), size
+    return outline.num_packets, outline, size
 
 
 def _frame_files(folder: Path) -> list[Path]:

@@ -21,6 +21,8 @@ UTILISATION = 0.35
 def training_needs(config: PipelineConfig, num_clips: int | None, gpu: str, name: str = "train") -> str:
     """Parameters, memory of each worker, steps, work and time, as text; builds it all at full size on meta.
 
+    At the end stands which level of ``activation_checkpointing`` fits into the GPU.
+
     Args:
         config: must have the sections clips and that of the stage.
         num_clips: samples of an epoch; None asks the published dataset of the clips stage.
@@ -31,7 +33,7 @@ def training_needs(config: PipelineConfig, num_clips: int | None, gpu: str, name
         InputError: sections are missing, or the GPU is not known.
         StageError: the clips are not published and no number was given.
     """
-    from mimicmotion.training.estimate.needs import PEAK_TFLOPS, Shape, describe, estimate
+    from mimicmotion.training.estimate.needs import PEAK_TFLOPS, Shape, describe, estimates, fitting_levels
 
     clips, train = config.stages.get("clips"), config.stages.get(name)
     if not isinstance(clips, Clips) or not isinstance(train, Train):
@@ -58,7 +60,10 @@ def training_needs(config: PipelineConfig, num_clips: int | None, gpu: str, name
         windows = _published_units(config) if num_clips is None else num_clips
         assert train.epochs is not None
         steps = max(1, round(train.epochs * windows / train.batch))
-    return describe(estimate(shape), shape, steps, train.batch, gpu, UTILISATION)
+    levels = estimates(shape)
+    chosen = levels[shape.activation_checkpointing]
+    text = describe(chosen, shape, steps, train.batch, gpu, UTILISATION)
+    return f"{text}\n\n{fitting_levels(levels, gpu)}"
 
 
 def sample_windows(clips: Clips, frames: float, fps: float) -> float:

@@ -5,7 +5,7 @@ to its end, in the precisions that a GPU's autocast chooses.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,6 +28,12 @@ from mimicmotion.video.size import Size
 
 PEAK_TFLOPS = {"A100": 312.0, "H100": 989.0, "H200": 989.0, "L40S": 362.0, "RTX 4090": 165.0}
 """Dense bfloat16 TFLOP/s as the makers state them."""
+
+MEMORY_GB = {"A100": (40, 80), "H100": (80,), "H200": (141,), "L40S": (48,), "RTX 4090": (24,)}
+"""The memories that each of these is sold with."""
+
+_USABLE = 0.85
+"""Share of it that an estimate may fill: kernels, fragmentation and the frozen encoders take the rest."""
 
 _FLOAT32, _HALF, _EIGHT_BITS = 4, 2, 1
 _DECODED = 8
@@ -105,6 +111,18 @@ class Estimate:
 
 def estimate(shape: Shape) -> Estimate:
     """Return what a worker needs; takes seconds and next to no memory at any size."""
+    return _estimate(shape, _operations(shape))
+
+
+def estimates(shape: Shape) -> dict[ActivationCheckpointing, Estimate]:
+    """Return what a worker needs at each level of ``activation_checkpointing``, least work first."""
+    operations = _operations(shape)
+    levels = {level: replace(shape, activation_checkpointing=level) for level in CHECKPOINTED}
+    found = {level: _estimate(of_level, operations) for level, of_level in levels.items()}
+    return dict(sorted(found.items(), key=lambda one: (one[1].flops_per_sample, one[1].total)))
+
+
+def _estimate(shape: Shape, operations: Mapping[str, int]) -> Estimate:
     shards = shape.workers if shape.strategy == "fsdp" else 1
     network = _on_meta(shape, torch.bfloat16 if shards > 1 else torch.float32)
     parameters = sum(value.numel() for value in network.parameters())
@@ -121,7 +139,7 @@ def estimate(shape: Shape) -> Estimate:
         average=_FLOAT32 * trained // shards,
         passes=_held_by_passes(network, shape, shards),
         checkpoint=_FLOAT32 * (parameters + 3 * trained),
-        flops_per_sample=_flops(shape) // shape.micro_batch,
+        flops_per_sample=_flops(shape, operations) // shape.micro_batch,
     )
 
 
@@ -158,7 +176,7 @@ def training_flops(unet: Mapping[str, Any], size_px: Size, num_slots: int, extra
         optimiser="adamw",
         extra_passes=extra_passes,
     )
-    return _flops(shape)
+    return _flops(shape, _operations(shape))
 
 
 def num_parameters(unet: Mapping[str, Any]) -> int:
@@ -190,20 +208,20 @@ def vae_flops(vae: Mapping[str, Any], size_px: Size) -> tuple[int, int]:
     return encoding, (int(flops.get_total_flops()) - encoding) // _DECODED
 
 
-def _flops(shape: Shape) -> int:
-    """Return the operations of a micro-batch: forward and backward, further passes, what is done again."""
+def _operations(shape: Shape) -> dict[str, int]:
+    """Return the operations of one forward pass of a micro-batch, by kind."""
     network = _on_meta(shape, torch.bfloat16)
     with CudaAutocast(), FlopCounterMode(display=False) as flops:
         _forward(network, shape)
-    by_kind = flops.get_flop_counts()["Global"]
-    kept = (
-        {str(kind.overloadpacket) for kind in KEPT}
-        if shape.activation_checkpointing == "selective"
-        else set()
-    )
-    again = sum(count for kind, count in by_kind.items() if str(kind) not in kept)
-    whole = int(flops.get_total_flops())
-    return (3 + shape.extra_passes) * whole + (0 if shape.activation_checkpointing == "off" else again)
+    return {str(kind): count for kind, count in flops.get_flop_counts()["Global"].items()}
+
+
+def _flops(shape: Shape, operations: Mapping[str, int]) -> int:
+    """Return the operations of a micro-batch: forward and backward, further passes, what is done again."""
+    level = shape.activation_checkpointing
+    kept = {str(kind.overloadpacket) for kind in KEPT} if level == "selective" else set()
+    again = 0 if level == "off" else sum(count for kind, count in operations.items() if kind not in kept)
+    return (3 + shape.extra_passes) * sum(operations.values()) + again
 
 
 def _held_by_passes(network: PosedDenoiser, shape: Shape, shards: int) -> int:
@@ -285,3 +303,20 @@ def describe(needs: Estimate, shape: Shape, steps: int, batch: int, gpu: str, ut
     }
     width = max(map(len, lines))
     return "\n".join(f"{name:<{width}}  {text}" for name, text in lines.items())
+
+
+def fitting_levels(levels: Mapping[ActivationCheckpointing, Estimate], gpu: str) -> str:
+    """Return the level of ``activation_checkpointing`` with the least work that fits into a GPU, in words.
+
+    Args:
+        levels: see ``estimates``.
+        gpu: a name in ``MEMORY_GB``.
+    """
+    lines = [
+        f"{level:<17}  {one.total / 1e9:.1f} GB, {one.flops_per_sample / 1e12:.1f} TFLOP a sample"
+        for level, one in levels.items()
+    ]
+    for memory in MEMORY_GB[gpu]:
+        fits = [level for level, one in levels.items() if one.total <= _USABLE * memory * 1e9]
+        lines.append(f"{gpu} of {memory} GB: {fits[0] if fits else 'none of them fits'}")
+    return f"activation_checkpointing, with {1 - _USABLE:.0%} of memory left free:\n" + "\n".join(lines)

@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from mimicmotion.training.estimate.needs import (
+    MEMORY_GB,
     PEAK_TFLOPS,
     Shape,
     describe,
     estimate,
+    estimates,
+    fitting_levels,
     num_parameters,
     peak_tflops,
     training_flops,
@@ -74,6 +77,23 @@ def test_the_text_names_memory_steps_and_days(tiny):
     text = describe(needs, tiny, steps=86400, batch=4, gpu="A100", utilisation=0.5)
     assert "86,400 steps of 4 samples, 1000.0 TFLOP a sample" in text
     assert "6.41 days on 4 x A100 at 50% of its peak" in text
+
+
+def test_the_level_with_the_least_work_that_fits_is_named(tiny):
+    levels = estimates(tiny)
+    assert [*levels][:2] == ["off", "selective"]
+    assert levels["selective"] == estimate(replace(tiny, activation_checkpointing="selective"))
+    sizes = {"off": 90, "selective": 60, "blocks": 20, "layers": 30}
+    big = {
+        level: replace(levels[level], passes=size * 10**9, gradients=0, weights=0, optimiser=0, average=0)
+        for level, size in sizes.items()
+    }
+    text = fitting_levels(big, "A100")
+    assert "A100 of 40 GB: blocks" in text  # as many passes as layers, and less memory
+    assert "A100 of 80 GB: selective" in text
+    assert "RTX 4090 of 24 GB: blocks" in fitting_levels(big, "RTX 4090")
+    assert "none of them fits" in fitting_levels({"off": big["off"]}, "A100")
+    assert MEMORY_GB.keys() == PEAK_TFLOPS.keys()
 
 
 def test_training_counts_three_forward_passes_of_one_sample(tiny):

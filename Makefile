@@ -14,7 +14,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 
 CONFIG ?= demo
 
-.PHONY: demo test check ui serve install clean
+.PHONY: demo test check ui serve install clean clean-demo
 
 install: $(STAMP)
 
@@ -47,5 +47,9 @@ ui: $(STAMP)
 serve: $(STAMP)
 	$(BIN)/mimicmotion serve $(CONFIG)
 
+# Workspaces stay: they may hold the training of weeks.
 clean:
-	rm -rf .venv workspace
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+
+clean-demo:
+	rm -rf workspace/demo workspace/dancers

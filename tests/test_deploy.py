@@ -260,3 +260,14 @@ def test_serve_prints_the_deployment_of_its_config(name: str, shown: str, tmp_pa
         assert deployment(load_config(tmp_path / "mine.yaml")) == f"{shown}{tmp_path / 'mine.yaml'}"
     else:
         assert deployment(load_config(ROOT / "configs" / f"{name}.yaml")) == shown
+
+
+def test_cleaning_leaves_every_workspace() -> None:
+    """A workspace may hold the training of weeks; the demo's own is removed by a name that says so."""
+    said = {
+        target: subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True).stdout
+        for target in ("clean", "clean-demo")
+    }
+    assert "workspace" not in said["clean"]
+    removed = [word for line in said["clean-demo"].splitlines() for word in line.split()[2:]]
+    assert removed == ["workspace/demo", "workspace/dancers"]

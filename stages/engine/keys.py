@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mimicmotion.errors import InputError, WeightsError
+from mimicmotion.names import is_hidden
 from mimicmotion.weights.fetching import file_digest
 from stages.engine.contract import Stage
 from stages.engine.storage.hashes import FileHashes
@@ -62,12 +63,15 @@ def remembered_sha256(name: str, compute: Callable[[], str]) -> str:
 def content_sha256(path: Path) -> str:
     """Sha256 of a file, or of a folder's sorted relative names and the sha256 of each file in it.
 
+    Hidden files and what systems leave behind do not count.
+
     Raises:
         InputError: it is not there or cannot be read.
     """
     if not path.is_dir():
         return file_sha256(path)
-    names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    found = [file.relative_to(path) for file in path.rglob("*") if file.is_file()]
+    names = sorted(name.as_posix() for name in found if not is_hidden(name))
     if not names:
         raise InputError(f"{path}: the folder holds no file")
     return _sha256({name: file_sha256(path / name) for name in names})

@@ -53,6 +53,17 @@ def test_a_folder_is_keyed_by_its_names_too(tmp_path: Path) -> None:
     assert content_sha256(first) != before
 
 
+def test_what_systems_and_downloads_leave_in_a_folder_does_not_count(tmp_path: Path) -> None:
+    folder = weights_in(tmp_path / "base", "w")
+    before = content_sha256(folder)
+    for name in (".DS_Store", ".cache/huggingface/download/a.lock", "unet/.nfs01", "unet/Thumbs.db"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    assert content_sha256(folder) == before
+    (folder / "unet" / "config.json").touch()
+    assert content_sha256(folder) != before
+
+
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"letters\.weights: there is no file or folder .*gone"):
         recipe_key(Letters(source=tmp_path, weights=tmp_path / "gone"))

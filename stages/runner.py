@@ -252,12 +252,22 @@ def run_part(
     """The dataset of an item stage outside the catalogue: what it lacks is done over all workers.
 
     Raises:
-        StageError: an item was rejected, or met a bug.
+        StageError: an item was rejected, or met a bug, or another process does this part.
     """
+    graph = StageGraph(config, trusts=False)
+    plan = graph.plan_of(stage, inputs)
+    if force or not plan.is_fresh:
+        with _locked(graph, stage.name):
+            # Planned again: another process may have worked on it until now.
+            plan = StageGraph(config, trusts=False).plan_of(stage, inputs)
+            if force or not plan.is_fresh:
+                return _run_part(config, plan, stage, force)
+    assert plan.manifest is not None
+    return PublishedDataset(plan.store, plan.manifest, stage.schema)
+
+
+def _run_part(config: PipelineConfig, plan: Plan, stage: ItemStage, force: bool) -> PublishedDataset:
     started, start_s = datetime.now(UTC).isoformat(timespec="milliseconds"), time.monotonic()
-    plan = StageGraph(config, trusts=False).plan_of(stage, inputs)
-    if plan.manifest and plan.is_fresh and not force:
-        return PublishedDataset(plan.store, plan.manifest, stage.schema)
     log.info("%s: %d of %d items to do", stage.name, len(plan.todo), len(plan.work))
     plan.store.clear_staging()
     seconds = _run_items(config, plan, stage, force)

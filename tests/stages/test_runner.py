@@ -319,6 +319,17 @@ def test_a_running_stage_is_left_alone(tmp_path: Path, letters: Letters) -> None
     assert run_stage(config, "letters").state == "published"
 
 
+def test_a_part_that_another_process_does_is_left_alone(tmp_path: Path, letters: Letters) -> None:
+    config = make_config(tmp_path / "space", letters, Chorus())
+    run_stage(config, "letters")
+    with (
+        LocalWorkspace(tmp_path / "space").lock("shouts/lock.json", "stage shouts"),
+        pytest.raises(StageError, match=r"stage shouts in workspace .* is already running: process"),
+    ):
+        run_stage(config, "chorus")
+    assert run_stage(config, "chorus").kept == 1
+
+
 def test_a_lost_item_is_made_again(tmp_path: Path, letters: Letters) -> None:
     config = make_config(tmp_path / "space", letters)
     key = run_stage(config, "letters").dataset_key

@@ -1,9 +1,9 @@
 """The metadata that other trainers read beside a folder of clips, each in the form that it documents.
 
-Read in: DiffSynth-Studio's ``docs/en/Model_Details/Wan.md`` (1b47e1d) and its training script, VideoX-Fun's
-``scripts/wan2.2/README_TRAIN.md`` (a2097c5) and ``videox_fun/data`` (4cad110), LTX-2's
-``packages/ltx-trainer/docs/dataset-preparation.md`` (94a2c9a), Hugging Face datasets 4.8's "Create a video
-dataset", WebDataset's "WebDataset Format".
+Read in: DiffSynth-Studio's ``docs/en/Model_Details/Wan.md`` (1b47e1d) and its package 2.1.12, VideoX-Fun's
+``scripts/wan2.2/README_TRAIN.md`` (a2097c5) and ``videox_fun/data`` (16ca683), LTX-2's
+``packages/ltx-trainer/docs/dataset-preparation.md`` (94a2c9a) and ``scripts/process_videos.py`` (29aff0b),
+Hugging Face datasets 5.2, webdataset 1.0.
 """
 
 import csv

@@ -125,7 +125,7 @@ def _header(path: str) -> tuple[float, float, float, float] | None:
 
 
 def reckon(config: PipelineConfig, films: Films, gpu: str) -> list[Needs]:
-    """The needs of every stage of a config, in order.
+    """The needs of every stage of a config, in order; says of which it knows none.
 
     Raises:
         InputError: the GPU is not known, or a stage before is missing.
@@ -137,7 +137,10 @@ def reckon(config: PipelineConfig, films: Films, gpu: str) -> list[Needs]:
     work = _Work(config, films)
     found = []
     for name, stage in config.stages.items():
-        items, core_s, tera, disk = getattr(work, name)()
+        if (estimate := getattr(work, name, None)) is None:
+            log.warning("no estimate of %s: a method of this name in %s gives one", name, __name__)
+            continue
+        items, core_s, tera, disk = estimate()
         runtime = stage.runtime
         if runtime.gpus_per_worker:
             # One that may share a GPU has it for itself where there is no other.

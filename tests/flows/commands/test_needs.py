@@ -1,6 +1,7 @@
 """The dry run of every stage: counted work over devices, from films that are here or assumed."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,14 @@ def test_the_papers_rebuild_stage_by_stage():
     )
     # An epoch is every film once, so longer films do not train longer.
     assert twice[4].work_s == pytest.approx(found["train"].work_s)
+
+
+def test_a_stage_without_an_estimate_is_named_and_the_others_are_estimated(caplog):
+    demo = load_config("demo")
+    more = replace(demo, stages={**demo.stages, "brightness": demo.stages["pose"]})
+    films = find_films(demo, 3, 2.0)
+    assert reckon(more, films, "A100") == reckon(demo, films, "A100")
+    assert "no estimate of brightness: a method of this name in flows.commands.needs" in caplog.text
 
 
 def test_one_gpu_is_enough_for_finetuning():

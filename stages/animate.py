@@ -188,6 +188,7 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
                     "frames": [*clip.frames],
                 },
                 label=f"{video.name} {clip.clip_id}",
+                num_frames=clip.num_frames * self.tries,
             )
         yield from pair_items(self._requests(), weights)
 

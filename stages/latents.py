@@ -107,6 +107,7 @@ class Latents(ReaderSettings, ItemStage):
                     "views": views,
                 },
                 label=video.name,
+                num_frames=sum(len(view.frames) + len(view.references) for view in views),
             )
 
     def load(self) -> Loaded:

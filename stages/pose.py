@@ -146,7 +146,7 @@ class Pose(DetectionSettings, ReaderSettings, ItemStage):
             payload = {**row, "video": decode.path(video_id, VIDEO_FILE)}
             if match := matches.get(source):
                 keys["poses"], payload["poses"] = _keyed(match)
-            yield Item(id=video_id, inputs=keys, payload=payload, label=source)
+            yield Item(video_id, keys, payload, source, row["num_frames"])
 
     def load(self) -> "PoseEstimator | None":
         """Open the models; nothing to open where poses are imported.

@@ -4,6 +4,7 @@ A source is read twice. The first pass only splits it into packets, which is che
 and the length by time stamps, whatever the header says. The second pass decodes.
 """
 
+import contextlib
 import re
 from array import array
 from collections.abc import Iterator
@@ -113,6 +114,13 @@ def read_outline(path: Path) -> Outline:
     """
     with reading(path), open_film(path) as container:
         return _outline(container, container.streams[film_stream(container, path)])
+
+
+def stated_length_s(path: Path) -> float:
+    """Length that a film's header states, whose frames are not looked at; 0 where it states none."""
+    with contextlib.suppress(OSError, RejectedItem), reading(path), open_film(path) as container:
+        return (container.duration or 0) / av.time_base
+    return 0.0
 
 
 def _outline(container: Any, stream: Any) -> Outline:

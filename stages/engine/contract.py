@@ -45,7 +45,10 @@ class Runtime(Section):
     cpus_per_worker: float = Field(1, gt=0, description="CPU cores reserved for each worker.")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs reserved for each worker; fractions share one.")
     item_timeout_s: float = Field(
-        3600, gt=0, le=_YEAR_S, description="Seconds one item may take before it is rejected."
+        3600, gt=0, le=_YEAR_S, description="Seconds one item may take before it is rejected, at least."
+    )
+    frame_timeout_s: float = Field(
+        10, ge=0, le=_YEAR_S, description="Seconds a long film may take for each of its frames; 0: no more."
     )
     retries: int = Field(2, ge=0, description="How often an item is redone after its worker died.")
     max_rejected_fraction: float = Field(
@@ -58,6 +61,10 @@ class Runtime(Section):
         None, gt=0, le=_YEAR_S, description="Seconds until a flow stops the stage; else never."
     )
 
+    def limit_s(self, item: "Item") -> float:
+        """Seconds that an item may take: a long film gets more."""
+        return min(_YEAR_S, max(self.item_timeout_s, self.frame_timeout_s * item.num_frames))
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -68,12 +75,14 @@ class Item:
         inputs: content keys of everything the outcome depends on, by name.
         payload: what ``process`` needs, small and picklable (paths, numbers; never frames).
         label: what a person calls it, e.g. the file name.
+        num_frames: what its length grows with, each pass over a film counted; 0 where it grows with none.
     """
 
     id: str
     inputs: Mapping[str, str]
     payload: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
+    num_frames: int = 0
 
 
 class Dataset(Protocol):

@@ -4,7 +4,7 @@ import errno
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -154,7 +154,7 @@ class ItemTask:
             return value
 
         payload = {name: here(value) for name, value in item.payload.items()}
-        return Item(item.id, item.inputs, payload, item.label)
+        return replace(item, payload=payload)
 
     def _doing(self, item: Item) -> str:
         return f"{self.stage.name} stopped at item {item.label or item.id} ({item.id})"

@@ -127,12 +127,14 @@ class Measure(JudgeSettings, ItemStage):
                 "clip": json.dumps([clip.clip_id, clip.frames, framing_columns(clip.fit)]),
             }
             payload: dict[str, Any] = {"clip": {one.name: getattr(clip, one.name) for one in fields(clip)}}
-            label = f"{video.name} {clip.clip_id}"
+            label, length = f"{video.name} {clip.clip_id}", len(clip.frames)
             made = {"generated": inputs["animate"].item_key(clip.clip_id)}
-            yield Item(f"{clip.clip_id}.{MODEL_PART}", {**truth, **made}, payload, f"{label}, model")
+            yield Item(f"{clip.clip_id}.{MODEL_PART}", {**truth, **made}, payload, f"{label}, model", length)
             floors = {"vae": vae_sha256, "reference": str(clip.reference_frame)}
             with_vae = {**payload, "checkpoint": checkpoint}
-            yield Item(f"{clip.clip_id}.{FLOORS_PART}", {**truth, **floors}, with_vae, f"{label}, floors")
+            yield Item(
+                f"{clip.clip_id}.{FLOORS_PART}", {**truth, **floors}, with_vae, f"{label}, floors", length
+            )
 
     def load(self) -> Measuring:
         """Every network that the config names."""

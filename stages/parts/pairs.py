@@ -74,7 +74,17 @@ def pair_items(requests: "list[AnimationRequest]", weights: Dataset) -> Iterator
                 "name": name,
             },
             label=name,
+            num_frames=_most_frames(request) * request.tries,
         )
+
+
+def _most_frames(request: "AnimationRequest") -> int:
+    """Frames of the result, by the length that the driving film states; 0 where poses alone drive it."""
+    from mimicmotion.animation.driving import MAX_DEFAULT_FPS
+    from mimicmotion.video.sources import stated_length_s
+
+    length_s = stated_length_s(request.video) if request.video else 0.0
+    return round(length_s * (request.fps or MAX_DEFAULT_FPS))
 
 
 def prepared_pair(

@@ -334,6 +334,8 @@ def test_pairs_without_a_true_film_are_animated_and_judged_beside_the_clips(inpu
     one, bad = items
     assert (one.label, bad.label) == ("a b", "bad")
     assert is_pair(one.id)
+    # What a long film may take grows with its frames, and with the tries.
+    assert (clip.num_frames, one.num_frames) == (2 * len(clip.payload["frames"]), 2 * 15)  # a second
     loaded = FakePipelines()
     loaded.tools = FilmTools(Everywhere())
     row = stage.process(loaded, one, tmp_path).to_pylist()[0]

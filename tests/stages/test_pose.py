@@ -93,6 +93,7 @@ def test_items_are_the_videos(detecting, decoded):
     assert [item.id for item in items] == ["v0", "v1"]
     assert items[0].label == "deep/bright.mp4"
     assert items[0].inputs == {"video": "key-v0"}
+    assert [item.num_frames for item in items] == decoded.table()["num_frames"].to_pylist()
     assert detecting.weight_files().keys() == {"detector", "wholebody"}
 
 

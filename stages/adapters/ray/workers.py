@@ -212,7 +212,7 @@ class _Pool:
             slot.ref, slot.since_s = slot.actor.run.remote(*slot.item), time.monotonic()
 
     def _patience_s(self, busy: Sequence[_Slot]) -> float:
-        ends = [slot.since_s + self._runtime.item_timeout_s for slot in busy if slot.item]
+        ends = [slot.since_s + self._runtime.limit_s(slot.item[0]) for slot in busy if slot.item]
         return min([_WAIT_S, *(max(0.01, end - time.monotonic()) for end in ends)])
 
     def _warn_if_unplaced(self) -> None:
@@ -273,12 +273,14 @@ class _Pool:
         return outcome
 
     def _overdue(self, slot: _Slot) -> ItemState | None:
-        limit_s = self._runtime.item_timeout_s
-        if slot.item is None or time.monotonic() < slot.since_s + limit_s:
+        if slot.item is None:
             return None
-        item = slot.item
+        item, limit_s = slot.item, self._runtime.limit_s(slot.item[0])
+        if time.monotonic() < slot.since_s + limit_s:
+            return None
         ray.kill(slot.actor, no_restart=True)
-        sentence = f"took longer than {limit_s:g} s ({self._stage}.runtime.item_timeout_s)"
+        field = "item" if limit_s == self._runtime.item_timeout_s else "frame"
+        sentence = f"took longer than {limit_s:g} s ({self._stage}.runtime.{field}_timeout_s)"
         outcome = self._reject(*item, RejectedItem("timeout", sentence))
         self._replace(slot)
         return outcome

@@ -9,7 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from mimicmotion.errors import DamagedError, DiskFullError, MimicMotionError, RejectedItem, StageError
+from mimicmotion.errors import (
+    DamagedError,
+    DiskFullError,
+    MachineError,
+    MimicMotionError,
+    RejectedItem,
+    StageError,
+)
 from mimicmotion.foreign import says_disk_full
 from mimicmotion.parent import end_with_parent
 from mimicmotion.redaction import CleanRecord, printable
@@ -119,7 +126,8 @@ class ItemTask:
         except MimicMotionError as error:
             if is_disk_full(error, workspace):
                 raise disk_full(self._doing(item), workspace) from error
-            raise StageError(f"{self._doing(item)}: {error}") from error
+            kind = MachineError if isinstance(error, MachineError) else StageError
+            raise kind(f"{self._doing(item)}: {error}") from error
         except Exception as error:
             if is_disk_full(error, workspace):
                 raise disk_full(self._doing(item), workspace) from error

@@ -210,8 +210,6 @@ class StageStore:
         try:
             return self.workspace.read(name)
         except OSError as error:
-            if is_remote(self.workspace.uri):
-                raise  # the store or the network is away
             where = f"{self.workspace.shown}/{name}"
             raise DamagedError(
                 f"{where}: cannot be read ({error.strerror or error}). {self._advice}"

@@ -96,7 +96,7 @@ def record_lock(records: LockRecords, name: str, what: str, here: Path) -> Itera
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(StageError):
                 if records.read(name) == content:
                     records.remove(name)
 

@@ -14,13 +14,15 @@ import contextlib
 import glob
 import secrets
 import shutil
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from mimicmotion.errors import InputError
+from mimicmotion.errors import InputError, MachineError, StageError, redacted
+from mimicmotion.foreign import says_disk_full
 from stages.engine.storage.locks import record_lock
 from stages.engine.storage.workspace import (
     CACHE_VARIABLE,
@@ -54,31 +56,30 @@ class ObjectWorkspace(Workspace):
 
     def read(self, name: str) -> bytes | None:
         try:
-            with self._files.open_input_stream(self._object(name)) as stream:
+            with self._asking(), self._files.open_input_stream(self._object(name)) as stream:
                 return bytes(stream.read())
         except FileNotFoundError:
             return None
 
     def write(self, name: str, data: bytes) -> None:
-        with self._output(self._object(name)) as stream:
+        with self._asking(), self._output(self._object(name)) as stream:
             stream.write(data)
 
     def remove(self, name: str) -> None:
-        found = self._files.get_file_info(self._object(name))
-        if found.type == pafs.FileType.Directory:
-            self._files.delete_dir(found.path)
-        elif found.type == pafs.FileType.File:
-            self._files.delete_file(found.path)
+        with self._asking():
+            found = self._files.get_file_info(self._object(name))
+            if found.type == pafs.FileType.Directory:
+                self._files.delete_dir(found.path)
+            elif found.type == pafs.FileType.File:
+                self._files.delete_file(found.path)
         self.forget(name)
 
     def folders(self, name: str) -> list[str]:
-        selector = pafs.FileSelector(self._object(name), allow_not_found=True)
-        found = self._files.get_file_info(selector)
+        found = self._listed(name)
         return sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
 
     def published(self, name: str, record: str) -> dict[str, float]:
-        top = self._object(name)
-        found = self._files.get_file_info(pafs.FileSelector(top, allow_not_found=True, recursive=True))
+        top, found = self._object(name), self._listed(name, recursive=True)
         records, changed_s = set(), dict[str, float]()
         for info in found:
             folder, _, file = info.path[len(top) :].strip("/").partition("/")
@@ -94,6 +95,7 @@ class ObjectWorkspace(Workspace):
         names = sorted(file.relative_to(staging).as_posix() for file in staging.rglob("*") if file.is_file())
         for file in sorted(names, key=lambda file: file == record):
             with (
+                self._asking(),
                 (staging / file).open("rb") as source,
                 self._output(self._object(f"{name}/{file}")) as target,
             ):
@@ -102,7 +104,7 @@ class ObjectWorkspace(Workspace):
         shutil.rmtree(staging)
 
     def doubt(self, name: str, record: str) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(StageError):
             self.remove(f"{name}/{record}")
 
     def forget(self, name: str) -> None:
@@ -119,7 +121,8 @@ class ObjectWorkspace(Workspace):
         whole = [self._cache / "whole" / folder / _WHOLE for folder in (asked, *asked.parents)]
         if not target.is_file() and not (target.is_dir() and any(mark.exists() for mark in whole)):
             with staged(self, _FETCHED) as staging:
-                self._download(self._object(without_versions(name)), staging / "content")
+                with self._asking():
+                    self._download(self._object(without_versions(name)), staging / "content")
                 for file in (staging / "content", *staging.rglob("content/**/*")):
                     if file.is_file():
                         place = target / file.relative_to(staging / "content")
@@ -177,6 +180,27 @@ class ObjectWorkspace(Workspace):
         except FileNotFoundError:  # a store that has real folders, as object stores do not
             self._files.create_dir(target.rpartition("/")[0], recursive=True)
             return self._files.open_output_stream(target)
+
+    def _listed(self, name: str, recursive: bool = False) -> list[pafs.FileInfo]:
+        selector = pafs.FileSelector(self._object(name), allow_not_found=True, recursive=recursive)
+        with self._asking():
+            found: list[pafs.FileInfo] = self._files.get_file_info(selector)
+        return found
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Give the store's silence and its refusals a form for people; a missing object stays an error."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except (OSError, pa.ArrowException) as error:
+            if says_disk_full(error):
+                raise
+            raise MachineError(
+                f"workspace {self.shown}: the store does not answer, or refuses ({redacted(error)}). Look at "
+                "its address, the network and the credentials, then run it again; what is there is kept."
+            ) from error
 
     def _object(self, name: str) -> str:
         return f"{self._prefix}/{name}"

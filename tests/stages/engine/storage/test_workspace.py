@@ -4,12 +4,14 @@ import errno
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.fs as pafs
 import pytest
 
-from mimicmotion.errors import InputError
+from mimicmotion.errors import InputError, MachineError
 from stages.engine.storage.object_workspace import ObjectWorkspace
 from stages.engine.storage.opening import open_workspace
 from stages.engine.storage.workspace import (
@@ -159,6 +161,38 @@ def test_a_fetch_that_breaks_leaves_nothing_half_fetched(
     with pytest.raises(OSError, match="No space left"):
         workspace.fetch("stage/items/one")
     assert not list((tmp_path / "cache").rglob("staging/*/*"))
+
+
+class Away:
+    """A store that nobody reaches, as Arrow reports it."""
+
+    def __getattr__(self, name: str) -> Any:
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError("When reading information: AWS Error NETWORK_CONNECTION: curlCode: 7")
+
+        return refuse
+
+
+def test_a_store_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    store: Any = Away()
+    workspace = ObjectWorkspace("s3://me:secret@bucket/prefix", store, "prefix", tmp_path / "cache")
+    said = r"workspace s3://.*bucket/prefix: the store does not answer, or refuses \(.*NETWORK_CONNECTION"
+    with staged(workspace, "stage") as folder:
+        (folder / "record.json").write_text("{}")
+        asks: list[Callable[[], object]] = [
+            lambda: workspace.read("a"),
+            lambda: workspace.write("a", b""),
+            lambda: workspace.remove("a"),
+            lambda: workspace.folders("a"),
+            lambda: workspace.published("a", "record.json"),
+            lambda: workspace.publish(folder, "a", "record.json"),
+            lambda: workspace.fetch("a"),
+        ]
+        for ask in asks:
+            with pytest.raises(MachineError, match=said) as error:
+                ask()
+            assert "secret" not in str(error.value)
+    workspace.doubt("a", "record.json")
 
 
 def test_what_is_left_aside_is_cleared_when_nobody_can_be_at_work_in_it(workspace: Workspace) -> None:

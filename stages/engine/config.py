@@ -189,15 +189,17 @@ def load_config(
     """The config of a name (``demo``) or path (``configs/demo.yaml``).
 
     Args:
-        name: a bare name is looked up in ``configs/`` of the current folder, then of the checkout.
+        name: a bare name is looked up in ``configs/`` of the current folder, then among the shipped ones;
+            so is what a config extends, after the folder of its file.
         overrides: ``section.field=value``, each value in YAML; paths relative to the current folder.
         classes: stage classes by name, in running order; the project's own by default.
 
     Raises:
         ConfigError: lists every problem with its file, line and field.
     """
-    path = find_config(str(name), _config_folder())
-    tree = read_tree(path)
+    folders = _config_folders()
+    path = find_config(str(name), folders)
+    tree = read_tree(path, folders)
     tree.merge(override_tree(overrides, Path.cwd()))
     known = list(classes or STAGES)
     models = {
@@ -278,12 +280,13 @@ def sqlite_uri(database: Path, driver: str = "sqlite") -> str:
 
 
 def _name(path: Path) -> str:
-    folder, bare = _config_folder().resolve(), path.resolve().with_suffix("")
-    return bare.relative_to(folder).as_posix() if bare.is_relative_to(folder) else bare.name
+    bare, folders = path.resolve().with_suffix(""), map(Path.resolve, _config_folders())
+    return next((bare.relative_to(one).as_posix() for one in folders if one in bare.parents), bare.name)
 
 
-def _config_folder() -> Path:
-    return next(one for one in (Path("configs"), _ROOT / "configs", _SHIPPED) if one.is_dir())
+def _config_folders() -> list[Path]:
+    """The user's own, then those of the checkout or of the installed package."""
+    return [one for one in (Path("configs"), _ROOT / "configs", _SHIPPED) if one.is_dir()]
 
 
 def _stage_class(name: str) -> type[Stage]:

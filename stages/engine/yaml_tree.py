@@ -47,13 +47,16 @@ class Tree:
         self.marks.setdefault((), other.mark(()))
 
 
-def read_tree(path: Path) -> Tree:
+def read_tree(path: Path, folders: Sequence[Path] = ()) -> Tree:
     """A config file with everything it extends merged below it.
+
+    Args:
+        folders: where a name that is extended is looked up, after the file's own folder.
 
     Raises:
         ConfigError: a file is missing or is no YAML mapping, a key stands twice, or files extend in a circle.
     """
-    return _read_extended(path, ())
+    return _read_extended(path, (), folders)
 
 
 def override_tree(overrides: Sequence[str], folder: Path) -> Tree:
@@ -86,22 +89,27 @@ def override_tree(overrides: Sequence[str], folder: Path) -> Tree:
     return tree
 
 
-def find_config(name: str, folder: Path) -> Path:
-    """The file that a config name or path means; a bare name is looked up as ``<folder>/<name>.yaml``.
+def find_config(name: str, folders: Sequence[Path]) -> Path:
+    """The file that a config name or path means; a bare name is ``<name>.yaml`` of the first folder with it.
 
     Raises:
         ConfigError: there is none; names the nearest ones.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
-    if path.is_file():
-        return path
-    there = sorted(found.relative_to(folder).with_suffix("").as_posix() for found in folder.rglob("*.yaml"))
+    is_path = name.endswith((".yaml", ".yml"))
+    paths = [Path(name)] if is_path else [folder / f"{name}.yaml" for folder in folders]
+    for path in paths:
+        if path.is_file():
+            return path
+    found = {
+        file.relative_to(folder).with_suffix("") for folder in folders for file in folder.rglob("*.yaml")
+    }
+    there = sorted(file.as_posix() for file in found)
     near = difflib.get_close_matches(name, there, n=1)
     hint = f" Did you mean {near[0]}?" if near else f" There are: {', '.join(there) or 'none'}."
-    raise ConfigError([f"config {name}: there is no file {path}.{hint}"])
+    raise ConfigError([f"config {name}: there is no file {paths[0]}.{hint}"])
 
 
-def _read_extended(path: Path, below: tuple[Path, ...]) -> Tree:
+def _read_extended(path: Path, below: tuple[Path, ...], folders: Sequence[Path]) -> Tree:
     path = path.resolve()
     if path in below:
         circle = " -> ".join(shown(file) for file in below)
@@ -113,8 +121,9 @@ def _read_extended(path: Path, below: tuple[Path, ...]) -> Tree:
     if not isinstance(base, str):
         where = tree.mark(("extends",)).text
         raise ConfigError([f"{where}: extends: got {base!r}, allowed: one config name."])
-    parent = path.parent / base if base.endswith((".yaml", ".yml")) else find_config(base, path.parent)
-    merged = _read_extended(parent, (*below, path))
+    is_path = base.endswith((".yaml", ".yml"))
+    parent = path.parent / base if is_path else find_config(base, [path.parent, *folders])
+    merged = _read_extended(parent, (*below, path), folders)
     merged.merge(tree)
     merged.marks[()] = tree.marks[()]
     return merged

@@ -101,7 +101,10 @@ def test_what_is_all_fresh_needs_no_server(project: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("status", "nowhere"), "config nowhere: there is no file configs/nowhere.yaml. There are: fake."),
+        (
+            ("status", "nowhere"),
+            "config nowhere: there is no file configs/nowhere.yaml. There are: ablation/",
+        ),
         (("stage", "posse", "fake"), "config fake has no stage 'posse'; it has decode, pose, clips."),
         (("stage", "pose", "fake"), "decode has no dataset for this config yet (2 of 2 items to do)."),
         (("stage", "pose", "fake", "--set", "pose.marc=1"), "pose.marc: unknown field; did you mean mark?"),

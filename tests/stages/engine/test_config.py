@@ -144,6 +144,18 @@ def test_files_that_cannot_be_read(folder: Path, text: str, message: str) -> Non
     assert message in "\n".join(problems("twice"))
 
 
+def test_a_folder_of_ones_own_hides_nothing_that_is_shipped(folder: Path) -> None:
+    beside = folder.parent / "mine.yaml"
+    for mine in (folder / "mine.yaml", beside):
+        mine.write_text("extends: demo\nworkspace: here\n")
+        assert load_config(str(mine)).stages.keys() == load_config("demo").stages.keys()
+    assert load_config("demo").name == "demo"
+    assert load_config("mine").workspace == str(folder / "here")
+    (folder / "demo.yaml").write_text(GOOD)
+    assert load("demo").workspace == str(folder.parent / "space")
+    assert {"base", "paper", "ablation/hard"} <= {*problems("qqq")[0].strip(".").split(": ")[-1].split(", ")}
+
+
 def test_an_unknown_name_gets_the_nearest(folder: Path) -> None:
     assert problems("bas") == ["config bas: there is no file configs/bas.yaml. Did you mean base?"]
 

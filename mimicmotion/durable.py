@@ -1,11 +1,15 @@
 """Files that outlive a power cut: flushed before the rename that makes them count, the new name after it."""
 
+import errno
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_KEEPS_NAMES = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)
+"""What a share says whose server alone decides when the names in a folder reach its disk."""
 
 
 def flush(path: Path) -> None:
@@ -17,6 +21,9 @@ def flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _KEEPS_NAMES or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
 

@@ -4,6 +4,7 @@ A lock saves work and guards no data: publication is keyed by content, so two ho
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -17,10 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from mimicmotion.errors import StageError
+from mimicmotion.errors import MachineError, StageError
 
 log = logging.getLogger(__name__)
 
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""What Lustre without ``flock``, NFS without its lock service and some shares say."""
 FORGOTTEN_S = 24 * 3600.0
 """Age from which on the record of another machine, which nobody here can see alive or dead, is taken over."""
 
@@ -43,6 +46,7 @@ def file_lock(path: Path, what: str) -> Iterator[None]:
     """Hold a lock file of a local folder.
 
     The operating system drops the lock with the process, however it ends, so a killed holder never blocks.
+    A file system without locks gets a warning.
 
     Raises:
         StageError: somebody else holds it, or the folder cannot be written.
@@ -61,6 +65,18 @@ def file_lock(path: Path, what: str) -> Iterator[None]:
         except BlockingIOError as error:
             file.seek(0)
             raise _taken(what, str(path), _parsed(file.read().encode())) from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise MachineError(
+                    f"{what} cannot start: {path} cannot be locked ({error.strerror})"
+                ) from error
+            log.warning(
+                "%s: the file system of %s knows no locks (%s), so nothing keeps a second run out: it "
+                "would do the same work twice",
+                what,
+                path.parent,
+                error.strerror,
+            )
         file.truncate(0)
         file.write(json.dumps(_holder()))
         file.flush()

@@ -1,6 +1,9 @@
 """Locks: one holder, named to the other; the dead hold nothing."""
 
+import errno
+import fcntl
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mimicmotion.errors import StageError
+from mimicmotion.errors import MachineError, StageError
 from stages.engine.storage.locks import FORGOTTEN_S, file_lock, record_lock
 
 HOLDER = """
@@ -54,6 +57,27 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         pytest.raises(StageError, match=r"stage pose cannot start: .*/pose/lock cannot be written \(Not a"),
         file_lock(tmp_path / "file" / "pose" / "lock", "stage pose"),
     ):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_a_warning(tmp_path: Path, monkeypatch, caplog, number: int) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with file_lock(tmp_path / "lock", "stage pose"):
+        pass
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert f"knows no locks ({os.strerror(number)})" in caplog.text
+
+
+def test_a_lock_that_a_disk_refuses_is_named(tmp_path: Path, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(MachineError, match="cannot be locked"), file_lock(tmp_path / "lock", "stage pose"):
         pass
 
 

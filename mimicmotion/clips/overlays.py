@@ -16,6 +16,7 @@ from mimicmotion.clips.evidence import CELL_PX, cell_grid, looked_at_size
 from mimicmotion.errors import InputError
 from mimicmotion.lists import read_list
 from mimicmotion.video.framing import Framing
+from mimicmotion.video.geometry import upright_size
 from mimicmotion.video.size import Size
 
 log = logging.getLogger(__name__)
@@ -116,11 +117,9 @@ def given_overlays(path: Path, videos: Mapping[str, Mapping[str, Any]]) -> dict[
             unknown.add(str(row["video"]))
             continue
         facts = videos[names[row["video"]]]
-        upright = [facts["source_width_px"], facts["source_height_px"]]
-        if facts["rotation_deg"] % 180:
-            upright.reverse()
         size = np.array([facts["width_px"], facts["height_px"]])
-        inside = np.clip(box * np.tile(size / upright, 2), 0, np.tile(size, 2)).round().astype(int)
+        scaled = box * np.tile(size / upright_size(facts), 2)
+        inside = np.clip(scaled, 0, np.tile(size, 2)).round().astype(int)
         found.setdefault(facts["video_id"], []).append(Overlay(0, facts["num_frames"], *inside.tolist()))
     if unknown:
         log.warning("%s: %d names are not of one video, e.g. %s", path, len(unknown), min(unknown))

@@ -1,6 +1,7 @@
 """Upright pictures with square pixels: orientation, pixel aspect, and the size of the result."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -29,14 +30,11 @@ class Orientation:
 
     @property
     def rotation_deg(self) -> int:
-        """Clockwise turn that shows the picture upright: 0, 90, 180 or 270; a mirror counts as none."""
-        turns = {
-            (False, False, False): 0,
-            (True, True, False): 90,
-            (False, True, True): 180,
-            (True, False, True): 270,
-        }
-        return turns.get((self.transpose, self.flip_x, self.flip_y), 0)
+        """Clockwise turn that shows the picture upright, before a mirror left to right: 0, 90, 180 or 270.
+
+        It is 90 or 270 exactly where width and height change places.
+        """
+        return 90 * self.transpose + 180 * self.flip_y
 
     def apply(self, picture: np.ndarray) -> np.ndarray:
         """The shown picture of a stored one; (h, w, ...) becomes (w, h, ...) where it is transposed."""
@@ -59,6 +57,12 @@ def orientation_of(frame: Any) -> Orientation:
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return Orientation(False, a < 0, d < 0)
     return Orientation(True, c < 0, b < 0)
+
+
+def upright_size(facts: Mapping[str, Any]) -> Size:
+    """Size of the upright source in its own pixels, by the facts of its video, see ``VideoFacts``."""
+    width, height = facts["source_width_px"], facts["source_height_px"]
+    return Size(height, width) if facts["rotation_deg"] % 180 else Size(width, height)
 
 
 def pixel_aspect(stream: Any) -> Fraction:

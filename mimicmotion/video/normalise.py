@@ -48,7 +48,8 @@ class VideoFacts:
         source_fps: average rate of the source by time.
         constant_rate: whether the source's frames lie on a grid of that rate.
         width_px, height_px, fps, num_frames, duration_s: of the normalised video.
-        rotation_deg: clockwise turn that made the source upright.
+        rotation_deg: clockwise turn that made the source upright, before any mirror; by 90 and 270 width and
+            height changed places.
         has_audio: whether the source has sound.
         scene_cuts: first frame of each new scene.
         fades: first frame and end (exclusive) of each fade or dissolve.

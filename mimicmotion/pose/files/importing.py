@@ -21,6 +21,7 @@ from mimicmotion.pose.files.openpose_json import LARGEST, StatedFrames, read_jso
 from mimicmotion.pose.layout import NUM_KEYPOINTS
 from mimicmotion.pose.people import Person
 from mimicmotion.pose.tracks import link
+from mimicmotion.video.geometry import upright_size
 from mimicmotion.video.size import Size
 
 _COLUMNS: Final = ("frame", "time_s", "person", "box", "box_score", "keypoints", "confidences")
@@ -55,12 +56,11 @@ class VideoShape:
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> "VideoShape":
         """The shape of a video by its facts, see ``VideoFacts``."""
-        stored = (facts["source_width_px"], facts["source_height_px"])
         same = ("num_frames", "fps", "source_frames", "source_num_frames")
         return cls(
             **{name: facts[name] for name in same},
             size=Size(facts["width_px"], facts["height_px"]),
-            source_size=Size(*(stored[::-1] if facts["rotation_deg"] % 180 else stored)),
+            source_size=upright_size(facts),
             source_length_s=facts["num_frames"] / facts["fps"] + facts["trimmed_s"],
         )
 

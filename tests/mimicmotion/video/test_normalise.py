@@ -1,5 +1,6 @@
 """Ugly sources become upright, right-coloured videos of constant rate, or rejects with a stable code."""
 
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from mimicmotion.errors import RejectedItem
 from mimicmotion.video.files import iter_frames
+from mimicmotion.video.geometry import upright_size
 from mimicmotion.video.normalise import VideoFacts, normalise_video
 from mimicmotion.video.reader import open_video
 from mimicmotion.video.settings import NormaliseSettings
@@ -75,7 +77,10 @@ def test_result_is_tagged_and_made_for_random_reads(ugly, tmp_path: Path) -> Non
     assert b"x264" not in (tmp_path / "v-normalised.mp4").read_bytes()
 
 
-@pytest.mark.parametrize(("rotation_deg", "mirrored"), [(0, True), (90, False), (180, False), (270, False)])
+@pytest.mark.parametrize(
+    ("rotation_deg", "mirrored"),
+    [(0, True), (90, False), (90, True), (180, False), (180, True), (270, False), (270, True)],
+)
 def test_upright(ugly, tmp_path: Path, rotation_deg: int, mirrored: bool) -> None:
     picture = np.zeros((64, 96, 3), np.uint8)
     picture[:32, :48] = 255  # the upper left quarter is white
@@ -86,6 +91,7 @@ def test_upright(ugly, tmp_path: Path, rotation_deg: int, mirrored: bool) -> Non
         shown = shown[:, ::-1]
     assert (facts.height_px, facts.width_px) == shown.shape[:2]
     assert facts.rotation_deg == rotation_deg
+    assert upright_size(asdict(facts)).shape == shown.shape[:2]
     assert np.abs(frames[0].astype(int) - shown).mean() < 4
 
 

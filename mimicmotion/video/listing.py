@@ -238,8 +238,9 @@ def _in_store(uri: str) -> Listing:
 def _in_list(path: Path) -> Listing:
     rows = _rows(path)
     problems, videos, seen = list[str](), list[SourceVideo](), dict[str, int]()
-    for number, row in enumerate(rows, start=1):
-        found, wrong = _listed(path.parent, row)
+    ways = _ways(path.parent, [_text(row["path"]) for row in rows])
+    for number, (row, way) in enumerate(zip(rows, ways, strict=True), start=1):
+        found, wrong = _listed(path.parent, row, way)
         for key in [found.location, *([f"id {found.given_id}"] if found.given_id else [])]:
             if found.location and seen.setdefault(key, number) != number:
                 wrong.append(f"{key} is that of row {seen[key]} too")
@@ -253,8 +254,23 @@ def _in_list(path: Path) -> Listing:
     return Listing(tuple(videos))
 
 
-def _listed(folder: Path, row: dict[str, Any]) -> tuple[SourceVideo, list[str]]:
-    """The video of a row, and what is wrong with the row."""
+def _ways(root: Path, names: Sequence[str | None]) -> list[PurePosixPath]:
+    """The folders on the way to each listed file that may mean something.
+
+    Below the list's own folder or, for files that lie elsewhere, below the deepest folder that these share:
+    what lies above is where somebody keeps things, and no split.
+    """
+    root = Path.cwd() / root
+    top = PurePosixPath(os.path.normpath(root))
+    paths = (root / os.path.expanduser(name or "none") for name in names)  # noqa: PTH111  (knows any home)
+    ways = [PurePosixPath(os.path.normpath(path)).parent for path in paths]
+    elsewhere = [way for way in ways if not way.is_relative_to(top)]
+    shared = os.path.commonpath(elsewhere) if elsewhere else top
+    return [way.relative_to(top if way.is_relative_to(top) else shared) for way in ways]
+
+
+def _listed(folder: Path, row: dict[str, Any], way: PurePosixPath) -> tuple[SourceVideo, list[str]]:
+    """The video of a row, the folders on whose way may name its split, and what is wrong with the row."""
     name, said, given_id, group = (_text(row.get(column)) for column in _COLUMNS)
     wrong = list[str]()
     if "split" in row:
@@ -262,7 +278,7 @@ def _listed(folder: Path, row: dict[str, Any]) -> tuple[SourceVideo, list[str]]:
         if said is not None and split not in SPLITS:
             wrong.append(f"split is {said!r}, allowed: {', '.join(SPLITS)} or nothing")
     else:
-        split, problem = _split_of(Path(name or "").parent.as_posix())
+        split, problem = _split_of(way.as_posix())
         wrong += [f"{name}: {problem}"] if problem else []
     if name is None:
         return SourceVideo("", "", None, given_id), [*wrong, "path is empty"]
@@ -277,9 +293,8 @@ def _listed(folder: Path, row: dict[str, Any]) -> tuple[SourceVideo, list[str]]:
             found = False
         if not found:
             wrong.append(f"there is no file {str(location)[:_LONGEST_NAME]}")
-    written = Path(name).as_posix()
-    group = group or group_of_folders(PurePosixPath(written).parts[:-1])
-    return SourceVideo(str(location), written, split, given_id, group), wrong
+    group = group or group_of_folders(way.parts)
+    return SourceVideo(str(location), Path(name).as_posix(), split, given_id, group), wrong
 
 
 def _text(value: Any) -> str | None:

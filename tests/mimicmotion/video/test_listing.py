@@ -298,3 +298,19 @@ def test_unicode_forms_of_a_name_are_equal(tmp_path: Path, listed: str, stored: 
     (tmp_path / "list.csv").write_text(f"path\n{normalize(listed, 'Töne/für.mp4')}\n")
     (video,) = list_videos(str(tmp_path / "list.csv")).videos
     assert Path(video.location).read_bytes()
+
+
+def test_folders_above_the_listed_films_mean_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "dev" / "test"
+    names = ("train/anna/1.mp4", "ben/2.mp4")
+    touch(*(home / "films" / name for name in names), home / "lists/test/cleo/3.mp4")
+    monkeypatch.setenv("HOME", str(home))
+    for before in (f"{home}/films", "~/films", "../films", "./../lists/../films"):
+        lines = ["path", *(f"{before}/{name}" for name in names), "test/cleo/3.mp4"]
+        (home / "lists/list.csv").write_text("\n".join(lines))
+        videos = list_videos(str(home / "lists/list.csv")).videos
+        assert [(video.split, video.group) for video in videos] == [
+            ("train", "anna"),
+            (None, "ben"),
+            ("test", "cleo"),
+        ]

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import Final
@@ -20,6 +21,15 @@ _SPLIT_WORDS: Final = {
 _FILLERS: Final = frozenset(
     ("set", "sets", "split", "data", "dataset", "video", "videos", "clip", "clips", "film", "films")
 )
+_FORMS: Final = frozenset(
+    (
+        *("raw", "final", "full", "small", "large", "new", "old", "clean", "cropped", "resized", "subset"),
+        *("hd", "fhd", "uhd", "sd", "avi", "mov", "mkv", "webm", "frames", "images", "part", "version"),
+    )
+)
+"""Words that may stand beside a split's, as ``_FORM`` may, e.g. 720p, 576x1024, 30fps, v2, mp4, h264."""
+_FORM: Final = re.compile(r"(?<![^\W_])(\d+(p|i|k|fps|x\d+)|v\d+|mp4|[hx]26[45])(?![^\W_])")
+_HUMP: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def is_hidden(path: PurePath) -> bool:
@@ -64,17 +74,40 @@ def split_named(name: str) -> str | None:
     Raises:
         InputError: it says so of something else that splits, such as ``eval``.
     """
-    words = re.findall(r"[^\W\d_]+", unicodedata.normalize("NFKC", name).casefold())
-    if (whole := "".join(words)) in _SPLIT_WORDS:
-        words = [whole]  # hold-out
-    if not words or not set(words) <= {*_SPLIT_WORDS, *_FILLERS}:
-        return None
-    said = {_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS}
-    if not said:
+    said = splits_in(name)
+    if not said or not _words(name) <= {*_SPLIT_WORDS, *_FILLERS, *_FORMS}:
         return None
     if len(said) > 1 or "other" in said:
         raise InputError(f"{name!r} is no split that is known here; allowed are {', '.join(SPLITS)}")
     return said.pop()
+
+
+def splits_in(name: str) -> set[str]:
+    """The splits whose words are in a name, whatever else is; those of another kind are ``other``."""
+    return {_SPLIT_WORDS[word] for word in _words(name) if word in _SPLIT_WORDS}
+
+
+def _words(name: str) -> set[str]:
+    plain = _HUMP.sub(" ", unicodedata.normalize("NFKC", name)).casefold()
+    words = re.findall(r"[^\W\d_]+", _FORM.sub(" ", plain))
+    whole = "".join(words)
+    return {whole} if whole in _SPLIT_WORDS else set(words)  # hold-out
+
+
+def doubtful_splits(ways: Iterable[tuple[tuple[str, ...], str | None]]) -> list[str]:
+    """Folders whose name holds a split's word among others, beside one that holds another's; by their path.
+
+    Args:
+        ways: the folders on a file's way, and the split that they name, if they do: then there is no doubt.
+    """
+    beside, unsplit = defaultdict[tuple[str, ...], set[str]](set), set[tuple[str, ...]]()
+    for folders, split in ways:
+        for depth, name in enumerate(folders):
+            said = splits_in(name)
+            beside[folders[:depth]] |= said
+            if said and split is None:
+                unsplit.add(folders[: depth + 1])
+    return sorted("/".join(way) for way in unsplit if len(beside[way[:-1]]) > 1)
 
 
 def split_of_folders(folders: Iterable[str]) -> str | None:
@@ -92,7 +125,8 @@ def split_of_folders(folders: Iterable[str]) -> str | None:
 def group_of_folders(folders: Iterable[str]) -> str | None:
     """The uppermost folder on a file's way that means something of its own: a dancer, a channel, a film."""
     for folder in folders:
-        words = set(re.findall(r"[^\W\d_]+", unicodedata.normalize("NFKC", folder).casefold()))
-        if folder.strip("./\\") and not (words and words <= {*_SPLIT_WORDS, *_FILLERS}):
+        words = _words(folder)
+        forms = _FORMS if splits_in(folder) else ()  # alone, e.g. ``new`` or ``720p``, they may be a name
+        if folder.strip("./\\") and not (words and words <= {*_SPLIT_WORDS, *_FILLERS, *forms}):
             return normal(folder)
     return None

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -15,12 +15,14 @@ from mimicmotion.errors import InputError, MissingSourceError, redacted
 from mimicmotion.lists import LIST_SUFFIXES, read_list
 from mimicmotion.names import (
     SPLITS,
+    doubtful_splits,
     existing,
     group_of_folders,
     is_hidden,
     is_hidden_name,
     split_named,
     split_of_folders,
+    splits_in,
 )
 
 VIDEO_SUFFIXES = frozenset(
@@ -142,7 +144,8 @@ class _Found:
     def listing(self, source: str) -> Listing:
         """All of it, checked; see ``list_videos``."""
         self.videos.sort(key=lambda video: video.name)
-        return _checked(Listing(tuple(self.videos), self.ignored), source, self.problems)
+        ways = {(video.name.rpartition("/")[0], video.split) for video in self.videos}
+        return _checked(Listing(tuple(self.videos), self.ignored), source, [*self.problems, *_doubts(ways)])
 
 
 def _folder(path: str) -> tuple[bool, str | None, str | None, str]:
@@ -160,10 +163,15 @@ def _split_of(folder: str) -> tuple[str | None, str]:
         return None, str(error)
 
 
+def _doubts(ways: Iterable[tuple[str, str | None]]) -> list[str]:
+    doubtful = doubtful_splits((PurePosixPath(way).parts, split) for way, split in ways)
+    return [f"{way}: it names a split among other words; allowed are {', '.join(SPLITS)}" for way in doubtful]
+
+
 def _checked(listing: Listing, source: str, problems: Sequence[str]) -> Listing:
     if problems:
         raise InputError(
-            f"{source}: {len(problems)} videos lie in folders whose names are nearly those of a split; "
+            f"{source}: {len(problems)} videos or folders have names that are nearly those of a split; "
             "rename these, or name the videos in a list:\n" + "\n".join(problems[:_SHOWN])
         )
     if listing.videos:
@@ -246,6 +254,8 @@ def _in_list(path: Path) -> Listing:
                 wrong.append(f"{key} is that of row {seen[key]} too")
         problems.extend(f"row {number}: {sentence}" for sentence in wrong)
         videos.append(found)
+    if "split" not in (rows[0] if rows else ()):
+        problems += _doubts({(way.as_posix(), video.split) for way, video in zip(ways, videos, strict=True)})
     if problems:
         more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
         raise InputError(f"{path} has {len(problems)} problems:", *problems[:_SHOWN], *more)
@@ -308,7 +318,8 @@ def _rows(path: Path) -> Sequence[dict[str, Any]]:
     for name in set(names) - {*_COLUMNS} if "split" not in names else ():
         cells = table[name].unique().to_pylist() if pa.types.is_string(table[name].type) else []
         values = [value for value in cells if value and value.strip()]
-        if values and all(_meant(value) for value in values):
+        said = [splits_in(value) for value in values]
+        if values and all(said) and (all(map(_meant, values)) or len(set().union(*said)) > 1):
             raise InputError(
                 f"{path}: the column {name} holds {', '.join(values[:_SHOWN])}, which look like splits, but "
                 "only a column called split is taken for them: rename it"

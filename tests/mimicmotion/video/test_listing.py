@@ -205,6 +205,8 @@ def splits(source: object) -> dict[str, str | None]:
             ("val_clips", "val"),
             ("Tests", "test"),
         ),
+        *(("train_720p", "train"), ("test-hd", "test"), ("train_v2", "train"), ("TestFinal", "test")),
+        *(("train_mp4", "train"), ("test_576x1024_30fps", "test"), ("val4k", None), ("p1_test", None)),
         *(("train_set", "train"), ("test videos", "test"), ("dances/train", "train"), ("train/01", "train")),
         *(
             ("ｔｒａｉｎ", "train"),
@@ -229,6 +231,28 @@ def test_a_folder_that_names_another_split_is_refused_by_name(tmp_path: Path, fo
     for source in (tmp_path, tmp_path.as_uri()):
         with pytest.raises(InputError, match=f"{folder.split('/')[-1]}.*name.* in a list|{folder}"):
             list_videos(str(source))
+
+
+@pytest.mark.parametrize(
+    ("folders", "named"),
+    [
+        (("tiktok_test", "tiktok_train"), ("tiktok_test", "tiktok_train")),
+        (("dancers-train", "test"), ("dancers-train",)),
+        (("films/trainA", "films/testA"), ("films/testA", "films/trainA")),
+        (("trainA", "trainB"), ()),
+        (("train/test drive", "test/train ride"), ()),
+    ],
+)
+def test_a_split_among_other_words_beside_another_is_refused_by_name(tmp_path: Path, folders, named) -> None:
+    touch(*(tmp_path / "films" / folder / "a.mp4" for folder in folders))
+    (tmp_path / "list.csv").write_text("path\n" + "".join(f"films/{folder}/a.mp4\n" for folder in folders))
+    for source in (tmp_path / "films", (tmp_path / "films").as_uri(), tmp_path / "list.csv"):
+        if not named:
+            list_videos(str(source))
+            continue
+        with pytest.raises(InputError, match=r"nearly|problems") as caught:
+            list_videos(str(source))
+        assert all(f"{folder}: it names a split among" in str(caught.value) for folder in named)
 
 
 def test_hidden_files_and_folders_hold_no_videos(tmp_path: Path) -> None:
@@ -273,6 +297,7 @@ def test_lists_as_office_programs_save_them(tmp_path: Path, encoding: str, mark:
         (b"path,Path\na.mp4,a.mp4\n", "2 columns called path"),
         (b"path,subset\na.mp4,train\n", "the column subset holds train.*rename it"),
         (b"path,Fold\na.mp4,\na.mp4,val\n", "the column fold holds val"),
+        (b"path,part\na.mp4,tiktok train\na.mp4,tiktok_test\n", "the column part holds tiktok"),
         (b"path,split\na.mp4,dance\n", "split is 'dance', allowed"),
         (b"path\neval/a.mp4\n", "row 1: eval/a.mp4: 'eval' is no split"),
     ],

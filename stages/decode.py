@@ -135,7 +135,7 @@ class Decode(NormaliseSettings, ItemStage):
         with tempfile.TemporaryDirectory(prefix="decode-") as scratch:
             path = _fetched(payload["location"], payload["source"], Path(scratch))
             timeout_s = _CHILD_SHARE * self.runtime.item_timeout_s
-            facts = normalise_isolated(path, folder / VIDEO_FILE, self, timeout_s)
+            facts = normalise_isolated(path, folder / VIDEO_FILE, self, timeout_s, self.runtime.retries)
         hashes = _hashes(folder / VIDEO_FILE, self.key_frame_interval)
         row = {**payload, "video_id": item.id, **asdict(facts), **hashes}
         return pa.Table.from_pylist([{name: row[name] for name in VIDEOS_SCHEMA.names}], schema=VIDEOS_SCHEMA)

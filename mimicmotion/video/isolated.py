@@ -7,6 +7,7 @@ longer to start than a short film to decode. A worker cannot fork itself, for it
 
 import json
 import signal
+import time
 from functools import cache
 from pathlib import Path
 from subprocess import TimeoutExpired
@@ -16,8 +17,8 @@ from mimicmotion.video.forks import Forks
 from mimicmotion.video.normalise import VideoFacts, staging_of
 from mimicmotion.video.settings import NormaliseSettings
 
-_OUTSIDE_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""What ends a child from outside, e.g. when memory runs out: no fault of the video."""
+_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What ends a child because everything ends: no fault of the video."""
 
 
 @cache
@@ -26,7 +27,7 @@ def _children() -> Forks:
 
 
 def normalise_isolated(
-    source: Path, target: Path, settings: NormaliseSettings, timeout_s: float
+    source: Path, target: Path, settings: NormaliseSettings, timeout_s: float, retries: int = 2
 ) -> VideoFacts:
     """Facts of a source video whose normalised form now lies at ``target``, made by a child process.
 
@@ -35,22 +36,24 @@ def normalise_isolated(
         target: where the normalised file goes, in a folder that exists.
         settings: what it shall be.
         timeout_s: seconds after which the child is killed.
+        retries: how often a child that was killed from outside is started again, within that time.
 
     Raises:
-        RejectedItem: as ``normalise_video``, and ``timeout`` or ``decoder_crashed``.
+        RejectedItem: as ``normalise_video``, and ``timeout``, ``decoder_crashed`` or ``decoder_killed``.
         StageError: the child failed for a reason that is not the video's, e.g. a full disk.
     """
     chosen = settings.model_dump_json(include=set(NormaliseSettings.model_fields))  # it may be a whole stage
     try:
-        return facts_from(
-            _children(), [str(source.absolute()), str(target.absolute()), chosen], source.name, timeout_s
-        )
+        arguments = [str(source.absolute()), str(target.absolute()), chosen]
+        return facts_from(_children(), arguments, source.name, timeout_s, retries)
     finally:
         # What a killed child leaves behind.
         staging_of(target).unlink(missing_ok=True)
 
 
-def facts_from(children: Forks, arguments: list[str], name: str, timeout_s: float) -> VideoFacts:
+def facts_from(
+    children: Forks, arguments: list[str], name: str, timeout_s: float, retries: int = 0
+) -> VideoFacts:
     """Facts that a child printed as one line of JSON, as ``normalise.main`` does.
 
     Args:
@@ -58,15 +61,26 @@ def facts_from(children: Forks, arguments: list[str], name: str, timeout_s: floa
         arguments: what it works on.
         name: of the video, for messages.
         timeout_s: seconds after which the child is killed.
+        retries: as for ``normalise_isolated``.
 
     Raises:
         RejectedItem, StageError: as ``normalise_isolated``.
     """
+    end_s = time.monotonic() + timeout_s
     try:
-        child = children.run(arguments, timeout_s)
+        for _ in range(retries + 1):
+            child = children.run(arguments, max(0.0, end_s - time.monotonic()))
+            if child.returncode != -signal.SIGKILL:
+                break
     except TimeoutExpired:
         raise RejectedItem("timeout", f"{name} took longer than {timeout_s:g} s to decode") from None
-    if child.returncode < 0 and -child.returncode not in _OUTSIDE_SIGNALS:
+    if child.returncode == -signal.SIGKILL:
+        raise RejectedItem(
+            "decoder_killed",
+            f"the decoder of {name} was killed {retries + 1} times (SIGKILL), as systems do that run out of "
+            "memory: give it more, lower decode.runtime.workers, or make the film smaller",
+        )
+    if child.returncode < 0 and -child.returncode not in _ENDING_SIGNALS:
         fault = signal.Signals(-child.returncode).name
         raise RejectedItem("decoder_crashed", f"the decoder of {name} crashed with {fault}")
     if child.returncode != 0:

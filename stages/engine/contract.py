@@ -50,7 +50,9 @@ class Runtime(Section):
     frame_timeout_s: float = Field(
         10, ge=0, le=_YEAR_S, description="Seconds a long film may take for each of its frames; 0: no more."
     )
-    retries: int = Field(2, ge=0, description="How often an item is redone after its worker died.")
+    retries: int = Field(
+        2, ge=0, description="How often an item is redone after its worker or decoder was killed."
+    )
     max_rejected_fraction: float = Field(
         0.5, ge=0, le=1, description="Largest share of rejected items; above it the stage fails."
     )

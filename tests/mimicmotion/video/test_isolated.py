@@ -50,9 +50,23 @@ def test_crash_is_a_reject(children: Forks) -> None:
         facts_from(children, ["import os; os.kill(os.getpid(), 11)"], "v.mp4", timeout_s=60)
 
 
-def test_kill_from_outside_is_no_reject(children: Forks) -> None:
+def test_an_end_of_everything_is_no_reject(children: Forks) -> None:
     with pytest.raises(StageError, match=r"v.mp4 failed, and not for the video's sake"):
-        facts_from(children, ["import os; os.kill(os.getpid(), 9)"], "v.mp4", timeout_s=60)
+        facts_from(children, ["import os; os.kill(os.getpid(), 15)"], "v.mp4", timeout_s=60)
+
+
+@pytest.mark.parametrize("killed", ["os.getpid()", "os.getppid()"])
+def test_a_kill_for_lack_of_memory_is_tried_again_and_then_costs_this_video(
+    children: Forks, tmp_path: Path, killed: str
+) -> None:
+    answer = json.dumps({"rejected": ["a", "b"]})
+    mark = str(tmp_path / "tried")
+    first = f"import os; os.open({mark!r}, os.O_CREAT | os.O_EXCL) and os.kill({killed}, 9)"
+    code = f"try:\n    {first}\nexcept FileExistsError:\n    print({answer!r})"
+    with pytest.raises(RejectedItem, match="a: b"):
+        facts_from(children, [code], "v.mp4", timeout_s=60, retries=1)
+    with pytest.raises(RejectedItem, match=r"decoder_killed: .* v.mp4 was killed 3 times .* memory"):
+        facts_from(children, ["import os; os.kill(os.getpid(), 9)"], "v.mp4", timeout_s=60, retries=2)
 
 
 def test_failure_of_the_machine_is_no_reject(children: Forks, tmp_path: Path) -> None:

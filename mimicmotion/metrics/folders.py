@@ -158,7 +158,9 @@ def entries(folder: Path) -> dict[str, Path]:
         found[name] = path
     if not found:
         raise InputError(f"{folder} holds neither videos nor folders of frames; {_READ}")
-    if unread:
+    # Beside x.mp4 `animate` writes x.judge.json and more.
+    beside = {f"{name}.{kind}" for name in found for kind in ("judge", "poses")}
+    if unread := [name for name in unread if normal(PurePath(name).stem) not in beside]:
         log.warning("%s: %s not scored; %s", folder, ", ".join(unread[:10]), _READ)
     return found
 

@@ -229,6 +229,12 @@ def test_names_are_equal_in_any_unicode_form_and_what_is_not_read_is_named(folde
         (side / "c.gif").write_bytes(b"GIF89a")
     assert set(entries(folders[0])) == set(entries(folders[1])) == {"für", "b"}
     assert "c.gif not scored; read are videos (.3gp" in caplog.text
+    caplog.clear()
+    (folders[0] / "c.gif").unlink()
+    for name in ("b.judge.json", "b.judge.png", "b.poses.parquet"):
+        (folders[0] / name).write_bytes(b"of animate")
+    assert set(entries(folders[0])) == {"für", "b"}
+    assert not caplog.text
 
 
 @pytest.mark.parametrize("size", [(33, 27), (7, 19)])

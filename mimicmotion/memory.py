@@ -6,19 +6,17 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_MMAP_THRESHOLD = -3
-_FRAME_BYTES, _MOST_BYTES = 1 << 20, 32 << 20
+_CHUNKS = 4
 
 
 def giving_back(chunks: Iterable[T]) -> Iterator[T]:
-    """The same chunks of frames; while they pass, the allocator gives back each large array as it is freed.
+    """The same chunks of frames; every now and then the allocator gives back what freed ones leave.
 
-    By itself glibc does so only with arrays larger than any that was freed before. Frames then lie in the
-    heap, where small things that stay, such as keypoints, fill the holes that frames leave, and it grows.
+    In glibc's heap the small things that stay, such as keypoints, are put into the holes that frames leave,
+    so that the next frame does not fit and the heap grows. Other allocators have no such call.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda option, value: 0)
-    mallopt(_MMAP_THRESHOLD, _FRAME_BYTES)
-    try:
-        yield from chunks
-    finally:
-        mallopt(_MMAP_THRESHOLD, _MOST_BYTES)
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    for number, chunk in enumerate(chunks, start=1):
+        yield chunk
+        if trim is not None and number % _CHUNKS == 0:
+            trim(0)

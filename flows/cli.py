@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from flows.commands.processes import spare_loopback
 from flows.terminal import Terminal
 from mimicmotion.errors import MimicMotionError
+from mimicmotion.foreign import says_disk_full, says_out_of_memory
 from mimicmotion.redaction import CleanRecord
 
 COMMANDS = {
@@ -90,6 +91,23 @@ def _root() -> None:
 _FAILED, _INTERRUPTED = 1, 130
 
 
+def _for_people(error: Exception) -> MimicMotionError | None:
+    """What to tell of an error that a machine, a place or a name causes; None for one that is ours."""
+    if isinstance(error, MimicMotionError):
+        return error
+    if isinstance(error, MemoryError) or says_out_of_memory(error):
+        said = str(error).partition("\n")[0] or "the machine has no more"
+        return MimicMotionError(f"out of memory: {said}. Ask for less at once, or take a larger machine.")
+    if not isinstance(error, OSError):
+        return None
+    place, why = error.filename2 or error.filename, error.strerror or error
+    if says_disk_full(error):
+        return MimicMotionError(f"{place or 'a disk'}: {why}. Make room there and run it again.")
+    if place is None:
+        return None
+    return MimicMotionError(f"{place} cannot be used: {why}. Name another place, or let this user in there.")
+
+
 def main() -> None:
     """Run a command; what goes wrong on the user's side is one message, without a traceback."""
     logging.basicConfig(
@@ -102,9 +120,12 @@ def main() -> None:
     console = Terminal(stderr=True, soft_wrap=True, highlight=False)
     try:
         app()
-    except MimicMotionError as error:
+    except Exception as error:
+        told = _for_people(error)
+        if told is None:
+            raise
         console.print("[bold red]error[/bold red]", end=" ")
-        console.print(str(error), markup=False)
+        console.print(str(told), markup=False)
         sys.exit(_FAILED)
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # what Typer makes of Ctrl-C

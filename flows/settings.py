@@ -42,13 +42,17 @@ def prepare_prefect(config: PipelineConfig) -> None:
         return
     home = prefect_home(config)
     if home is not None:
-        _make_writable(home.parent)
+        make_writable(home.parent)
     for name, value in {**prefect_place(home), **_TEMPORARY}.items():
         os.environ.setdefault(name, value)
 
 
-def _make_writable(workspace: Path) -> None:
-    """Make the folder of a workspace: without it Prefect's server ends at once, again and again."""
+def make_writable(workspace: Path) -> None:
+    """Make the folder of a workspace: without it a server ends at once, again and again.
+
+    Raises:
+        InputError: this user may not.
+    """
     try:
         workspace.mkdir(parents=True, exist_ok=True)
         if not os.access(workspace, os.W_OK | os.X_OK):

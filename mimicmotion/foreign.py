@@ -3,12 +3,14 @@
 The only place that looks into messages which are not ours; each text has a test.
 """
 
+import errno
 from typing import Final
 
 _DISK_FULL: Final = ("No space left on device",)
 """FFmpeg's, Arrow's and OpenCV's words for ENOSPC where they drop the number."""
 _OUT_OF_MEMORY: Final = (
     "can't allocate memory",  # torch's allocator for the host
+    "CUDA out of memory",  # torch's allocator for a GPU, where torch's own type is not at hand
     "CUDA error: out of memory",  # what CUDA allocates by itself: pinned memory, events, kernels
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
@@ -29,8 +31,8 @@ def _says(error: BaseException, texts: tuple[str, ...]) -> bool:
 
 
 def says_disk_full(error: BaseException) -> bool:
-    """Whether this error's text tells of a full disk."""
-    return _says(error, _DISK_FULL)
+    """Whether this error tells of a full disk, or of a quota that is used up."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or _says(error, _DISK_FULL)
 
 
 def says_out_of_memory(error: BaseException) -> bool:

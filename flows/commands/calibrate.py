@@ -15,6 +15,7 @@ from rich.table import Table
 
 from flows.commands.run import Config, Overrides
 from flows.terminal import Terminal
+from mimicmotion.durable import make_folder
 from mimicmotion.errors import InputError
 from mimicmotion.pose.settings import EstimatorSettings
 from stages.clip_rows import VIDEO_FILE
@@ -75,6 +76,7 @@ def calibrate(
     if out is not None and (out.suffix != ".json" or out.is_dir()):
         raise InputError(f"--out {out} must name a file ending in .json; a chart is drawn beside it")
     target = out or Path(settings.workspace, "calibrations", f"{pose.wholebody.stem}-{truth}.json")
+    make_folder(target.parent)  # before minutes of work
     if annotations is not None and pictures is not None:
         made, tested = _annotated(estimator, annotations, pictures, number)
     elif truth == "agreement":

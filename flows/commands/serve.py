@@ -17,7 +17,7 @@ import yaml
 from flows.commands.processes import LOOPBACK, Processes, check_port, free_port, stop_by_signals
 from flows.commands.run import Config, Overrides
 from flows.servers import NO_JOBS, STORE_VARIABLE, mlflow_server, prefect_access, start_prefect_server
-from flows.settings import POOL, prefect_home, prefect_place, quiet_environment
+from flows.settings import POOL, make_writable, prefect_home, prefect_place, quiet_environment
 from flows.terminal import Terminal
 from mimicmotion.errors import InputError, StageError
 from stages.adapters.ray.environment import local_variables
@@ -45,6 +45,7 @@ def serve(
             f"workspace {redacted(settings.workspace)} is not a local folder; "
             "docs/operations.md says how to run servers for a cluster"
         )
+    make_writable(Path(settings.workspace))
     ports = {"--mlflow-port": mlflow_port, "--prefect-port": prefect_port}
     ports |= {"--ray-port": ray_port, "--dashboard-port": dashboard_port}
     for option, port in ports.items():

@@ -9,7 +9,7 @@ import typer
 from flows.commands.processes import LOOPBACK, Processes, check_port, stop_by_signals
 from flows.commands.run import Config, Overrides
 from flows.servers import NO_JOBS, STORE_VARIABLE, mlflow_server, prefect_access, start_prefect_server
-from flows.settings import prefect_home, prefect_place, prepare_prefect
+from flows.settings import make_writable, prefect_home, prefect_place, prepare_prefect
 from flows.terminal import Terminal
 from stages.engine.config import load_config, tracking_uri
 from stages.engine.storage.workspace import CACHE_VARIABLE
@@ -25,6 +25,9 @@ def ui(
     """Serve the results on this machine only, until Ctrl-C."""
     settings = load_config(config, overrides or [])
     store = tracking_uri(settings)
+    home = prefect_home(settings)
+    if home:
+        make_writable(home.parent)
     command = mlflow_server(store, port)
     check_port(port, "--port")
     if prefect:
@@ -32,7 +35,6 @@ def ui(
         prepare_prefect(settings)
     stop_by_signals()
     console = Terminal(soft_wrap=True, highlight=False)
-    home = prefect_home(settings)
     cache = Path(os.environ.get(CACHE_VARIABLE, Path.home() / ".cache" / "mimicmotion"))
     folder = (home.parent if home else cache) / "ui"
     try:

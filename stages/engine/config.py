@@ -341,7 +341,12 @@ def _absolute(path: str, place: Place, key: str | int, tree: Tree) -> str:
     path = local_path(path)
     if _URI.match(path):
         return path
-    folder, name = tree.mark((*place, key)).folder, Path(path).expanduser()
+    mark = tree.mark((*place, key))
+    try:
+        folder, name = mark.folder, Path(path).expanduser()
+    except RuntimeError as error:
+        field = ".".join(map(str, (*place, key)))
+        raise ConfigError([f"{mark.text}: {field}: got {path}, but no such user is known here."]) from error
     if _SHIPPED in (folder, *folder.parents):
         # Of the installed package: its weights lie in it; workspace, films and weights of yours do not.
         below = Path("configs", folder.relative_to(_SHIPPED))

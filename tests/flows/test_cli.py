@@ -1,5 +1,6 @@
 """The command line: what it prints, and how it ends."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -109,6 +110,15 @@ def test_what_is_all_fresh_needs_no_server(project: Path, monkeypatch: pytest.Mo
         (("stage", "pose", "fake"), "decode has no dataset for this config yet (2 of 2 items to do)."),
         (("stage", "pose", "fake", "--set", "pose.marc=1"), "pose.marc: unknown field; did you mean mark?"),
         (("stage", "decode", "fake", "--set", "decode.weights=gone.onnx"), "there is no file or folder"),
+        (
+            ("status", "fake", "--set", "workspace=~nobody-here/w"),
+            "workspace: got ~nobody-here/w, but no such",
+        ),
+        (("ui", "fake", "--set", "workspace=/proc/x"), "workspace /proc/x cannot be written: No such file"),
+        (
+            ("serve", "fake", "--set", "workspace=/proc/x"),
+            "workspace /proc/x cannot be written: No such file",
+        ),
     ],
 )
 def test_an_error_is_one_message_and_code_1(
@@ -118,6 +128,38 @@ def test_an_error_is_one_message_and_code_1(
     error = capfd.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/a/b"),
+            "/a/b cannot be used: Permission denied.",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device", "/tmp/x"), "/tmp/x: No space left on device. Make"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "a disk: Disk quota exceeded. Make room there"),
+        (MemoryError("Unable to allocate 9 GiB"), "out of memory: Unable to allocate 9 GiB. Ask for less"),
+        (RuntimeError("CUDA out of memory. Tried to allocate\nmore"), "out of memory: CUDA out of memory."),
+    ],
+)
+def test_what_a_machine_refuses_is_one_sentence(capfd, monkeypatch, error, message) -> None:
+    def refuse() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", refuse)
+    assert run_main(monkeypatch, "status") == 1
+    assert message in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), OSError("no file is named"), RuntimeError("shapes")])
+def test_a_bug_keeps_its_traceback(monkeypatch, error) -> None:
+    def refuse() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", refuse)
+    with pytest.raises(type(error)):
+        cli.main()
 
 
 def test_an_empty_source_ends_with_code_1(project: Path, capfd, monkeypatch) -> None:

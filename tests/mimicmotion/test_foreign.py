@@ -1,11 +1,15 @@
 """Messages of other libraries, as they were seen."""
 
+import errno
+
 import pytest
 
 from mimicmotion.foreign import says_disk_full, says_lost_peer, says_out_of_memory, says_slow_start
 
 SEEN = [
     (says_disk_full, OSError("Error writing bytes to file. Detail: [errno 28] No space left on device")),
+    (says_disk_full, OSError(errno.EDQUOT, "Disk quota exceeded")),
+    (says_out_of_memory, RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")),
     (
         says_out_of_memory,
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),

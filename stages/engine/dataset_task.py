@@ -60,10 +60,10 @@ class DatasetTask:
         except MimicMotionError as error:
             if isinstance(error, StageError) or not is_disk_full(error, workspace):
                 raise
-            raise disk_full(f"{name} stopped", workspace) from error
+            raise disk_full(f"{name} stopped", workspace, error) from error
         except Exception as error:
             if is_disk_full(error, workspace):
-                raise disk_full(f"{name} stopped", workspace) from error
+                raise disk_full(f"{name} stopped", workspace, error) from error
             if isinstance(error, TimeoutError) and type(error) is not TimeoutError:
                 raise  # a flow's time limit, for the flow to show
             log.exception("%s failed", name)

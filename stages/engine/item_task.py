@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any, Protocol
 
 from mimicmotion.errors import (
@@ -24,11 +25,11 @@ from stages.engine.contract import Item, ItemStage
 from stages.engine.keys import check_weights, remembering
 from stages.engine.records import ItemRecord, ItemState
 from stages.engine.storage.opening import open_workspace
-from stages.engine.storage.workspace import DAY_S, Workspace, staged
+from stages.engine.storage.workspace import DAY_S, Workspace, free_bytes_at, staged
 from stages.engine.store import StageStore, check_schema, open_in
 
 _FULL_BYTES = 1 << 20
-_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+_ROOM_BYTES = 1 << 26
 
 
 class Task(Protocol):
@@ -125,12 +126,12 @@ class ItemTask:
             raise
         except MimicMotionError as error:
             if is_disk_full(error, workspace):
-                raise disk_full(self._doing(item), workspace) from error
+                raise disk_full(self._doing(item), workspace, error) from error
             kind = MachineError if isinstance(error, MachineError) else StageError
             raise kind(f"{self._doing(item)}: {error}") from error
         except Exception as error:
             if is_disk_full(error, workspace):
-                raise disk_full(self._doing(item), workspace) from error
+                raise disk_full(self._doing(item), workspace, error) from error
             raise
         return outcome_of(record, time.monotonic() - start_s)
 
@@ -141,7 +142,7 @@ class ItemTask:
             except RejectedItem as reason:
                 # A decoder that cannot write may well blame the video.
                 if is_disk_full(reason, store.workspace):
-                    raise disk_full(self._doing(item), store.workspace) from reason
+                    raise disk_full(self._doing(item), store.workspace, reason) from reason
                 return store.reject(item, key, reason)
             check_schema(self.stage.name, self.stage.schema, table)
             return store.keep(folder, item, key, table)
@@ -185,17 +186,29 @@ def outcome_of(record: ItemRecord, seconds: float | None) -> ItemState:
 
 def is_disk_full(error: BaseException, workspace: Workspace) -> bool:
     """Whether an error comes from a full disk, however the library that met it says so."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if getattr(seen, "errno", None) in _FULL_ERRORS or says_disk_full(seen):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return workspace.free_bytes() < _FULL_BYTES
+    return _full(error) is not None or workspace.free_bytes() < _FULL_BYTES
 
 
-def disk_full(doing: str, workspace: Workspace) -> DiskFullError:
-    """What to tell about a full disk."""
+def disk_full(doing: str, workspace: Workspace, error: BaseException) -> DiskFullError:
+    """What to tell about a full disk: which one it is, or may be."""
+    found = _full(error)
+    what = "has no quota left for this user" if getattr(found, "errno", None) == errno.EDQUOT else "is full"
+    free = {workspace.disk: workspace.free_bytes()}
+    name = getattr(found, "filename", None)
+    if isinstance(name, str) and not Path(name).is_relative_to(workspace.path("")):
+        free = {f"the disk of {name}": free_bytes_at(Path(name))}
+    elif free[workspace.disk] > _ROOM_BYTES:
+        # Where the error names no file, a decoder or a loader may have filled another one.
+        others = {"the disk of TMPDIR": Path(gettempdir()), "the memory of": Path("/dev/shm")}
+        free |= {f"{disk} {place}": free_bytes_at(place) for disk, place in others.items()}
+    disks = ", or ".join(f"{disk} {what} (free: {size / 1e6:.1f} MB)" for disk, size in free.items())
     return DiskFullError(
-        f"{doing}: {workspace.disk} is full (free: {workspace.free_bytes() / 1e6:.1f} MB). "
-        "Nothing half-written counts; make room and run it again, finished items are kept."
+        f"{doing}: {disks}. Nothing half-written counts; make room and run it again, finished items are kept."
     )
+
+
+def _full(error: BaseException | None) -> BaseException | None:
+    """The error among those that led to this one which tells of a full disk."""
+    while error is not None and not says_disk_full(error):
+        error = error.__cause__ or error.__context__
+    return error

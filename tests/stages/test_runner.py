@@ -12,6 +12,7 @@ from fake_stages import Chorus, Letters, Shouts, Total, make_config, write_texts
 from mimicmotion.errors import (
     ConfigError,
     DataError,
+    DiskFullError,
     InputError,
     MachineError,
     MissingSourceError,
@@ -150,6 +151,30 @@ def test_a_full_disk_that_another_process_met_is_told_as_one(tmp_path: Path, mon
     monkeypatch.setattr(Letters, "process", process)
     letters = Letters(source=write_texts(tmp_path / "source", a="one"))
     with pytest.raises(StageError, match=r"item a.txt \(a\): the disk of workspace .*space is full \(free: "):
+        run_stage(make_config(tmp_path / "space", letters), "letters")
+
+
+@pytest.mark.parametrize(
+    ("error", "free_bytes", "told"),
+    [
+        (OSError(28, "No space left", "/dev/shm/x"), 9e9, r"\(a\): the disk of /dev/shm/x is full \(free: "),
+        (
+            OSError(28, "No space left"),
+            9e9,
+            r"workspace .* is full .*, or the disk of TMPDIR .*, or the memory",
+        ),
+        (OSError(28, "No space left"), 9e5, r"the disk of workspace \S* is full \(free: 0.9 MB\)\. Nothing"),
+        (OSError(122, "Quota"), 9e5, r"the disk of workspace .* has no quota left for this user \(free: "),
+    ],
+)
+def test_the_disk_that_is_full_is_named(tmp_path: Path, monkeypatch, error, free_bytes, told) -> None:
+    def process(self: Letters, *arguments: object) -> pa.Table:
+        raise error
+
+    monkeypatch.setattr(Letters, "process", process)
+    monkeypatch.setattr(LocalWorkspace, "free_bytes", lambda self: free_bytes)
+    letters = Letters(source=write_texts(tmp_path / "source", a="one"))
+    with pytest.raises(DiskFullError, match=told):
         run_stage(make_config(tmp_path / "space", letters), "letters")
 
 

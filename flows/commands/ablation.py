@@ -16,12 +16,14 @@ def ablation(config: Config, overrides: Overrides = None) -> None:
     console = Terminal()
     runs = sum(len(trial.stages) for trial in study.trials)
     arms, seeds = len(study.settings.arms), len(study.settings.seeds)
-    console.print(f"{arms} arms with {seeds} seeds need {runs} stages; what they share runs once")
+    console.lines(f"{arms} arms with {seeds} seeds need {runs} stages; what they share runs once")
     start_prefect(study.config)
     # Imported late: Prefect takes seconds, and reads its settings on import.
     from flows.ablation import ablation as flow
 
     result = flow(config, overrides or [])
     console.print(Markdown(result.markdown))
-    console.print(f"table, {CHART_FILE}, {FRAMES_FILE}, videos: {result.folder}", soft_wrap=True)
-    console.print(f"arms and seeds: {study.config.command('ui')}", soft_wrap=True)
+    console.lines(
+        f"table, {CHART_FILE}, {FRAMES_FILE}, videos: {result.folder}",
+        f"arms and seeds: {study.config.command('ui')}",
+    )

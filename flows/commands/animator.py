@@ -132,19 +132,19 @@ class Animator:
         preview = request.out.with_name(f"{request.out.stem}.poses.png")
         write_picture(preview, prepared.preview)
         driving, (width, height) = prepared.driving, prepared.inputs.size
-        console.print(f"aligned poses over the reference: {preview}")
+        console.lines(f"aligned poses over the reference: {preview}")
         stored = request.out.with_name(f"{request.out.stem}.poses.parquet")
         if request.poses is None or request.poses.resolve() != stored.resolve():
             with in_place(stored) as written:
                 pq.write_table(prepared.driver.table, written)
-        console.print(f"driving poses of everybody, for --poses: {stored}")
-        console.print(
+        console.lines(f"driving poses of everybody, for --poses: {stored}")
+        console.lines(
             f"{len(driving.track)} frames of {width}x{height} at {driving.fps:g} per second by time "
             f"(driving video: {driving.source_fps:g}), {self.settings.num_steps} steps, "
             f"tiles of {self.settings.tile} (trained: {self.facts.num_frames}), "
             f"{self._guidance}"
         )
-        console.print(f"driving poses: {driving.presence.sentence}")
+        console.lines(f"driving poses: {driving.presence.sentence}")
         wanted = partial(wanted_of, prepared.inputs, camera=driving.camera)
         make = partial(self._make, prepared)
         kept = tried(request, make, wanted, self.tools)
@@ -178,9 +178,9 @@ def run_pairs(animator: Animator, requests: "list[AnimationRequest]") -> None:
     """
     failed: list[str] = []
     for number, request in enumerate(requests, start=1):
-        animator.console.rule(f"{number} of {len(requests)}: {request.out.name}")
+        animator.console.rule(escape(f"{number} of {len(requests)}: {request.out.name}"))
         if request.out.exists():
-            animator.console.print(f"{request.out} is there already; delete it to make it again")
+            animator.console.lines(f"{request.out} is there already; delete it to make it again")
             continue
         try:
             animator.run(request)

@@ -123,8 +123,9 @@ def status(config: Config, overrides: Overrides = None) -> None:
     console.print(_status_table(lines))
     for line in lines:
         if said := line.why or line.holds:
-            console.print(f"[bold]{line.name}[/bold]: {escape(said)}", soft_wrap=True, highlight=False)
-    console.print(f"workspace: {redacted(settings.workspace)}", soft_wrap=True, highlight=False)
+            text = f"[bold]{line.name}[/bold]: {escape(said)}"
+            console.print(text, soft_wrap=True, highlight=False)
+    console.lines(f"workspace: {redacted(settings.workspace)}")
 
 
 def _local_time(time_iso: str) -> str:

@@ -57,7 +57,7 @@ def serve(
         with Processes(Path(settings.workspace) / "serve") as processes:
             with console.status("starting"):
                 _start(processes, settings, environment, tuple(ports.values()))
-            console.print(_addresses(environment, dashboard_port, settings))
+            console.lines(*_addresses(environment, dashboard_port, settings))
             processes.watch()
     except KeyboardInterrupt:
         console.print("Stopped. What was finished is kept.")
@@ -124,7 +124,7 @@ def _run(command: list[str], environment: dict[str, str]) -> None:
         raise StageError(f"{' '.join(command[2:])} failed: {(done.stderr or done.stdout).strip()}")
 
 
-def _addresses(environment: dict[str, str], dashboard_port: int, settings: PipelineConfig) -> str:
+def _addresses(environment: dict[str, str], dashboard_port: int, settings: PipelineConfig) -> list[str]:
     api = environment["PREFECT_API_URL"]
     password = environment["PREFECT_API_AUTH_STRING"]
     lines = {
@@ -135,7 +135,7 @@ def _addresses(environment: dict[str, str], dashboard_port: int, settings: Pipel
         "run": f"PREFECT_API_URL={api} PREFECT_API_AUTH_STRING={password} "
         f"prefect deployment run {deployment(settings)}",
     }
-    return "\n".join(f"{what:<8} {where}" for what, where in lines.items())
+    return [f"{what:<8} {where}" for what, where in lines.items()]
 
 
 def deployment(settings: PipelineConfig) -> str:

@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from flows.terminal import Terminal
 from mimicmotion.errors import MimicMotionError
 from mimicmotion.metrics.scores import COPY, MODEL, SUMMARY, is_below_floor, title_of
 from stages.engine.config import PipelineConfig
@@ -26,7 +27,7 @@ _PLACES = {
 
 
 def print_summary(
-    console: Console,
+    console: Terminal,
     config: PipelineConfig,
     results: Sequence[StageResult],
     graph: StageGraph | None = None,
@@ -36,8 +37,8 @@ def print_summary(
     for result in results:
         if not result.is_shown:
             console.print(
-                f"[yellow]{result.name}[/yellow]: the dataset is whole, but its pictures could not be made; "
-                "the log above says why",
+                f"[yellow]{escape(result.name)}[/yellow]: the dataset is whole, but its pictures could not "
+                "be made; the log above says why",
                 soft_wrap=True,
                 highlight=False,
             )
@@ -51,11 +52,11 @@ def print_summary(
         for clip_id in animations.ids:
             if judged := judge_of(animations, clip_id):
                 line = f"judge of {animations.items[clip_id].label}: {judged['kept']['line']}"
-                console.print(line, soft_wrap=True, highlight=False, markup=False)
+                console.lines(line)
     for name, (file, what) in _PLACES.items():
         if name in names:
-            console.print(f"{what}: {_place(graph, name, file)}", soft_wrap=True, highlight=False)
-    console.print(f"curves, pictures, videos: {config.command('ui')}", soft_wrap=True, highlight=False)
+            console.lines(f"{what}: {_place(graph, name, file)}")
+    console.lines(f"curves, pictures, videos: {config.command('ui')}")
 
 
 def _stages_table(results: Sequence[StageResult]) -> Table:

@@ -50,7 +50,7 @@ def ui(
                 password = access["PREFECT_API_AUTH_STRING"]
                 pages.append(f"Prefect: http://{LOOPBACK}:{prefect_port}, password {password}")
             processes.wait_for("mlflow", f"http://{LOOPBACK}:{port}/health")
-            console.print("\n".join(pages))
+            console.lines(*pages)
             processes.watch()
     except KeyboardInterrupt:
         return

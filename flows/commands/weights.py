@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from flows.commands.animate import download_registered
@@ -54,11 +55,9 @@ def list_weights(config: Config, overrides: Overrides = None) -> None:
     console = Terminal(soft_wrap=True, highlight=False)
     for needed in _needed(config, overrides):
         there = "[green]there[/green]" if _is_complete(needed) else "[red]missing[/red]"
-        console.print(f"[bold]{needed.path.name}[/bold] {there}")
-        console.print(f"  path     {needed.path}")
-        console.print(f"  used by  {', '.join(needed.fields)}")
-        for label, text in _facts(needed.known):
-            console.print(f"  {label:<8} {text}")
+        console.print(f"[bold]{escape(needed.path.name)}[/bold]", there)
+        facts = [("path", needed.path), ("used by", ", ".join(needed.fields)), *_facts(needed.known)]
+        console.lines(*(f"  {label:<8} {text}" for label, text in facts))
 
 
 def fetch(config: Config, overrides: Overrides = None, endpoint: Endpoint = None) -> None:
@@ -67,7 +66,7 @@ def fetch(config: Config, overrides: Overrides = None, endpoint: Endpoint = None
     by_hand = []
     for needed in _needed(config, overrides):
         if _is_complete(needed):
-            console.print(f"{needed.path} is there", highlight=False)
+            console.lines(f"{needed.path} is there")
         elif needed.known is None or needed.known.repository is None:
             page = needed.known.page if needed.known else "the config names a file of your own"
             by_hand.append(f"{needed.path}: {page}")
@@ -87,7 +86,7 @@ def verify(config: Config, overrides: Overrides = None) -> None:
         state = _verdict(found, expected)
         is_bad |= state in ("missing", "differs")
         style = "red" if state in ("missing", "differs") else "green" if state == "as published" else "yellow"
-        table.add_row(str(path), f"[{style}]{state}[/{style}]", found or "")
+        table.add_row(escape(str(path)), f"[{style}]{state}[/{style}]", found or "")
     Terminal().print(table)
     if is_bad:
         raise typer.Exit(1)
@@ -158,17 +157,16 @@ def _is_complete(needed: Needed) -> bool:
 
 
 def _fetch(known: KnownWeights, path: Path, endpoint: str | None, console: Terminal) -> None:
-    console.print(f"[bold]{known.name}[/bold]")
-    for label, text in _facts(known):
-        console.print(f"  {label:<8} {text}", highlight=False)
+    console.print(f"[bold]{escape(known.name)}[/bold]")
+    console.lines(*(f"  {label:<8} {text}" for label, text in _facts(known)))
     for file in known.files:
         target = known.place(file, path)
         if known.repository is not None and not target.is_file():
             fetch_file(known.repository, file.path, target, file.sha256, endpoint, known.revision)
             if file.sha256 is None and known.revision is None:
                 newest = f"the newest of {known.repository}, as no commit or sha256 of it is known here"
-                console.print(f"  {target.name} is {newest}: sha256 {file_digest(target)}", highlight=False)
-    console.print(f"fetched {path}", highlight=False)
+                console.lines(f"  {target.name} is {newest}: sha256 {file_digest(target)}")
+    console.lines(f"fetched {path}")
 
 
 weights = typer.Typer(

@@ -1,12 +1,15 @@
 """What is printed steers no terminal, whichever way it reaches the console."""
 
+import ast
 import io
+from pathlib import Path
 
 import pytest
 from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
+from flows import cli
 from flows.terminal import Terminal
 
 
@@ -37,3 +40,19 @@ def test_a_name_stays_on_its_line() -> None:
     file = io.StringIO()
     Terminal(file=file).lines("made a\nerror.mp4", "and [b].mp4")
     assert file.getvalue() == "made a\\nerror.mp4\nand [b].mp4\n"
+
+
+def test_names_are_printed_without_markup() -> None:
+    """Else a folder ``[old]`` is missing in the path that is shown."""
+    bare = [
+        f"{file.name}:{call.lineno}"
+        for file in Path(cli.__file__).parent.rglob("*.py")
+        for call in ast.walk(ast.parse(file.read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "print"
+        if "markup" not in {keyword.arg for keyword in call.keywords}
+        for given in call.args
+        if isinstance(given, ast.JoinedStr)
+        for part in given.values
+        if isinstance(part, ast.FormattedValue) and not ast.unparse(part.value).startswith("escape(")
+    ]
+    assert bare == []

@@ -238,3 +238,9 @@ def test_the_decision_is_shown(registry):
     assert title == "Model"
     assert text.startswith("**mimicmotion version 2**")
     assert "candidate, champion" in text
+
+
+@pytest.mark.parametrize("name", ["team/dance", "dance:1", " ", ".."])
+def test_a_name_that_mlflow_refuses_is_refused_before_the_training(name):
+    assert Register(model_name="mimicmotion-own").check() == []
+    assert f"model_name: got {name!r}" in Register(model_name=name).check()[0]

@@ -4,6 +4,8 @@ import contextlib
 import logging
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ _PLACES = (
 """Columns in which MLflow keeps where artifacts are."""
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Else MLflow's page takes the experiment for one about prompts, and hides runs and models."""
+_LIMIT, _UPLOAD_S = "MLFLOW_HTTP_REQUEST_TIMEOUT", 3600
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
 
 
@@ -35,7 +38,7 @@ def mlflow_client(uri: str) -> Any:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     # Its own patience (7 retries, 2 minutes each) would hold a training up for a quarter of an hour.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault(_LIMIT, "30")
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     from mlflow import MlflowClient
@@ -43,6 +46,19 @@ def mlflow_client(uri: str) -> Any:
     bring_here(uri)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     return MlflowClient(uri, registry_uri=uri)
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """Let a request take an hour within the block: a server may store the weights before it answers."""
+    usual = os.environ.get(_LIMIT)
+    os.environ[_LIMIT] = str(max(int(usual or 0), _UPLOAD_S))
+    try:
+        yield
+    finally:
+        os.environ.pop(_LIMIT)
+        if usual is not None:
+            os.environ[_LIMIT] = usual
 
 
 @cache

@@ -14,6 +14,7 @@ import numpy as np
 
 from mimicmotion.animation.settings import INPUTS, PARAMS
 from mimicmotion.errors import InputError
+from stages.adapters.mlflow.client import patient
 from stages.engine.config import redacted
 
 LOADER_MODULE = "mimicmotion.animation.served"
@@ -77,7 +78,8 @@ class MlflowRegistry:
                 pip_requirements=[f"mimicmotion=={metadata.version('mimicmotion')}"],
             )
             self._client.log_artifacts(self._run_id, str(model), _MODEL)
-        self._client.log_artifacts(self._run_id, str(checkpoint), f"{_MODEL}/{_CHECKPOINT}")
+        with patient():
+            self._client.log_artifacts(self._run_id, str(checkpoint), f"{_MODEL}/{_CHECKPOINT}")
 
     def tags(self, name: str, alias: str) -> Mapping[str, str] | None:
         """Tags of the version an alias points to, or None where there is no such version."""

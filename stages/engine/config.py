@@ -3,7 +3,6 @@
 ``load_config("demo")`` reads ``configs/demo.yaml``; a second argument ``["train.steps=200"]`` overrides.
 """
 
-import difflib
 import hashlib
 import json
 import os
@@ -28,7 +27,7 @@ from stages.engine.catalogue import STAGES
 from stages.engine.contract import Location, Stage
 from stages.engine.storage.workspace import is_remote, local_path
 from stages.engine.storage.workspace import redacted as redacted
-from stages.engine.yaml_tree import Place, Tree, find_config, override_tree, read_tree, shown
+from stages.engine.yaml_tree import Place, Tree, did_you_mean, find_config, override_tree, read_tree, shown
 
 _QUOTED = str.maketrans({letter: quote(letter) for letter in "%?#"})
 _Model = TypeVar("_Model", bound=Section)
@@ -300,7 +299,7 @@ def _stage_class(name: str) -> type[Stage]:
 def _unknown_sections(tree: Tree, known: Sequence[str]) -> list[str]:
     allowed = [*Settings.model_fields, *known]
     return [
-        f"{tree.mark((key,)).text}: {key}: unknown section{_did_you_mean(key, allowed)}"
+        f"{tree.mark((key,)).text}: {key}: unknown section{did_you_mean(key, allowed)}"
         for key in tree.values
         if key not in allowed
     ]
@@ -365,7 +364,7 @@ def _problem(model: type[Section], details: ErrorDetails, place: Place, tree: Tr
         section = _section_at(model, loc[:-1])
         if instead := section.renamed.get(str(loc[-1])):
             return f"{where}: {path}: has another name now: write {instead} instead"
-        return f"{where}: {path}: unknown field{_did_you_mean(str(loc[-1]), list(section.model_fields))}"
+        return f"{where}: {path}: unknown field{did_you_mean(str(loc[-1]), list(section.model_fields))}"
     if kind == "missing":
         return f"{where}: {path}: is required."
     if kind == "value_error":
@@ -380,11 +379,6 @@ def _section_at(model: type[Section], loc: Place) -> type[Section]:
         nested = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
         model = next((kind for kind in nested if issubclass(kind, Section)), model)
     return model
-
-
-def _did_you_mean(name: str, allowed: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, allowed, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; allowed: {', '.join(sorted(allowed))}."
 
 
 def _shown_override(override: str) -> str:

@@ -216,6 +216,12 @@ def _merge(tree: Tree, other: Tree, into: dict[str, Any], new: Mapping[str, Any]
         tree.marks.setdefault(here, other.mark(here))
 
 
+def did_you_mean(name: str, allowed: Sequence[str]) -> str:
+    """The end of a sentence about an unknown name: the nearest that is allowed, else all."""
+    near = difflib.get_close_matches(name, allowed, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; allowed: {', '.join(sorted(allowed))}."
+
+
 def shown(path: Path) -> str:
     """A path as a person wants to read it: relative to the current folder where it lies inside."""
     resolved = path.resolve()

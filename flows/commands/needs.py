@@ -31,6 +31,8 @@ _SCORE_S = 0.08
 """Core seconds of PSNR, SSIM and the rest for a megapixel of a frame, of the model and three baselines."""
 _POSE_S, _POSE_TERA, _POSE_BYTES = 1.66, 0.166, 351e6
 """Core seconds, 10^12 operations and bytes of DWPose's two files, per frame with one person."""
+_COPIES_S = 1.42e-7
+"""Core seconds of looking for near-copies, of a second of a film and one of another."""
 _FILM_BYTES, _LOSSLESS_BYTES, _POSE_ROW_BYTES = 0.04, 0.7, 1_700
 """Bytes of a pixel in normalised films and in generated ones, and of a person's row in `pose`."""
 _PROBED = 24
@@ -190,7 +192,8 @@ class _Work:
         return self._films.num, core_s, tera, frames * _POSE_ROW_BYTES
 
     def clips(self) -> tuple[float, ...]:
-        return self._films.num, self._films.num * 0.1, 0, self._films.num * 5_000
+        compared_s = _COPIES_S * (self._films.num * self._films.length_s) ** 2
+        return self._films.num, self._films.num * 0.1 + compared_s, 0, self._films.num * 5_000
 
     def latents(self) -> tuple[float, ...]:
         num = self._films.num - self._films.judged

@@ -7,6 +7,8 @@ only a hint, as of short films, slow dances and points that were found roughly, 
 the whole time that both share must agree; what the body does as a whole across the picture is no way.
 """
 
+import logging
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from jaxtyping import Bool, Float32, Float64, Int, UInt8, UInt64
 
 from mimicmotion.clips.quality import PosedVideo
 
+log = logging.getLogger(__name__)
+
 _POINTS = np.arange(5, 13)
 """Shoulders, elbows, wrists and hips, left before right: what most crops leave."""
 _SWAPPED = np.array([1, 0, 3, 2, 5, 4, 7, 6])
@@ -26,6 +30,9 @@ _RATE_HZ, _EVERY = 15, 4
 """Moments a second that are looked through, and which of them are looked for."""
 _RADIUS = 0.7
 """Largest distance of a moment's poses, in radii of the upper body: about a tenth a point."""
+_TOLD_EVERY_S = 30.0
+_COMPONENTS, _BLOCK = 16, 4096
+"""Main components of moments that are compared first, and how many moments at once: what a cache holds."""
 _MIN_MOTION = 0.9
 _SMOOTHED_S = 0.2
 _OFFSET_S = 0.25
@@ -170,33 +177,55 @@ def _alike(
     everything = np.concatenate([films[name].moments for name in names])
     if not len(everything):
         return
-    order = np.argsort(everything[:, 0])
-    everything = everything[order]
-    film_of = np.repeat(np.arange(len(names)), [len(films[name].moments) for name in names])[order]
-    times = np.concatenate([films[name].times_s for name in names])[order]
-    norms = (everything**2).sum(axis=1)
+    near = _Near(everything)
+    film_of = np.repeat(np.arange(len(names)), [len(films[name].moments) for name in names])
+    times = np.concatenate([films[name].times_s for name in names])
+    due_s = time.monotonic() + _TOLD_EVERY_S
     for number, name in enumerate(names):
+        if time.monotonic() > due_s:
+            due_s += _TOLD_EVERY_S
+            how = "mirrored " if mirrored else ""
+            log.info("near-copies: %d of %d films compared %swith all", number, len(names), how)
         every = min(_EVERY, max(1, len(films[name].moments) // _MAX_LOOKED_FOR))
         looked_for = films[name].moments[::every]
         if not len(looked_for):
             continue
-        found = _mirrored(looked_for) if mirrored else looked_for
-        votes = list[Float64[np.ndarray, "4 v"]]()
-        for place, (moment, since) in enumerate(zip(found, films[name].times_s[::every], strict=True)):
-            around = slice(*np.searchsorted(everything[:, 0], (moment[0] - _RADIUS, moment[0] + _RADIUS)))
-            apart = norms[around] - 2 * everything[around] @ moment + moment @ moment
-            near = np.flatnonzero((apart < _RADIUS**2) & (film_of[around] != number))
-            bins = np.floor((times[around][near] - since) / _OFFSET_S)
-            for bin_ in (bins, bins + 1):
-                votes.append(
-                    np.stack(
-                        [film_of[around][near], bin_, np.full(len(near), place), apart[near] / _RADIUS**2]
-                    )
-                )
-        for film, bin_, num, nearness in _counted(np.concatenate(votes, axis=1)):
+        place, found, apart = near(_mirrored(looked_for) if mirrored else looked_for)
+        bins = np.floor((times[found] - films[name].times_s[::every][place]) / _OFFSET_S)
+        voters = np.stack([film_of[found], bins, place, apart / _RADIUS**2])[:, film_of[found] != number]
+        votes = np.concatenate([voters, voters + np.array([[0], [1], [0], [0]])], axis=1)
+        for film, bin_, num, nearness in _counted(votes):
             if num >= _HINT_MOMENTS:
                 share = num / len(looked_for) if num >= _MIN_MOMENTS else 0.0
                 yield number, int(film), _Hint(share, nearness, bin_ * _OFFSET_S)
+
+
+class _Near:
+    """Which of many moments are near some, by their main components first, which tell most apart cheaply."""
+
+    def __init__(self, everything: Float32[np.ndarray, "m d"]) -> None:
+        self._everything = everything
+        _, axes = np.linalg.eigh(everything.T @ everything)
+        self._axes = np.ascontiguousarray(axes[:, -_COMPONENTS:])
+        main = everything @ self._axes
+        self._main = np.column_stack([main, -(main**2).sum(axis=1) / 2])
+
+    def __call__(
+        self, looked_for: Float32[np.ndarray, "l d"]
+    ) -> tuple[Int[np.ndarray, " v"], Int[np.ndarray, " v"], Float32[np.ndarray, " v"]]:
+        """Numbers of those looked for and of those found, each pair with its squared distance."""
+        main = looked_for @ self._axes
+        least = (main**2).sum(axis=1, keepdims=True) / 2 - _RADIUS**2 / 2 - 1e-3
+        main = np.column_stack([main, np.ones_like(least)])
+        pairs = []
+        for begin in range(0, len(self._main), _BLOCK):
+            block = self._main[begin : begin + _BLOCK]
+            place, found = np.divmod(np.flatnonzero(main @ block.T > least), len(block))
+            pairs.append((place, found + begin))
+        place, found = np.concatenate(pairs, axis=1)
+        apart = ((self._everything[found] - looked_for[place]) ** 2).sum(axis=1)
+        close = apart < _RADIUS**2
+        return place[close], found[close], apart[close]
 
 
 def _counted(votes: Float64[np.ndarray, "4 v"]) -> Iterator[tuple[float, float, int, float]]:

@@ -119,3 +119,14 @@ def test_unknown_gpus_stages_and_missing_sources_are_named(tmp_path: Path):
     assert "train" in CliRunner().invoke(app, ["stage", "train", "demo", *gone]).output
     refused = CliRunner().invoke(app, ["stage", "latents", "demo", *gone]).exception
     assert "has no stage latents; it has decode, pose" in str(refused)
+
+
+def test_every_film_is_compared_with_every_other():
+    finetune = load_config("finetune")
+
+    def compared_s(num: int) -> float:
+        films = find_films(finetune, num, 15.0)
+        return {one.stage: one for one in reckon(finetune, films, "A100")}["clips"].work_s - 0.1 * num
+
+    assert compared_s(500) == pytest.approx(7.96, rel=0.01)  # as measured
+    assert compared_s(1000) == pytest.approx(4 * compared_s(500))

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mimicmotion.clips import copies
 from mimicmotion.clips.copies import Fingerprint, _agree, _best, _Hint, _rest, near_copies, picture_hash
 from mimicmotion.clips.quality import PosedVideo
 from mimicmotion.clips.settings import WindowSettings
@@ -197,3 +198,19 @@ def test_films_without_sure_poses_are_told_by_their_pictures() -> None:
 @pytest.mark.parametrize("names", [(), ("alone",)])
 def test_few_films_have_no_copies(names: tuple[str, ...]) -> None:
     assert near_copies({name: prints(x=dance(1))["x"] for name in names}) == []
+
+
+def test_main_components_tell_the_same_moments_near_as_all_do_and_long_work_is_told(
+    monkeypatch, caplog
+) -> None:
+    monkeypatch.setattr(copies, "_TOLD_EVERY_S", -1.0)
+    monkeypatch.setattr(copies, "_BLOCK", 100)
+    shown = prints(**{f"film{k}": calm(k, 0, 0) for k in range(4)})
+    everything = np.concatenate([film.moments for film in shown.values()])
+    place, found, apart = copies._Near(everything)(everything[::7])
+    expected = ((everything[::7, None] - everything) ** 2).sum(axis=2)
+    assert {*zip(place, found, strict=True)} == {*zip(*np.nonzero(expected < copies._RADIUS**2), strict=True)}
+    assert apart == pytest.approx(expected[place, found], abs=1e-4)
+    with caplog.at_level("INFO"):
+        near_copies(shown)
+    assert "near-copies: 3 of 4 films compared mirrored with all" in caplog.text

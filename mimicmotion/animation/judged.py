@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import Field
 
 from mimicmotion.animation.driving import (
@@ -121,6 +122,7 @@ def judge_tries(
         tools: what looks at them.
         film_id: names the film.
     """
+    torch.cuda.empty_cache()  # what sampling has freed, which the judge's other library could not use
     verdicts = [judge_film(iter_frames(path), wanted[seed], tools, film_id) for seed, path in films.items()]
     ranks = mean_ranks(verdicts)
     best = int(np.argmin(ranks))
@@ -165,21 +167,23 @@ def tried(
         # What was said of an earlier film is not said of this one.
         values.unlink(missing_ok=True)
         picture.unlink(missing_ok=True)
-        judged, shown = None, dict[int, Wanted]()
+        # Whatever ends the judge, even a signal, does not cost what took long.
+        put_in_place(films[request.seed], request.out)
+        films[request.seed] = request.out
+        if tools is None:
+            return None
         try:
-            if tools is not None:
-                shown = {seed: wanted(settings) for seed, settings in used.items()}
-                judged = judge_tries(films, shown, tools, request.out.stem)
-        except MimicMotionError as error:
-            put_in_place(films[request.seed], request.out)
+            shown = {seed: wanted(settings) for seed, settings in used.items()}
+            judged = judge_tries(films, shown, tools, request.out.stem)
+        except Exception as error:
+            kind = "" if isinstance(error, MimicMotionError) else f"{type(error).__name__}: "
             raise InputError(
-                f"{request.out} is there, made with seed {request.seed}, but could not be judged: {error}; "
-                "judge it by `mimicmotion judge`, or make films with --no-judge"
+                f"{request.out} is there, made with seed {request.seed}, but could not be judged: "
+                f"{kind}{error}; judge it by `mimicmotion judge`, or make films with --no-judge"
             ) from error
-        seed = seeds[0 if judged is None else judged.best]
-        put_in_place(films[seed], request.out)
-    if judged is None:
-        return None
+        seed = seeds[judged.best]
+        if films[seed] != request.out:
+            put_in_place(films[seed], request.out)
     judged.write(values, picture, shown[seed].reference)
     of = f"seed {seed}, the best of {len(films)}; " if len(films) > 1 else ""
     return f"judge: {of}{judged.values['kept']['line']}"

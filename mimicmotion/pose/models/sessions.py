@@ -8,6 +8,7 @@ import ctypes
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,7 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
-from mimicmotion.errors import InputError, WeightsError
+from mimicmotion.errors import InputError, MimicMotionError, WeightsError
 from mimicmotion.video.size import Size
 
 logger = logging.getLogger(__name__)
@@ -146,6 +147,16 @@ def _in_half(path: Path) -> bytes:
     return bytes(converted.SerializeToString())
 
 
+@contextmanager
+def _told(session: ort.InferenceSession, path: Path) -> Iterator[None]:
+    """ONNX Runtime's own errors of a run, e.g. of too little GPU memory, in words."""
+    try:
+        yield
+    except (_state.Fail, _state.RuntimeException, _state.EPFail, _state.EngineError, RuntimeError) as error:
+        device = session.get_providers()[0].removesuffix("ExecutionProvider")
+        raise MimicMotionError(f"{path} could not be run on {device}: {error}") from error
+
+
 def first_output(session: ort.InferenceSession, pixels: np.ndarray, path: Path) -> np.ndarray:
     """The first output of an embedding for pictures or videos, float32.
 
@@ -156,10 +167,12 @@ def first_output(session: ort.InferenceSession, pixels: np.ndarray, path: Path) 
 
     Raises:
         WeightsError: the graph takes or gives something else.
+        MimicMotionError: it cannot be run here, e.g. for want of memory.
     """
     one, output = session.get_inputs()[0], session.get_outputs()[0].name
     try:
-        (found,) = session.run([output], {one.name: pixels.astype(_TYPES.get(one.type, np.float32))})
+        with _told(session, path):
+            (found,) = session.run([output], {one.name: pixels.astype(_TYPES.get(one.type, np.float32))})
     except (_state.InvalidArgument, ValueError) as error:
         raise WeightsError(
             f"{path} does not take {pixels.shape} of float32 or float16; its input is {one.type} "
@@ -176,6 +189,7 @@ class ImageGraph:
 
     Attributes:
         session: the session.
+        path: its file, for messages.
         input_name: name of its one input.
         batch: pictures of one run where the graph fixes it, else None.
         size: of a picture.
@@ -185,6 +199,7 @@ class ImageGraph:
     """
 
     session: ort.InferenceSession
+    path: Path
     input_name: str
     batch: int | None
     size: Size
@@ -212,6 +227,7 @@ class ImageGraph:
             )
         return cls(
             session=session,
+            path=path,
             input_name=inputs[0].name,
             batch=shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None,
             size=Size(shape[3], shape[2]),
@@ -251,7 +267,8 @@ class ImageGraph:
         feed = {self.input_name: batch}
         if self.size_input is not None:
             feed[self.size_input] = np.array([self.size] * len(batch), np.int64)
-        return [output[:num] for output in self._bound(feed)]
+        with _told(self.session, self.path):
+            return [output[:num] for output in self._bound(feed)]
 
     def _bound(self, feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Every output of one run, copied to and from the device beside it, so that threads overlap that."""

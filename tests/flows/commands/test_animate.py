@@ -209,18 +209,27 @@ def test_tries_are_sampled_judged_and_one_is_kept(world):
     assert not (tmp_path / "out.judge.png").exists()
 
 
-def test_a_film_outlives_a_judge_that_fails(world, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (WeightsError("the embedding gives no numbers"), "could not be judged: the embedding gives no numbers"),
+        (RuntimeError("CUDA out of memory"), "could not be judged: RuntimeError: CUDA out of memory"),
+        (KeyboardInterrupt(), None),
+    ],
+)
+def test_a_film_outlives_whatever_ends_its_judge(world, monkeypatch, error, said):
     tmp_path, _ = world
 
     def fail(*_):
-        raise WeightsError("the picture embedding gives numbers that are not finite")
+        raise error
 
     monkeypatch.setattr("mimicmotion.animation.judged.judge_tries", fail)
     given = ("--image", tmp_path / "ref.png", "--poses", tmp_path / "poses.parquet", "--steps", 2)
     where = ("--checkpoint", tmp_path / "checkpoint", "--out", tmp_path / "out.mp4", "--align", "none")
     result = run(*given, *where, "--tries", 2, "--device", "cpu")
-    assert "made with seed 0, but could not be judged: the picture embedding" in str(result.exception)
+    assert said is None or f"made with seed 0, but {said}" in str(result.exception)
     assert len(list(iter_frames(tmp_path / "out.mp4"))) == 6
+    assert not list(tmp_path.glob(".animate-*"))
 
 
 def test_the_fast_preset_takes_fewer_steps(world):

@@ -7,9 +7,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from mimicmotion.errors import InputError, WeightsError
+from mimicmotion.errors import InputError, MimicMotionError, WeightsError
 from mimicmotion.pose.models import sessions
-from mimicmotion.pose.models.sessions import Beginning, ImageGraph, missing_for_cuda, open_session
+from mimicmotion.pose.models.sessions import (
+    Beginning,
+    ImageGraph,
+    first_output,
+    missing_for_cuda,
+    open_session,
+)
 
 
 @pytest.fixture
@@ -120,6 +126,32 @@ def test_inputs_and_outputs_are_bound_and_a_batch_does_not_spoil_the_one_before(
         for values, bound, threaded in zip(wanted, one, other, strict=True):
             np.testing.assert_array_equal(bound, values)
             np.testing.assert_array_equal(threaded, values)
+
+
+def test_a_run_that_onnx_runtime_gives_up_names_the_graph(tmp_path):
+    size = [3, 2, 2]
+    nodes = [
+        helper.make_node("Concat", ["x", "x"], ["y"], axis=0),
+        helper.make_node("Reshape", ["y", "shape"], ["z"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *size])],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)],
+        [helper.make_tensor("shape", TensorProto.INT64, [1], [7])],
+    )
+    path = tmp_path / "graph.onnx"
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    session = open_session(path, cuda=False, allow_cpu=True, threads=1)
+    pictures = np.zeros((1, *size), np.float32)
+    for call in (
+        lambda: ImageGraph.of(session, path).run(pictures, 8),
+        lambda: first_output(session, pictures, path),
+    ):
+        with pytest.raises(MimicMotionError, match=r"graph\.onnx could not be run on CPU"):
+            call()
 
 
 @pytest.mark.gpu

@@ -82,7 +82,8 @@ class BodyMeter:
         )
         if driving is None:
             return
-        if self._pose is None and not ((driving[1] > threshold).sum(axis=1) >= 2).any():
+        nobody_drives = not ((driving[1] > threshold).sum(axis=1) >= 2).any()
+        if self._judge.estimator is not None and nobody_drives:
             where = "the true video" if self._pose is None else "the driving pose of"
             nobody = f"nobody is found in {where} {clip_id}"
             for method in dict.fromkeys(method for method, _ in self._values):

@@ -141,9 +141,14 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
         return read_requests(self.pairs, {**wishes, "alignment": alignment})
 
     def conflicts(self, others: Mapping[str, Stage]) -> list[str]:
-        """Poses drawn in another way than the network learnt them, and what a distilled one does not take."""
+        """Poses drawn in another way than the network learnt them, and what its sampler does not take."""
         problem = self.problem_when_distilled() if "distill" in others else None
         problems = [problem] if problem else []
+        try:
+            if tile := self.tile or getattr(others.get("clips"), "num_frames", None):
+                self.overlap_of(tile)
+        except InputError as error:
+            problems.append(str(error))
         trained = getattr(others.get("train"), "calibration", self.calibration)
         if (self.calibration is None) == (trained is None):
             return problems

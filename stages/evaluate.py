@@ -19,7 +19,8 @@ import pyarrow as pa
 from pydantic import Field
 
 from mimicmotion.errors import StageError, WeightsError
-from mimicmotion.metrics.settings import JudgeSettings
+from mimicmotion.metrics.scores import JUDGE
+from mimicmotion.metrics.settings import FILM_NETWORKS, JudgeSettings
 from mimicmotion.weights.scripts import check_script
 from stages.clip_rows import JUDGE_PICTURE, JUDGED, PREVIEW_FILE, Split, checkpoint_of, kept_clips
 from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report, Stage
@@ -103,15 +104,26 @@ class Evaluate(JudgeSettings, DatasetStage):
         return problems
 
     def conflicts(self, others: Mapping[str, Stage]) -> list[str]:
-        """What a protocol over whole videos forbids, said before anything is generated."""
+        """What a protocol over whole videos forbids, and a primary metric that nothing will measure."""
+        problems = self._unmeasured(others)
         if not self.chosen_protocol.whole_videos:
-            return []
-        return [
+            return problems
+        return problems + [
             f"protocol {self.protocol} scores every frame of whole videos: {section}.{field} is {got}, "
             f"it must be {needed}"
             for section, field, needed in _OF_WHOLE_VIDEOS
             if section in others and (got := getattr(others[section], field)) != needed
         ]
+
+    def _unmeasured(self, others: Mapping[str, Stage]) -> list[str]:
+        """What ``animate.judge`` lacks for the primary metric."""
+        if not self.primary_metric.startswith(JUDGE) or "animate" not in others:
+            return []
+        judge, needs = getattr(others["animate"], "judge", None), FILM_NETWORKS.get(self.primary_metric)
+        field = "animate.judge" if judge is None else f"animate.judge.{needs}"
+        if judge is not None and (needs is None or getattr(judge, needs) is not None):
+            return []
+        return [f"primary_metric {self.primary_metric} needs {field}, which is not given"]
 
     def run(self, inputs: Mapping[str, Dataset], folder: Path, context: Context) -> pa.Table:
         """Have every generated clip measured and sum up; writes a picture of the best and worst."""

@@ -230,7 +230,7 @@ def find_sources(
         if "pose" in loaded.stages:
             estimator = loaded.stages["pose"].part(EstimatorSettings)
         if "animate" in loaded.stages:
-            sampling = loaded.stages["animate"].model_dump()
+            sampling = loaded.stages["animate"].model_dump(exclude_unset=True)
     if checkpoint is not None and checkpoint.startswith("models:/"):
         place = download_registered(checkpoint, loaded, folder)
     elif checkpoint is not None:

@@ -218,7 +218,7 @@ class _Work:
 
         animate, clips = self._stages["animate"], self._stages["clips"]
         tile = animate.tile or clips.num_frames
-        calls = len(tiles(round(self._made) + 1, tile, min(animate.overlap, tile - 1))) * animate.num_steps
+        calls = len(tiles(round(self._made) + 1, tile, animate.overlap_of(tile))) * animate.num_steps
         calls *= (2 if animate.guidance_scale > 1 else 1) * animate.tries
         try:
             made = self._films.judged + animate.num_pairs()  # a pair's film is taken to be as long as a clip

@@ -103,10 +103,9 @@ class ServedModel:
         """
         request = _checked({**model_input, **(params or {})})
         inputs = self._animation_inputs(request)
-        overlap = min(6, self._facts.num_frames - 2)
         kinds = {"num_steps": int, "guidance_scale": float, "overlap": int}
         wishes = {name: kind(request[name]) for name, kind in kinds.items() if request[name] is not None}
-        choices = SamplingSettings(**{"overlap": overlap, **self._facts.sampling, **wishes})
+        choices = SamplingSettings(**{**self._facts.sampling, **wishes})
         settings = choices.sampler(
             self._facts.num_frames,
             bool(self._facts.sampling),

@@ -33,6 +33,21 @@ class SamplingSettings(SamplingChoices):
             "and takes few steps. Leave fast out and set guidance_scale to 1; num_steps is free"
         )
 
+    def overlap_of(self, tile: int) -> int:
+        """Slots that tiles of this many share: as given, else the default as far as it leaves each its own.
+
+        Raises:
+            InputError: the overlap that is given does not fit.
+        """
+        if "overlap" not in self.model_fields_set or self.fusion == "none":
+            return max(min(self.overlap, tile - 2), 0)
+        if self.overlap >= tile:
+            raise InputError(
+                f"overlap is {self.overlap}, a tile has {tile} slots; allowed are 0 to {tile - 1}, "
+                "or leave overlap out"
+            )
+        return self.overlap
+
     def sampler(self, trained_tile: int, distilled: bool = False, **told: Any) -> SamplerSettings:
         """The settings of the sampler for a checkpoint.
 
@@ -42,12 +57,13 @@ class SamplingSettings(SamplingChoices):
             told: further fields of ``SamplerSettings``.
 
         Raises:
-            InputError: a distilled checkpoint with guidance or ``fast``.
+            InputError: a distilled checkpoint with guidance or ``fast``, or an overlap that does not fit.
         """
         if distilled and (problem := self.problem_when_distilled()):
             raise InputError(problem)
-        choices = dict(self.part(SamplingChoices))
-        settings = SamplerSettings(**choices, tile=self.tile or trained_tile, **told)
+        tile = self.tile or trained_tile
+        choices = {**dict(self.part(SamplingChoices)), "overlap": self.overlap_of(tile)}
+        settings = SamplerSettings(**choices, tile=tile, **told)
         return settings.fast() if self.fast else settings
 
 

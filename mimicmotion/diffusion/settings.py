@@ -26,7 +26,12 @@ class SamplingChoices(Section):
     guidance_scale: float = Field(
         2.0, ge=0, le=100, description="Classifier-free guidance; at most 1 means a single pass."
     )
-    overlap: int = Field(6, ge=0, description="Slots that neighbouring tiles share, the reference included.")
+    overlap: int = Field(
+        6,
+        ge=0,
+        description="Slots that neighbouring tiles share, the reference included; where it is not given, at "
+        "most two less than the tile.",
+    )
     fusion: Fusion = Field(
         "progressive",
         description="How predictions of overlapping tiles are joined. progressive: the paper's ramp; "

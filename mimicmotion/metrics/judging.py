@@ -29,12 +29,11 @@ from mimicmotion.metrics.identity import FaceModel
 from mimicmotion.metrics.image import check_pair
 from mimicmotion.metrics.perceptual import METRIC as LPIPS
 from mimicmotion.metrics.perceptual import load_perceptual
-from mimicmotion.metrics.pose_fidelity import PARTS
 from mimicmotion.metrics.protocols import EvaluationProtocol
 from mimicmotion.metrics.redetection import Pose
 from mimicmotion.metrics.scoreboard import Scoreboard
-from mimicmotion.metrics.scores import JUDGE, MODEL, Measured, Score
-from mimicmotion.metrics.settings import BACKBONE_FIELDS, FilmJudgeSettings, JudgeSettings
+from mimicmotion.metrics.scores import MODEL, Measured, Score
+from mimicmotion.metrics.settings import BACKBONE_FIELDS, FILM_NETWORKS, FilmJudgeSettings, JudgeSettings
 from mimicmotion.pose.models.estimator import PoseEstimator, calibrated_estimator
 from mimicmotion.video.size import Size
 from mimicmotion.weights.fetching import file_digest
@@ -193,8 +192,10 @@ def open_film_tools(settings: FilmJudgeSettings, cuda: bool, called: Callable[[s
     """
     absent, hashes = dict[str, str](), dict[str, str]()
     face = appearance = None
-    by_pose = [f"{JUDGE}{name}" for name in (*PARTS, "nobody", "jerk")]
-    by_look = ["judge_appearance", "judge_appearance_drift"]
+    by_pose, by_look = (
+        [metric for metric, field in FILM_NETWORKS.items() if field == needed]
+        for needed in ("wholebody", "appearance")
+    )
     estimator = calibrated_estimator(settings, cuda=cuda, allow_cpu=True)
     if estimator is None:
         reason = f"absent: no graphs in {called('detector')} and {called('wholebody')}"

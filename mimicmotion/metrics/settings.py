@@ -1,11 +1,11 @@
 """How generated videos are judged: protocol, backbones, pose models and thresholds."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from pydantic import Field, model_validator
 
-from mimicmotion.metrics.scores import METRICS, network_of
+from mimicmotion.metrics.scores import JUDGE, METRICS, network_of
 from mimicmotion.pose.settings import EstimatorSettings
 
 if TYPE_CHECKING:
@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
 BACKBONE_FIELDS = ("fvd", "fid_vid", "fvd_small", "fid", "lpips", "identity", "videomae", "vjepa")
 """Metrics that need a file; each is named as the field that holds it."""
+FILM_NETWORKS: Final = {
+    **{f"{JUDGE}{name}": "wholebody" for name in ("body", "hands", "face", "nobody", "jerk")},
+    f"{JUDGE}identity": "identity",
+    **{f"{JUDGE}{name}": "appearance" for name in ("appearance", "appearance_drift")},
+}
+"""Scores without a truth that need a network -> the field that holds it."""
 
 
 class BodySettings(EstimatorSettings):
@@ -87,7 +93,8 @@ class JudgeSettings(BodySettings):
                 f"primary_metric {self.primary_metric!r} is unknown; choose one of {', '.join(METRICS)}"
             )
         needs = network_of(self.primary_metric)
-        if needs in BACKBONE_FIELDS and getattr(self, needs) is None:
+        needs = "wholebody" if needs.startswith("pose_") else needs
+        if needs in (*BACKBONE_FIELDS, "wholebody") and getattr(self, needs) is None:
             raise ValueError(f"primary_metric {self.primary_metric!r} needs the weights in the field {needs}")
         return self
 

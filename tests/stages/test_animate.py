@@ -25,6 +25,7 @@ from mimicmotion.video.picture_files import write_picture
 from mimicmotion.video.size import Size
 from stages.animate import ANIMATIONS_SCHEMA, Animate
 from stages.clip_rows import framing_columns
+from stages.clips import Clips
 from stages.engine.keys import key_fields, recipe_key
 from stages.parts.animating import animation_inputs
 from stages.parts.pairs import is_pair
@@ -168,6 +169,17 @@ def test_driving_poses_are_averaged_at_the_rate_of_the_video_and_the_reference_i
     expected = smoothed(found, 0.2, 12.0).keypoints[item.payload["frames"]]
     np.testing.assert_array_equal(averaged.driving.keypoints, expected)
     assert np.abs(expected - raw.driving.keypoints)[0].max() > 0.1
+
+
+def test_an_overlap_that_does_not_fit_the_tile_is_told_before_training():
+    six = {"clips": Clips(num_frames=6)}
+    assert Animate().conflicts(six) == []
+    assert Animate(overlap=5).conflicts(six) == []
+    assert Animate(overlap=6, fusion="none").conflicts(six) == []
+    for stage, tile in ((Animate(overlap=6), 6), (Animate(tile=4, overlap=4), 4)):
+        (problem,) = stage.replaced(num_steps=2).conflicts(six)
+        assert problem.startswith(f"overlap is {tile}, a tile has {tile} slots; allowed are 0 to {tile - 1}")
+    assert Animate(num_steps=3).replaced(num_steps=2).sampler(6).overlap == 4
 
 
 def test_smoothing_is_part_of_the_recipe_where_there_is_any():

@@ -15,8 +15,10 @@ from torch import nn
 
 from mimicmotion.errors import DataError, InputError, StageError
 from mimicmotion.metrics.backbones.small_video_net import SmallVideoNet
+from mimicmotion.metrics.settings import FilmJudgeSettings
 from mimicmotion.video.picture_files import write_picture
 from mimicmotion.video.reader import open_video
+from stages.animate import Animate
 from stages.clip_rows import JUDGE_PICTURE, PREVIEW_FILE
 from stages.engine.keys import key_fields, recipe_key
 from stages.evaluate import SCORES_SCHEMA, Evaluate, scores_of
@@ -123,12 +125,27 @@ def test_nothing_generated_stops_the_stage(tmp_path):
         ({"primary_metric": "fid"}, "weights in the field fid"),
         ({"primary_metric": "fvd_per_video"}, "weights in the field fvd"),
         ({"primary_metric": "fvd"}, "needs the weights"),
+        ({"primary_metric": "pose_error_body"}, "weights in the field wholebody"),
         ({"detector": Path("d.onnx")}, "go together"),
     ],
 )
 def test_fields_that_do_not_fit_are_refused(fields, message):
     with pytest.raises(ValidationError, match=message):
         Evaluate(**fields)
+
+
+def test_a_primary_metric_of_the_judge_needs_one_in_animate():
+    wholebody = FilmJudgeSettings(detector=Path("d.onnx"), wholebody=Path("w.onnx"))
+    for metric, judge, field in (
+        ("judge_body", None, "judge,"),
+        ("judge_joins", None, "judge,"),
+        ("judge_body", FilmJudgeSettings(), "judge.wholebody,"),
+        ("judge_appearance_drift", wholebody, "judge.appearance,"),
+    ):
+        (problem,) = Evaluate(primary_metric=metric).conflicts({"animate": Animate(judge=judge)})
+        assert f"primary_metric {metric} needs animate.{field}" in problem
+    for metric in ("judge_body", "judge_joins", "psnr"):
+        assert not Evaluate(primary_metric=metric).conflicts({"animate": Animate(judge=wholebody)})
 
 
 def test_scripts_that_may_not_run_are_told_before_anything_runs(tmp_path, monkeypatch):

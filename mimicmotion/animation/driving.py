@@ -1,5 +1,6 @@
 """The poses that drive a result: from a video, or stored already, at an even rate by time."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,6 +26,8 @@ from mimicmotion.video.size import Size
 from mimicmotion.video.sources import read_outline
 from mimicmotion.video.stillness import moving_camera
 from mimicmotion.weights.fetching import file_digest
+
+log = logging.getLogger(__name__)
 
 MAX_DEFAULT_FPS = 15.0
 """Most frames per second unless asked for more, as released."""
@@ -235,6 +238,8 @@ def _normalised(
         facts = normalise_isolated(video, target, settings, _TIMEOUT_S)
     except RejectedItem as error:
         raise InputError(f"the driving video {video} cannot be used: {error.sentence}") from error
+    if facts.damage is not None:
+        log.warning("driving video %s is damaged: %s", video, facts.damage)
     return open_video(target), facts
 
 

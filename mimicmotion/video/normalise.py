@@ -80,6 +80,20 @@ class VideoFacts:
     source_num_frames: int
     source_frames: tuple[int, ...]
 
+    @property
+    def damage(self) -> str | None:
+        """What of the source could not be used, in words; None where all of it could."""
+        said = []
+        if self.trimmed_s:
+            said.append(
+                f"after {self.duration_s:.1f} s at least {self.trimmed_s:.1f} s do not decode and are left out"
+            )
+        if self.bad_frames:
+            said.append(
+                f"{len(self.bad_frames)} of {self.num_frames} frames do not decode and show the one before"
+            )
+        return "; ".join(said) or None
+
 
 def normalise_video(source: Path, target: Path, settings: "NormaliseSettings") -> VideoFacts:
     """Facts of a source video whose normalised form now lies at ``target``.

@@ -353,6 +353,25 @@ def curves(path, sha):
     return Calibration.read(path)
 
 
+def test_what_of_a_driving_video_does_not_decode_is_said(files, caplog):
+    prepare(request(files), FACTS, STYLE, MODELS)
+    assert "damaged" not in caplog.text
+    frames = np.random.default_rng(0).integers(0, 60, (48, 60, 80, 3), dtype=np.uint8)
+    frames[:, 10:50, 25:55] = (230, 30, 30)
+    write_preview(files / "whole.mp4", frames, 24)
+    whole = (files / "whole.mp4").read_bytes()
+    (files / "half.mp4").write_bytes(whole[: len(whole) // 2])
+    prepared = prepare(request(files, video=files / "half.mp4"), FACTS, STYLE, MODELS)
+    kept_s = len(prepared.driving.track) / prepared.driving.fps
+    assert 0.5 < kept_s < 1.5
+    assert f"half.mp4 is damaged: after {kept_s:.1f} s at least" in caplog.text
+    caplog.clear()
+    hole = len(whole) // 2
+    (files / "hole.mp4").write_bytes(whole[:hole] + bytes(len(whole) // 10) + whole[hole + len(whole) // 10 :])
+    prepare(request(files, video=files / "hole.mp4"), FACTS, STYLE, MODELS)
+    assert "of 30 frames do not decode and show the one before" in caplog.text
+
+
 def test_a_calibration_and_a_checkpoint_go_together(files):
     model = files / "model.onnx"
     model.write_bytes(b"model")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markdown import Markdown
 
-from flows.commands.judge import film_judge_settings
+from flows.commands.judge import film_judge_settings, judge_all
 from flows.commands.options import check_file, option_of
 from flows.terminal import Terminal
 from mimicmotion.errors import InputError
@@ -90,8 +90,11 @@ def evaluate(
         assert pairs is not None  # one of both is given
         _check_unread(of_truth, "--pairs")
         film = film_judge_settings(config, _given({**models, "appearance": appearance}))
-        scores, film_judge = _scores_of_pairs(generated, pairs, film, align or "robust", out)
-        _show(scores, chosen.id, out)
+        scores, failed, film_judge = _scores_of_pairs(generated, pairs, film, align or "robust", out)
+        if scores and not (failed and chosen.id == "x-dance"):
+            _show(scores, chosen.id, out)
+        if failed:
+            raise InputError(*failed)
         film_judge.finished()
         return
     _check_unread({"appearance": appearance, "align": align}, "--truth")
@@ -124,8 +127,8 @@ def _check_unread(options: Mapping[str, Any], beside: str) -> None:
 
 def _scores_of_pairs(
     generated: Path, pairs: Path, settings: "FilmJudgeSettings", align: "AlignmentMode", out: Path | None
-) -> "tuple[list[Score], FilmJudge]":
-    """Scores of every pair and their summary; a result that is missing or foreign is refused."""
+) -> "tuple[list[Score], list[str], FilmJudge]":
+    """Scores and summary of pairs, and in lines which failed; a missing or foreign result is refused."""
     from mimicmotion.animation.judged import JudgeRequest
     from mimicmotion.animation.pairs import read_pairs
     from mimicmotion.animation.said import FilmJudge
@@ -149,12 +152,17 @@ def _scores_of_pairs(
         )
     tools = open_film_tools(settings, has_cuda(), option_of)
     board, film_judge = Scoreboard(2, {}), FilmJudge(tools, settings, out)
+    films_to_judge = list[JudgeRequest]()
     for name, request in requests.items():
         named = {"generated": films[name], "reference": request.image, "driving": request.video, "name": name}
         more = {"poses": request.poses, "reference_poses": request.reference_poses, "person": request.person}
-        said = film_judge.values(JudgeRequest(**named, **more, alignment=align))
+        films_to_judge.append(JudgeRequest(**named, **more, alignment=align))
+    values, failed = judge_all(film_judge, films_to_judge, Terminal())
+    for name, said in values.items():
         board.add(scores_in(said, name))
-    return board.scores(), film_judge
+    if failed:
+        failed = [f"{len(failed)} of {len(requests)} pairs could not be judged:", *failed]
+    return board.scores() if values else [], failed, film_judge
 
 
 def _show(scores: "list[Score]", protocol: str, out: Path | None) -> None:

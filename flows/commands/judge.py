@@ -6,9 +6,9 @@
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markdown import Markdown
@@ -20,6 +20,10 @@ from mimicmotion.errors import InputError, MimicMotionError
 from mimicmotion.metrics.settings import FilmJudgeSettings
 from mimicmotion.pose.settings import AlignmentMode, EstimatorSettings
 from stages.engine.config import load_config
+
+if TYPE_CHECKING:
+    from mimicmotion.animation.judged import JudgeRequest
+    from mimicmotion.animation.said import FilmJudge
 
 _File = Path | None
 
@@ -59,7 +63,7 @@ def judge(
     from mimicmotion.animation.said import FilmJudge
     from mimicmotion.devices import has_cuda
     from mimicmotion.durable import write_file
-    from mimicmotion.metrics.film.verdicts import scores_in, verdict_line
+    from mimicmotion.metrics.film.verdicts import scores_in
     from mimicmotion.metrics.judging import open_film_tools
     from mimicmotion.metrics.scoreboard import Scoreboard
     from mimicmotion.metrics.scores import summary_markdown
@@ -76,27 +80,19 @@ def judge(
         raise InputError(f"--picture {picture} is a file; name a folder for pictures of several films")
     settings = film_judge_settings(config, given)
     tools = open_film_tools(settings, has_cuda(), option_of)
-    console, board, failed = Terminal(), Scoreboard(2, {}), list[str]()
-    values: dict[str, Any] = {}
+    console, board = Terminal(), Scoreboard(2, {})
     film_judge = FilmJudge(tools, settings, out)
     if known := film_judge.num_known(requests):
         console.lines(
             f"{known} of {len(requests)} films were judged before, in the same way, and are not again"
         )
-    for request in requests:
-        place = picture if one_picture or picture is None else picture / f"{request.film_id}.png"
-        try:
-            said = film_judge.values(request, place)
-        except MimicMotionError as error:
-            if len(requests) == 1:
-                raise
-            console.lines(f"{request.film_id}: not judged: {error}")
-            failed.append(f"{request.film_id}: {error}")
-            continue
-        scores = scores_in(said, request.film_id)
-        board.add(scores)
-        values[request.film_id] = said
-        console.lines(f"{request.film_id}: {verdict_line(scores)}")
+    pictures = None
+    if picture is not None:
+        names = [request.film_id for request in requests]
+        pictures = {name: picture if one_picture else picture / f"{name}.png" for name in names}
+    values, failed = judge_all(film_judge, requests, console, pictures)
+    for film_id, said in values.items():
+        board.add(scores_in(said, film_id))
     if values:
         console.print(Markdown(summary_markdown(board.scores(), "judge, without truth")))
     if out is not None:
@@ -104,6 +100,37 @@ def judge(
     if failed:
         raise InputError(f"{len(failed)} of {len(requests)} films could not be judged:", *failed)
     film_judge.finished()
+
+
+def judge_all(
+    film_judge: "FilmJudge",
+    requests: "Sequence[JudgeRequest]",
+    console: Terminal,
+    pictures: Mapping[str, Path] | None = None,
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """What is said of each film, by its name, and a line for each that could not be judged.
+
+    Args:
+        film_judge: judges.
+        requests: the films; the failure of a single one is raised.
+        console: says a line for each.
+        pictures: where the picture of each film goes.
+    """
+    from mimicmotion.metrics.film.verdicts import scores_in, verdict_line
+
+    values, failed = dict[str, dict[str, Any]](), list[str]()
+    for request in requests:
+        name = request.film_id
+        try:
+            values[name] = film_judge.values(request, pictures and pictures[name])
+        except MimicMotionError as error:
+            if len(requests) == 1:
+                raise
+            console.lines(f"{name}: not judged: {error}")
+            failed.append(f"{name}: {error}")
+        else:
+            console.lines(f"{name}: {verdict_line(scores_in(values[name], name))}")
+    return values, failed
 
 
 def film_judge_settings(config: str | None, given: Mapping[str, Any]) -> FilmJudgeSettings:

@@ -1,6 +1,7 @@
 """Options of a command made from the fields of settings, so that a default and a limit stand in one place."""
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
@@ -58,13 +59,18 @@ def option_of(field: str) -> str:
 
 
 def check_file(option: str, path: Path | None) -> None:
-    """Refuse a folder where a file is to be written, before the work.
+    """Refuse a place where no file can be written, before the work.
 
     Raises:
         InputError: it is one; names the option.
     """
-    if path is not None and path.is_dir():
+    if path is None:
+        return
+    if path.is_dir():
         raise InputError(f"{option} {path} is a folder; name a file")
+    folder = next(one for one in path.absolute().parents if one.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{option} {path} cannot be written: {folder} is no folder that can be written to")
 
 
 def checked(section: type[Section], values: Mapping[str, Any], names: Mapping[str, str]) -> Any:

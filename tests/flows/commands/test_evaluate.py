@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from flows.commands.evaluate import evaluate
+from mimicmotion.animation.judged import judge_generated
 from mimicmotion.errors import InputError
 from mimicmotion.metrics.settings import JudgeSettings
 from mimicmotion.synthetic.faults import WEIGHTS
@@ -101,6 +102,27 @@ def test_pairs_without_a_truth_have_a_table_of_their_own(crossed, protocol, tmp_
     assert "PSNR" not in result.output
 
 
+def test_a_pair_that_cannot_be_judged_is_named_and_costs_no_other(crossed, tmp_path, monkeypatch):
+    def judge(request, tools, drivers):
+        if request.name == "pair-910001":
+            raise InputError("nobody was found in the reference picture")
+        return judge_generated(request, tools, drivers)
+
+    monkeypatch.setattr("mimicmotion.animation.said.judge_generated", judge)
+    models = [part for name in ("detector", "wholebody") for part in (f"--{name}", WEIGHTS / f"{name}.onnx")]
+    given = ("--generated", crossed / "results", "--pairs", crossed / "pairs.csv", *models)
+    for protocol, written in (("cross-identity", True), ("x-dance", False)):
+        out = tmp_path / f"{protocol}.json"
+        result = run(*given, "--protocol", protocol, "--out", out)
+        assert str(result.exception).splitlines() == [
+            "1 of 2 pairs could not be judged:",
+            "pair-910001: nobody was found in the reference picture",
+        ]
+        assert (out.is_file(), "Judge body" in result.output) == (written, written)
+    rows = json.loads((tmp_path / "cross-identity.json").read_text())
+    assert {row["clip_id"] for row in rows} == {"pair-910000", "summary"}
+
+
 def test_options_that_change_nothing_and_places_that_are_none_are_refused(crossed, tmp_path):
     results, pairs = ("--generated", crossed / "results"), ("--pairs", crossed / "pairs.csv")
     truth = ("--truth", crossed / "results", "--protocol", "native")
@@ -108,6 +130,7 @@ def test_options_that_change_nothing_and_places_that_are_none_are_refused(crosse
         ((*pairs, "--protocol", "x-dance", "--fvd", "i3d.pt", "--window", 8), "--window, --fvd would change"),
         ((*truth, "--align", "none"), "--align would change nothing beside --truth"),
         ((*truth, "--out", tmp_path), "is a folder; name a file"),
+        ((*truth, "--out", crossed / "pairs.csv" / "new" / "x.json"), "pairs.csv is no folder"),
     ):
         result = run(*results, *given)
         assert isinstance(result.exception, InputError)

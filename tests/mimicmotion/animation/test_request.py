@@ -367,7 +367,9 @@ def test_what_of_a_driving_video_does_not_decode_is_said(files, caplog):
     assert f"half.mp4 is damaged: after {kept_s:.1f} s at least" in caplog.text
     caplog.clear()
     hole = len(whole) // 2
-    (files / "hole.mp4").write_bytes(whole[:hole] + bytes(len(whole) // 10) + whole[hole + len(whole) // 10 :])
+    (files / "hole.mp4").write_bytes(
+        whole[:hole] + bytes(len(whole) // 10) + whole[hole + len(whole) // 10 :]
+    )
     prepare(request(files, video=files / "hole.mp4"), FACTS, STYLE, MODELS)
     assert "of 30 frames do not decode and show the one before" in caplog.text
 

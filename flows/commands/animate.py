@@ -18,6 +18,7 @@ import typer
 
 from flows.commands.animator import Animator, Precision, Sources, Work, run_pairs
 from flows.commands.options import checked, takes
+from flows.commands.processes import sigterm_interrupts
 from mimicmotion.animation.settings import RequestSettings, SamplingSettings
 from mimicmotion.errors import InputError, MimicMotionError
 from mimicmotion.pose.settings import EstimatorSettings
@@ -95,6 +96,7 @@ _Workers = Annotated[
 
 
 @takes(OPTIONS, SamplingSettings, RequestSettings)
+@sigterm_interrupts()
 def animate(
     out: _Out,
     image: _Image = None,

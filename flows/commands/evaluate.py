@@ -18,6 +18,7 @@ from rich.markdown import Markdown
 
 from flows.commands.judge import film_judge_settings, judge_all
 from flows.commands.options import check_file, option_of
+from flows.commands.processes import sigterm_interrupts
 from flows.terminal import Terminal
 from mimicmotion.errors import InputError
 from mimicmotion.pose.settings import AlignmentMode
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mimicmotion.metrics.settings import FilmJudgeSettings, JudgeSettings
 
 
+@sigterm_interrupts()
 def evaluate(
     generated: Annotated[Path, typer.Option(help="Folder of results: videos, or folders of frames.")],
     protocol: Annotated[

@@ -14,6 +14,7 @@ import typer
 from rich.markdown import Markdown
 
 from flows.commands.options import check_file, checked, option_of, takes
+from flows.commands.processes import sigterm_interrupts
 from flows.terminal import Terminal
 from mimicmotion.diffusion.settings import Fusion
 from mimicmotion.errors import InputError, MimicMotionError
@@ -29,6 +30,7 @@ _File = Path | None
 
 
 @takes({}, FilmJudgeSettings)
+@sigterm_interrupts()
 def judge(
     generated: Annotated[
         _File, typer.Option(help="The film: a video or a folder of frames; or a folder of films.")

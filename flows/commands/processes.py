@@ -54,6 +54,16 @@ def stop_by_signals() -> None:
         signal.signal(number, _interrupt)
 
 
+@contextlib.contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """A block, or a command, that SIGTERM ends as Ctrl-C does, so that it leaves nothing half made."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 

@@ -24,6 +24,7 @@ from mimicmotion.diffusion.settings import SamplerSettings
 from mimicmotion.diffusion.spread import Share
 from mimicmotion.errors import MimicMotionError
 from mimicmotion.model.pipeline import MimicMotionPipeline
+from mimicmotion.parent import end_with_parent
 
 # The watching process sees a worker that is gone; this only has to be longer than compiling takes.
 _PATIENCE = timedelta(hours=2)
@@ -152,6 +153,7 @@ def _work(
     settings: SamplerSettings,
 ) -> None:
     """One worker: sends progress as tuples, then a number of frames, or a text where it failed."""
+    end_with_parent()
     try:
         _join(rank, group, folder / "meeting")
         pipeline = load()

@@ -192,10 +192,8 @@ def open_film_tools(settings: FilmJudgeSettings, cuda: bool, called: Callable[[s
     """
     absent, hashes = dict[str, str](), dict[str, str]()
     face = appearance = None
-    by_pose, by_look = (
-        [metric for metric, field in FILM_NETWORKS.items() if field == needed]
-        for needed in ("wholebody", "appearance")
-    )
+    by_pose = [metric for metric, field in FILM_NETWORKS.items() if field == "wholebody"]
+    by_look = [metric for metric, field in FILM_NETWORKS.items() if field == "appearance"]
     estimator = calibrated_estimator(settings, cuda=cuda, allow_cpu=True)
     if estimator is None:
         reason = f"absent: no graphs in {called('detector')} and {called('wholebody')}"

@@ -1,7 +1,9 @@
 """The command: defaults from config and checkpoint, clear refusals, and one run with fake networks."""
 
 import json
+import os
 import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -239,6 +241,18 @@ def test_a_film_outlives_whatever_ends_its_judge(world, monkeypatch, error, said
     assert said is None or f"made with seed 0, but {said}" in str(result.exception)
     assert len(list(iter_frames(tmp_path / "out.mp4"))) == 6
     assert not list(tmp_path.glob(".animate-*"))
+
+
+def test_sigterm_leaves_nothing_half_made(world, monkeypatch):
+    tmp_path, pipeline = world
+    monkeypatch.setattr(pipeline, "decode", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    given = ("--image", tmp_path / "ref.png", "--poses", tmp_path / "poses.parquet", "--steps", 2)
+    where = ("--checkpoint", tmp_path / "checkpoint", "--out", tmp_path / "out.mp4", "--align", "none")
+    assert run(*given, *where, "--device", "cpu").exit_code
+    assert not (tmp_path / "out.mp4").exists()
+    assert not list(tmp_path.glob(".*"))
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_the_fast_preset_takes_fewer_steps(world):

@@ -4,12 +4,14 @@ import multiprocessing
 import os
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
+from mimicmotion.animation import workers
 from mimicmotion.animation.driving import Driver, Driving
 from mimicmotion.animation.generate import AnimationInputs
 from mimicmotion.animation.request import AnimationRequest, PreparedRequest
@@ -93,6 +95,19 @@ def test_a_worker_that_fails_ends_all(tmp_path, fault, message):
         together(tmp_path, fault, lambda *state: None)
     assert not list(tmp_path.iterdir())
     assert not multiprocessing.active_children()
+
+
+def test_a_worker_asks_first_to_end_with_the_one_that_started_it(tmp_path, monkeypatch):
+    said = []
+
+    def join(*_):
+        said.append("joins")
+        raise MimicMotionError("nobody else is there")
+
+    monkeypatch.setattr(workers, "end_with_parent", lambda: said.append("ends with its parent"))
+    monkeypatch.setattr(workers, "_join", join)
+    workers._work(0, SimpleNamespace(send=said.append), WORKERS, None, tmp_path, None, None, None)
+    assert said == ["ends with its parent", "joins", "nobody else is there"]
 
 
 def test_ctrl_c_ends_all(tmp_path):

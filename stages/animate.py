@@ -226,7 +226,7 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
 
     def _of_pair(
         self, loaded: Pipelines, item: Item, folder: Path
-    ) -> "tuple[dict[str, Any], AnimationInputs, np.ndarray | None]":
+    ) -> "tuple[dict[str, Any], AnimationInputs, Iterator[np.ndarray] | None]":
         _, facts = loaded.at(Path(item.payload["checkpoint"]))
         assert loaded.tools is not None  # see ``check``
         calibration = self.opened_calibration()
@@ -237,7 +237,7 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
 
     def _of_clip(
         self, loaded: Pipelines, item: Item, folder: Path
-    ) -> "tuple[dict[str, Any], AnimationInputs, np.ndarray | None]":
+    ) -> "tuple[dict[str, Any], AnimationInputs, Iterator[np.ndarray] | None]":
         _, facts = loaded.at(Path(item.payload["checkpoint"]))
         calibration = self.opened_calibration()
         animation, true, camera = animation_inputs(item, facts, calibration, self.alignment, self.smoothing_s)

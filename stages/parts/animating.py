@@ -1,7 +1,8 @@
 """What the animate stage works with: the pipeline of a checkpoint, and one clip's inputs and true frames."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from mimicmotion.errors import RejectedItem
 from mimicmotion.pose.settings import AlignmentMode
 from stages.engine.contract import Item
+from stages.parts.generated import READ_AT_A_TIME
 
 if TYPE_CHECKING:
     from mimicmotion.animation.checkpoint import CheckpointFacts
@@ -58,8 +60,10 @@ def animation_inputs(
     calibration: "Calibration | None" = None,
     alignment: AlignmentMode = "none",
     smoothing_s: float = 0,
-) -> "tuple[AnimationInputs, np.ndarray, str | None]":
+) -> "tuple[AnimationInputs, Iterator[np.ndarray], str | None]":
     """What the model is to dance, the true frames at the same size, and why the background may move.
+
+    A few true frames are in memory: they are read as they are asked for.
 
     Raises:
         RejectedItem: nobody is in the reference frame, or in any driving frame.
@@ -85,13 +89,15 @@ def animation_inputs(
     if not track.present[1:].any():
         raise RejectedItem("no_driving_pose", f"nobody is in any of the driving frames of {item.label}")
     reader = open_video(Path(payload["video"]))
-    pictures = fit.frames(reader.read(slots))
+    (reference,) = fit.frames(reader.read(slots[:1]))
     # Averaged at the rate of the video, before frames are left out; the picture's own pose stays as found.
     dance = smoothed(found, smoothing_s, video.fps).select(payload["frames"])
     own_pose, driving = framed_track(track.select([0]), fit), framed_track(dance, fit)
     if alignment != "none":
         driving = aligned(alignment, driving, own_pose)
     animation = AnimationInputs(
-        reference=pictures[0], reference_pose=own_pose, driving=driving, style=facts.style
+        reference=reference, reference_pose=own_pose, driving=driving, style=facts.style
     )
-    return animation, pictures[1:], moving_camera(reader, payload["frames"])
+    chunks = (slots[begin : begin + READ_AT_A_TIME] for begin in range(1, len(slots), READ_AT_A_TIME))
+    true = chain.from_iterable(fit.frames(reader.read(chunk)) for chunk in chunks)
+    return animation, true, moving_camera(reader, payload["frames"])

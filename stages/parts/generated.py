@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from mimicmotion.pose.table import PoseTrack
     from mimicmotion.video.framing import Framing
 
-_READ_AT_A_TIME = 8
+READ_AT_A_TIME = 8
+"""Frames of a video in memory."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,8 @@ def iter_truth(clip: GeneratedClip) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     from mimicmotion.video.reader import open_video
 
     reader, held = open_video(clip.truth), dict[int, np.ndarray]()
-    for begin in range(0, len(clip.frames), _READ_AT_A_TIME):
-        frames = clip.frames[begin : begin + _READ_AT_A_TIME]
+    for begin in range(0, len(clip.frames), READ_AT_A_TIME):
+        frames = clip.frames[begin : begin + READ_AT_A_TIME]
         pairs = [(frame, max(frame - 1, 0)) for frame in frames]
         wanted = sorted({*chain(*pairs)} - held.keys())
         held |= zip(wanted, clip.fit.frames(reader.read(wanted)), strict=True)

@@ -22,6 +22,7 @@ from mimicmotion.pose.table import PosesInfo, poses_table, read_track
 from mimicmotion.video.files import iter_frames, write_preview
 from mimicmotion.video.framing import framing
 from mimicmotion.video.picture_files import write_picture
+from mimicmotion.video.reader import PyavReader
 from mimicmotion.video.size import Size
 from stages.animate import ANIMATIONS_SCHEMA, Animate
 from stages.clip_rows import framing_columns
@@ -169,6 +170,22 @@ def test_driving_poses_are_averaged_at_the_rate_of_the_video_and_the_reference_i
     expected = smoothed(found, 0.2, 12.0).keypoints[item.payload["frames"]]
     np.testing.assert_array_equal(averaged.driving.keypoints, expected)
     assert np.abs(expected - raw.driving.keypoints)[0].max() > 0.1
+
+
+def test_no_more_than_a_few_true_frames_are_in_memory(inputs, monkeypatch):
+    inputs["clips"].rows["all"][0] |= {"first_frame": 0, "num_frames": NUM_FRAMES, "step": 1}
+    item, read = only_item(inputs), []
+    monkeypatch.setattr("stages.parts.animating.READ_AT_A_TIME", 5)
+    plain = PyavReader.read
+    monkeypatch.setattr("mimicmotion.video.stillness.moving_camera", lambda *_: None)
+    monkeypatch.setattr(
+        PyavReader, "read", lambda self, chosen: read.append([*chosen]) or plain(self, chosen)
+    )
+    animation, true, _ = animation_inputs(item, FakePipelines().facts)
+    assert read == [[item.payload["reference_frame"]]]
+    shown = np.stack(list(true))
+    assert read[1:] == [[*range(5)], [*range(5, 10)], [10, 11]]
+    assert shown.shape == (NUM_FRAMES, *animation.size.shape, 3)
 
 
 def test_an_overlap_that_does_not_fit_the_tile_is_told_before_training():

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mimicmotion.animation.request import AnimationRequest
+from mimicmotion.animation.settings import LARGEST_SEED
 from mimicmotion.errors import InputError
 from mimicmotion.lists import read_list
 from mimicmotion.names import existing
@@ -28,9 +29,12 @@ def read_pairs(path: Path, out: Path, wishes: Mapping[str, Any]) -> list[Animati
         InputError: the list cannot be read, names unknown columns, or rows are wrong; names all of them.
     """
     rows = _rows(path)
-    if out.suffix or (out.exists() and not out.is_dir()):
+    if not out.is_dir() and (out.suffix or out.exists()):
         raise InputError(f"--out {out} must be a folder for the results of {path}")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out}: the folder cannot be made: {error}") from error
     requests: list[AnimationRequest] = []
     wrong: list[str] = []
     for line, row in enumerate(rows, start=2):
@@ -80,6 +84,8 @@ def _request(row: dict[str, str], folder: Path, out: Path, wishes: Mapping[str, 
             if not row[column].isdecimal():
                 raise InputError(f"{column} is {row[column]}; it must be a whole number from 0")
             numbers[column] = int(row[column])
+    if numbers.get("seed", 0) > LARGEST_SEED:
+        raise InputError(f"seed is {numbers['seed']}; it must be at most {LARGEST_SEED}")
     fields: dict[str, Any] = {**wishes, **files, **numbers}
     request = AnimationRequest(out=out / f"{name}.mp4", **fields)
     request.check()

@@ -12,6 +12,8 @@ from mimicmotion.pose.settings import AlignmentMode
 from mimicmotion.settings import Section
 from mimicmotion.video.size import Size
 
+LARGEST_SEED: Final = 2**62
+
 
 class SamplingSettings(SamplingChoices):
     """How to sample, before the checkpoint is known."""
@@ -79,7 +81,7 @@ class DrivingSettings(Section):
     smoothing_s: float = Field(
         0.0, ge=0, description="Seconds over which jittery driving poses are averaged; 0 leaves them."
     )
-    seed: int = Field(0, ge=0, description="Seed of the starting noise.")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of the starting noise.")
     decode_chunk: int = Field(8, ge=1, description="Frames that the temporal decoder sees together.")
     tries: int = Field(
         1,

@@ -1,5 +1,6 @@
 """PoseNet's features of every frame of a video, computed once and kept where they fit."""
 
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from io import BufferedRandom
@@ -69,9 +70,10 @@ class PoseFeatures:
 
     def _place(self, frame: int) -> BufferedRandom:
         """The file, at the place of this frame."""
-        if self._file is None:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115
         size = self._kept.shape[1:].numel() * self._kept.element_size()
+        if self._file is None:
+            _check_room(((self._expected or 0) - len(self._kept)) * size)
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115
         self._file.seek((frame - len(self._kept)) * size)
         return self._file
 
@@ -106,6 +108,16 @@ class PartialFeatures:
         if not torch.equal(self.frames[places], frames):
             raise IndexError(f"features of frames {frames.tolist()} were asked of {self.frames.tolist()}")
         return self.features[places]
+
+
+def _check_room(num_bytes: int) -> None:
+    """Refuse a temporary folder without room for a file of this size."""
+    folder = tempfile.gettempdir()
+    if num_bytes > (free := shutil.disk_usage(folder).free):
+        raise InputError(
+            f"pose features need {num_bytes / 1e9:.1f} GB in {folder}, which has {free / 1e9:.1f} GB left: "
+            "set TMPDIR to a folder with room, or make a shorter or smaller video"
+        )
 
 
 def _bytes(tensor: Tensor) -> memoryview:

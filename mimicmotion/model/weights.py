@@ -6,12 +6,14 @@ the folder of Stable Video Diffusion, for the rest.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers.models.clip import CLIPImageProcessorPil
@@ -95,7 +97,9 @@ def load_encoders(
     """
     image_encoder = _image_encoder(_part([*folders], "image_encoder", "config.json"))
     preprocessor = _part([*folders], "feature_extractor", "preprocessor_config.json")
-    return load_vae(*folders), image_encoder, CLIPImageProcessorPil.from_pretrained(preprocessor)
+    with _reading(preprocessor):
+        feature_extractor = CLIPImageProcessorPil.from_pretrained(preprocessor)
+    return load_vae(*folders), image_encoder, feature_extractor
 
 
 def load_vae(*folders: Path) -> Vae:
@@ -241,9 +245,20 @@ def _part(folders: list[Path], part: str, file: str) -> Path:
     )
 
 
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """What libraries raise at damaged files of a folder, in words."""
+    try:
+        yield
+    except (OSError, LookupError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{folder} cannot be read: {error}. A file of it is damaged or incomplete: copy it again"
+        ) from error
+
+
 def _on_meta(kind: Any, folder: Path) -> Any:
     """A network of this config without memory for weights."""
-    with torch.device("meta"):
+    with _reading(folder), torch.device("meta"):
         return kind.from_config(kind.load_config(folder, local_files_only=True))
 
 
@@ -278,9 +293,10 @@ def image_encoder_file(folder: Path) -> Path:
 
 def _image_encoder(folder: Path) -> ImageEncoder:
     variant = "fp16" if image_encoder_file(folder).name == "model.fp16.safetensors" else None
-    encoder, report = ImageEncoder.from_pretrained(
-        folder, output_loading_info=True, local_files_only=True, variant=variant
-    )
+    with _reading(folder):
+        encoder, report = ImageEncoder.from_pretrained(
+            folder, output_loading_info=True, local_files_only=True, variant=variant
+        )
     # Positions are counted, not learnt; files of older versions hold them all the same.
     wrong = [
         f"{kind} {name}"

@@ -1,9 +1,12 @@
 """Features of all frames, in memory and beyond it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
+from mimicmotion.errors import InputError
 from mimicmotion.model.pose_features import PoseFeatures, compute_pose_features
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.video.size import Size
@@ -24,6 +27,18 @@ def test_frames_come_back_from_memory_and_file(dtype: torch.dtype, kept: int, an
         assert torch.equal(features[order], frames[order])
         with pytest.raises(IndexError, match="frame 7 of 7"):
             features[torch.tensor([7])]
+
+
+def test_a_temporary_folder_without_room_is_told_before_it_is_full(monkeypatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    frames = torch.zeros(2, 3, 2, 4)
+    with (
+        PoseFeatures(96, 12) as features,  # one stays in memory, eleven of 96 bytes do not fit
+        pytest.raises(InputError, match=r"need 0\.0 GB in .*: set TMPDIR"),
+    ):
+        features.append(frames)
+    with PoseFeatures(96, 11) as features:
+        features.append(frames)
 
 
 def test_the_network_sees_each_frame_once() -> None:

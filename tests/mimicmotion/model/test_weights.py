@@ -159,6 +159,23 @@ def test_missing_files_are_named_with_their_source(folder: Path, missing: str, w
     assert str(folder / missing) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vae/config.json",
+        "vae/diffusion_pytorch_model.safetensors",
+        "image_encoder/config.json",
+        "image_encoder/model.safetensors",
+        "feature_extractor/preprocessor_config.json",
+    ],
+)
+def test_a_file_that_was_copied_by_half_is_told_in_a_sentence(folder: Path, name: str) -> None:
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(WeightsError, match=rf"{name.partition('/')[0]}.* cannot be read"):
+        load_pipeline(folder)
+
+
 def test_image_encoder_is_strict_but_ignores_counted_positions(folder: Path) -> None:
     file = folder / "image_encoder" / "model.safetensors"
     tensors = load_file(file)

@@ -100,3 +100,24 @@ class RejectedItem(MimicMotionError):  # noqa: N818 - it is an outcome, not a fa
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
         return type(self), (self.code, self.sentence)
+
+
+_WRONG_EACH_TIME = (
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+
+
+def is_machine_fault(error: BaseException | None) -> bool:
+    """Whether an error, or one that it was raised from, is of a disk or network: trying again may help.
+
+    A name or right that is wrong is so each time.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and not isinstance(error, _WRONG_EACH_TIME):
+            return True
+        error = error.__cause__
+    return False

@@ -4,17 +4,10 @@ import logging
 from typing import Any
 
 from mimicmotion.errors import MachineError, MimicMotionError, StageError
+from mimicmotion.errors import is_machine_fault as is_machine_fault
 from stages.engine.contract import Item
 
 log = logging.getLogger(__name__)
-
-_WRONG_EACH_TIME = (
-    FileExistsError,
-    FileNotFoundError,
-    IsADirectoryError,
-    NotADirectoryError,
-    PermissionError,
-)
 
 
 def doing(item: Item | None) -> str:
@@ -38,11 +31,6 @@ def raised(cause: Any, stage: str, what: str) -> MimicMotionError:
         f"{stage}: stopped at {what}: {type(cause).__name__}: {cause}. The log has the traceback; "
         "finished work is kept, so the stage goes on from here when it is run again."
     )
-
-
-def is_machine_fault(error: BaseException) -> bool:
-    """Whether an error is of a disk or network, and not of a name or right that is wrong each time."""
-    return isinstance(error, OSError) and not isinstance(error, _WRONG_EACH_TIME)
 
 
 def _named(item: Item) -> str:

@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 from mimicmotion.clips.windows import far_frames
 from mimicmotion.diffusion.edm import NOISE_PRESETS
-from mimicmotion.errors import DataError, StageError
+from mimicmotion.errors import DataError, MachineError, StageError, is_machine_fault
 from mimicmotion.pose.drawing import draw_pose
 from mimicmotion.pose.framing import framed_track
 from mimicmotion.pose.settings import DrawingStyle
@@ -158,13 +158,17 @@ def make_sample(clip: Clip, drawn: Draw, settings: SampleSettings) -> Sample:
     Raises:
         StageError: a file of the clip is missing or does not fit; names the clip. An earlier stage vouched
             for it, so it is neither skipped nor replaced.
+        MachineError: reading failed by a fault of disk or network.
     """
     try:
         return _make_sample(clip, drawn, settings)
     except Exception as error:
-        raise StageError(
-            f"clip {clip.clip_id} ({clip.video}) cannot be read, although the clips stage kept it: {error}"
-        ) from error
+        named = f"clip {clip.clip_id} ({clip.video})"
+        if is_machine_fault(error):
+            raise MachineError(
+                f"{named} cannot be read, perhaps by a fault of disk or network: {error}"
+            ) from error
+        raise StageError(f"{named} cannot be read, although the clips stage kept it: {error}") from error
 
 
 def _make_sample(clip: Clip, drawn: Draw, settings: SampleSettings) -> Sample:

@@ -1,3 +1,5 @@
+import errno
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -7,13 +9,14 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from mimicmotion.errors import StageError
+from mimicmotion.errors import MachineError, StageError
 from mimicmotion.training.data import samples
 from mimicmotion.training.data.augmentation import Augmentation
 from mimicmotion.training.data.order import SampleIndex
 from mimicmotion.training.data.samples import draw, framing_text, make_sample
+from mimicmotion.video.containers import as_input
 from mimicmotion.video.framing import framing
-from mimicmotion.video.reader import open_video
+from mimicmotion.video.reader import PyavReader, open_video
 from mimicmotion.video.size import Size
 
 INDEX = SampleIndex(clip=0, epoch=2, slot=5)
@@ -97,6 +100,21 @@ def test_a_bad_clip_stops_with_its_name(clips, recipe, tmp_path):
     broken = replace(clips[0], video=tmp_path / "gone.mp4")
     with pytest.raises(StageError, match=r"video0-clip.*no video at .*gone\.mp4"):
         make_sample(broken, draw(broken, INDEX, recipe), recipe)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.ESTALE, MachineError), (errno.ETIMEDOUT, MachineError), (errno.ENOENT, StageError)],
+)
+def test_a_hiccup_of_the_file_system_may_be_tried_again(clips, recipe, monkeypatch, number, kind):
+    def read(self, slots):
+        with as_input(self.path):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(PyavReader, "read", read)
+    with pytest.raises(StageError, match=clips[0].clip_id) as caught:
+        make_sample(clips[0], draw(clips[0], INDEX, recipe), recipe)
+    assert type(caught.value) is kind
 
 
 @pytest.fixture

@@ -124,7 +124,7 @@ def judge_all(
     for request in requests:
         name = request.film_id
         try:
-            values[name] = film_judge.values(request, pictures and pictures[name])
+            values[name] = film_judge.values(request, None if pictures is None else pictures[name])
         except MimicMotionError as error:
             if len(requests) == 1:
                 raise

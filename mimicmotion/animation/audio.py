@@ -8,16 +8,21 @@ import av
 import numpy as np
 
 from mimicmotion.errors import InputError, RejectedItem
-from mimicmotion.video.containers import film_stream, open_film, reading
+from mimicmotion.video.containers import open_film, reading
+from mimicmotion.video.sources import GoodFrames, read_outline
+from mimicmotion.video.timing import Clock
 
 _RATE_HZ = 48_000
+_ROUNDED = _RATE_HZ // 50
+"""Samples by which stamps may be off without a gap; some containers round them to a millisecond."""
 
 
 def add_audio(silent: Path, source: Path, target: Path) -> bool:
     """Whether sound was there to add; writes an MP4 with the pictures of one file and the sound of another.
 
     Pictures are copied bit by bit; sound becomes AAC and ends with the last picture. Where it begins earlier
-    or later than the source's first picture, it stays where it is beside the pictures.
+    or later than the source's first picture that decodes, or has gaps, it stays where it is beside the
+    pictures.
 
     Args:
         silent: an MP4 with pictures.
@@ -31,9 +36,9 @@ def add_audio(silent: Path, source: Path, target: Path) -> bool:
         with reading(source), open_film(source) as sounding, open_film(silent) as pictures:
             if not sounding.streams.audio:
                 return False
-            film = sounding.streams[film_stream(sounding, source)] if sounding.streams.video else None
+            begin_s = _first_picture_s(source) if sounding.streams.video else None
             with av.open(str(target), "w", options={"movflags": "+faststart"}) as output:
-                _mux(pictures, sounding, film, output)
+                _mux(pictures, sounding, begin_s, output)
     except (RejectedItem, OSError) as error:
         raise InputError(f"the sound of {source} cannot be kept: {error}") from error
     return True
@@ -42,7 +47,7 @@ def add_audio(silent: Path, source: Path, target: Path) -> bool:
 def _mux(
     pictures: av.container.InputContainer,
     sounding: av.container.InputContainer,
-    film: av.VideoStream | None,
+    begin_s: float | None,
     output: av.container.OutputContainer,
 ) -> None:
     video_in = pictures.streams.video[0]
@@ -56,7 +61,7 @@ def _mux(
         packet.stream = video_out
         output.mux(packet)
     num_samples, last = 0, int(end_s * _RATE_HZ)
-    for part in _from_first_picture(sounding, film):
+    for part in _from_first_picture(sounding, begin_s):
         if num_samples >= last:
             break
         frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="stereo")
@@ -66,27 +71,30 @@ def _mux(
     output.mux(audio_out.encode(None))
 
 
-def _from_first_picture(
-    sounding: av.container.InputContainer, film: av.VideoStream | None
-) -> Iterator[np.ndarray]:
-    """Parts of the sound, float32 (2, n), from the first picture on, with silence until it begins."""
-    late = round(_delay_s(film, sounding.streams.audio[0]) * _RATE_HZ)
-    if late > 0:
-        yield np.zeros((2, late), np.float32)
-    surplus = max(-late, 0)
-    resampler = av.AudioResampler(format="fltp", layout="stereo", rate=_RATE_HZ)
+def _from_first_picture(sounding: av.container.InputContainer, begin_s: float | None) -> Iterator[np.ndarray]:
+    """Parts of the sound, float32 (2, n), each at its own time after the first picture.
+
+    Gaps are silent, what would overlap is cut. Stamps that are only rounded move nothing.
+    """
+    resampler, clock = av.AudioResampler(format="fltp", layout="stereo", rate=_RATE_HZ), Clock(0.0)
+    num_samples = 0
     for frame in sounding.decode(sounding.streams.audio[0]):
         for resampled in resampler.resample(frame):
-            part = resampled.to_ndarray()[:, surplus:]
-            surplus -= resampled.samples - part.shape[1]
+            part = resampled.to_ndarray()
+            time_s = clock(resampled.time, part.shape[1] / _RATE_HZ)
+            begin_s = time_s if begin_s is None else begin_s
+            late = round((time_s - begin_s) * _RATE_HZ) - num_samples
+            if num_samples and abs(late) <= _ROUNDED:
+                late = 0
+            for silent in range(0, late, _RATE_HZ):
+                yield np.zeros((2, min(_RATE_HZ, late - silent)), np.float32)
+            part = part[:, max(-late, 0) :]
+            num_samples += max(late, 0) + part.shape[1]
             if part.shape[1]:
                 yield np.ascontiguousarray(part)
 
 
-def _delay_s(film: av.VideoStream | None, sound: av.AudioStream) -> Fraction:
-    """How much later than pictures sound begins, negative where earlier; 0 where a file does not say."""
-    starts = []
-    for stream in (film, sound):
-        if stream is not None and stream.start_time is not None and stream.time_base is not None:
-            starts.append(stream.start_time * stream.time_base)
-    return starts[1] - starts[0] if len(starts) == 2 else Fraction(0)
+def _first_picture_s(source: Path) -> float | None:
+    """When the first picture that decodes is shown, by the file's clock; None where it does not say."""
+    frames = GoodFrames(source, read_outline(source), sort_times=False)
+    return next((frame.picture.time for frame in frames), None)

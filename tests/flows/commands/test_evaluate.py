@@ -157,7 +157,10 @@ def test_protocols_with_and_without_a_truth_are_not_mixed(crossed):
         ((*results, *pairs, "--protocol", "native"), "protocol native scores true films"),
         ((*results, *truth, "--protocol", "x-dance"), "those for true films are tiktok-335-340-256"),
         ((*results, "--protocol", "x-dance"), "one of --truth and --pairs"),
-        (("--generated", crossed, *pairs, "--protocol", "x-dance"), "lacks pair-910000, pair-910001 and has"),
+        (
+            ("--generated", crossed, *pairs, "--protocol", "x-dance"),
+            "lacks pair-910000, pair-910001 and also has",
+        ),
     ):
         result = run(*given)
         assert isinstance(result.exception, InputError)

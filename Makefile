@@ -41,7 +41,7 @@ check: $(STAMP)
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_readme.py
 
 ui: $(STAMP)
-	$(BIN)/mimicmotion ui demo
+	$(BIN)/mimicmotion ui $(CONFIG)
 
 # Prefect with a worker, MLflow and Ray with their pages, on 127.0.0.1, until Ctrl-C.
 serve: $(STAMP)

@@ -28,8 +28,14 @@ _ADDRESS = re.compile(
     r"(?P<place>[^\s?#]*)(?P<options>[?#]\S*)?"
 )
 _ASSIGNED = re.compile(
-    rf"(?i)(?P<name>\b[\w-]*{_SECRET_NAME}|\bsig|\bpass)(?P<quote>['\"]?\s*[=:]\s*)"
-    r"(?!\s|/)(?:(?:basic|bearer)\s+)?(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&)\]}]+)"
+    rf"(?i)(?P<name>\b[\w-]*(?<!unexpected ){_SECRET_NAME}|\b\w*sess(?:ion)?_?id|(?<![\w-])(?:sig|pass))"
+    r"(?P<quote>['\"]?\s*[=:]\s*)(?!\s|/)(?:(?:basic|bearer)\s+)?(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&)\]}]+)"
+)
+_COOKIES = re.compile(r"(?i)\b((?:set-)?cookie['\"]?\s*:\s*)[^\n]+")
+_COMMAND = re.compile(
+    # An option with its value, as people copy a command line; words after it belong to a sentence.
+    rf"(?i)(?<!\S)(--[\w-]*(?:{_SECRET_NAME}|pass)\s+(?!-|(?:or|and|is|to|of|with|for|by|in)\b)|(?:-u|--user)[\s=]+(?=\S+:))"
+    r"(?:\"[^\"\n]*\"|'[^'\n]*'|\S+)"
 )
 _LOGIN = re.compile(r"(?i)\b(basic|bearer)\s+(?=[\w+/.~-]*[\d+/=_-])[\w+/=.~-]{8,}")
 
@@ -43,6 +49,7 @@ def redacted(text: object) -> str:
     """An address, or a message with addresses, without users, passwords, keys and signatures in them."""
     shown = _ADDRESS.sub(_address, str(text))
     shown = _ASSIGNED.sub(lambda found: f"{found['name']}{found['quote']}{HIDDEN}", shown)
+    shown = _COMMAND.sub(rf"\1{HIDDEN}", _COOKIES.sub(rf"\1{HIDDEN}", shown))
     return _LOGIN.sub(rf"\1 {HIDDEN}", shown)
 
 

@@ -251,13 +251,20 @@ def test_the_options_exist(command: list[str]) -> None:
     ("name", "shown"),
     [("paper", "rebuild/paper"), ("ablation/demo", "ablation/demo"), ("mine", "rebuild/demo -p config=")],
 )
-def test_serve_prints_the_deployment_of_its_config(name: str, shown: str, tmp_path: Path) -> None:
+def test_serve_prints_the_deployment_of_its_config(
+    name: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from flows.commands.serve import deployment
     from stages.engine.config import load_config
 
     if name == "mine":
-        (tmp_path / "mine.yaml").write_text(f"extends: {ROOT / 'configs' / 'demo.yaml'}\n")
+        for own in ("mine.yaml", "my own.yaml"):
+            (tmp_path / own).write_text(f"extends: {ROOT / 'configs' / 'demo.yaml'}\n")
         assert deployment(load_config(tmp_path / "mine.yaml")) == f"{shown}{tmp_path / 'mine.yaml'}"
+        # Flows run in the checkout, not where the command was given.
+        monkeypatch.chdir(tmp_path)
+        quoted = f"rebuild/demo -p 'config={tmp_path}/my own.yaml'"
+        assert deployment(load_config("my own.yaml")) == quoted
     else:
         assert deployment(load_config(ROOT / "configs" / f"{name}.yaml")) == shown
 

@@ -13,7 +13,7 @@ import httpx2
 import psutil
 
 from flows.commands.needs import find_films, total_disk
-from mimicmotion.errors import InputError, MimicMotionError
+from mimicmotion.errors import InputError, MachineError, MimicMotionError
 from mimicmotion.weights.fetching import file_digest
 from mimicmotion.weights.known import known_weights
 from stages.adapters.ray.environment import cluster_address
@@ -55,7 +55,9 @@ class Finding:
 
 def examine(config: PipelineConfig) -> Iterator[Finding]:
     """Everything a config needs on this machine, one finding at a time."""
-    wants_gpu = any(stage.runtime.gpus_per_worker > 0 for stage in config.stages.values())
+    # Where a cluster is joined its machines hold the GPUs, and ``_devices`` looks at those.
+    joins = bool(cluster_address(config.settings.ray))
+    wants_gpu = not joins and any(stage.runtime.gpus_per_worker > 0 for stage in config.stages.values())
     checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
         ("python", _python),
         ("torch", lambda: _torch(wants_gpu)),
@@ -226,8 +228,9 @@ def _workspace(config: PipelineConfig) -> Finding:
         workspace = open_workspace(config.workspace)
         workspace.write("doctor.txt", b"written by mimicmotion doctor\n")
         workspace.remove("doctor.txt")
-    except OSError as error:
-        found = f"{redacted(config.workspace)} cannot be written ({error.strerror or error})"
+    except (OSError, MachineError) as error:
+        why = getattr(error, "strerror", None) or error
+        found = f"{redacted(config.workspace)} cannot be written ({why})"
         return Finding("workspace", "fail", found, "choose another place: --set workspace=FOLDER")
     free, needed = workspace.free_bytes(), total_disk(config)
     found = f"{workspace.shown}, writable; {workspace.disk} has {free / 1e9:.1f} GB free"

@@ -9,6 +9,7 @@ import secrets
 import subprocess
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -145,4 +146,7 @@ def deployment(settings: PipelineConfig) -> str:
         flow = one["entrypoint"].rpartition(":")[2]
         if flow != "stage" and one["parameters"]["config"] == settings.name:
             return f"{flow}/{one['name']}"
-    return f"rebuild/demo -p config={settings.source}"
+    # A worker runs flows in the checkout, wherever this command was given.
+    source = Path(settings.source).resolve()
+    name = source.relative_to(_PROJECT) if source.is_relative_to(_PROJECT) else source
+    return f"rebuild/demo -p {quote(f'config={name}')}"

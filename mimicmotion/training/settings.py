@@ -1,9 +1,9 @@
 """The settings of training, each declared once: the stage inherits them beside what makes it a stage."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from mimicmotion.pose.settings import ConfidenceSettings, DrawingStyle
 from mimicmotion.settings import Section
@@ -135,6 +135,11 @@ class DistillationSettings(TrainingSettings):
         return 3 if self.guidance_scale > 1 else 2
 
 
+def _word(value: object) -> object:
+    """YAML reads the bare word ``off`` as false."""
+    return "off" if value is False else value
+
+
 class TrainingRuntime(Section):
     """How a training run is computed and watched; none of it changes what is learnt beyond rounding."""
 
@@ -144,7 +149,7 @@ class TrainingRuntime(Section):
     strategy: Strategy = Field(
         "ddp", description="Each worker holds the whole network (ddp), or a share of it (fsdp, FSDP2)."
     )
-    activation_checkpointing: ActivationCheckpointing = Field(
+    activation_checkpointing: Annotated[ActivationCheckpointing, BeforeValidator(_word)] = Field(
         "off", description="Activations that are computed again in the backward pass, to save memory."
     )
     compile: bool = Field(False, description="Compile the network; slow to start, faster after.")

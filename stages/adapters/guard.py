@@ -54,7 +54,10 @@ class Guard:
         for name, value in headers:
             given.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1").lower())
         if any(host not in self._hosts for host in given.get("host", [""])):
-            return "This server is not reached by that name (header Host)."
+            return (
+                "This server is not reached by that name (header Host). Through an SSH tunnel give both "
+                "sides the same port, and open 127.0.0.1 with it."
+            )
         origins = given.get("origin", [])
         if any(origin.partition("://")[2] not in self._hosts for origin in origins):
             return "Pages of another address may not ask this server (header Origin)."

@@ -39,6 +39,11 @@ WITH_SECRETS = [
     f"host said no to Authorization: Basic {SECRET}",
     f"host said no to Bearer {SECRET}abcdef",
     f'host took {{"api_key": "{SECRET}"}}',
+    f"host got Cookie: a={SECRET}; b=1",
+    f"https://host/x;jsessionid={SECRET}",
+    f"host said no to curl -u me:{SECRET}",
+    f"client --host host --password {SECRET}",
+    f"client --host host --api-key '{SECRET} b'",
 ]
 
 
@@ -65,6 +70,9 @@ def test_secrets_are_hidden_and_the_rest_is_shown(text: str) -> None:
         "models:/mimicmotion@champion",
         "keypoint_threshold=0.3, sigma=0.5, num_tokens=7; train.seed=1",
         "reads pose, but there is no section pose.",
+        "two-pass: 12 frames",
+        "Unexpected token: x",
+        "give --password or a file; ssh -u",
     ],
 )
 def test_what_holds_no_secret_stays(text: str) -> None:

@@ -32,6 +32,7 @@ from mimicmotion.training.data.batch import collate, loss_inputs
 from mimicmotion.training.data.order import SampleIndex
 from mimicmotion.training.data.samples import draw, make_sample
 from mimicmotion.training.job import read_clips
+from mimicmotion.training.settings import TrainingRuntime
 from mimicmotion.video.framing import framing
 from mimicmotion.video.reader import VideoReader
 from mimicmotion.video.size import Size
@@ -466,3 +467,9 @@ def test_a_run_that_loses_a_worker_to_kill_9_ends_by_itself_at_the_same_loss(
     assert second[-1] == 8
     ours, theirs = (one.to_pylist()[0]["validation_loss"] for one in (table, alone))
     assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_a_bare_off_of_yaml_is_the_word() -> None:
+    assert TrainingRuntime(activation_checkpointing=False).activation_checkpointing == "off"
+    with pytest.raises(ValidationError):
+        TrainingRuntime(activation_checkpointing=True)

@@ -62,15 +62,21 @@ def test_what_a_config_needs_and_is_not_there(tmp_path: Path, letters: Letters, 
     assert "is not that of yolox_l.onnx" in found["letters.weights"].found
 
 
-def test_what_a_check_says_itself_is_the_advice(tmp_path: Path, letters: Letters) -> None:
+def test_what_a_check_says_itself_is_the_advice(tmp_path: Path, letters: Letters, monkeypatch) -> None:
+    import torch
+
     (tmp_path / "file").write_text("in the way")
-    config = make_config(tmp_path / "file" / "space", letters)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    on_gpus = letters.model_copy(update={"runtime": Runtime(gpus_per_worker=1)})
+    config = make_config(tmp_path / "file" / "space", on_gpus)
     settings = config.settings.model_copy(update={"ray": RaySettings(address="127.0.0.1:9")})
     found = findings(replace(config, settings=settings))
     assert "cannot be written" in found["workspace"].found
     assert "--set workspace=FOLDER" in found["workspace"].advice
     assert "127.0.0.1:9: cannot be reached" in found["devices"].found
     assert "install the project again" not in found["devices"].advice
+    # A flow's machine needs no GPU where a cluster has them.
+    assert {found[name].state for name in ("torch", "onnxruntime")} == {"ok"}
 
 
 def test_little_room_is_said(tmp_path: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,8 +44,14 @@ _FRAME_NAMES: Final = ("frame_id", "frame_idx", "frame_index", "frame")
 _MAX_SKEW: Final = 1.2
 """Tools resize to multiples of 64; a canvas of another aspect than this allows is of another video."""
 _MAX_RELATIVE: Final = 2.0
+_TOLD_POINTS: Final = 3
+"""What most shares of a picture stay below; fewer points than this tell no frame from the others."""
 LARGEST: Final = 1e6
 """No picture has that many pixels, and no video that many seconds: larger numbers are damage."""
+
+
+_Found = list[tuple[np.ndarray, np.ndarray]]
+"""Coordinates and confidences of people."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,12 @@ def read_json(path: Path, size: Size) -> StatedFrames:
     twice = [number for number, count in Counter(known).items() if count > 1]
     if twice:
         raise InputError(f"{path} has frame {twice[0]} {known.count(twice[0])} times; each may be there once")
-    people = [_people(frame, size, path) for frame in frames]
+    read = [_people(frame, size, path) for frame in frames]
+    shares = _are_shares([found for found, _ in read], path)
+    people = [
+        [_person(points / (1.0 if shares else canvas), sure) for points, sure in found if sure.any()]
+        for found, canvas in read
+    ]
     return StatedFrames(dict(zip(known or range(len(people)), people, strict=True)), bool(known))
 
 
@@ -154,7 +165,8 @@ def _stated(frame: Any) -> int | None:
     return int(found[2])
 
 
-def _people(frame: Any, size: Size, path: Path) -> list[Person]:
+def _people(frame: Any, size: Size, path: Path) -> tuple[_Found, np.ndarray]:
+    """The people of a frame as they are written, and the sides of its canvas."""
     with _known_form(path):
         if "instances" in frame:
             found = [_checked(*_mmpose_person(person)) for person in frame["instances"]]
@@ -169,9 +181,24 @@ def _people(frame: Any, size: Size, path: Path) -> list[Person]:
                 f"its canvas of {width:g} x {height:g} has another shape than the video of "
                 f"{size.width_px} x {size.height_px} pixels"
             )
-    seen = [np.abs(keypoints[confidences > 0]).max(initial=0.0) for keypoints, confidences in found]
-    unit = np.array([1.0, 1.0]) if max(seen, default=0.0) <= _MAX_RELATIVE else np.array([width, height])
-    return [_person(keypoints / unit, confidences) for keypoints, confidences in found if confidences.any()]
+    return found, np.array([width, height])
+
+
+def _are_shares(frames: Sequence[_Found], path: Path) -> bool:
+    """Whether a file counts in shares of the picture, else in pixels: most points tell, not the farthest.
+
+    Raises:
+        InputError: some frames count in the one and some in the other.
+    """
+    seen = [np.abs([point for points, sure in found for point in points[sure > 0]]) for found in frames]
+    shares = np.array([np.median(points) <= _MAX_RELATIVE for points in seen if len(points)])
+    told = shares[[len(points) >= _TOLD_POINTS for points in seen if len(points)]]
+    if told.any() and not told.all():
+        raise InputError(
+            f"{path}: {told.sum()} of {len(told)} frames count in shares of the picture (0 to 1) and the "
+            "others in pixels: write all frames in one of the two"
+        )
+    return bool(shares.mean() >= 0.5) if len(shares) else True
 
 
 @contextmanager

@@ -339,3 +339,19 @@ def test_real_poses_can_be_imported(real_data):
     assert all(len(people) == 1 for people in frames)
     person = frames[100][0][1]
     assert 0 < person.keypoints[:17, 0].min() < person.keypoints[:17, 0].max() < 576
+
+
+@pytest.mark.parametrize("unit", [1.0, 500.0])
+def test_a_file_counts_in_shares_or_in_pixels_throughout(tmp_path, person, unit):
+    shares, confidences = person[0] / 300, person[1]
+    shares[5] = (0.4, 2.3)  # far below the picture
+    frames = [{"people": [as_openpose(shares * unit, confidences)]} for _ in range(3)]
+    (tmp_path / "a.json").write_text(json.dumps(frames))
+    found = read_json(tmp_path / "a.json", Size(500, 500)).people
+    assert len(found) == 3
+    for people in found.values():
+        np.testing.assert_allclose(people[0].keypoints[:5], shares[:5], rtol=1e-5)
+    frames[1] = {"people": [as_openpose(shares * (501 - unit), confidences)]}
+    (tmp_path / "a.json").write_text(json.dumps(frames))
+    with pytest.raises(InputError, match=r"[12] of 3 frames count in shares .* and the others in pixels"):
+        read_json(tmp_path / "a.json", Size(500, 500))

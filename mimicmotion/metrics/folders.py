@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 LOSSY_SUFFIXES = (".avif", ".gif", ".jpg", ".jpeg", ".webp")
 _READ = f"read are videos ({', '.join(sorted(VIDEO_SUFFIXES))}) and frames ({', '.join(PICTURE_SUFFIXES)})"
+_MOST_STRETCH = 0.02
 LOSSLESS_CODECS = ("ffv1", "huffyuv", "ffvhuff", "utvideo", "png", "rawvideo")
 
 
@@ -40,7 +41,8 @@ def score_folders(
     Two floors stand beside it: the first true frame all the time, and the truth one frame late.
 
     Generated frames of another size than the true ones are resized to the true ones, as published
-    evaluations do. Files of a lossy form are scored with a note, since their loss counts as the model's.
+    evaluations do; those of another aspect are refused, unless they have the size of the protocol. Files of a
+    lossy form are scored with a note, since their loss counts as the model's.
 
     Args:
         generated: folder with one video, or one folder of frames, for each true one, of the same name.
@@ -61,18 +63,29 @@ def score_folders(
     protocol.check_truth(True)
     protocol.check_videos(true)
     for name in sorted(true):
-        judge.board.add(judge.measure(name, _chunks(true[name], made[name])))
+        judge.board.add(judge.measure(name, _chunks(true[name], made[name], protocol.frame_size)))
     return _with_note(judge.scores(), _loss_note({"results": made, "true ones": true}))
 
 
-def _chunks(truth: Path, generated: Path) -> Iterator[Chunk]:
-    """Both sides of a pair with their floors, a few frames at a time, each file read once."""
+def _chunks(truth: Path, generated: Path, common: Size | None) -> Iterator[Chunk]:
+    """Both sides of a pair with their floors, a few frames at a time, each file read once.
+
+    Args:
+        truth, generated: the films.
+        common: what the protocol brings all frames to, whatever their aspect.
+    """
     pairs = _pairs(truth, generated)
     first_pair = next(pairs, None)
     if first_pair is None:
         return
     reference = late = first_pair[0]
-    size = Size.of(reference)
+    size, made = Size.of(reference), Size.of(first_pair[1])
+    stretch = made.width_px * size.height_px / (made.height_px * size.width_px)
+    if made != common and abs(stretch - 1) > _MOST_STRETCH:
+        raise InputError(
+            f"{generated} is {made}, {truth} is {size}: bringing one to the other would stretch pictures by "
+            f"{max(stretch, 1 / stretch):.2f}; give both one aspect"
+        )
     pairs = chain([first_pair], pairs)
     while chunk := list(islice(pairs, frames_at_a_time(*size))):
         true = _together([frame for frame, _ in chunk])
@@ -176,7 +189,13 @@ def iter_film(path: Path) -> Iterator[np.ndarray]:
         frames = iter_frames(path)
     else:
         files = _frame_files(path)
-        _check_numbers(path, [_number(file) for file in files])
+        numbers = [_number(file) for file in files]
+        if -1 in numbers and len(files) > 1:
+            raise InputError(
+                f"{path} holds {files[0].name}, whose name has no number, beside {len(files) - 1} other "
+                "pictures: take it away, or number all frames"
+            )
+        _check_numbers(path, numbers)
         frames = map(read_picture, files)
     shape = None
     for number, frame in enumerate(frames):
@@ -235,6 +254,6 @@ def _check_numbers(folder: Path, numbers: Sequence[int]) -> None:
 
 
 def _number(path: Path) -> int:
-    """The last number in a name: frame_9 comes before frame_10 whatever the padding."""
+    """The last number in a name, -1 for none: frame_9 comes before frame_10 whatever the padding."""
     digits = "".join(c if c.isdecimal() else " " for c in path.stem).split()
     return int(digits[-1]) if digits else -1

@@ -2,19 +2,21 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from unicodedata import normalize
 
 import numpy as np
 import pytest
 
 from mimicmotion.errors import InputError
-from mimicmotion.metrics.folders import entries, iter_film, score_folders
+from mimicmotion.metrics.folders import entries, film_shape, iter_film, score_folders
 from mimicmotion.metrics.image import psnr
 from mimicmotion.metrics.judging import Judge
 from mimicmotion.metrics.protocols import PROTOCOLS
 from mimicmotion.metrics.scores import SUMMARY
 from mimicmotion.video.files import write_lossless, write_preview
 from mimicmotion.video.picture_files import write_picture
+from mimicmotion.video.size import Size
 
 NATIVE = PROTOCOLS["native"]
 
@@ -121,6 +123,29 @@ def test_results_of_another_size_are_resized_to_the_truth(folders):
     generated, truth = folders
     write_lossless(generated / "a.mkv", video(0, size=(64, 48)), 12)
     assert score_folders(generated, truth, NATIVE, Judge(NATIVE, {}))[-1].value is not None
+
+
+def test_results_of_another_aspect_are_refused_unless_the_protocol_has_it(folders):
+    generated, truth = folders
+    write_lossless(generated / "a.mkv", video(0, size=(32, 32)), 12)
+    with pytest.raises(InputError, match=r"a.mkv is 32x32, .*a.mkv is 24x32: .* stretch pictures by 1.33"):
+        score_folders(generated, truth, NATIVE, Judge(NATIVE, {}))
+    square = replace(NATIVE, frame_size=Size(32, 32))
+    assert score_folders(generated, truth, square, Judge(square, {}))[-1].value is not None
+    # Half a pixel of a side that was rounded is no other aspect.
+    write_lossless(generated / "a.mkv", video(0, size=(640, 484)), 12)
+    assert score_folders(generated, truth, NATIVE, Judge(NATIVE, {}))[-1].value is not None
+
+
+def test_a_picture_without_a_number_is_no_frame(tmp_path):
+    write_frames(tmp_path / "a", video(num_frames=3), "{:04d}.png")
+    write_picture(tmp_path / "a" / "cover.png", video()[0])
+    for read in (read_frames, film_shape):
+        with pytest.raises(InputError, match=r"holds cover.png, whose name has no number, beside 3 other"):
+            read(tmp_path / "a")
+    (tmp_path / "one").mkdir()
+    write_picture(tmp_path / "one" / "still.png", video()[0])
+    assert len(read_frames(tmp_path / "one")) == 1
 
 
 def test_what_does_not_pair_is_refused(folders):

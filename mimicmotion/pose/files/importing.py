@@ -246,15 +246,35 @@ def _check(rows: _Rows, path: Path) -> None:
             f"{path}: column person must lie within 0 and {_LAST_PERSON}, but holds {strange[0]}: number the "
             "people of a video from 0"
         )
-    largest = float(np.abs(rows.keypoints).max(initial=0.0))
-    if largest > _MAX_RELATIVE:
+    if len(rows.person) and rows.person.min() > 0:
         raise InputError(
-            f"{path}: keypoints must be relative to width and height (0 to 1), but reach {largest:.0f}: "
-            "divide x by the width and y by the height"
+            f"{path}: column person must hold the main person, 0, but holds {np.unique(rows.person)[:5]} "
+            "alone: number the people of a video from 0, the one who dances first"
         )
+    for name, places in (("keypoints", rows.keypoints), ("box", rows.box)):
+        if (largest := float(np.abs(places).max(initial=0.0))) > _MAX_RELATIVE:
+            raise InputError(
+                f"{path}: {name} must be relative to width and height (0 to 1), but reach {largest:.0f}: "
+                "divide x by the width and y by the height"
+            )
+    _check_boxes(rows, path)
     pairs = np.stack([rows.frame, rows.person], axis=1)
     if len(np.unique(pairs, axis=0)) != len(pairs):
         raise InputError(f"{path}: a person may have one row per frame, some have more")
     order = np.argsort(rows.frame, kind="stable")
     if (np.diff(rows.time_s[order]) < 0).any():
         raise InputError(f"{path}: time_s must not go back from frame to frame")
+
+
+def _check_boxes(rows: _Rows, path: Path) -> None:
+    """Refuse boxes of another form, such as corner and size; one of a single point may have no sides."""
+    sure = rows.confidences[..., None] > 0
+    low = np.where(sure, rows.keypoints, np.inf).min(axis=1)
+    high = np.where(sure, rows.keypoints, -np.inf).max(axis=1)
+    sides = rows.box[:, 2:] - rows.box[:, :2]
+    wrong = np.flatnonzero(np.where(high > low, sides <= 0, sides < 0).any(axis=1))
+    if len(wrong):
+        raise InputError(
+            f"{path}: {len(wrong)} of {len(sides)} boxes are not x0, y0, x1, y1 with x0 < x1 and y0 < y1, "
+            f"e.g. {rows.box[wrong[0]].round(3).tolist()} of frame {rows.frame[wrong[0]]}"
+        )

@@ -95,6 +95,13 @@ def test_a_frame_without_rows_has_nobody(tmp_path):
         ({"person": pa.array([0] * 12), "frame": pa.array([0] * 12)}, "one row per frame"),
         ({"confidences": pa.array([[0.5] * 17] * 12)}, "133"),
         ({"time_s": pa.array([float("nan")] * 12)}, "finite"),
+        ({"person": pa.array([1, 2] * 6)}, r"column person must hold the main person, 0, but holds \[1 2\]"),
+        ({"box": pa.array([[30.0, 60.0, 90.0, 120.0]] * 12)}, "box must be relative .* reach 120"),
+        (
+            {"box": pa.array([[0.4, 0.3, 0.2, 0.6]] * 12)},
+            "12 of 12 boxes are not x0, y0, x1, y1 .* of frame 0",
+        ),
+        ({"box": pa.array([[0.0, 0.0, 0.0, 0.0]] * 12)}, "boxes are not x0, y0, x1, y1"),
         ({"person": pa.array([40_000] * 12)}, "column person must lie within 0 and 32767"),
     ],
 )

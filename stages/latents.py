@@ -45,7 +45,9 @@ _NUM_PICTURED = 4
 class LatentsRuntime(Runtime):
     """How the latents stage runs."""
 
-    chunk: int = Field(8, ge=1, description="Pictures that are encoded at a time.")
+    chunk: int = Field(
+        8, ge=1, description="Pictures that are read at a time; at most 8 of them are encoded together."
+    )
     decode_threads: int = Field(
         1, ge=1, description="Threads that decode ahead of the networks; a GPU needs a core for each."
     )

@@ -87,7 +87,7 @@ def checked(section: type[Section], values: Mapping[str, Any], names: Mapping[st
             f"{one['input']!r}, allowed: {one['msg'].removeprefix('Input should be ')}"
             for one in error.errors(include_url=False)
         ]
-        raise InputError("\n".join(lines)) from error
+        raise InputError(*lines) from error
 
 
 def _parameter(name: str, field: FieldInfo, option: str | None, configured: bool) -> inspect.Parameter:

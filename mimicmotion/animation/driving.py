@@ -143,7 +143,8 @@ def driver_from_poses(
 
     Args:
         poses: the file.
-        video: the video that they belong to; needed for an import file, whose poses carry no size.
+        video: the video that they belong to, which tells whether its camera moves; needed for an import file,
+            whose poses carry no size.
         fps: of the result; None for the video's own, at most ``most_fps``.
         folder: for a normalised copy of the video.
         most_fps: the rate of the windows that the network was trained with.
@@ -157,7 +158,11 @@ def driver_from_poses(
     if table is not None and table.schema.equals(POSES_SCHEMA):
         stored_fps = PosesInfo.of(table).fps
         rate = min(stored_fps, most_fps) if fps is None else fps
-        return Driver(table, rate, stored_fps, f"poses {poses}")
+        driver = Driver(table, rate, stored_fps, f"poses {poses}")
+        if video is None:
+            return driver
+        reader, facts = _normalised(video, rate, folder, most_fps)
+        return replace(driver, camera=moving_camera(reader, range(facts.num_frames)))
     if video is None:
         raise InputError(
             f"{poses} is an import file: its poses are relative to a video; give that video too (--video)"

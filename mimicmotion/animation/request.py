@@ -41,6 +41,8 @@ from mimicmotion.video.size import Size
 log = logging.getLogger(__name__)
 
 _NUM_PREVIEWED = 5
+_MOST_CUT = 0.1
+"""Share of the reference that may be cut off without a word."""
 _PREVIEW_CANVAS = 3
 """Canvas of the preview's drawings over its own short side, at most: lines are about 3 px wide and seen."""
 _SIDE_MULTIPLE = 8
@@ -157,6 +159,12 @@ def prepare(
     picture = read_picture(request.image)
     target = request.target_size(picture, facts)
     fit = framing(Size.of(picture), [target])
+    if fit.cut_share > _MOST_CUT:
+        log.warning(
+            "%.0f %% of the picture %s are cut off around its middle to make it %s; give one of that aspect, "
+            "or another --size",
+            *(100 * fit.cut_share, request.image, target),
+        )
     reference = fit.frames(picture[None])[0]
     own_pose = _reference_pose(request, reference, fit, estimator)
     driver = _driver(request, facts.window_fps, estimator, {} if drivers is None else drivers)

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
+from pydantic import ValidationError
 
 from mimicmotion.animation.checkpoint import read_checkpoint_facts
 from mimicmotion.animation.driving import aligned, driver_from_poses, reference_pose
 from mimicmotion.animation.generate import AnimationInputs, generate
-from mimicmotion.animation.settings import INPUTS, PARAMS, SamplingSettings
+from mimicmotion.animation.settings import INPUTS, PARAMS, DrivingSettings, SamplingSettings
 from mimicmotion.devices import device_and_dtype, has_cuda
 from mimicmotion.errors import InputError
 from mimicmotion.model.weights import load_pipeline
@@ -105,14 +106,19 @@ class ServedModel:
         inputs = self._animation_inputs(request)
         kinds = {"num_steps": int, "guidance_scale": float, "overlap": int}
         wishes = {name: kind(request[name]) for name, kind in kinds.items() if request[name] is not None}
-        choices = SamplingSettings(**{**self._facts.sampling, **wishes})
+        try:
+            choices = SamplingSettings(**{**self._facts.sampling, **wishes})
+            seed = DrivingSettings(seed=int(request["seed"])).seed
+        except ValidationError as error:
+            said = [f"{one['loc'][0]} is {one['input']}: {one['msg']}" for one in error.errors()]
+            raise InputError(*said) from error
         settings = choices.sampler(
             self._facts.num_frames,
             bool(self._facts.sampling),
             fps=self._facts.fps,
             motion_bucket_id=self._facts.motion_bucket,
         )
-        return np.stack(list(generate(self._pipeline, inputs, settings, int(request["seed"]))))
+        return np.stack(list(generate(self._pipeline, inputs, settings, seed)))
 
     def _animation_inputs(self, request: Mapping[str, Any]) -> AnimationInputs:
         picture = _picture(request["image"])

@@ -102,7 +102,9 @@ class RequestSettings(DrivingSettings):
         None, description="Short side of the result at 9:16 or 16:9, a multiple of 64."
     )
     fps: float | None = Field(
-        None, description="Frames per second of the result, by time; null: the video's, at most 15."
+        None,
+        description="Frames per second of the result, by time; null: the video's, at most as many as the "
+        "checkpoint was trained with (15 as released).",
     )
     keep_audio: bool = Field(True, description="Keep the driving video's sound.")
 

@@ -11,36 +11,9 @@ import numpy as np
 from jaxtyping import Float
 
 from mimicmotion.pose.alignment import NUM_LIMBS, with_limbs
-from mimicmotion.pose.layout import LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND, from_openpose, to_openpose
+from mimicmotion.pose.layout import MIRRORED, from_openpose, to_openpose
 from mimicmotion.pose.table import PoseTrack
 from mimicmotion.training.settings import SampleSettings
-
-
-def _mirror_order() -> list[int]:
-    """Of each of the 133 points the one that stands in its place in a mirror."""
-    order = np.arange(NUM_KEYPOINTS)
-    for left, right in zip(range(1, 17, 2), range(2, 17, 2), strict=True):
-        order[[left, right]] = right, left
-    order[17:20], order[20:23] = np.arange(20, 23), np.arange(17, 20)
-    order[LEFT_HAND], order[RIGHT_HAND] = order[RIGHT_HAND].copy(), order[LEFT_HAND].copy()
-    # The 68 points of the face: jaw, brows, bridge and nostrils, eyes, outer and inner lips.
-    lines = [
-        range(17),
-        range(17, 27),
-        range(27, 28),
-        range(28, 29),
-        range(29, 30),
-        range(30, 31),
-        range(31, 36),
-    ]
-    eyes = [(36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)]
-    lips = [range(48, 55), [59, 58, 57, 56, 55], range(60, 65), [67, 66, 65]]
-    for line in (*lines, *eyes, *(eye[::-1] for eye in eyes), *lips):
-        order[[23 + point for point in line]] = [23 + point for point in reversed(line)]
-    return [int(point) for point in order]
-
-
-MIRROR_ORDER = _mirror_order()
 
 
 @dataclass(frozen=True)
@@ -96,12 +69,12 @@ def draw_augmentation(rng: np.random.Generator, settings: SampleSettings) -> Aug
 
 def mirrored(track: PoseTrack) -> PoseTrack:
     """The poses in the mirrored picture, where left and right change their names."""
-    keypoints = track.keypoints[:, MIRROR_ORDER].copy()
+    keypoints = track.keypoints[:, [*MIRRORED]].copy()
     keypoints[..., 0] = track.width_px - 1 - keypoints[..., 0]
     return replace(
         track,
         keypoints=keypoints,
-        confidences=track.confidences[:, MIRROR_ORDER],
+        confidences=track.confidences[:, [*MIRRORED]],
         boxes=mirrored_boxes(track.boxes, track.width_px),
         hand_boxes=mirrored_boxes(track.hand_boxes[:, ::-1], track.width_px),
         hand_confidences=track.hand_confidences[:, ::-1],

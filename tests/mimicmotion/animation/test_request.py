@@ -353,6 +353,25 @@ def curves(path, sha):
     return Calibration.read(path)
 
 
+def test_much_that_is_cut_off_the_picture_is_said(files, caplog):
+    prepare(request(files), FACTS, STYLE, MODELS)
+    assert "cut off" not in caplog.text
+    write_picture(files / "square.png", dancer(96, 96))
+    prepare(request(files, image=files / "square.png"), FACTS, STYLE, MODELS)
+    assert "33 % of the picture" in caplog.text
+    assert "square.png are cut off around its middle to make it 48x32" in caplog.text
+
+
+def test_stored_poses_with_their_video_tell_whether_its_camera_moves(files, monkeypatch):
+    poses = stored_poses(files / "poses.parquet")
+    assert (
+        "not known" in prepare(request(files, poses=poses, video=None), FACTS, STYLE, MODELS).driving.camera
+    )
+    monkeypatch.setattr(driving, "moving_camera", lambda reader, frames: f"moves in {len(frames)} frames")
+    found = prepare(request(files, poses=poses), FACTS, STYLE, MODELS).driving
+    assert found.camera == "moves in 30 frames"
+
+
 def test_what_of_a_driving_video_does_not_decode_is_said(files, caplog):
     prepare(request(files), FACTS, STYLE, MODELS)
     assert "damaged" not in caplog.text

@@ -69,6 +69,9 @@ def test_plain_lists_will_do_and_driving_pictures_may_have_another_size(served, 
         ({"reference_pose": np.full((133, 3), np.nan)}, "reference_pose has coordinates up to nan"),
         ({"poses_size_px": [160]}, r"poses_size_px is \[160\]; allowed is \[width, height\]"),
         ({"steps": 3}, "Unknown: steps"),
+        ({"num_steps": 0}, "num_steps is 0: Input should be greater than or equal to 1"),
+        ({"seed": 2**65}, f"seed is {2**65}: Input should be less than or equal to {2**62}"),
+        ({"overlap": 4}, "overlap is 4, a tile has 4 slots"),
     ],
 )
 def test_a_request_that_does_not_fit_is_refused(served, request_, changed, problem):

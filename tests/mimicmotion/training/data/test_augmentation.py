@@ -7,10 +7,10 @@ import pytest
 
 from mimicmotion.pose.alignment import NUM_LIMBS
 from mimicmotion.pose.hands import hand_boxes, hand_confidences
-from mimicmotion.pose.layout import FACE
+from mimicmotion.pose.layout import FACE, MIRRORED
 from mimicmotion.pose.table import PoseTrack
 from mimicmotion.synthetic.body import face_landmarks
-from mimicmotion.training.data.augmentation import MIRROR_ORDER, UNCHANGED, Augmentation, mirrored
+from mimicmotion.training.data.augmentation import UNCHANGED, Augmentation, mirrored
 from mimicmotion.training.data.order import SampleIndex
 from mimicmotion.training.data.samples import draw, make_sample
 
@@ -27,7 +27,7 @@ def track(seed: int = 0) -> PoseTrack:
 
 
 def test_the_mirror_swaps_every_pair_of_the_133_points() -> None:
-    order = np.array(MIRROR_ORDER)
+    order = np.array(MIRRORED)
     np.testing.assert_array_equal(order[order], np.arange(133))
     names = {0: 0, 1: 2, 9: 10, 15: 16, 17: 20, 19: 22, 91: 112, 111: 132}
     assert {point: int(order[point]) for point in names} == names

@@ -197,7 +197,10 @@ class _Work:
 
     def latents(self) -> tuple[float, ...]:
         num = self._films.num - self._films.judged
-        frames = num * self._frames
+        clips, frames = self._stages["clips"], num * self._frames
+        if clips.windows == "all":  # what lies in no window is not stored
+            windows = sample_windows(clips, self._frames, self._fps)
+            frames = min(frames, num * windows * clips.num_frames)
         encode, _ = self._vae(self._stages["latents"].base)
         return num, 0, frames * encode, frames * self._mega * _MEGA / 64 * 4 * 2
 

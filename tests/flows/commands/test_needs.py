@@ -34,6 +34,9 @@ def test_the_papers_rebuild_stage_by_stage():
     assert found["latents"].work_s == pytest.approx(16.6 * 3600, rel=0.01)
     # Every frame of a film of 20 s at 576x1024: four channels of half precision an 8x8 patch.
     assert found["latents"].disk == pytest.approx(4170 * 600 * 576 * 1024 / 64 * 8, rel=0.01)
+    # Of windows end to end, ten of 16 frames a film.
+    every = reckon(load_config("paper", ["clips.windows=all"]), films, "A100")
+    assert every[3].disk == pytest.approx(found["latents"].disk * 160 / 600, rel=0.01)
     twice = reckon(paper, find_films(paper, 4436, 40.0), "A100")
     assert twice[0].work_s == pytest.approx(2 * found["decode"].work_s)
     more = load_config("paper", ["animate.tries=3"])

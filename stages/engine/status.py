@@ -112,7 +112,7 @@ def _unready(graph: StageGraph, name: str) -> str:
 def _missing_items(plan: Plan) -> str:
     again = [state for state in plan.states.values() if not state.is_final]
     new = len(plan.work) - len(plan.states)
-    parts = [f"{new} items to do"] if new else []
+    parts = [f"{new} items to do{_changed_items(plan)}"] if new else []
     parts += [f"{len(again)} to try again ({reasons(again)})"] if again else []
     return ", ".join(parts) or "all items done, not published yet"
 
@@ -123,8 +123,17 @@ def _changes(plan: Plan, newest: Manifest) -> str:
         changed.insert(0, f"version {newest.stage_version} -> {plan.stage.version}")
     changed += _changed_inputs(newest.inputs, plan.input_keys)
     if not changed and isinstance(plan.stage, ItemStage):
-        return "its source holds other items"
+        return f"its source holds other items{_changed_items(plan)}"
     return "; ".join(changed)
+
+
+def _changed_items(plan: Plan) -> str:
+    """Items that are called as before and are others now, each with its old and its new key."""
+    old = {state.label or state.id: state.item_key for state in plan.store.known_states()}
+    names = [(item.label or item.id, key) for item, key in plan.todo]
+    changed = [f"{name} ({old[name][:6]} -> {key[:6]})" for name, key in names if old.get(name, key) != key]
+    more = ", ..." if len(changed) > 3 else ""
+    return f", {len(changed)} changed: {', '.join(changed[:3])}{more}" if changed else ""
 
 
 def _changed_inputs(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:

@@ -93,9 +93,17 @@ def test_new_items_make_it_partial(tmp_path: Path, letters: Letters) -> None:
     (line,) = states(letters, workspace=tmp_path / "space").values()
     assert (line.state, line.kept, line.to_do, line.why) == ("partial", 2, 1, "1 items to do")
     (letters.source / "c.txt").unlink()
-    write_texts(letters.source, a="changed", b="changed too")
+    write_texts(letters.source, a="changed")
     (line,) = states(letters, workspace=tmp_path / "space").values()
-    assert (line.state, line.to_do, line.why) == ("stale", 2, "its source holds other items")
+    assert (line.state, line.to_do) == ("partial", 1)
+    assert re.fullmatch(r"1 items to do, 1 changed: a\S* \(\w{6} -> \w{6}\)", line.why)
+    write_texts(letters.source, b="changed too")
+    (line,) = states(letters, workspace=tmp_path / "space").values()
+    assert (line.state, line.to_do) == ("stale", 2)
+    told = r"its source holds other items, 2 changed: a\S* \((\w{6}) -> (\w{6})\), b\S* \(\w{6} -> \w{6}\)"
+    found = re.fullmatch(told, line.why)
+    assert found is not None, line.why
+    assert found[1] != found[2]
 
 
 def test_too_many_rejects(tmp_path: Path) -> None:

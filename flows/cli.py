@@ -22,7 +22,7 @@ COMMANDS = {
     "status": ("run", "Show which stages are fresh, stale, partial or missing, and what was rejected."),
     "ablation": ("ablation", "Run the arms of an ablation with every seed, and compare their scores."),
     "animate": ("animate", "Animate the person in a picture with the motion of a video."),
-    "evaluate": ("evaluate", "Score results against the truth, or pairs without one, under a named protocol."),
+    "evaluate": ("evaluate", "Score results against the truth, or pairs without one, under a protocol."),
     "calibrate": ("calibrate", "Make a model's confidences probabilities, and show how reliable they are."),
     "judge": ("judge", "Score films that have no true film, against reference picture and driving poses."),
     "export": ("export", "Write a checkpoint's averaged weights as a pipeline folder and a released file."),

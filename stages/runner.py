@@ -213,7 +213,8 @@ def _run_items(config: PipelineConfig, plan: Plan, stage: ItemStage, force: bool
 
     connect(config.settings.ray)
     workspace = plan.store.workspace
-    task = ItemTask(stage, workspace.uri, plan.store.recipe_key, workspace.path(""), plan.fields)
+    longest_s = max(stage.runtime.limit_s(item) for item, _ in todo)
+    task = ItemTask(stage, workspace.uri, plan.store.recipe_key, workspace.path(""), plan.fields, longest_s)
 
     def reject(item: Any, key: str, reason: Any) -> ItemState:
         return outcome_of(plan.store.reject(item, key, reason), None)

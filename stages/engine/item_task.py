@@ -85,6 +85,7 @@ class ItemTask:
         planned_top: where the workspace's files lie on the machine that listed the items, whose cache may be
             another folder than this machine's; None where it is the same.
         fields: what the recipe key was made from; weights are read and compared with it. None: they are not.
+        longest_s: the most that an item may take; what lies aside for longer belongs to nobody.
     """
 
     stage: ItemStage
@@ -92,6 +93,7 @@ class ItemTask:
     recipe_key: str
     planned_top: Path | None = None
     fields: Mapping[str, Any] | None = None
+    longest_s: float = 0
     _loaded: Any = field(default=None, init=False)
 
     @cached_property
@@ -105,7 +107,7 @@ class ItemTask:
             WeightsError: a weight file is not the one that the items were planned with.
         """
         workspace = self._store.workspace
-        workspace.clear_staging(self._store.top, max(DAY_S, self.stage.runtime.item_timeout_s))
+        workspace.clear_staging(self._store.top, max(DAY_S, self.longest_s))
         if self.fields is not None:
             check_weights(self.stage, self.fields)
         self._loaded = self.stage.load()

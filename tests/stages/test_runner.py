@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +343,22 @@ def test_a_running_stage_is_left_alone(tmp_path: Path, letters: Letters) -> None
     ):
         run_stage(config, "letters")
     assert run_stage(config, "letters").state == "published"
+
+
+def test_a_worker_clears_nothing_that_a_long_film_may_still_need(
+    tmp_path: Path, letters, monkeypatch
+) -> None:
+    ages = []
+    monkeypatch.setattr(LocalWorkspace, "clear_staging", lambda self, name, age=0: ages.append(age))
+    items = Letters.items
+
+    def long(self: Letters, inputs: Any) -> list[Item]:
+        return [replace(item, num_frames=10**5) for item in items(self, inputs)]
+
+    run_stage(make_config(tmp_path / "short", letters), "letters")
+    monkeypatch.setattr(Letters, "items", long)
+    run_stage(make_config(tmp_path / "long", letters), "letters")
+    assert [age for age in ages if age] == [24 * 3600, 10**6]
 
 
 def test_a_part_that_another_process_does_is_left_alone(tmp_path: Path, letters: Letters) -> None:

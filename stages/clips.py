@@ -111,10 +111,14 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
 
         decisions = read_review(self.review)
         for name in videos:
-            own = [one for one in decisions if one.video_id == name]
+            own = [one.at(videos[name]["fps"]) for one in decisions if one.video_id == name]
             windows[name] = reviewed(windows[name], own, self.max_references)
             (clips[name],) = reviewed([clips[name]], own, max_references=0)
         write_review(folder / REVIEW_FILE, decisions)
+        if any(one.fps is None for one in decisions):
+            log.warning(
+                "clips: %s has rows without fps: their frames are taken at the rate of now", self.review
+            )
         if gone := {one.source or one.video_id for one in decisions if one.video_id not in videos}:
             log.warning(
                 "clips: %s speaks of %d videos that are not there: %s", self.review, len(gone), min(gone)

@@ -9,6 +9,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields, replace
+from math import ceil, floor, inf, isclose
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -20,6 +21,7 @@ from mimicmotion.lists import read_list
 
 Verdict = Literal["accept", "reject"]
 REASON: Final = "review"
+_TINY: Final = 1e-6
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Decision:
         decision: accept or reject.
         who, when: who decided it, and when.
         source: name of the video, for people.
+        fps: rate of those frames; None where a list says none: they are those of the films now.
     """
 
     video_id: str
@@ -41,6 +44,15 @@ class Decision:
     who: str
     when: str
     source: str = ""
+    fps: float | None = None
+
+    def at(self, fps: float) -> "Decision":
+        """The same, of the frames that are shown in that time at this rate."""
+        if self.fps is None or isclose(self.fps, fps, rel_tol=1e-6):
+            return self
+        faster = fps / self.fps
+        first, end = floor(self.first_frame * faster + _TINY), ceil((self.last_frame + 1) * faster - _TINY)
+        return replace(self, first_frame=first, last_frame=max(first, end - 1), fps=fps)
 
     def holds(self, first: int, last: int) -> bool:
         """Whether these frames lie within the stretch."""
@@ -55,7 +67,7 @@ def read_review(path: Path) -> list[Decision]:
     """
     names = [field.name for field in fields(Decision)]
     table = read_list(path, names)
-    if missing := [name for name in names[:-1] if name not in table.column_names]:
+    if missing := [name for name in names[:-2] if name not in table.column_names]:
         raise InputError(
             f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(table.column_names)}"
         )
@@ -74,7 +86,15 @@ def _decision(row: dict[str, Any], where: str) -> Decision:
         raise InputError(
             f"{where}: frames {first!r} to {last!r} are no stretch; write whole numbers from 0 on"
         )
-    return Decision(row["video_id"], *span, decision, row["who"], row["when"], row.get("source") or "")
+    fps = row.get("fps") or None
+    try:
+        fps = fps and float(fps)
+    except ValueError:
+        fps = -1.0
+    if fps is not None and not 0 < fps < inf:
+        raise InputError(f"{where}: fps is {row['fps']!r}; write the rate of these frames, or nothing")
+    source = row.get("source") or ""
+    return Decision(row["video_id"], *span, decision, row["who"], row["when"], source, fps)
 
 
 def write_review(path: Path, decisions: Iterable[Decision]) -> None:

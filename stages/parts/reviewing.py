@@ -95,11 +95,16 @@ class Review:
         with self._writing:
             # Somebody else may review with the same list meanwhile.
             self.decisions = read_review(self.place) if self.place.exists() else []
-            kept = [one for one in self.decisions if (one.video_id, one.first_frame, one.last_frame) != span]
+            shown = [one.at(row["fps"]) for one in self.decisions]
+            kept = [
+                written
+                for written, one in zip(self.decisions, shown, strict=True)
+                if (one.video_id, one.first_frame, one.last_frame) != span
+            ]
             if decision == UNDO and len(kept) == len(self.decisions):
                 raise InputError("there is no decision of this very stretch to take back")
             if decision != UNDO:
-                kept.append(Decision(*span, decision, self._who, when, row["source"]))
+                kept.append(Decision(*span, decision, self._who, when, row["source"], row["fps"]))
             write_review(self.place, kept)
             self.decisions = kept
         return [
@@ -143,7 +148,7 @@ class Review:
         return self.windows[number]
 
     def _verdict(self, row: Mapping[str, Any]) -> dict[str, str] | None:
-        own = [one for one in self.decisions if one.video_id == row["video_id"]]
+        own = [one.at(row["fps"]) for one in self.decisions if one.video_id == row["video_id"]]
         said = verdict(own, row["first_frame"], row["last_frame"])
         return {"decision": said.decision, "who": said.who, "when": said.when} if said else None
 

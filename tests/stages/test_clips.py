@@ -143,11 +143,11 @@ def run(
 
 def test_a_review_is_obeyed_and_kept_with_who_and_when(tmp_path: Path) -> None:
     rows = [
-        "v,0,13,reject,anna,2026-11-30T08:00:00+00:00,v.mp4",
-        "v,21,27,accept,ben,2026-11-30T09:00:00+00:00,v.mp4",
-        "gone,0,6,reject,ben,2026-11-30T09:00:00+00:00,gone.mp4",
+        f"v,0,27,reject,anna,2026-11-30T08:00:00+00:00,v.mp4,{2 * FPS}",
+        "v,21,27,accept,ben,2026-11-30T09:00:00+00:00,v.mp4,",
+        "gone,0,6,reject,ben,2026-11-30T09:00:00+00:00,gone.mp4,",
     ]
-    columns = "video_id,first_frame,last_frame,decision,who,when,source"
+    columns = "video_id,first_frame,last_frame,decision,who,when,source,fps"
     (tmp_path / "list.csv").write_text("\n".join([columns, *rows]))
     frames = [[dancer(k, 0.2 if 21 <= k < 28 else 0.9)] for k in range(35)]
     stage = make(review=tmp_path / "list.csv", test_fraction=0)

@@ -75,6 +75,22 @@ def test_rows_that_are_no_decision_are_refused(tmp_path, row, message):
         read_review(tmp_path / "r.csv")
 
 
+def test_a_decision_holds_for_the_same_time_at_another_rate(tmp_path):
+    said = Decision("v", 30, 59, "reject", "anna", "then", "v.mp4", 30.0)
+    assert said.at(30.0000001) is said
+    half, more = said.at(15.0), said.at(25.0)
+    assert (half.first_frame, half.last_frame, half.fps) == (15, 29, 15.0)
+    assert (more.first_frame, more.last_frame) == (25, 49)
+    assert decision(30, 59, "reject").at(15.0).last_frame == 59
+    write_review(tmp_path / "r.csv", [said, decision(0, 9, "accept")])
+    assert [one.fps for one in read_review(tmp_path / "r.csv")] == [30.0, None]
+    (tmp_path / "r.csv").write_text(
+        "video_id,first_frame,last_frame,decision,who,when,fps\nv,0,9,accept,a,b,0\n"
+    )
+    with pytest.raises(InputError, match="row 2: fps is '0'; write the rate"):
+        read_review(tmp_path / "r.csv")
+
+
 def test_the_last_decision_that_holds_counts():
     decisions = [decision(0, 100, "reject"), decision(0, 20, "accept")]
     assert verdict(decisions, 3, 20) is decisions[1]

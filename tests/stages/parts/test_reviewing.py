@@ -53,8 +53,8 @@ def test_a_decision_is_written_with_who_and_when_and_can_be_taken_back(review):
     review.decide(1, "reject", "later")
     review.decide(0, "reject", "later")
     assert read_review(review.place) == [
-        Decision("film", 1, 9, "reject", "anna", "later", "anna/film.mov"),
-        Decision("film", 0, 6, "reject", "anna", "later", "anna/film.mov"),
+        Decision("film", 1, 9, "reject", "anna", "later", "anna/film.mov", 12.0),
+        Decision("film", 0, 6, "reject", "anna", "later", "anna/film.mov", 12.0),
     ]
     review.decide(1, "undo", "last")
     assert [one.first_frame for one in read_review(review.place)] == [0]
@@ -77,6 +77,12 @@ def test_a_list_that_is_there_counts_and_is_gone_on_with(review, tmp_path):
     assert {one["verdict"]["who"] for one in again.told()["windows"]} == {"ben"}
     again.decide(0, "accept", "now")
     assert [one["verdict"]["who"] for one in again.told()["windows"]] == ["anna", "ben"]
+
+
+def test_a_decision_at_another_rate_is_that_of_the_same_stretch(review):
+    write_review(review.place, [Decision("film", 0, 13, "reject", "ben", "then", "", 24.0)])
+    review.decide(0, "accept", "now")
+    assert [(one.last_frame, one.decision) for one in read_review(review.place)] == [(6, "accept")]
 
 
 def test_two_who_review_with_one_list_keep_what_the_other_decides(review, tmp_path):

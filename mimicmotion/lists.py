@@ -29,7 +29,7 @@ def read_list(path: Path, columns: Sequence[str]) -> pa.Table:
     Raises:
         InputError: it cannot be read, or its columns are not so.
     """
-    from pyarrow import json, parquet
+    from pyarrow import parquet
 
     try:
         match path.suffix.lower():
@@ -38,7 +38,7 @@ def read_list(path: Path, columns: Sequence[str]) -> pa.Table:
             case ".parquet":
                 table = parquet.read_table(path)
             case _:
-                table = json.read_json(BytesIO(_text(path).encode()))
+                table = _read_jsonl(_text(path).encode())
     except (OSError, pa.ArrowException, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a list: {error}") from error
     written = ", ".join(table.column_names) or "none"
@@ -53,6 +53,16 @@ def read_list(path: Path, columns: Sequence[str]) -> pa.Table:
         if name in counts and pa.types.is_nested(kind := table.schema.types[names.index(name)]):
             raise InputError(f"{path}: the column {name} holds {kind}; allowed is one text or number a row")
     return table.rename_columns(names)
+
+
+def _read_jsonl(content: bytes) -> pa.Table:
+    """The rows as they are written: Arrow takes a text such as 2024-01-01 for a time."""
+    from pyarrow import json
+
+    table = json.read_json(BytesIO(content))
+    texts = [(field.name, pa.string()) for field in table.schema if pa.types.is_temporal(field.type)]
+    options = json.ParseOptions(explicit_schema=pa.schema(texts))
+    return json.read_json(BytesIO(content), parse_options=options) if texts else table
 
 
 def _text(path: Path) -> str:

@@ -316,8 +316,8 @@ def _rows(path: Path) -> Sequence[dict[str, Any]]:
     table = read_list(path, _COLUMNS)
     names = table.column_names
     for name in set(names) - {*_COLUMNS} if "split" not in names else ():
-        cells = table[name].unique().to_pylist() if pa.types.is_string(table[name].type) else []
-        values = [value for value in cells if value and value.strip()]
+        cells = [] if pa.types.is_nested(table[name].type) else table[name].to_pylist()
+        values = list(filter(None, dict.fromkeys(map(_text, cells))))
         said = [splits_in(value) for value in values]
         if values and all(said) and (all(map(_meant, values)) or len(set().union(*said)) > 1):
             raise InputError(

@@ -339,3 +339,19 @@ def test_folders_above_the_listed_films_mean_nothing(tmp_path: Path, monkeypatch
             (None, "ben"),
             ("test", "cleo"),
         ]
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())])
+def test_a_column_of_splits_by_another_name_is_told_whatever_its_type(tmp_path: Path, kind) -> None:
+    touch(tmp_path / "a.mp4", tmp_path / "b.mp4")
+    table = pa.table({"path": ["a.mp4", "b.mp4"], "fold": pa.array(["train", "test"]).cast(kind)})
+    pq.write_table(table.append_column("tags", pa.array([["train"], []])), tmp_path / "list.parquet")
+    with pytest.raises(InputError, match="the column fold holds train, test"):
+        list_videos(str(tmp_path / "list.parquet"))
+
+
+def test_a_date_is_a_name_like_another(tmp_path: Path) -> None:
+    touch(tmp_path / "2024-01-01")
+    (tmp_path / "list.jsonl").write_text('{"path": "2024-01-01", "id": "2024-01-01T08:00:00", "group": 7}\n')
+    (video,) = list_videos(str(tmp_path / "list.jsonl")).videos
+    assert (video.name, video.given_id, video.group) == ("2024-01-01", "2024-01-01T08:00:00", "7")

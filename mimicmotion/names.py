@@ -3,8 +3,8 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
-from pathlib import Path, PurePath
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Final
 
 from mimicmotion.errors import InputError
@@ -66,6 +66,24 @@ def existing(path: Path) -> Path:
     except OSError:
         return path
     return same[0] if len(same) == 1 else path
+
+
+def by_name(paths: Iterable[str]) -> Callable[[object], str | None]:
+    """A function that gives the path that a written name means: the whole of it, or its last part.
+
+    Spaces around, ``./`` in front and the Unicode form make no difference; None where not one path fits.
+    """
+    known, wholes, lasts = set(paths), defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
+    for path in known:
+        wholes[normal(path)].add(path)
+        lasts[normal(PurePosixPath(path).name)].add(path)
+
+    def look(written: object) -> str | None:
+        name = PurePosixPath(str(written).strip()).as_posix()
+        found = {name} & known or wholes.get(normal(name)) or lasts.get(normal(name)) or ()
+        return next(iter(found)) if len(found) == 1 else None
+
+    return look
 
 
 def split_named(name: str) -> str | None:

@@ -1,10 +1,9 @@
 """Logos, captions and watermarks: boxes in a video, found in its pictures or given in a list."""
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -15,6 +14,7 @@ from jaxtyping import Float64
 from mimicmotion.clips.evidence import CELL_PX, cell_grid, looked_at_size
 from mimicmotion.errors import InputError
 from mimicmotion.lists import read_list
+from mimicmotion.names import by_name
 from mimicmotion.video.framing import Framing
 from mimicmotion.video.geometry import upright_size
 from mimicmotion.video.size import Size
@@ -106,17 +106,15 @@ def given_overlays(path: Path, videos: Mapping[str, Mapping[str, Any]]) -> dict[
     Raises:
         InputError: a row has no box.
     """
-    stems = Counter(PurePosixPath(facts["source"]).name for facts in videos.values())
-    names = {PurePosixPath(facts["source"]).name: key for key, facts in videos.items()}
-    names = {name: key for name, key in names.items() if stems[name] == 1}
-    names |= {facts["source"]: key for key, facts in videos.items()}
+    ids = {facts["source"]: key for key, facts in videos.items()}
+    meant = by_name(ids)
     found, unknown = dict[str, list[Overlay]](), set[str]()
     for number, row in enumerate(read_list(path, ("video", *_SIDES)).to_pylist(), start=1):
         box = _given_box(path, number, row)
-        if row["video"] not in names:
+        if (source := meant(row["video"])) is None:
             unknown.add(str(row["video"]))
             continue
-        facts = videos[names[row["video"]]]
+        facts = videos[ids[source]]
         size = np.array([facts["width_px"], facts["height_px"]])
         scaled = box * np.tile(size / upright_size(facts), 2)
         inside = np.clip(scaled, 0, np.tile(size, 2)).round().astype(int)

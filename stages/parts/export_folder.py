@@ -21,6 +21,7 @@ from mimicmotion.clips.trainers import FORMS, ExportedClip, Trainer, write_shard
 from mimicmotion.durable import in_place
 from mimicmotion.errors import InputError
 from mimicmotion.lists import read_list
+from mimicmotion.names import by_name
 from mimicmotion.pictures.conditions import FILMS
 from stages.engine.datasets import PublishedDataset
 from stages.engine.provenance import git_revision, library_versions
@@ -54,14 +55,17 @@ def read_texts(path: Path | None, sources: Sequence[str], text: str) -> dict[str
     table = read_list(path, ["path", "text"])
     if "text" not in table.column_names:
         raise InputError(f"{path} has no column text; it has {', '.join(table.column_names)}")
-    names = [str(name) for name in table["path"].to_pylist()]
+    meant = by_name(sources)
+    names = list[str]()
+    for written in table["path"].to_pylist():
+        if (name := meant(written)) is None:
+            raise InputError(
+                f"{path} names {written}, which is no film of this config, or several; allowed are paths as "
+                f"in its source, e.g. {sources[0] if sources else 'none'}"
+            )
+        names.append(name)
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError(f"{path} names {twice[0]} more than once")
-    if unknown := [name for name in names if name not in texts]:
-        raise InputError(
-            f"{path} names {unknown[0]}, which is no film of this config; allowed are paths as in its "
-            f"source, e.g. {sources[0] if sources else 'none'}"
-        )
     said = {name: str(row or "") for name, row in zip(names, table["text"].to_pylist(), strict=True)}
     if without := [name for name, row in said.items() if not row.strip()]:
         raise InputError(f"{path} has no text for {without[0]}: write one, or leave the row out for --text")

@@ -65,6 +65,17 @@ def test_boxes_of_a_list_are_in_pixels_of_the_upright_source(tmp_path: Path, cap
     assert "1 names are not of one video, e.g. gone.mp4" in caplog.text
 
 
+def test_names_of_a_list_differ_in_what_nobody_means(tmp_path: Path, caplog) -> None:
+    facts = {**FACTS, "source": "deep/Zo\u00eb.mp4"}
+    names = ("Zoe\u0308.mp4", " Zo\u00eb.mp4 ", "./deep/Zoe\u0308.mp4")
+    path = tmp_path / "boxes.csv"
+    path.write_text("video,left,top,right,bottom\n" + "".join(f"{name},0,0,2,2\n" for name in names))
+    assert len(given_overlays(path, {"v": facts})["v"]) == 3
+    other = {**FACTS, "video_id": "w", "source": "else/Zo\u00eb.mp4"}
+    assert len(given_overlays(path, {"v": facts, "w": other})["v"]) == 1
+    assert "2 names are not of one video" in caplog.text
+
+
 @pytest.mark.parametrize("row", ["a.mp4,10,20,5,40", "a.mp4,x,20,5,40", "a.mp4,,,,"])
 def test_a_row_without_a_box_is_named(row: str, tmp_path: Path) -> None:
     path = tmp_path / "boxes.csv"

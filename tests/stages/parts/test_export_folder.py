@@ -112,8 +112,11 @@ def test_texts_come_from_a_list_or_are_all_the_same(tmp_path):
     path = tmp_path / "texts.csv"
     path.write_text('path,text\nb/c.mp4,"slow, then fast"\n')
     assert read_texts(path, sources, "x") == {"a.mp4": "x", "b/c.mp4": "slow, then fast"}
+    path.write_text("path,text\n ./c.mp4,y\n")
+    assert read_texts(path, sources, "x")["b/c.mp4"] == "y"
     for content, message in (
-        ("path,text\nz.mp4,y\n", "names z.mp4, which is no film of this config; .*e.g. a.mp4"),
+        ("path,text\nc.mp4,y\nb/c.mp4,z\n", "names b/c.mp4 more than once"),
+        ("path,text\nz.mp4,y\n", "names z.mp4, which is no film of this config, or several; .*e.g. a.mp4"),
         ("path,text\na.mp4,y\na.mp4,z\n", "names a.mp4 more than once"),
         ("path,words\na.mp4,y\n", "has no column text; it has path, words"),
         ("path,text\na.mp4, \n", "has no text for a.mp4: write one, or leave the row out"),

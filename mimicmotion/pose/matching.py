@@ -4,8 +4,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Final
+from typing import Final, NoReturn
 
+from mimicmotion.errors import InputError
 from mimicmotion.names import is_hidden, normal
 from mimicmotion.pose.files.openpose_json import KEYPOINTS_SUFFIX
 
@@ -35,6 +36,9 @@ def match_imports(folder: Path, sources: Sequence[str]) -> dict[str, Match]:
     Args:
         folder: is searched with its subfolders.
         sources: relative paths of all videos.
+
+    Raises:
+        InputError: the folder, or one below, cannot be read.
     """
     found, unread = _found(folder)
     stems = {source: normal(PurePath(source).with_suffix("").as_posix()) for source in sources}
@@ -73,7 +77,7 @@ def _found(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
     read: dict[str, list[Path]] = {}
     unread: dict[str, list[Path]] = {}
     walked: set[str] = set()
-    for root, folders, files in os.walk(folder, followlinks=True):
+    for root, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         place, real = Path(root).relative_to(folder), os.path.realpath(root)
         # Links may run in a circle.
         known = real in walked
@@ -90,3 +94,7 @@ def _found(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
             else:
                 unread.setdefault(normal(path.stem), []).append(Path(root) / name)
     return read, unread
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise InputError(f"{error.filename}: cannot be searched for poses ({error.strerror})") from error

@@ -1,6 +1,8 @@
 """Poses of other programs become ours: right frame by time, right pixel, right point."""
 
 import json
+import os
+from pathlib import Path
 from unicodedata import normalize
 
 import numpy as np
@@ -362,3 +364,17 @@ def test_a_file_counts_in_shares_or_in_pixels_throughout(tmp_path, person, unit)
     (tmp_path / "a.json").write_text(json.dumps(frames))
     with pytest.raises(InputError, match=r"[12] of 3 frames count in shares .* and the others in pixels"):
         read_json(tmp_path / "a.json", Size(500, 500))
+
+
+def test_a_folder_of_poses_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refusing(path):
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(InputError, match=r"closed: cannot be searched for poses \(Permission denied\)"):
+        match_imports(tmp_path, ["closed/a.mp4"])

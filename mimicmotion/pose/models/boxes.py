@@ -26,6 +26,7 @@ from mimicmotion.pose.models.detector import (
     grid,
     letterbox_into,
     letterbox_scale,
+    with_edges,
 )
 from mimicmotion.pose.models.sessions import Beginning, ImageGraph
 from mimicmotion.video.size import Size
@@ -112,14 +113,18 @@ class BoxDetector:
         scale = np.full(2, letterbox_scale(frame_size, size))
         if self.wants.stretched:
             scale = np.array(size) / np.array(frame_size)
-        found = []
+        width, height = (np.array(frame_size) * scale).astype(int)
+        sides, levels = np.tile(scale, 2), np.array(self.wants.std[:: -1 if self.wants.blue_first else 1])
+        found = list[Detections]()
         for results in self.graph.runs(prepared, self.max_batch):
             boxes, scores, labels = _parts(dict(zip(self.graph.outputs, results, strict=True)))
             for frame in range(len(boxes)):
                 chosen = (labels[frame] == _PERSON) & (scores[frame] > self.score_threshold)
                 order = np.flatnonzero(chosen)[np.argsort(-scores[frame][chosen], kind="stable")]
-                corners = boxes[frame][order] / np.tile(scale, 2)
-                found.append(Detections(corners.astype(np.float32), scores[frame][order].astype(np.float32)))
+                corners = (boxes[frame][order] / sides).astype(np.float32)
+                one = Detections(corners, scores[frame][order].astype(np.float32))
+                shown = prepared[len(found), :, :height, :width]
+                found.append(with_edges(shown, one, sides, levels))
         return found
 
 

@@ -110,18 +110,30 @@ class PersonDetector:
         found = [people(frame, size, scale, self.score_threshold, self.nms_threshold) for frame in rows]
         width, height = (int(side * scale) for side in frame_size)
         return [
-            _with_edges(picture[:, :height, :width], one, scale)
+            with_edges(picture[:, :height, :width], one, scale)
             for picture, one in zip(prepared, found, strict=True)
         ]
 
 
-def _with_edges(picture: Float32[np.ndarray, "3 h w"], found: Detections, scale: float) -> Detections:
-    """Return those whose box shows an edge: networks also find people in black pictures and in ramps."""
+def with_edges(
+    picture: Float32[np.ndarray, "3 h w"],
+    found: Detections,
+    scale: float | np.ndarray,
+    levels: float | np.ndarray = 1.0,
+) -> Detections:
+    """Return those whose box shows an edge: networks also find people in black pictures and in ramps.
+
+    Args:
+        picture: the frame in the graph's input, without what is around it.
+        found: its people.
+        scale: factor from the frame to the input, or one for x, y, x and y.
+        levels: of 0 to 255 in a unit of the picture, of every channel or each.
+    """
     kept = []
     for place, (x0, y0, x1, y1) in enumerate((found.boxes * scale).round().astype(int)):
         part = picture[:, max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
-        steps = [np.abs(np.diff(part, axis=axis)).max(initial=0) for axis in (1, 2)]
-        if max(steps) >= _LEAST_EDGE:
+        steps = [np.abs(np.diff(part, axis=axis)).max(axis=(1, 2), initial=0) * levels for axis in (1, 2)]
+        if np.max(steps) >= _LEAST_EDGE:
             kept.append(place)
     return Detections(found.boxes[kept], found.scores[kept])
 

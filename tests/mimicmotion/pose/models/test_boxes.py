@@ -37,7 +37,7 @@ def opened(path, threshold=0.3):
 def test_people_are_found_best_first_in_pixels_of_the_frame(box_detector, form, corners):
     detector = opened(box_detector(form, ROWS))
     assert isinstance(detector, BoxDetector)
-    frames = np.zeros((3, 32, 128, 3), np.uint8)
+    frames = np.random.default_rng(0).integers(0, 255, (3, 32, 128, 3), dtype=np.uint8)
     found = detector.detect(detector.prepare(frames), Size.of(frames[0]))
     assert len(found) == 3
     for one in found:
@@ -66,6 +66,19 @@ def test_nobody_is_nobody(box_detector):
     detector = opened(box_detector("mmdeploy", ROWS), threshold=0.95)
     (found,) = detector.detect(detector.prepare(np.zeros((1, 64, 64, 3), np.uint8)), Size(64, 64))
     assert found.boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("form", "first"), [("mmdeploy", ()), ("mmdeploy", ("Slice",)), ("detr", ()), ("yolov10", ())]
+)
+def test_a_box_that_shows_no_edge_shows_nobody(box_detector, form, first):
+    detector = opened(box_detector(form, ROWS, first))
+    black, step = np.zeros((2, 32, 128, 3), np.uint8)
+    step[:, 32:] = (5, 5, 7)  # crosses the second box alone
+    for top, people in ((5, 0), (200, 1)):
+        step[:, 32:, 2] = top
+        found = detector.detect(detector.prepare([black, step]), Size(128, 32))
+        assert [len(one.boxes) for one in found] == [0, people]
 
 
 @pytest.mark.parametrize("stated", [True, False], ids=["stated", "free"])

@@ -27,8 +27,8 @@ _PIECE = 30
 def main() -> None:
     """Make both sides, score them in a process of its own, and print what that takes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("frames", 3000), ("width-px", 1920), ("height-px", 1080)):
-        parser.add_argument(f"--{name}", type=int, default=default)
+    for name, default in (("--frames", 3000), ("--width-px", 1920), ("--height-px", 1080)):
+        parser.add_argument(name, type=int, default=default)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as top:
         frames = film(1, _PIECE, width=given.width_px, height=given.height_px, truth=False).frames

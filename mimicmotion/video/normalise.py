@@ -86,8 +86,7 @@ class VideoFacts:
         said = []
         if self.trimmed_s:
             said.append(
-                f"after {self.duration_s:.1f} s at least {self.trimmed_s:.1f} s do not decode "
-                "and are left out"
+                f"{self.duration_s:.1f} s decode, at least {self.trimmed_s:.1f} s do not and are left out"
             )
         if self.bad_frames:
             said.append(

@@ -172,7 +172,8 @@ def _checked(listing: Listing, source: str, problems: Sequence[str]) -> Listing:
     if problems:
         raise InputError(
             f"{source}: {len(problems)} videos or folders have names that are nearly those of a split; "
-            "rename these, or name the videos in a list:\n" + "\n".join(problems[:_SHOWN])
+            "rename these, or name the videos in a list:",
+            *problems[:_SHOWN],
         )
     if listing.videos:
         return listing

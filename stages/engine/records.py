@@ -21,7 +21,7 @@ KEPT: Literal["kept"] = "kept"
 REJECTED: Literal["rejected"] = "rejected"
 State = Literal["kept", "rejected"]
 
-MACHINE_REASONS = frozenset({"timeout", "worker_died"})
+MACHINE_REASONS = frozenset({"timeout", "worker_died", "decoder_killed"})
 """Reasons that blame the machine as much as the item; such an item is tried again in the next run."""
 
 ITEMS_SCHEMA = pa.schema(

@@ -64,3 +64,12 @@ def test_an_item_list_reads_back() -> None:
     assert table.schema.field("time").type == pa.timestamp("ms", tz="UTC")
     assert kept.is_final
     assert not rejected.is_final
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_final"),
+    [("timeout", False), ("worker_died", False), ("decoder_killed", False), ("decoder_crashed", True)],
+)
+def test_what_the_machine_may_be_to_blame_for_is_tried_again(reason: str, is_final: bool) -> None:
+    """More memory or a calmer machine may give another outcome; a decoder that crashes does so again."""
+    assert ItemState("b", "B", "l", "rejected", reason, "why", 0, 2.0, None).is_final is is_final

@@ -87,16 +87,9 @@ def test_links_that_lead_nowhere_are_named_and_pipes_are_not_opened(tmp_path: Pa
     assert listing.num_ignored == 2
 
 
-def test_a_folder_that_cannot_be_searched_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("closed_folders")
+def test_a_folder_that_cannot_be_searched_is_named(tmp_path: Path) -> None:
     touch(tmp_path / "a.mp4", tmp_path / "closed/b.mp4")
-    scandir = os.scandir
-
-    def refusing(path):
-        if Path(path).name == "closed":
-            raise PermissionError(13, "Permission denied", str(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refusing)
     with pytest.raises(InputError, match=r"closed: cannot be searched for videos \(Permission denied\)"):
         list_videos(str(tmp_path))
 

@@ -1,8 +1,6 @@
 """Poses of other programs become ours: right frame by time, right pixel, right point."""
 
 import json
-import os
-from pathlib import Path
 from unicodedata import normalize
 
 import numpy as np
@@ -366,15 +364,8 @@ def test_a_file_counts_in_shares_or_in_pixels_throughout(tmp_path, person, unit)
         read_json(tmp_path / "a.json", Size(500, 500))
 
 
-def test_a_folder_of_poses_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+@pytest.mark.usefixtures("closed_folders")
+def test_a_folder_of_poses_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "closed").mkdir()
-    scandir = os.scandir
-
-    def refusing(path):
-        if Path(path).name == "closed":
-            raise PermissionError(13, "Permission denied", str(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refusing)
     with pytest.raises(InputError, match=r"closed: cannot be searched for poses \(Permission denied\)"):
         match_imports(tmp_path, ["closed/a.mp4"])

@@ -7,15 +7,16 @@ is encoded once and repeated. Every half a minute the peak so far is printed.
 """
 
 import argparse
-import re
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import av
+from scale import high_water_mb
 
 from mimicmotion.synthetic.faults import WEIGHTS
 from mimicmotion.synthetic.world import film
@@ -67,10 +68,9 @@ def repeat(piece: Path, out: Path, times: int) -> None:
 def watch(process: subprocess.Popen[bytes], start_s: float) -> None:
     """Print the peak so far, every half a minute, until the process ends."""
     peak_mb, shown_s = 0.0, 0.0
-    status = Path(f"/proc/{process.pid}/status")
     while process.poll() is None:
-        found = re.search(r"VmHWM:\s*(\d+)", status.read_text())
-        peak_mb = max(peak_mb, int(found[1]) / 1e3 if found else 0.0)
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            peak_mb = max(peak_mb, high_water_mb(process.pid))
         if time.monotonic() - shown_s > 30:
             shown_s = time.monotonic()
             print(f"{shown_s - start_s:.0f} s: peak {peak_mb:.0f} MB", flush=True)

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -103,7 +104,8 @@ def _for_people(error: Exception) -> MimicMotionError | None:
     place, why = error.filename2 or error.filename, error.strerror or error
     if says_disk_full(error):
         return MimicMotionError(f"{place or 'a disk'}: {why}. Make room there and run it again.")
-    if place is None:
+    named = place is not None and Path(os.fsdecode(place)).is_absolute()
+    if place is None or (isinstance(error, FileNotFoundError) and not named):  # e.g. a program of ours
         return None
     return MimicMotionError(f"{place} cannot be used: {why}. Name another place, or let this user in there.")
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mimicmotion.errors import (
     ConfigError,
     DamagedError,
+    MachineError,
     MimicMotionError,
     StageError,
 )
@@ -93,6 +94,8 @@ def _mend(config: PipelineConfig, name: str, damage: DamagedError) -> None:
         for upstream in config.stages:
             if upstream in reads:
                 run_stage(config, upstream, trusts=False)
+    except MachineError:  # a flow tries these again
+        raise
     except MimicMotionError as error:
         raise StageError(damage, f"It could not be made again: {error}") from error
 

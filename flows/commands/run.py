@@ -123,8 +123,9 @@ def status(config: Config, overrides: Overrides = None) -> None:
     console.print(_status_table(lines))
     for line in lines:
         if said := line.why or line.holds:
-            text = f"[bold]{line.name}[/bold]: {escape(said)}"
-            console.print(text, soft_wrap=True, highlight=False)
+            console.print(
+                f"[bold]{escape(line.name)}[/bold]: {escape(said)}", soft_wrap=True, highlight=False
+            )
     console.lines(f"workspace: {redacted(settings.workspace)}")
 
 

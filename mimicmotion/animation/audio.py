@@ -1,5 +1,6 @@
 """Keeping the sound of the driving video."""
 
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -36,9 +37,9 @@ def add_audio(silent: Path, source: Path, target: Path) -> bool:
         with reading(source), open_film(source) as sounding, open_film(silent) as pictures:
             if not sounding.streams.audio:
                 return False
-            begin_s = _first_picture_s(source) if sounding.streams.video else None
+            begin_s, max_gap_s = _picture_times(source) if sounding.streams.video else (None, math.inf)
             with av.open(str(target), "w", options={"movflags": "+faststart"}) as output:
-                _mux(pictures, sounding, begin_s, output)
+                _mux(pictures, _from_first_picture(sounding, begin_s, max_gap_s), output)
     except (RejectedItem, OSError) as error:
         raise InputError(f"the sound of {source} cannot be kept: {error}") from error
     return True
@@ -46,8 +47,7 @@ def add_audio(silent: Path, source: Path, target: Path) -> bool:
 
 def _mux(
     pictures: av.container.InputContainer,
-    sounding: av.container.InputContainer,
-    begin_s: float | None,
+    sound: Iterator[np.ndarray],
     output: av.container.OutputContainer,
 ) -> None:
     video_in = pictures.streams.video[0]
@@ -61,7 +61,7 @@ def _mux(
         packet.stream = video_out
         output.mux(packet)
     num_samples, last = 0, int(end_s * _RATE_HZ)
-    for part in _from_first_picture(sounding, begin_s):
+    for part in sound:
         if num_samples >= last:
             break
         frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="stereo")
@@ -71,12 +71,14 @@ def _mux(
     output.mux(audio_out.encode(None))
 
 
-def _from_first_picture(sounding: av.container.InputContainer, begin_s: float | None) -> Iterator[np.ndarray]:
+def _from_first_picture(
+    sounding: av.container.InputContainer, begin_s: float | None, max_gap_s: float
+) -> Iterator[np.ndarray]:
     """Parts of the sound, float32 (2, n), each at its own time after the first picture.
 
     Gaps are silent, what would overlap is cut. Stamps that are only rounded move nothing.
     """
-    resampler, clock = av.AudioResampler(format="fltp", layout="stereo", rate=_RATE_HZ), Clock(0.0)
+    resampler, clock = av.AudioResampler(format="fltp", layout="stereo", rate=_RATE_HZ), Clock(0.0, max_gap_s)
     num_samples = 0
     for frame in sounding.decode(sounding.streams.audio[0]):
         for resampled in resampler.resample(frame):
@@ -94,7 +96,11 @@ def _from_first_picture(sounding: av.container.InputContainer, begin_s: float | 
                 yield np.ascontiguousarray(part)
 
 
-def _first_picture_s(source: Path) -> float | None:
-    """When the first picture that decodes is shown, by the file's clock; None where it does not say."""
-    frames = GoodFrames(source, read_outline(source), sort_times=False)
-    return next((frame.picture.time for frame in frames), None)
+def _picture_times(source: Path) -> tuple[float | None, float]:
+    """When the first picture that decodes is shown, by the file's clock, and how long one may be shown.
+
+    None where the file does not say when.
+    """
+    outline = read_outline(source)
+    frames = GoodFrames(source, outline, sort_times=False)
+    return next((frame.picture.time for frame in frames), None), outline.max_gap_s

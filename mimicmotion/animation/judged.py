@@ -30,6 +30,7 @@ from mimicmotion.animation.driving import (
 )
 from mimicmotion.animation.generate import AnimationInputs
 from mimicmotion.animation.request import AnimationRequest, result_folder
+from mimicmotion.diffusion.memory import is_out_of_memory
 from mimicmotion.diffusion.settings import Fusion, SamplerSettings
 from mimicmotion.durable import put_in_place, write_file
 from mimicmotion.errors import InputError, MimicMotionError
@@ -175,7 +176,9 @@ def tried(
         try:
             shown = {seed: wanted(settings) for seed, settings in used.items()}
             judged = judge_tries(films, shown, tools, request.out.stem)
-        except Exception as error:
+        except (MimicMotionError, MemoryError, RuntimeError) as error:
+            if not isinstance(error, MimicMotionError) and not is_out_of_memory(error):
+                raise
             kind = "" if isinstance(error, MimicMotionError) else f"{type(error).__name__}: "
             raise InputError(
                 f"{request.out} is there, made with seed {request.seed}, but could not be judged: "

@@ -19,7 +19,8 @@ from torch import Tensor
 from transformers.models.clip import CLIPImageProcessorPil
 
 from mimicmotion.durable import put_in_place
-from mimicmotion.errors import WeightsError
+from mimicmotion.errors import WeightsError, is_machine_fault
+from mimicmotion.foreign import says_out_of_memory
 from mimicmotion.model.over_time import quicken
 from mimicmotion.model.pipeline import MimicMotionPipeline, read_guidance
 from mimicmotion.model.pose_net import PoseNet
@@ -250,7 +251,11 @@ def _reading(folder: Path) -> Iterator[None]:
     """What libraries raise at damaged files of a folder, in words."""
     try:
         yield
-    except (OSError, LookupError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+    except (OSError, RuntimeError, SafetensorError, ValueError) as error:
+        # Libraries say "no valid JSON" by an OSError without a number.
+        of_machine = getattr(error, "errno", None) is not None and is_machine_fault(error)
+        if says_out_of_memory(error) or of_machine or isinstance(error, PermissionError):
+            raise
         raise WeightsError(
             f"{folder} cannot be read: {error}. A file of it is damaged or incomplete: copy it again"
         ) from error

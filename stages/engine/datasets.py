@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mimicmotion.errors import DataError
+from mimicmotion.errors import DataError, MachineError
 from stages.engine.records import KEPT, ItemRecord, ItemState, Manifest
 from stages.engine.store import ITEM_TABLE, StageStore
 
@@ -145,7 +145,7 @@ class PublishedDataset:
     def _before(self) -> tuple[pa.Table, Mapping[tuple[str, float], tuple[int, int]]]:
         """Rows of the newest dataset of this recipe that has a file of them, and each item's place in it."""
         for manifest in self._store.manifests():
-            with contextlib.suppress(OSError, pa.ArrowException, DataError):
+            with contextlib.suppress(OSError, pa.ArrowException, DataError, MachineError):
                 table, places, end = _read(self._index(manifest)), {}, 0
                 for item in sorted(self._store.item_list(manifest), key=lambda item: item.id):
                     if item.state == KEPT:

@@ -11,6 +11,7 @@ from mimicmotion.errors import (
     DamagedError,
     DataError,
     InputError,
+    MachineError,
     MimicMotionError,
     MissingSourceError,
     StageError,
@@ -134,6 +135,8 @@ class StageGraph:
         """
         try:
             return self.dataset(name)
+        except MachineError:  # a store that is away says nothing of what is in it
+            raise
         except MimicMotionError as error:
             found = all_manifests(self.workspace, name)
             ours = self._settings_of(self.config.resolved(), name)
@@ -250,6 +253,8 @@ def upstream_problem(graph: StageGraph, name: str) -> str | None:
     for upstream in graph.reads(graph.stage(name)):
         try:
             graph.dataset(upstream)
+        except MachineError:
+            raise
         except MimicMotionError as error:
             return str(error)
     return None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from mimicmotion.errors import MimicMotionError
+from mimicmotion.errors import MachineError, MimicMotionError
 from stages.engine.config import PipelineConfig
 from stages.engine.contract import ItemStage
 from stages.engine.plan import Plan, StageGraph, reasons, upstream_problem
@@ -104,6 +104,8 @@ def _unready(graph: StageGraph, name: str) -> str:
     for upstream in graph.reads(graph.stage(name)):
         try:
             graph.dataset(upstream)
+        except MachineError:
+            raise
         except MimicMotionError:
             return upstream
     return ""

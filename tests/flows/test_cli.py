@@ -152,7 +152,15 @@ def test_what_a_machine_refuses_is_one_sentence(capfd, monkeypatch, error, messa
     assert message in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("error", [KeyError("x"), OSError("no file is named"), RuntimeError("shapes")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("x"),
+        OSError("no file is named"),
+        RuntimeError("shapes"),
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "no-such-program"),
+    ],
+)
 def test_a_bug_keeps_its_traceback(monkeypatch, error) -> None:
     def refuse() -> None:
         raise error

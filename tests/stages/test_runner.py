@@ -446,6 +446,20 @@ def test_other_weights_than_planned_are_not_worked_with(
         run_stage(config, "letters")
 
 
+def test_a_store_that_is_away_is_no_reason_to_take_an_older_result(
+    tmp_path: Path, letters: Letters, monkeypatch
+) -> None:
+    config = make_config(tmp_path / "space", letters)
+    run_stage(config, "letters")
+
+    def away(self: StageGraph, name: str) -> Any:
+        raise MachineError("the store does not answer")
+
+    monkeypatch.setattr(StageGraph, "dataset", away)
+    with pytest.raises(MachineError, match="does not answer"):
+        StageGraph(config).result("letters")
+
+
 def test_a_result_is_used_without_its_sources_and_said_to_be_older(
     tmp_path: Path, letters: Letters, caplog
 ) -> None:

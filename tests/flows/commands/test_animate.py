@@ -226,6 +226,7 @@ def test_tries_are_sampled_judged_and_one_is_kept(world):
         ),
         (RuntimeError("CUDA out of memory"), "could not be judged: RuntimeError: CUDA out of memory"),
         (KeyboardInterrupt(), None),
+        (KeyError("a fault of ours"), None),
     ],
 )
 def test_a_film_outlives_whatever_ends_its_judge(world, monkeypatch, error, said):
@@ -239,6 +240,7 @@ def test_a_film_outlives_whatever_ends_its_judge(world, monkeypatch, error, said
     where = ("--checkpoint", tmp_path / "checkpoint", "--out", tmp_path / "out.mp4", "--align", "none")
     result = run(*given, *where, "--tries", 2, "--device", "cpu")
     assert said is None or f"made with seed 0, but {said}" in str(result.exception)
+    assert not isinstance(error, KeyError) or result.exception is error
     assert len(list(iter_frames(tmp_path / "out.mp4"))) == 6
     assert not list(tmp_path.glob(".animate-*"))
 

@@ -20,9 +20,8 @@ class Section(BaseModel):
     """Old names of fields -> what to write instead; an old name ends with a message that says so."""
 
     def replaced(self, **values: Any) -> Self:
-        """The same section with other values, checked; what was not given stays so."""
-        given = {name: getattr(self, name) for name in self.model_fields_set}
-        return type(self).model_validate({**given, **values})
+        """The same section with other values, checked."""
+        return type(self).model_validate({**dict(self), **values})
 
     def part(self, section: type[_Part]) -> _Part:
         """The fields that this section inherits from another one, alone."""

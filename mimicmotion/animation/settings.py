@@ -36,12 +36,15 @@ class SamplingSettings(SamplingChoices):
         )
 
     def overlap_of(self, tile: int) -> int:
-        """Slots that tiles of this many share: as given, else the default as far as it leaves each its own.
+        """Slots that tiles of this many share; the default shrinks where it does not fit.
+
+        It follows from values alone, as keys do: whether the default was written plays no part.
 
         Raises:
-            InputError: the overlap that is given does not fit.
+            InputError: an overlap of one's own does not fit.
         """
-        if "overlap" not in self.model_fields_set or self.fusion == "none":
+        default = SamplingChoices.model_fields["overlap"].default
+        if self.fusion == "none" or (self.overlap >= tile and self.overlap == default):
             return max(min(self.overlap, tile - 2), 0)
         if self.overlap >= tile:
             raise InputError(

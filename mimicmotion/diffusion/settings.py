@@ -29,8 +29,8 @@ class SamplingChoices(Section):
     overlap: int = Field(
         6,
         ge=0,
-        description="Slots that neighbouring tiles share, the reference included; where it is not given, at "
-        "most two less than the tile.",
+        description="Slots that neighbouring tiles share, the reference included; where 6 does not fit, two "
+        "less than the tile.",
     )
     fusion: Fusion = Field(
         "progressive",

@@ -193,10 +193,20 @@ def test_an_overlap_that_does_not_fit_the_tile_is_told_before_training():
     assert Animate().conflicts(six) == []
     assert Animate(overlap=5).conflicts(six) == []
     assert Animate(overlap=6, fusion="none").conflicts(six) == []
-    for stage, tile in ((Animate(overlap=6), 6), (Animate(tile=4, overlap=4), 4)):
+    for stage, overlap, tile in ((Animate(overlap=8), 8, 6), (Animate(tile=4, overlap=4), 4, 4)):
         (problem,) = stage.replaced(num_steps=2).conflicts(six)
-        assert problem.startswith(f"overlap is {tile}, a tile has {tile} slots; allowed are 0 to {tile - 1}")
+        said = f"overlap is {overlap}, a tile has {tile} slots; allowed are 0 to {tile - 1}"
+        assert problem.startswith(said)
     assert Animate(num_steps=3).replaced(num_steps=2).sampler(6).overlap == 4
+
+
+@pytest.mark.parametrize("tile", [5, 6, 7, 8])
+def test_what_is_sampled_follows_from_values_alone(tile):
+    """A key holds values: the default, written or not, and a config that was written out, sample alike."""
+    plain, written = Animate(tile=tile), Animate(tile=tile, overlap=6)
+    again = Animate(**plain.model_dump())
+    assert plain.sampler(16) == written.sampler(16) == again.sampler(16)
+    assert plain.sampler(16).overlap == (6 if tile > 6 else tile - 2)
 
 
 def test_smoothing_is_part_of_the_recipe_where_there_is_any():

@@ -51,10 +51,10 @@ def test_what_is_given_wins_over_the_config_and_that_over_the_release():
     assert ours == plain.replaced(num_steps=10, guidance_scale=1.2, sigma_max=80.0, pose_strength=0.5)
     asked = sampler_settings({"num_steps": 3, "tile": 6, "fusion": "uniform"}, config, FACTS, 1.0)
     assert (asked.num_steps, asked.tile, asked.fusion, asked.guidance_scale) == (3, 6, "uniform", 1.2)
-    # Nobody asked for the overlap, so it follows the tile; one that was asked for is held against it.
+    # The default follows the tile; another overlap is held against it.
     assert (plain.overlap, asked.overlap) == (6, 4)
     assert sampler_settings({"tile": 6, "overlap": 5}, config, FACTS, 1.0).overlap == 5
-    for given, configured in (({"overlap": 8}, {}), ({"tile": 6}, {"overlap": 6})):
+    for given, configured in (({"overlap": 8}, {}), ({"tile": 6}, {"overlap": 7})):
         with pytest.raises(InputError, match=r"overlap is \d, a tile has \d slots; allowed are 0 to"):
             sampler_settings(given, configured, FACTS, 1.0)
     assert sampler_settings({}, {"fast": True}, FACTS, 1.0) == plain.fast()

@@ -164,7 +164,7 @@ def tried(
         films, used = dict[int, Path](), dict[int, SamplerSettings]()
         for seed in seeds:
             films[seed] = Path(folder) / f"{seed}.mp4"
-            used[seed] = make(request.replaced(seed=seed, out=films[seed]))
+            used[seed] = make(request.replaced(seed=seed, tries=1, out=films[seed]))
         # What was said of an earlier film is not said of this one.
         values.unlink(missing_ok=True)
         picture.unlink(missing_ok=True)

@@ -1,9 +1,9 @@
 """What a person chooses about an animation: fields of the stage ``animate`` and options of the command."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mimicmotion.diffusion.settings import SamplerSettings, SamplingChoices
 from mimicmotion.errors import InputError
@@ -92,6 +92,12 @@ class DrivingSettings(Section):
         description="Seeds to try, one after the other from the seed on; the judge keeps the film of the "
         "best mean rank.",
     )
+
+    @model_validator(mode="after")
+    def _seeds_fit(self) -> Self:
+        if (last := self.seed + self.tries - 1) > LARGEST_SEED:
+            raise ValueError(f"seed + tries - 1 is {last}; it must be at most {LARGEST_SEED}")
+        return self
 
 
 class RequestSettings(DrivingSettings):

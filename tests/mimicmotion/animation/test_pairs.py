@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mimicmotion.animation.pairs import read_pairs
+from mimicmotion.animation.settings import LARGEST_SEED, DrivingSettings
 from mimicmotion.errors import InputError
 from mimicmotion.video.picture_files import write_picture
 
@@ -37,3 +38,13 @@ def test_a_seed_that_torch_cannot_take_is_named_by_its_line(pairs: Path) -> None
     pairs.write_text(f"image,video,seed\nme.png,dance.mp4,{2**65}\n")
     with pytest.raises(InputError, match=rf"line 2: seed is {2**65}; it must be at most {2**62}"):
         read_pairs(pairs, pairs.parent, {})
+
+
+def test_the_last_of_several_tries_has_a_seed_that_torch_takes(pairs: Path) -> None:
+    """Told before the first film: the one after it would end with all that was made."""
+    pairs.write_text(f"image,video,seed\nme.png,dance.mp4,{2**62}\n")
+    with pytest.raises(InputError, match=r"line 2: seed \+ tries - 1 is"):
+        read_pairs(pairs, pairs.parent, {"tries": 4})
+    with pytest.raises(ValueError, match=r"seed \+ tries - 1 is"):
+        DrivingSettings(seed=LARGEST_SEED, tries=2)
+    assert DrivingSettings(seed=LARGEST_SEED - 1, tries=2).tries == 2

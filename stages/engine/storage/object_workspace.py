@@ -66,7 +66,7 @@ class ObjectWorkspace(Workspace):
             stream.write(data)
 
     def remove(self, name: str) -> None:
-        with self._asking():
+        with self._asking(), contextlib.suppress(FileNotFoundError):  # somebody else was sooner
             found = self._files.get_file_info(self._object(name))
             if found.type == pafs.FileType.Directory:
                 self._files.delete_dir(found.path)

@@ -5,6 +5,7 @@ folder and renamed; ``object_workspace.py`` is the other kind.
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -176,11 +177,20 @@ class LocalWorkspace(Workspace):
         target = self._root / name
         make_folder(target.parent)
         # A folder cannot be renamed over a full one. Killed in between, the item is only made again.
-        old = staging.with_name(staging.name + ".old")
-        if target.exists():
-            target.rename(old)
-        put_in_place(staging, target)
-        shutil.rmtree(old, ignore_errors=True)
+        while True:
+            old = staging.with_name(f"{staging.name}.{secrets.token_hex(2)}.old")
+            with contextlib.suppress(FileNotFoundError):
+                target.rename(old)
+            try:
+                put_in_place(staging, target)
+            except OSError as error:
+                # A worker that was given up on may publish the same in between; the last one counts.
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+            else:
+                return
+            finally:
+                shutil.rmtree(old, ignore_errors=True)
 
     def path(self, name: str) -> Path:
         return self._root / without_versions(name)

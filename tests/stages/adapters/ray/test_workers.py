@@ -97,7 +97,7 @@ def test_items_are_worked_on_by_other_processes_and_published_there(tmp_path: Pa
 @pytest.mark.timeout(240)
 def test_workers_that_nothing_is_left_for_are_not_waited_for(tmp_path: Path) -> None:
     # Two cores place two of the four workers; the other two wait for a place until the end.
-    case = Case(tmp_path, Runtime(workers=4, cpus_per_worker=1), **dict.fromkeys("abcde", "text"))
+    case = Case(tmp_path, Runtime(workers=4, cpus_per_worker=1), a="1", b="2", c="3", d="4", e="5")
     assert {outcome.state for outcome in case.run().values()} == {"kept"}
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,17 @@ def publish(workspace: Workspace, name: str, text: str) -> None:
         (folder / "sub" / "file.txt").write_text(text)
         (folder / "record.json").write_text("{}")
         workspace.publish(folder, name, "record.json")
+
+
+def test_two_that_publish_one_name_at_once_leave_it_whole(workspace: Workspace) -> None:
+    def often(text: str) -> None:
+        for _ in range(100):
+            publish(workspace, "stage/items/one", text)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(often, "abcd"))
+    assert workspace.fetch("stage/items/one/sub/file.txt").read_text() in set("abcd")
+    assert workspace.published("stage/items", "record.json").keys() == {"one"}
 
 
 def test_a_written_file_reads_back(workspace: Workspace) -> None:

@@ -13,7 +13,17 @@ import numpy as np
 from mimicmotion.metrics.intervals import half_width
 from mimicmotion.metrics.scoreboard import FeatureGroups, set_distance
 
-MODELS = {"seeds differ": (1.0, 0.3, 0.5), "videos differ": (0.3, 1.0, 0.5), "noise only": (0.0, 0.0, 1.0)}
+MODELS = {
+    "seeds differ": (1.0, 0.3, 0.5),
+    "videos differ": (0.3, 1.0, 0.5),
+    "both differ": (1.0, 1.0, 0.5),
+    "both differ a little": (0.3, 0.3, 0.5),
+    "seeds alone": (1.0, 0.0, 0.5),
+    "seeds alone, a little": (0.3, 0.0, 0.5),
+    "videos alone": (0.0, 1.0, 0.5),
+    "videos alone, a little": (0.0, 0.3, 0.5),
+    "noise only": (0.0, 0.0, 1.0),
+}
 """Name -> standard deviations of the effect of a seed, of a video, and of the noise."""
 VIDEOS, SEEDS, SHIFTS = (3, 6, 10), (1, 2, 3, 4, 5), (0.0, 2.0)
 _WINDOWS, _WIDTH = 12, 6

@@ -72,7 +72,7 @@ class SceneCutFinder:
         change = _change(recent[-1], recent[0])
         if change < MIN_FADE:
             return
-        if _rest(recent[0], recent[self._half], recent[-1]) <= MAX_REST:
+        if _is_half_way(recent[0], recent[self._half], recent[-1]):
             first, end = len(self.changes) - 2 * self._half, len(self.changes)
             if self._fades and first <= self._fades[-1][1]:
                 self._fades[-1][1] = end
@@ -93,14 +93,18 @@ class SceneCutFinder:
 
 def _change(one: np.ndarray, other: np.ndarray) -> float:
     """Mean change of a pixel, summed over luma and both chromas."""
-    return float(np.abs(one - other).mean(axis=(1, 2)).sum())
+    return float(np.abs(one - other).sum(dtype=np.int32)) / one[0].size
 
 
-def _rest(first: np.ndarray, between: np.ndarray, last: np.ndarray) -> float:
-    """Median over changed places of how far what is between is from the mean, as a share of the change."""
-    changes = np.abs(last - first)
+def _is_half_way(first: np.ndarray, between: np.ndarray, last: np.ndarray) -> bool:
+    """Whether the middle one of the changed places differs from the mean by few enough of its change."""
+    changes, off = np.abs(last - first), np.abs(2 * between - first - last)
     changed = changes >= _CHANGED_LEVELS
-    return float(np.median(np.abs(2 * between - first - last)[changed] / (2 * changes[changed])))
+    num_near = np.count_nonzero((off <= 2 * MAX_REST * changes) & changed)
+    excess = 2 * num_near - np.count_nonzero(changed)
+    if excess:
+        return excess > 0
+    return bool(np.median(off[changed] / (2 * changes[changed])) <= MAX_REST)  # between the middle two
 
 
 def scene_cuts(changes: Sequence[float]) -> list[int]:

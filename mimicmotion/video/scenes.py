@@ -103,7 +103,7 @@ def _is_half_way(first: np.ndarray, between: np.ndarray, last: np.ndarray) -> bo
     num_near = np.count_nonzero((off <= 2 * MAX_REST * changes) & changed)
     excess = 2 * num_near - np.count_nonzero(changed)
     if excess:
-        return excess > 0
+        return bool(excess > 0)
     return bool(np.median(off[changed] / (2 * changes[changed])) <= MAX_REST)  # between the middle two
 
 

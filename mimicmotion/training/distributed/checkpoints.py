@@ -1,6 +1,7 @@
 """Checkpoints of a run: sharded, published by a rename, the newest few kept, readable by any worker count.
 
-Training waits only while tensors are copied to host memory; a thread writes them.
+Training waits only while tensors are copied to host memory; a thread writes them. From a GPU they are copied
+into pinned memory, which is made once and used for every checkpoint: as much as this worker's share takes.
 """
 
 import json
@@ -16,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
@@ -53,6 +55,7 @@ class Checkpoints:
         self._group = dist.new_group(backend="gloo") if world.size > 1 else None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._begun: Future[None] | None = None
+        self._stager = _pinned_copies(world.device)
         if world.size == 1:
             # A lone process is meant; torch says this from its thread, where no context would catch it.
             warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
@@ -100,6 +103,7 @@ class Checkpoints:
             dict(tensors),
             storage_writer=FileSystemWriter(staging, sync_files=True),
             process_group=self._group,
+            async_stager=self._stager,
             no_dist=self._world.size == 1,
         )
         assert isinstance(written, Future)
@@ -115,6 +119,8 @@ class Checkpoints:
     def close(self) -> None:
         """Let what was begun end, well or badly; for the way out of a run that failed."""
         self._thread.shutdown()
+        if self._stager is not None:
+            self._stager.close()
 
     def _publish(self, written: "Future[Any]", final: Path, facts: Mapping[str, Any]) -> None:
         """Publish once all workers have written, which is when the first one's part is done."""
@@ -162,6 +168,20 @@ class Checkpoints:
 
     def _published(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("step-*") if (path / _FACTS).is_file())
+
+
+def _pinned_copies(device: torch.device) -> DefaultStager | None:
+    """Copies from a GPU; the same memory takes the next ones, so one checkpoint is written at a time."""
+    if device.type != "cuda":
+        return None
+    return DefaultStager(
+        StagingOptions(
+            use_pinned_memory=True,
+            use_shared_memory=False,
+            use_async_staging=False,  # the optimiser must not step before they are copied
+            use_non_blocking_copy=True,
+        )
+    )
 
 
 def _damage(checkpoint: Path) -> str | None:

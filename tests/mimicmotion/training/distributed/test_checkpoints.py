@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata
+from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 
 from mimicmotion.errors import DataError
 from mimicmotion.training.distributed.checkpoints import Checkpoints, training_tensors
@@ -34,6 +35,37 @@ def advance(module, optimiser, average, steps):
         optimiser.step()
         optimiser.zero_grad()
         average.update(module)
+
+
+def steps_kept_by_one_memory(folder, device):
+    """What each of three checkpoints holds, begun while the tensor goes on changing."""
+    weight, world = torch.zeros(1000, device=device), World(0, 1, device)
+    checkpoints = Checkpoints(folder, 3, world)
+    saved = []
+    for step in (1, 2, 3):
+        weight.fill_(step)
+        saved.append(checkpoints.save(step, {"weight": weight}, {}))
+        weight.fill_(-1)
+    checkpoints.wait()
+    found = []
+    for checkpoint in saved:
+        read = {"weight": torch.zeros(1000, device=device)}
+        checkpoints.load(checkpoint, read)
+        found.append(read["weight"].unique().tolist())
+    checkpoints.close()
+    return found
+
+
+def test_the_memory_that_takes_the_copies_serves_one_checkpoint_after_another(tmp_path, monkeypatch):
+    kept = DefaultStager(StagingOptions(*[False] * 4))  # as for a GPU, but what a CPU lacks
+    monkeypatch.setattr("mimicmotion.training.distributed.checkpoints._pinned_copies", lambda device: kept)
+    assert steps_kept_by_one_memory(tmp_path, torch.device("cpu")) == [[1.0], [2.0], [3.0]]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_is_copied_into_pinned_memory(tmp_path):
+    assert steps_kept_by_one_memory(tmp_path, torch.device("cuda", 0)) == [[1.0], [2.0], [3.0]]
 
 
 def test_a_run_goes_on_exactly_where_it_was(tmp_path):

@@ -20,7 +20,6 @@ from mimicmotion.metrics.scores import FLOORS, Score
 from stages.engine.config import Ablation, Arm, PipelineConfig, load_config
 from stages.engine.plan import StageGraph
 from stages.engine.storage.workspace import staged
-from stages.evaluate import scores_of
 from stages.parts.generated import (
     GeneratedClip,
     generated_clips,
@@ -29,6 +28,7 @@ from stages.parts.generated import (
     read_generated,
     read_true,
 )
+from stages.parts.scored import scores_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -24,18 +24,11 @@ from stages.clip_rows import (
     GENERATED_FILE,
     JUDGE_FILE,
     JUDGE_PICTURE,
-    JUDGED,
-    POSES_FILE,
     PREVIEW_FILE,
-    VIDEO_FILE,
     checkpoint_of,
-    framing_columns,
-    kept_clips,
-    video_rows,
 )
-from stages.engine.contract import WHOLE, Dataset, Item, ItemStage, Report, Runtime, Stage
-from stages.parts.animating import Pipelines, animation_inputs
-from stages.parts.generated import judge_of
+from stages.engine.contract import Dataset, Item, ItemStage, Report, Stage
+from stages.parts.animating import AnimateRuntime, Pipelines, animation_inputs, clip_items
 from stages.parts.pairs import is_pair, pair_items, prepared_pair, read_requests
 
 if TYPE_CHECKING:
@@ -62,15 +55,6 @@ ANIMATIONS_SCHEMA = pa.schema(
 """One row per generated clip; ``frames`` names the true frame of each generated one. ``judge`` is what a
 judge says of all tries, as JSON; null where none was asked. Only clips have ``video_id``, ``reference_frame``
 and ``frames``, and pairs have not."""
-
-_NUM_PICTURED = 6
-
-
-class AnimateRuntime(Runtime):
-    """How the animate stage runs."""
-
-    tile_batch_size: int = Field(1, ge=1, description="Tiles that the network sees at a time.")
-    compile: bool = Field(False, description="Compile the network; slow to start, faster after.")
 
 
 class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
@@ -119,21 +103,17 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
         if self.judge is None:
             return problems
         try:
-            self._requests()
+            self.requests()
         except InputError as error:
             return [f"pairs: {error}"]
         return []
 
-    def num_pairs(self) -> int:
-        """How many pairs the list has.
+    def requests(self) -> "list[AnimationRequest]":
+        """What the pairs ask for; none without a list.
 
         Raises:
-            InputError: it cannot be used.
+            InputError: the list cannot be used.
         """
-        return len(self._requests())
-
-    def _requests(self) -> "list[AnimationRequest]":
-        """What the pairs ask for; none without a list."""
         if self.pairs is None:
             return []
         wishes = {name: getattr(self, name) for name in ("seed", "tries", "smoothing_s", "decode_chunk")}
@@ -161,41 +141,8 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
     def items(self, inputs: Mapping[str, Dataset]) -> Iterator[Item]:
         """One item per kept val and test clip, and one per pair."""
         weights = checkpoint_of(inputs)
-        checkpoint = weights.path(WHOLE, "checkpoint")
-        videos = video_rows(inputs["decode"])
-        for clip in (row for side in JUDGED for row in kept_clips(inputs["clips"], side, "clip")):
-            video = videos[clip.video_id]
-            fit = clip.framing(video)
-            window = {
-                "first_frame": clip.first_frame,
-                "num_frames": clip.num_frames,
-                "step": clip.step,
-                "reference_frames": clip.reference_frames,
-                "framing": framing_columns(fit),
-            }
-            yield Item(
-                id=clip.clip_id,
-                inputs={
-                    "checkpoint": weights.item_key(WHOLE),
-                    "video": inputs["decode"].item_key(clip.video_id),
-                    "poses": inputs["pose"].item_key(clip.video_id),
-                    # Its own window only: another test video leaves this item as it is.
-                    "window": json.dumps(window, sort_keys=True),
-                },
-                payload={
-                    "video_row": video,
-                    "checkpoint": checkpoint,
-                    "video": inputs["decode"].path(clip.video_id, VIDEO_FILE),
-                    "poses": inputs["pose"].path(clip.video_id, POSES_FILE),
-                    "fps": clip.fps,
-                    "fit": fit,
-                    "reference_frame": clip.reference_frames[0],
-                    "frames": [*clip.frames],
-                },
-                label=f"{video.name} {clip.clip_id}",
-                num_frames=clip.num_frames * self.tries,
-            )
-        yield from pair_items(self._requests(), weights)
+        yield from clip_items(inputs, weights, self.tries)
+        yield from pair_items(self.requests(), weights)
 
     def load(self) -> Pipelines:
         """A holder that loads the checkpoint named by the first item."""
@@ -297,21 +244,6 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log every preview as a video that plays in the page, and a picture of the first clips."""
-        from mimicmotion.metrics.film.verdicts import judge_means
-        from mimicmotion.pictures.panels import grid
-        from mimicmotion.video.picture_files import read_picture
-        from mimicmotion.video.reader import open_video
+        from stages.parts.shown import show_animations
 
-        rows: list[np.ndarray] = []
-        judged = {clip_id: found for clip_id in dataset.ids if (found := judge_of(dataset, clip_id))}
-        report.metrics(judge_means([said for item_id, said in judged.items() if not is_pair(item_id)]))
-        for clip_id in dataset.ids:
-            if clip_id in judged:
-                report.image(f"judge_{clip_id}", read_picture(dataset.path(clip_id, JUDGE_PICTURE)))
-            preview = dataset.path(clip_id, PREVIEW_FILE)
-            report.file(preview, f"previews/{clip_id}")
-            if len(rows) < _NUM_PICTURED and not is_pair(clip_id):
-                reader = open_video(preview)
-                rows.append(reader.read([reader.num_frames // 2])[0])
-        if rows:
-            report.image("reference_pose_generated_true", grid(rows))
+        show_animations(dataset, report)

@@ -116,13 +116,9 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
             (clips[name],) = reviewed([clips[name]], own, max_references=0)
         write_review(folder / REVIEW_FILE, decisions)
         if any(one.fps is None for one in decisions):
-            log.warning(
-                "clips: %s has rows without fps: their frames are taken at the rate of now", self.review
-            )
+            log.warning("clips: %s has rows without fps: their frames are of the rate of now", self.review)
         if gone := {one.source or one.video_id for one in decisions if one.video_id not in videos}:
-            log.warning(
-                "clips: %s speaks of %d videos that are not there: %s", self.review, len(gone), min(gone)
-            )
+            log.warning("clips: %s names %d videos that are not there: %s", self.review, len(gone), min(gone))
 
     def run(self, inputs: Mapping[str, Dataset], folder: "Path", context: Context) -> pa.Table:
         """Return every window and clip of every video.
@@ -201,27 +197,22 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
         return [{**row, "unit": row[unit], "reference_distance": self.reference_distance} for row in rows]
 
     def _nothing_kept(self, rows: Sequence[Mapping[str, Any]], found: "Iterable[Sequence[Candidate]]") -> str:
-        reasons = Counter(row["reason"] for row in rows)
-        counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        counted = ", ".join(f"{n} {why}" for why, n in Counter(row["reason"] for row in rows).most_common())
         forms = Counter(f"{row['form']}s" for row in rows)
         of = " and ".join(f"{count} {form}" for form, count in sorted(forms.items(), reverse=True))
         message = f"clips keeps none of {of}: {counted}. "
         limits = Counter(
             one.reject.limit for candidates in found for one in candidates if one.reject and one.reject.limit
         )
-        if limits:
-            name, count = limits.most_common(1)[0]
+        for name, count in limits.most_common(1):
             message += f"clips.{name} = {getattr(self, name):g} rejected most ({count}): change it, or "
         return message + "look at the poses that the pose stage shows."
 
     def summary(self, dataset: Dataset) -> str:
         """How many of the windows and of the clips were kept."""
-        table = dataset.table().to_pylist()
-        rows = [(f"{row['form']}s", row["kept"]) for row in table]
-        found, kept = Counter(form for form, _ in rows), Counter(form for form, is_kept in rows if is_kept)
-        said = [f"{kept[form]} of {count} {form} kept" for form, count in sorted(found.items())]
-        trained = [row["kept"] for row in table if (row["form"], row["split"]) == ("window", "train")]
-        return ", ".join(said + (["none to train on"] if trained and not any(trained) else []))
+        from stages.parts.shown import kept_of_clips
+
+        return kept_of_clips(dataset.table().to_pylist())
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
         """Log counts per reason, histograms of confidence and hands, sheets of kept and rejected clips."""

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 from pydantic import Field
@@ -22,42 +22,23 @@ from mimicmotion.errors import StageError, WeightsError
 from mimicmotion.metrics.scores import JUDGE
 from mimicmotion.metrics.settings import FILM_NETWORKS, JudgeSettings
 from mimicmotion.weights.scripts import check_script
-from stages.clip_rows import JUDGE_PICTURE, JUDGED, PREVIEW_FILE, Split, checkpoint_of, kept_clips
+from stages.clip_rows import JUDGE_PICTURE, JUDGED, kept_clips
 from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report, Stage
-from stages.parts.generated import generated_clips, judge_of, read_generated, read_true
+from stages.parts.generated import generated_clips, judge_of
 from stages.parts.measure import FLOORS_PART, MODEL_PART, EvaluateRuntime, Measure, called, measured_rows
-from stages.parts.pairs import counted, is_pair, lost_pairs
-
-if TYPE_CHECKING:
-    from mimicmotion.metrics.scores import Score
-
-SCORES_SCHEMA = pa.schema(
-    [
-        ("split", pa.string()),
-        ("clip_id", pa.string()),
-        ("method", pa.string()),
-        ("metric", pa.string()),
-        ("is_primary", pa.bool_()),
-        ("value", pa.float64()),
-        ("low", pa.float64()),
-        ("high", pa.float64()),
-        ("count", pa.int64()),
-        ("num_videos", pa.int32()),
-        ("protocol", pa.string()),
-        ("backbone_sha256", pa.string()),
-        ("note", pa.string()),
-        ("without", pa.list_(pa.float64())),
-    ]
+from stages.parts.pairs import counted, lost_pairs
+from stages.parts.scored import (
+    GALLERY_FILE,
+    PAIRS,
+    SCORES_SCHEMA,
+    said_of_pairs,
+    save_picture,
+    scores_of,
+    scores_of_pairs,
+    write_reports,
 )
-"""One row per clip, method and metric, and one with clip_id ``summary`` over all clips of a split. Pairs are
-a split of their own, ``pairs``, with a protocol of their own.
 
-``value`` is null where a metric is absent; ``note`` says why. ``without`` is, in rows of the summary, the
-value without each clip, or group of clips, in turn: from it come intervals of changes between models.
-"""
-
-PAIRS: Literal["pairs"] = "pairs"
-PICTURE_FILE, GALLERY_FILE = "best_and_worst.png", "report.html"
+PICTURE_FILE = "best_and_worst.png"
 _OF_WHOLE_VIDEOS = (
     ("clips", "test_clips", "whole_video"),
     ("clips", "test_step", 1),
@@ -66,7 +47,6 @@ _OF_WHOLE_VIDEOS = (
 )
 """Section, field and the value that protocols over whole videos need."""
 _OF_SIDES = "\nOf the test videos, which were scored once and chose nothing. On val, {}.\n"
-_NUM_PICTURED = 5
 _NUM_IN_GALLERY = 40
 
 
@@ -159,8 +139,8 @@ class Evaluate(JudgeSettings, DatasetStage):
                 {**asdict(score), **of, "is_primary": score.metric == self.primary_metric} for score in scores
             ]
         said: dict[str, Any] = {"split": PAIRS, "protocol": self.pairs_protocol, "is_primary": False}
-        rows += [{**asdict(score), **said} for score in _scores_of_pairs(inputs["animate"])]
-        _save_picture(folder / PICTURE_FILE, inputs, scores, self.primary_metric)
+        rows += [{**asdict(score), **said} for score in scores_of_pairs(inputs["animate"])]
+        save_picture(folder / PICTURE_FILE, inputs, scores, self.primary_metric)
         return pa.Table.from_pylist(rows, schema=SCORES_SCHEMA)
 
     def show(self, dataset: Dataset, inputs: Mapping[str, Dataset], report: Report) -> None:
@@ -190,111 +170,10 @@ class Evaluate(JudgeSettings, DatasetStage):
         first = headline(summary, self.primary_metric)
         report.section("Scores", "\n\n".join(filter(None, (first, shown))), of_model)
         animations, clips = inputs["animate"], (clip.clip_id for clip in generated_clips(inputs))
-        for item_id in (one for one in (*clips, *_said_of_pairs(animations)) if judge_of(animations, one)):
+        for item_id in (one for one in (*clips, *said_of_pairs(animations)) if judge_of(animations, one)):
             report.image(f"judge_{item_id}", read_picture(animations.path(item_id, JUDGE_PICTURE)))
         with TemporaryDirectory() as folder:
             for page in write_reports(Path(folder) / GALLERY_FILE, dataset, inputs, most=_NUM_IN_GALLERY):
                 report.file(page)
             for video in sorted(Path(folder, "videos").glob("*")):
                 report.file(video, "videos")
-
-
-def scores_of(table: pa.Table, split: Split | Literal["pairs"] = "test") -> list["Score"]:
-    """The scores of one side, or of the pairs, in a table of this stage."""
-    from mimicmotion.metrics.scores import Score
-
-    names = Score.__dataclass_fields__
-    rows = [
-        {**row, "without": tuple(row["without"] or ())} for row in table.to_pylist() if row["split"] == split
-    ]
-    return [Score(**{name: row[name] for name in names}) for row in rows]
-
-
-def _said_of_pairs(animations: Dataset) -> dict[str, dict[str, Any]]:
-    """What the judge says of each pair, by item."""
-    return {one: said for one in animations.ids if is_pair(one) and (said := judge_of(animations, one))}
-
-
-def _scores_of_pairs(animations: Dataset) -> list["Score"]:
-    """The judge's scores of each pair, and the summary; none where there are no pairs."""
-    from mimicmotion.metrics.film.verdicts import scores_in
-    from mimicmotion.metrics.scoreboard import Scoreboard
-
-    found, board = _said_of_pairs(animations), Scoreboard(2, {})
-    for said in found.values():
-        board.add(scores_in(said["kept"], said["film"]))
-    return board.scores() if found else []
-
-
-def write_reports(
-    path: Path,
-    scores: Dataset,
-    inputs: Mapping[str, Dataset],
-    links: Mapping[str, str] | None = None,
-    most: int | None = None,
-) -> list[Path]:
-    """Write the gallery of this stage's dataset, and one of pairs beside it; see ``write_gallery``.
-
-    Args:
-        path: where the page goes; that of pairs, where there are any, has ``_of_pairs`` after its name.
-        scores: dataset of this stage.
-        inputs: what it read.
-        links: addresses by name, e.g. of runs.
-        most: videos to show at most; all by default.
-    """
-    from mimicmotion.metrics.scores import METRICS
-    from mimicmotion.pictures.gallery import GalleryClip, write_gallery
-
-    table = scores.table()
-    (primary,) = {row["metric"] for row in table.to_pylist() if row["is_primary"]}
-    about = {
-        "protocol": table["protocol"][0].as_py(),
-        "generated": inputs["animate"].key,
-        "checkpoint": checkpoint_of(inputs).key,
-        "test clips": inputs["clips"].key,
-        "scores": scores.key,
-    }
-    clips = [
-        GalleryClip(clip.clip_id, f"{clip.source_name}, {clip.clip_id}", clip.preview)
-        for clip in generated_clips(inputs)
-    ]
-    pages = [write_gallery(path, about, clips, scores_of(table), primary, links, most)]
-    if pairs := _said_of_pairs(inputs["animate"]):
-        of_pairs = scores_of(table, PAIRS)
-        known = {score.metric for score in of_pairs if score.value is not None}
-        first = next((metric for metric in METRICS if metric in known), "judge_body")
-        (protocol,) = {row["protocol"] for row in table.to_pylist() if row["split"] == PAIRS}
-        about |= {"protocol": protocol, "pairs": counted(inputs["animate"])}
-        del about["test clips"]
-        clips = [
-            GalleryClip(said["film"], said["film"], inputs["animate"].path(item_id, PREVIEW_FILE))
-            for item_id, said in pairs.items()
-        ]
-        page = path.with_name(f"{path.stem}_of_pairs{path.suffix}")
-        title = "Generated pairs, which have no true film"
-        pages.append(write_gallery(page, about, clips, of_pairs, first, links, most, title))
-    return pages
-
-
-def _save_picture(path: Path, inputs: Mapping[str, Dataset], scores: list["Score"], primary: str) -> None:
-    """A picture of the best and the worst clips by the primary metric, the middle frame of each."""
-    from mimicmotion.metrics.scores import METRICS
-    from mimicmotion.pictures.gallery import best_to_worst
-    from mimicmotion.pictures.panels import grid, labelled_row
-    from mimicmotion.video.picture_files import write_picture
-
-    metric, values = best_to_worst(scores, primary)
-    ranked = [*values]
-    chosen = ranked if len(ranked) <= 2 * _NUM_PICTURED else ranked[:_NUM_PICTURED] + ranked[-_NUM_PICTURED:]
-    clips = {clip.clip_id: clip for clip in generated_clips(inputs, ids=chosen)}
-    rows = []
-    for clip in (clips[clip_id] for clip_id in chosen):
-        middle = len(clip.frames) // 2
-        value = f"{metric} {values[clip.clip_id]:.{METRICS[metric].digits}f}"
-        panels = {
-            "reference": read_true(clip, clip.reference_frame),
-            value: read_generated(clip, middle),
-            "true": read_true(clip, clip.frames[middle]),
-        }
-        rows.append(labelled_row(panels))
-    write_picture(path, grid(rows))

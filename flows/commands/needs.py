@@ -224,7 +224,7 @@ class _Work:
         calls = len(tiles(round(self._made) + 1, tile, animate.overlap_of(tile))) * animate.num_steps
         calls *= (2 if animate.guidance_scale > 1 else 1) * animate.tries
         try:
-            made = self._films.judged + animate.num_pairs()  # a pair's film is taken to be as long as a clip
+            made = self._films.judged + len(animate.requests())  # films as long as a clip's
         except InputError as error:
             log.warning("no pairs are counted: %s", error)
             made = self._films.judged

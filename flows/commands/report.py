@@ -13,7 +13,7 @@ from stages.adapters.mlflow.tracking import run_page
 from stages.engine.config import load_config
 from stages.engine.plan import StageGraph
 from stages.engine.storage.workspace import is_remote
-from stages.evaluate import GALLERY_FILE, write_reports
+from stages.parts.scored import GALLERY_FILE, write_reports
 
 
 def report(

@@ -13,9 +13,9 @@ from mimicmotion.metrics.scores import COPY, MODEL, SUMMARY, is_below_floor, tit
 from stages.engine.config import PipelineConfig
 from stages.engine.contract import WHOLE
 from stages.engine.plan import StageGraph
-from stages.evaluate import PAIRS
 from stages.parts.generated import judge_of
 from stages.parts.pairs import counted
+from stages.parts.scored import PAIRS
 from stages.runner import StageResult
 
 _PLACES = {

@@ -1,5 +1,6 @@
-"""What the animate stage works with: the pipeline of a checkpoint, and one clip's inputs and true frames."""
+"""What the animate stage works with: its clips, the pipeline of a checkpoint, one clip's inputs and truth."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -7,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import Field
 
 from mimicmotion.errors import RejectedItem
 from mimicmotion.pose.settings import AlignmentMode
-from stages.engine.contract import Item
+from stages.clip_rows import JUDGED, POSES_FILE, VIDEO_FILE, framing_columns, kept_clips, video_rows
+from stages.engine.contract import WHOLE, Dataset, Item, Runtime
 from stages.parts.generated import READ_AT_A_TIME
 
 if TYPE_CHECKING:
@@ -18,6 +21,13 @@ if TYPE_CHECKING:
     from mimicmotion.animation.generate import AnimationInputs, Pipeline
     from mimicmotion.metrics.film.looks import FilmTools
     from mimicmotion.pose.calibration import Calibration
+
+
+class AnimateRuntime(Runtime):
+    """How the animate stage runs."""
+
+    tile_batch_size: int = Field(1, ge=1, description="Tiles that the network sees at a time.")
+    compile: bool = Field(False, description="Compile the network; slow to start, faster after.")
 
 
 @dataclass
@@ -52,6 +62,49 @@ class Pipelines:
                 pipeline.compile_unet()
             self._loaded[checkpoint] = pipeline, read_checkpoint_facts(checkpoint)
         return self._loaded[checkpoint]
+
+
+def clip_items(inputs: Mapping[str, Dataset], weights: Dataset, tries: int) -> Iterator[Item]:
+    """One item per kept val and test clip.
+
+    Args:
+        inputs: datasets of clips, decode and pose.
+        weights: what was trained last.
+        tries: films that are generated for each.
+    """
+    checkpoint, videos = weights.path(WHOLE, "checkpoint"), video_rows(inputs["decode"])
+    for clip in (row for side in JUDGED for row in kept_clips(inputs["clips"], side, "clip")):
+        video = videos[clip.video_id]
+        fit = clip.framing(video)
+        window = {
+            "first_frame": clip.first_frame,
+            "num_frames": clip.num_frames,
+            "step": clip.step,
+            "reference_frames": clip.reference_frames,
+            "framing": framing_columns(fit),
+        }
+        yield Item(
+            id=clip.clip_id,
+            inputs={
+                "checkpoint": weights.item_key(WHOLE),
+                "video": inputs["decode"].item_key(clip.video_id),
+                "poses": inputs["pose"].item_key(clip.video_id),
+                # Its own window only: another test video leaves this item as it is.
+                "window": json.dumps(window, sort_keys=True),
+            },
+            payload={
+                "video_row": video,
+                "checkpoint": checkpoint,
+                "video": inputs["decode"].path(clip.video_id, VIDEO_FILE),
+                "poses": inputs["pose"].path(clip.video_id, POSES_FILE),
+                "fps": clip.fps,
+                "fit": fit,
+                "reference_frame": clip.reference_frames[0],
+                "frames": [*clip.frames],
+            },
+            label=f"{video.name} {clip.clip_id}",
+            num_frames=clip.num_frames * tries,
+        )
 
 
 def animation_inputs(

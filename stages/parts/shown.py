@@ -1,4 +1,4 @@
-"""What the pose stage and the clips stage show a person: numbers, tables and pictures of their datasets."""
+"""What the stages pose, clips and animate show a person: numbers, tables and pictures of their datasets."""
 
 import logging
 from collections import Counter
@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from stages.clip_rows import VIDEO_FILE, VideoRow, video_rows
+from stages.clip_rows import JUDGE_PICTURE, PREVIEW_FILE, VIDEO_FILE, VideoRow, video_rows
 from stages.engine.contract import Dataset, Report
+from stages.parts.generated import judge_of
+from stages.parts.pairs import is_pair
 
 if TYPE_CHECKING:
     from mimicmotion.pose.calibration import Calibration
@@ -19,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _MAX_VIDEOS_SHOWN = 200
 _MAX_SAMPLES_SHOWN = 4
+_NUM_ANIMATIONS_SHOWN = 6
 _NUM_SHEET_CLIPS, _NUM_SHEET_FRAMES = 10, 5
 _HISTOGRAMS = (
     *("mean_confidence", "left_hand_reliability", "right_hand_reliability", "hand_confidence"),
@@ -122,3 +125,34 @@ def _sheet(
         overlays = [Overlay(*values) for values in row["ignore"]]
         lines.append(clip_row(reader, track, frames, row["reference_frames"], title, overlays))
     return grid(lines)
+
+
+def show_animations(dataset: Dataset, report: Report) -> None:
+    """Log every preview as a video that plays in the page, and a picture of the first clips."""
+    from mimicmotion.metrics.film.verdicts import judge_means
+    from mimicmotion.pictures.panels import grid
+    from mimicmotion.video.picture_files import read_picture
+    from mimicmotion.video.reader import open_video
+
+    rows: list[np.ndarray] = []
+    judged = {clip_id: found for clip_id in dataset.ids if (found := judge_of(dataset, clip_id))}
+    report.metrics(judge_means([said for item_id, said in judged.items() if not is_pair(item_id)]))
+    for clip_id in dataset.ids:
+        if clip_id in judged:
+            report.image(f"judge_{clip_id}", read_picture(dataset.path(clip_id, JUDGE_PICTURE)))
+        preview = dataset.path(clip_id, PREVIEW_FILE)
+        report.file(preview, f"previews/{clip_id}")
+        if len(rows) < _NUM_ANIMATIONS_SHOWN and not is_pair(clip_id):
+            reader = open_video(preview)
+            rows.append(reader.read([reader.num_frames // 2])[0])
+    if rows:
+        report.image("reference_pose_generated_true", grid(rows))
+
+
+def kept_of_clips(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many windows and clips were kept, e.g. ``2 of 3 clips kept, 12 of 14 windows kept``."""
+    forms = [(f"{row['form']}s", row["kept"]) for row in rows]
+    found, kept = Counter(form for form, _ in forms), Counter(form for form, is_kept in forms if is_kept)
+    said = [f"{kept[form]} of {count} {form} kept" for form, count in sorted(found.items())]
+    trained = [row["kept"] for row in rows if (row["form"], row["split"]) == ("window", "train")]
+    return ", ".join(said + (["none to train on"] if trained and not any(trained) else []))

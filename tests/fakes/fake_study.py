@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from stages.engine.contract import Context, Dataset, DatasetStage
-from stages.evaluate import SCORES_SCHEMA
+from stages.parts.scored import SCORES_SCHEMA
 
 HARDNESS = {"clip-a": 18.0, "clip-b": 22.0, "clip-c": 30.0}
 """What each clip scores without any gain."""

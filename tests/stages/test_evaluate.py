@@ -21,9 +21,10 @@ from mimicmotion.video.reader import open_video
 from stages.animate import Animate
 from stages.clip_rows import JUDGE_PICTURE, PREVIEW_FILE
 from stages.engine.keys import key_fields, recipe_key
-from stages.evaluate import SCORES_SCHEMA, Evaluate, scores_of
+from stages.evaluate import Evaluate
 from stages.parts.generated import generated_clips, iter_generated, iter_truth
 from stages.parts.measure import Measure, Measuring
+from stages.parts.scored import SCORES_SCHEMA, scores_of
 
 
 @pytest.fixture(autouse=True)

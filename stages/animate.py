@@ -246,4 +246,4 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
         """Log every preview as a video that plays in the page, and a picture of the first clips."""
         from stages.parts.shown import show_animations
 
-        show_animations(dataset, report)
+        show_animations(dataset, inputs["clips"], report)

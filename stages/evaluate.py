@@ -34,7 +34,7 @@ from stages.parts.scored import (
     said_of_pairs,
     save_picture,
     scores_of,
-    scores_of_pairs,
+    scores_of_films,
     write_reports,
 )
 
@@ -54,7 +54,7 @@ class Evaluate(JudgeSettings, DatasetStage):
     """Measures generated val and test videos against the true ones under a named protocol."""
 
     name: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     reads: ClassVar[tuple[str, ...]] = ("animate", "clips", "decode", "pose", "train")
     optional_reads: ClassVar[tuple[str, ...]] = ("distill",)
     schema: ClassVar[pa.Schema] = SCORES_SCHEMA
@@ -139,7 +139,9 @@ class Evaluate(JudgeSettings, DatasetStage):
                 {**asdict(score), **of, "is_primary": score.metric == self.primary_metric} for score in scores
             ]
         said: dict[str, Any] = {"split": PAIRS, "protocol": self.pairs_protocol, "is_primary": False}
-        rows += [{**asdict(score), **said} for score in scores_of_pairs(inputs["animate"])]
+        rows += [
+            {**asdict(score), **said} for score in scores_of_films(said_of_pairs(inputs["animate"]).values())
+        ]
         save_picture(folder / PICTURE_FILE, inputs, scores, self.primary_metric)
         return pa.Table.from_pylist(rows, schema=SCORES_SCHEMA)
 
@@ -157,6 +159,9 @@ class Evaluate(JudgeSettings, DatasetStage):
         shown = summary_markdown(scores, table["protocol"][0].as_py()) + _OF_SIDES.format(
             f"what the champion is chosen by: {chosen_by}" if chosen_by else "there is no val video"
         )
+        kept = {clip.clip_id for clip in kept_clips(inputs["clips"], "test", "clip")}
+        if lost := kept - {score.clip_id for score in scores}:
+            shown += f"\n{len(lost)} of {len(kept)} test clips are not scored: animate rejected them.\n"
         report.text("scores.md", shown)
         report.image("best_and_worst", read_picture(dataset.path(WHOLE, PICTURE_FILE)))
         if of_pairs := [score for score in scores_of(table, PAIRS) if score.clip_id == SUMMARY]:

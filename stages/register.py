@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from mimicmotion.errors import StageError
-from stages.clip_rows import Split, checkpoint_of, kept_clips
+from stages.clip_rows import FRAMING_COLUMNS, Split, checkpoint_of, kept_clips
 from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report
 from stages.engine.keys import content_sha256
 
@@ -55,7 +55,7 @@ class Register(DatasetStage):
     """Keeps the trained checkpoint as a version of a named model."""
 
     name: ClassVar[str] = "register"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     reads: ClassVar[tuple[str, ...]] = ("train", "evaluate", "clips")
     optional_reads: ClassVar[tuple[str, ...]] = ("distill",)
     schema: ClassVar[pa.Schema] = MODELS_SCHEMA
@@ -158,7 +158,7 @@ def _standing(inputs: Mapping[str, Dataset], split: Split) -> "tuple[ModelScore,
         row["low"],
         row["high"],
         row["protocol"],
-        _data_key(inputs["clips"], split),
+        _data_key(inputs, split),
         row["backbone_sha256"],
         tuple(row["without"] or ()),
         split,
@@ -176,10 +176,16 @@ def _unscored(inputs: Mapping[str, Dataset]) -> NoReturn:
     )
 
 
-def _data_key(clips: Dataset, split: Split) -> str:
-    """Key of the clips of one side alone: training clips do not decide what scores mean."""
+def _data_key(inputs: Mapping[str, Dataset], split: Split) -> str:
+    """Key of the clips of one side that were scored: others do not decide what scores mean."""
+    clips, rows = inputs["clips"], inputs["evaluate"].table().to_pylist()
+    scored = {row["clip_id"] for row in rows if row["split"] == split}
     windows = sorted(
-        [row.video_id, row.first_frame, row.num_frames, row.step, [*row.reference_frames], row.width_px]
+        [
+            *(row.video_id, row.first_frame, row.num_frames, row.step, row.fps, [*row.reference_frames]),
+            *(getattr(row, name) for name in FRAMING_COLUMNS),
+        ]
         for row in kept_clips(clips, split, "clip")
+        if row.clip_id in scored
     )
     return hashlib.sha256(json.dumps(windows).encode()).hexdigest()[:16]

@@ -204,6 +204,12 @@ def source_shape(video: Path | None, poses: Path | None) -> tuple[int, float]:
     return outline.num_packets, float(outline.rate.fps)
 
 
+def uneven_times(video: Path) -> np.ndarray | None:
+    """When each frame of a video is shown, in seconds from 0; None where they come at an even rate."""
+    outline = read_outline(video)
+    return None if outline.rate.constant else outline.times_s
+
+
 def aligned(mode: AlignmentMode, driving: PoseTrack, reference: PoseTrack) -> PoseTrack:
     """The driving poses on the body of the reference, in pixels of the reference picture.
 

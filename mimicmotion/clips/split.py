@@ -1,4 +1,8 @@
-"""Which videos train, validate and test: decided by a hash, so that new videos move no old one."""
+"""Which videos train, validate and test: decided by a hash, so that new videos move no old one.
+
+A new one that is a near-copy of an old one must be on its side: a group keeps its own side, of two single
+films one may move.
+"""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -6,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from mimicmotion.clips.settings import SplitSettings
 
 SIDES = ("train", "val", "test")
+_GROUP = "group "
 
 
 def split_videos(
@@ -55,11 +60,12 @@ def joined_groups(groups: Mapping[str, str | None], pairs: Iterable[tuple[str, s
         groups: name of each video's group, if it has one; one that holds all videos is none.
         pairs: videos that belong together.
     """
-    joined = {video_id: f"group {name}" for video_id, name in groups.items() if name}
+    joined = {video_id: f"{_GROUP}{name}" for video_id, name in groups.items() if name}
     if len(groups) == len(joined) and len(set(joined.values())) == 1:
         joined = {}
     for one, other in pairs:
-        old, new = sorted((joined.get(one, one), joined.get(other, other)), reverse=True)
+        of_both = joined.get(one, one), joined.get(other, other)
+        new, old = sorted(of_both, key=lambda name: (not name.startswith(_GROUP), name))
         joined |= {one: new, other: new}
         joined |= {video_id: new for video_id, group in joined.items() if group == old}
     return joined

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from mimicmotion.metrics.redetection import Pose, PoseFinder, joined
 from mimicmotion.metrics.scores import TRUE_SIDE, TRUTH, Measured
 from mimicmotion.pose.hands import hand_boxes, hand_confidences
 from mimicmotion.pose.models.estimator import PoseEstimator
+from mimicmotion.video.size import Size
+from mimicmotion.weights.fetching import file_digest
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,12 @@ class BodyJudge:
     keypoint_threshold: float
     hand_threshold: float
 
+    @cached_property
+    def pose_sha256(self) -> str | None:
+        """Of the files that find poses, joined by ``+``."""
+        files = {} if self.estimator is None else self.estimator.files
+        return "+".join(file_digest(path) for _, path in sorted(files.items())) or None
+
 
 class BodyMeter:
     """Measures hands, face and pose of one video; holds a frame and the keypoints of all.
@@ -44,7 +53,7 @@ class BodyMeter:
 
     def __init__(self, judge: BodyJudge, pose: Pose | None, with_truth: bool) -> None:
         self._judge, self._pose, self._with_truth = judge, pose, with_truth
-        self._num_frames = 0
+        self._num_frames, self._size = 0, Size(0, 0)
         self._finders: dict[str, PoseFinder] = {}
         self._found: dict[str, list[Pose]] = defaultdict(list)
         self._values: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -53,7 +62,7 @@ class BodyMeter:
         """Go on with frames uint8 (n, h, w, 3), of the truth and of each method."""
         if self._pose is None and self._judge.estimator is None:
             return
-        frames = slice(self._num_frames, self._num_frames + len(true))
+        frames, self._size = slice(self._num_frames, self._num_frames + len(true)), Size.of(true[0])
         self._num_frames = frames.stop
         if self._pose is None:
             driving = self._find(TRUE_SIDE, true)
@@ -96,7 +105,7 @@ class BodyMeter:
             sha256 = self._judge.face.sha256 if metric == IDENTITY and self._judge.face else None
             yield Measured(clip_id, method, metric, mean, len(values), sha256, note)
         for method, parts in self._found.items():
-            yield from _pose_rows(clip_id, method, driving, joined(parts), threshold)
+            yield from self._pose_rows(clip_id, method, driving, joined(parts))
 
     def _find(self, method: str, frames: np.ndarray) -> Pose:
         assert self._judge.estimator is not None
@@ -105,13 +114,15 @@ class BodyMeter:
         self._found[method].append(pose)
         return pose
 
-
-def _pose_rows(clip_id: str, method: str, driving: Pose, found: Pose, threshold: float) -> Iterator[Measured]:
-    for part, result in pose_fidelity(*driving, *found, threshold).items():
-        note = None if result.num_points else "no point is confident in both poses"
-        for metric, value in (("error", result.error), ("pck", result.pck)):
-            known = value if result.num_points else None
-            yield Measured(clip_id, method, f"pose_{metric}_{part}", known, result.num_points, None, note)
-        note = None if result.num_wanted else "no driving point is confident"
-        known = result.found if result.num_wanted else None
-        yield Measured(clip_id, method, f"pose_found_{part}", known, result.num_wanted, None, note)
+    def _pose_rows(self, clip_id: str, method: str, driving: Pose, found: Pose) -> Iterator[Measured]:
+        row = partial(Measured, clip_id, method, backbone_sha256=self._judge.pose_sha256)
+        for part, result in pose_fidelity(
+            *driving, *found, self._size, self._judge.keypoint_threshold
+        ).items():
+            note = None if result.num_points else "no point is confident in both poses"
+            for metric, value in (("error", result.error), ("pck", result.pck)):
+                known = value if result.num_points else None
+                yield row(f"pose_{metric}_{part}", known, result.num_points, note=note)
+            note = None if result.num_wanted else "no driving point is confident"
+            known = result.found if result.num_wanted else None
+            yield row(f"pose_found_{part}", known, result.num_wanted, note=note)

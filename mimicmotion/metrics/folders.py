@@ -88,11 +88,11 @@ def _chunks(truth: Path, generated: Path, common: Size | None) -> Iterator[Chunk
         )
     pairs = chain([first_pair], pairs)
     while chunk := list(islice(pairs, frames_at_a_time(*size))):
-        true = _together([frame for frame, _ in chunk])
+        true, results = (_together([pair[side] for pair in chunk]) for side in (0, 1))
         yield (
             true,
             {
-                MODEL: resize_frames(_together([frame for _, frame in chunk]), size),
+                MODEL: results if made == common else resize_frames(results, size),
                 COPY: np.broadcast_to(reference, true.shape),
                 LATE: _together([late, *true[:-1]]),
             },

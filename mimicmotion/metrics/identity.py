@@ -15,6 +15,7 @@ from mimicmotion.errors import WeightsError
 from mimicmotion.metrics.image import check_pair
 from mimicmotion.pose.layout import FACE
 from mimicmotion.pose.models.sessions import first_output, open_session
+from mimicmotion.video.size import Size
 from mimicmotion.weights.fetching import file_digest
 
 METRIC = "identity"
@@ -83,7 +84,7 @@ def aligned_face(frame: np.ndarray, points: np.ndarray) -> np.ndarray | None:
 def face_vector(
     frame: np.ndarray, keypoints: np.ndarray, confidences: np.ndarray, model: FaceModel, threshold: float
 ) -> np.ndarray | None:
-    """Embedding of the face in a frame; None where it is not sure.
+    """Embedding of the face in a frame; None where it is not sure or not in the picture.
 
     Args:
         frame: uint8 (h, w, 3).
@@ -94,7 +95,10 @@ def face_vector(
     """
     if not _sure(confidences[None], threshold)[0]:
         return None
-    face = aligned_face(frame, face_points(keypoints[None])[0])
+    points = face_points(keypoints[None])[0]
+    if not ((points >= 0) & (points < np.array(Size.of(frame)))).all():
+        return None  # the picture cuts it off
+    face = aligned_face(frame, points)
     return None if face is None else model.embedding(face)
 
 

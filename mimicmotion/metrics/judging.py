@@ -29,7 +29,7 @@ from mimicmotion.metrics.identity import FaceModel
 from mimicmotion.metrics.image import check_pair
 from mimicmotion.metrics.perceptual import METRIC as LPIPS
 from mimicmotion.metrics.perceptual import load_perceptual
-from mimicmotion.metrics.protocols import EvaluationProtocol
+from mimicmotion.metrics.protocols import EvaluationProtocol, resize_frames
 from mimicmotion.metrics.redetection import Pose
 from mimicmotion.metrics.scoreboard import Scoreboard
 from mimicmotion.metrics.scores import MODEL, Measured, Score
@@ -83,7 +83,7 @@ class Judge:
 
         Args:
             clip_id: names the video.
-            chunks: its frames in order.
+            chunks: its frames in order, all at the size of the truth, or those of a method at the protocol's.
             pose: driving pose in pixels of these frames; None finds it in the true frames.
             with_truth: give features of the true frames too, which distances between sets need.
 
@@ -95,11 +95,17 @@ class Judge:
         num_frames = 0
         for true, made in giving_back(chunks):
             num_frames += len(true)
-            for frames in made.values():
-                check_pair(true, frames)
             small = {method: self._protocol.resized(frames) for method, frames in made.items()}
+            # What has the protocol's own size is scored as it is; for hands and poses it gets the truth's.
+            common, size = self._protocol.frame_size, Size.of(true[0])
+            whole = {
+                method: resize_frames(frames, size) if Size.of(frames[0]) == common else frames
+                for method, frames in made.items()
+            }
+            for frames in whole.values():
+                check_pair(true, frames)
             pictures.add(self._protocol.resized(true), small)
-            body.add(true, made)
+            body.add(true, whole)
         if not num_frames:
             raise InputError(f"there is no frame to compare in {clip_id}")
         return [*pictures.rows(), *body.rows(clip_id)]

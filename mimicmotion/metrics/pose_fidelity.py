@@ -6,6 +6,7 @@ import numpy as np
 
 from mimicmotion.errors import InputError
 from mimicmotion.pose.layout import BODY, FACE, LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND
+from mimicmotion.video.size import Size
 
 PCK_FRACTION = 0.05
 """A point counts as correct when it lies within this fraction of the person's height."""
@@ -57,6 +58,7 @@ def pose_fidelity(
     driving_confidences: np.ndarray,
     found: np.ndarray,
     found_confidences: np.ndarray,
+    size: Size,
     threshold: float = 0.3,
 ) -> dict[str, PartFidelity]:
     """Agreement by part, over points that are confident in both poses.
@@ -69,6 +71,7 @@ def pose_fidelity(
         driving_confidences: (n, 133).
         found: (n, 133, 2) pixels of a picture of the same size.
         found_confidences: (n, 133); 0 where nobody was found.
+        size: of the pictures; what lies outside cannot be found in them, and is not asked for.
         threshold: a point with more confidence counts.
 
     Raises:
@@ -81,7 +84,8 @@ def pose_fidelity(
         raise InputError("the driving pose has no frame with two confident points, so errors have no scale")
     height = max(float(np.nanmedian(heights)), 1.0)
     distances = np.linalg.norm(driving.astype(np.float64) - found, axis=-1) / height
-    wanted = driving_confidences > threshold
+    inside = ((driving >= 0) & (driving < np.array(size))).all(axis=-1)
+    wanted = (driving_confidences > threshold) & inside
     compared = wanted & (found_confidences > threshold)
     return {
         name: _part_fidelity(distances[:, part], wanted[:, part], compared[:, part])

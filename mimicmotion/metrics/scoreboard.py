@@ -4,6 +4,7 @@ Memory hardly grows with the number of videos: a mean needs one number per video
 statistics of at most ``NUM_GROUPS`` groups of videos, a kernel distance one vector per window side by side.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import reduce
@@ -110,6 +111,7 @@ class Scoreboard:
         self._kernels: dict[tuple[str, str], KernelGroups] = {}
         self._sha256: dict[str, str | None] = {}
         self._num_videos: dict[tuple[str, str], int] = {}
+        self._num_short: dict[tuple[str, str], int] = {}
 
     def add(self, rows: Iterable[Measured]) -> None:
         """Add what was measured of videos; the features of a video and of its truth come in one call."""
@@ -124,7 +126,8 @@ class Scoreboard:
             key = row.method, row.metric
             groups = self._groups.setdefault(key, FeatureGroups(row.features.shape[1]))
             groups.add(video, row.features)
-            self._num_videos[key] = self._num_videos.get(key, 0) + 1
+            self._num_videos[key] = self._num_videos.get(key, 0) + bool(len(row.features))
+            self._num_short[key] = self._num_short.get(key, 0) + (not len(row.features))
             self._sha256[row.metric] = row.backbone_sha256
             if not row.metric.endswith(PER_VIDEO):
                 # Neighbouring windows are nearly the same; side by side there are far fewer.
@@ -152,11 +155,13 @@ class Scoreboard:
 
     def _kernel(self, method: str, metric: str) -> Score:
         kernels, num_videos = self._kernels[method, metric], self._num_videos[method, metric]
+        short = self._too_short(method, metric)
         row = Score(SUMMARY, method, metric + KERNEL, None, count=kernels.count, num_videos=num_videos)
+        row = replace(row, note=short)
         try:
             value, without = kernels.discrepancy()
         except InputError as error:
-            return replace(row, note=str(error))
+            return replace(row, note=_joined(str(error), short))
         low, high = interval_of(value, without)
         known = replace(row, value=value, low=low, high=high, without=without)
         return replace(known, backbone_sha256=self._sha256[metric])
@@ -165,20 +170,30 @@ class Scoreboard:
         per_frame = FORMS[network_of(metric)].per_frame
         what = "videos" if metric.endswith(PER_VIDEO) else "frames" if per_frame else "windows"
         groups = self._groups[method, metric]
-        count, width = sum(groups.counts), groups.width
+        count, width, short = sum(groups.counts), groups.width, self._too_short(method, metric)
         row = Score(SUMMARY, method, metric, None, count=count, num_videos=self._num_videos[method, metric])
         try:
             value, without = set_distance(self._groups[TRUE_SIDE, metric], groups)
         except InputError as error:
-            return replace(row, note=f"{error}: {what}, from windows of {self._window} frames")
+            return replace(
+                row, note=_joined(f"{error}: {what}, from windows of {self._window} frames", short)
+            )
         low, high = interval_of(value, without)
-        note = f"{count} {what} for {width} features" if count <= width else None
+        note = _joined(f"{count} {what} for {width} features" if count <= width else None, short)
         known = replace(row, value=value, low=low, high=high, note=note, without=without)
         return replace(known, backbone_sha256=self._sha256[metric])
 
+    def _too_short(self, method: str, metric: str) -> str | None:
+        """How many videos gave no window, if any."""
+        short, known = self._num_short[method, metric], self._num_videos[method, metric]
+        if not short:
+            return None
+        return f"{short} of {short + known} videos are shorter than the window of {self._window} frames"
+
     def _summary(self, rows: list[Score]) -> Score:
         """The mean over all that was counted, as the published protocols average over frames, not videos."""
-        notes = "; ".join(dict.fromkeys(row.note for row in rows if row.note)) or None
+        said = Counter(row.note for row in rows if row.note)
+        notes = _joined(*(f"{note}{_in_some(count, len(rows))}" for note, count in said.items()))
         summary = replace(rows[0], clip_id=SUMMARY, value=None, count=0, num_videos=0, note=notes)
         # By place of the video, so that two models are compared on the same ones.
         values, counts = [0.0] * len(self._videos), [0] * len(self._videos)
@@ -193,3 +208,11 @@ class Scoreboard:
         num_videos = sum(count > 0 for count in counts)
         known = replace(summary, value=mean, low=low, high=high, count=sum(counts), num_videos=num_videos)
         return replace(known, without=without)
+
+
+def _joined(*notes: str | None) -> str | None:
+    return "; ".join(filter(None, notes)) or None
+
+
+def _in_some(count: int, of: int) -> str:
+    return f" (in {count} of {of} videos)" if of > 1 else ""

@@ -197,8 +197,11 @@ def summary_markdown(scores: Sequence[Score], protocol_id: str) -> str:
         if any(row.metric == metric and row.value is not None for row in rows):
             shown = [cell_text(cells.get((metric, method))) for method in methods]
             lines.append(f"| {title_of(metric)} | {' | '.join(shown)} |")
-        said = {row.note for row in rows if row.metric == metric and row.note}
-        notes += [f"- {METRICS[metric].title}: {note}" for note in sorted(said)]
+        of_metric = [row for row in rows if row.metric == metric]
+        for note in sorted({row.note for row in of_metric if row.note}):
+            said_of = [row.method for row in of_metric if row.note == note]
+            whose = "" if len(said_of) == len(of_metric) else f", {', '.join(said_of)}"
+            notes.append(f"- {METRICS[metric].title}{whose}: {note}")
     titles: dict[str, list[str]] = {}
     for metric, sha in {row.metric: row.backbone_sha256 for row in rows}.items():
         if sha:

@@ -93,7 +93,7 @@ class Measure(JudgeSettings, ItemStage):
     """Measures val and test clips, what the model made of each and what floors do."""
 
     name: ClassVar[str] = "measure"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("animate", "clips", "decode", "pose", "train")
     schema: ClassVar[pa.Schema] = MEASURED_SCHEMA
 

@@ -1,6 +1,6 @@
 """The scores of the evaluate stage as others read them: rows, tables of one side, pages and a picture."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -60,15 +60,15 @@ def said_of_pairs(animations: Dataset) -> dict[str, dict[str, Any]]:
     return {one: said for one in animations.ids if is_pair(one) and (said := judge_of(animations, one))}
 
 
-def scores_of_pairs(animations: Dataset) -> list["Score"]:
-    """The judge's scores of each pair, and the summary; none where there are no pairs."""
+def scores_of_films(said: Iterable[Mapping[str, Any]]) -> list["Score"]:
+    """What the judge says of films, a row for each film and score, and the summary; none without films."""
     from mimicmotion.metrics.film.verdicts import scores_in
     from mimicmotion.metrics.scoreboard import Scoreboard
 
-    found, board = said_of_pairs(animations), Scoreboard(2, {})
-    for said in found.values():
-        board.add(scores_in(said["kept"], said["film"]))
-    return board.scores() if found else []
+    board = Scoreboard(2, {})
+    for one in said:
+        board.add(scores_in(one["kept"], one["film"]))
+    return board.scores()
 
 
 def write_reports(

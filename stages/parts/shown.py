@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from stages.clip_rows import JUDGE_PICTURE, PREVIEW_FILE, VIDEO_FILE, VideoRow, video_rows
+from stages.clip_rows import JUDGE_PICTURE, PREVIEW_FILE, VIDEO_FILE, VideoRow, kept_clips, video_rows
 from stages.engine.contract import Dataset, Report
 from stages.parts.generated import judge_of
 from stages.parts.pairs import is_pair
+from stages.parts.scored import scores_of_films
 
 if TYPE_CHECKING:
     from mimicmotion.pose.calibration import Calibration
@@ -127,16 +128,18 @@ def _sheet(
     return grid(lines)
 
 
-def show_animations(dataset: Dataset, report: Report) -> None:
-    """Log every preview as a video that plays in the page, and a picture of the first clips."""
-    from mimicmotion.metrics.film.verdicts import judge_means
+def show_animations(dataset: Dataset, clips: Dataset, report: Report) -> None:
+    """Log previews that play in the page, a picture of the first, and what the judge says of test clips."""
+    from mimicmotion.metrics.scores import SUMMARY
     from mimicmotion.pictures.panels import grid
     from mimicmotion.video.picture_files import read_picture
     from mimicmotion.video.reader import open_video
 
     rows: list[np.ndarray] = []
     judged = {clip_id: found for clip_id in dataset.ids if (found := judge_of(dataset, clip_id))}
-    report.metrics(judge_means([said for item_id, said in judged.items() if not is_pair(item_id)]))
+    of_test = [judged[clip.clip_id] for clip in kept_clips(clips, "test", "clip") if clip.clip_id in judged]
+    scores = [one for one in scores_of_films(of_test) if one.clip_id == SUMMARY]
+    report.metrics({one.metric: one.value for one in scores if one.value is not None})
     for clip_id in dataset.ids:
         if clip_id in judged:
             report.image(f"judge_{clip_id}", read_picture(dataset.path(clip_id, JUDGE_PICTURE)))

@@ -70,6 +70,8 @@ def make_inputs(
     copied=None,
     tested=99.0,
     decides="val",
+    scored=True,
+    framing=(),
 ):
     """Scores of as many videos as are given: how far the value moves without each.
 
@@ -80,8 +82,15 @@ def make_inputs(
     score["without"] = None if value is None else [value + x for x in videos]
     score["split"] = decides
     floor = {**score, "method": "copy_reference", "value": copied}
-    scores = [floor, score, *([{**score, "split": "test", "value": tested}] if decides == "val" else [])]
+    of_clip = {**score, "clip_id": f"v-{decides}", "is_primary": False, "split": decides}
+    scores = [
+        floor,
+        score,
+        *([of_clip] if scored else []),
+        *([{**score, "split": "test", "value": tested}] if decides == "val" else []),
+    ]
     clip = clip_row("v-val", "v", decides, (32, 48), first_frame=first_frame, num_frames=4, step=1)
+    clip |= dict(framing)
     return {
         "train": FakeDataset([{}], checkpoint, {"checkpoint": weights}),
         "evaluate": FakeDataset(scores, "scores"),
@@ -166,6 +175,10 @@ def test_without_the_same_videos_there_is_no_new_champion(registry, videos):
         ({"protocol": "tiktok-335-340-256"}, "protocol native"),
         ({"metric": "ssim"}, "metric psnr"),
         ({"first_frame": 3}, "data_key"),
+        ({"framing": {"height_px": 64}}, "data_key"),
+        ({"framing": {"left_px": 5}}, "data_key"),
+        ({"framing": {"fps": 99.0}}, "data_key"),
+        ({"scored": False}, "data_key"),
         ({"backbone": "ab" * 32}, "backbone"),
     ],
 )

@@ -54,16 +54,6 @@ def scores_in(values: Mapping[str, Any], film_id: str) -> list[Measured]:
     ]
 
 
-def judge_means(films: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The mean of each score over the kept tries of films that have it."""
-    values: dict[str, list[float]] = {}
-    for film in films:
-        for metric, one in film["kept"]["scores"].items():
-            if one["value"] is not None:
-                values.setdefault(metric, []).append(one["value"])
-    return {metric: float(np.mean(found)) for metric, found in values.items()}
-
-
 def verdict_line(scores: Sequence[Measured]) -> str:
     """One line: every score that there is, with an arrow to where better is, then what is absent."""
     known = [

@@ -71,6 +71,16 @@ def test_pairs_join_groups() -> None:
     assert joined["p"] == joined["q"] != joined["a"]
 
 
+def test_a_new_copy_does_not_move_the_group_of_the_old_one() -> None:
+    groups = {f"video{k}": f"dancer {k // 4}" for k in range(40)}
+    before = split(groups=joined_groups(groups, []))
+    for copied in ("video3", "video17", "video38"):
+        joined = joined_groups({**groups, "0copy": None}, [("0copy", copied)])
+        after = split({**VIDEOS, "0copy": True}, groups=joined)
+        assert {name: after[name] for name in VIDEOS} == before
+        assert after["0copy"] == before[copied]
+
+
 def test_shares_that_exceed_everything_are_refused() -> None:
     with pytest.raises(ValidationError, match=r"must not exceed 1 together, got 0\.6 and 0\.5"):
         SplitSettings(val_fraction=0.6, test_fraction=0.5)

@@ -52,6 +52,9 @@ def test_hand_crops_stay_inside_the_picture_and_are_never_tiny():
     assert crop_bounds(np.array([31.0, 0, 35, 5]), Size(30, 40)) is None
 
 
+SIZE = Size(200, 200)
+
+
 def poses(num_frames=5):
     rng = np.random.default_rng(0)
     keypoints = rng.uniform(10, 90, (num_frames, 133, 2))
@@ -64,7 +67,7 @@ def test_pose_fidelity_is_in_units_of_body_height_by_part():
     found = driving.copy()
     found[:, 91:133, 0] += 8
     found[:, 23:91, 0] += 2
-    result = pose_fidelity(driving, confidences, found, confidences)
+    result = pose_fidelity(driving, confidences, found, confidences, SIZE)
     assert result["body"].error == 0
     assert result["hands"].error == pytest.approx(0.08)
     assert result["hands"].pck == 0
@@ -80,19 +83,28 @@ def test_pose_fidelity_compares_only_points_confident_in_both_and_counts_the_los
     found_confidences[:, 5] = 0.1
     driving_confidences = confidences.copy()
     driving_confidences[:, 6] = 0.1
-    result = pose_fidelity(driving, driving_confidences, found, found_confidences)
+    result = pose_fidelity(driving, driving_confidences, found, found_confidences, SIZE)
     assert result["body"].error == 0
     assert result["body"].num_points == 15 * 5
     assert result["body"].found == pytest.approx(15 / 16)
 
 
+def test_points_outside_of_the_picture_are_not_asked_for():
+    driving, confidences = poses()
+    driving[:, 17:23, 1] += 1000
+    found, found_confidences = driving.copy(), confidences.copy()
+    found[:, 17:23], found_confidences[:, 17:23] = 3, 0.9
+    result = pose_fidelity(driving, confidences, found, found_confidences, SIZE)
+    assert (result["body"].error, result["body"].found) == (0, 1)
+
+
 def test_pose_fidelity_when_nobody_is_found():
     driving, confidences = poses()
-    result = pose_fidelity(driving, confidences, driving, confidences * 0)
+    result = pose_fidelity(driving, confidences, driving, confidences * 0, SIZE)
     assert np.isnan(result["body"].error)
     assert result["body"].found == 0
     with pytest.raises(InputError, match="no scale"):
-        pose_fidelity(driving, confidences * 0, driving, confidences)
+        pose_fidelity(driving, confidences * 0, driving, confidences, SIZE)
 
 
 def test_the_two_tiktok_sets_are_not_confused():

@@ -100,6 +100,8 @@ def test_the_same_face_is_one_another_less_and_an_unsure_one_is_not_counted(tmp_
     swapped = true[:, ::-1].copy()
     same = identity_scores(true, true, keypoints, confidences, model)
     assert same == pytest.approx([1.0, 1.0])
+    outside = identity_scores(true, swapped, keypoints - [0, 60], confidences, model)
+    assert len(outside) == 0
     other = identity_scores(true, swapped, keypoints, confidences, model)
     assert len(other) == 2
     assert (other < -0.5).all()

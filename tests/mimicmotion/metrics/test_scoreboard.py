@@ -54,6 +54,28 @@ def only(scores, **wanted):
     return found[0]
 
 
+def test_a_distance_counts_the_videos_that_gave_a_window():
+    scores = Judge(NATIVE.with_window(10), {"fvd_small": backbone()})
+    for seed, num_frames in enumerate((8, 12, 9, 14)):
+        scores.add(f"clip{seed}", video(seed, num_frames), {"model": brighter(video(seed, num_frames), 9)})
+    for metric in ("fvd_small", "fvd_small_mmd"):
+        row = only(scores, clip_id=SUMMARY, method="model", metric=metric)
+        assert row.num_videos == 2
+        assert "2 of 4 videos are shorter than the window of 10 frames" in row.note
+    assert only(scores, clip_id=SUMMARY, method="model", metric="psnr").num_videos == 4
+
+
+def test_a_note_says_of_which_method_and_of_how_many_videos_it_speaks():
+    scores = Judge(NATIVE, {})
+    for seed in range(3):
+        true = video(seed)
+        half_same = np.concatenate([true[:4], brighter(true[4:], 9)])
+        made = {"model": brighter(true, 9), "copy_reference": half_same if seed else brighter(true, 9)}
+        scores.add(f"clip{seed}", true, made)
+    text = summary_markdown(scores.scores(), "native")
+    assert "PSNR dB, copy_reference: 4 identical frames count 100 dB each (in 2 of 3 videos)" in text
+
+
 def test_the_summary_is_the_mean_over_all_frames_not_over_videos():
     frames = [psnr(video(i, 8 + i), brighter(video(i, 8 + i), 10 + i)) for i in range(4)]
     summary = only(board(), clip_id=SUMMARY, method="model", metric="psnr")

@@ -7,6 +7,7 @@ from typing import Any
 from prefect import task
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.runtime import task_run
 from prefect.tasks import Task
 
 from flows.commands.processes import spare_loopback
@@ -59,7 +60,8 @@ def run_as_task(
 def stage_task(name: str, config: str, overrides: list[str], force: bool, run_by: str) -> StageResult:
     """Run one stage if its dataset is stale, and show it as a table artifact."""
     settings = replace(load_config(config, overrides), run_by=run_by)
-    result = run_stage(settings, name, force)
+    # Another try goes on from what the first one did, by force or not.
+    result = run_stage(settings, name, force and task_run.run_count in (None, 0, 1))
     _show(settings, result)
     return result
 

@@ -21,6 +21,7 @@ from mimicmotion.errors import (
     MimicMotionError,
     StageError,
 )
+from mimicmotion.weights.fetching import wrong_weights
 from stages.engine.config import PipelineConfig
 from stages.engine.contract import Context, DatasetStage, ItemStage, Launcher, Mapper, Runtime
 from stages.engine.dataset_task import DatasetTask
@@ -162,6 +163,11 @@ def check_stages(config: PipelineConfig, names: list[str]) -> None:
             f"`{config.command('weights list')}` says where weights come from."
             for field, path in stage.weight_files().items()
             if not path.exists()
+        ]
+        problems += [
+            f"{config.source}: {name}.{field}: {wrong}"
+            for field, path in stage.weight_files().items()
+            if path.exists() and (wrong := wrong_weights(path))
         ]
     if problems:
         raise ConfigError(problems)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import pyarrow as pa
 from pydantic import model_validator
 
-from mimicmotion.errors import InputError, StageError
+from mimicmotion.errors import StageError
 from mimicmotion.training.settings import DistillationSettings, TrainingRuntime, TrainingSettings
 from stages.clip_rows import training_clips
 from stages.engine.contract import WHOLE, Context, Dataset, DatasetStage, Report, Runtime, Stage
@@ -99,26 +99,38 @@ class Train(TrainingSettings, DatasetStage):
             "pip install -c constraints.txt -e '.[eight-bit]', or set it to adamw"
         ]
 
+    def conflicts(self, others: Mapping[str, Stage]) -> list[str]:
+        """What stored latents cannot give."""
+        latents = others.get("latents")
+        if latents is None:
+            return []
+        remedy = "remove the section latents to train from pictures"
+        problems = []
+        if self.reference_noise != "none":
+            problems.append(
+                f"{self.name}.reference_noise is {self.reference_noise}, but stored latents know only clean "
+                f"references: set it to none, or {remedy}"
+            )
+        if self.mirror:
+            problems.append(
+                f"{self.name}.mirror is {self.mirror:g}, but stored latents cannot be mirrored: set it to 0, "
+                f"or {remedy}"
+            )
+        if (base := getattr(latents, "base", self.base)) != self.base:
+            problems.append(
+                f"latents.base is {base}, {self.name}.base is {self.base}: set them alike, or {remedy}"
+            )
+        return problems
+
     def run(self, inputs: Mapping[str, Dataset], folder: Path, context: Context) -> pa.Table:
         """Train and write the weights in both forms, the curves and the pictures; give the weights' row.
 
         Raises:
             StageError: training stopped; says at which step, with which clips, and whether it can go on.
-            InputError: fields that do not fit the inputs.
         """
         from mimicmotion.training.distributed.stopping import signals_write
         from mimicmotion.training.loop import train
 
-        if "latents" in inputs and self.reference_noise != "none":
-            raise InputError(
-                f"train.reference_noise is {self.reference_noise}, but stored latents know only clean "
-                "references: set it to none, or remove the section latents to train from pictures"
-            )
-        if "latents" in inputs and self.mirror:
-            raise InputError(
-                f"train.mirror is {self.mirror:g}, but stored latents cannot be mirrored: set it to 0, or "
-                "remove the section latents to train from pictures"
-            )
         job = self._job(inputs, context.state)
         job.stop_request.unlink(missing_ok=True)
         with signals_write(job.stop_request):
@@ -215,7 +227,7 @@ class Distill(DistillationSettings, Train):
     def conflicts(self, others: Mapping[str, Stage]) -> list[str]:
         """Fields that must be those that the teacher was trained with."""
         teacher = others.get("train")
-        return [
+        return super().conflicts(others) + [
             f"distill.{name} is {getattr(self, name)}, train.{name} is {getattr(teacher, name)}: the student "
             "is told what its teacher was; set them alike"
             for name in ("base", "drawing", "fps", "motion_bucket")

@@ -179,6 +179,12 @@ def run_pairs(animator: Animator, requests: "list[AnimationRequest]") -> None:
     failed: list[str] = []
     for number, request in enumerate(requests, start=1):
         animator.console.rule(escape(f"{number} of {len(requests)}: {request.out.name}"))
+        judged = request.out.with_suffix(".judge.json")
+        if request.out.exists() and animator.sources.judge is not None and not judged.exists():
+            said = f"{request.out} is there, but was not judged, or not the best of its tries was chosen"
+            animator.console.lines(f"{said}: delete it to make it again, or give --no-judge")
+            failed.append(f"{request.out.stem}: {said}")
+            continue
         if request.out.exists():
             animator.console.lines(f"{request.out} is there already; delete it to make it again")
             continue

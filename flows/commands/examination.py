@@ -14,7 +14,7 @@ import psutil
 
 from flows.commands.needs import find_films, total_disk
 from mimicmotion.errors import InputError, MachineError, MimicMotionError
-from mimicmotion.weights.fetching import file_digest
+from mimicmotion.weights.fetching import file_digest, wrong_weights
 from mimicmotion.weights.known import known_weights
 from stages.adapters.ray.environment import cluster_address
 from stages.engine.config import PipelineConfig, redacted
@@ -286,6 +286,8 @@ def _weights(what: str, path: Path, config: PipelineConfig) -> Finding:
     if not path.exists():
         advice = f"{fetch}, or correct the path"
         return Finding(what, "fail", f"there is no {shown(path)}", advice)
+    if wrong := wrong_weights(path):
+        return Finding(what, "fail", wrong, f"delete it, then {fetch}")
     known = known_weights(path)
     expected = {file.sha256 for file in known.files} if known and not known.is_folder else {None}
     if path.is_dir() or expected == {None}:

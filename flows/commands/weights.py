@@ -14,7 +14,7 @@ from flows.commands.animate import download_registered
 from flows.commands.run import Config, Overrides
 from flows.terminal import Terminal
 from mimicmotion.errors import InputError
-from mimicmotion.weights.fetching import fetch_file, file_digest
+from mimicmotion.weights.fetching import fetch_file, file_digest, wrong_weights
 from mimicmotion.weights.known import KnownFile, KnownWeights, known_weights, named_path
 from stages.engine.config import load_config
 
@@ -33,6 +33,9 @@ _Base = Annotated[
 _Registry = Annotated[
     str | None, typer.Option("--config", help="Config that names the MLflow of models:/name@alias.")
 ]
+
+
+_BAD = ("missing", "differs", "cannot be loaded")
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,10 @@ def verify(config: Config, overrides: Overrides = None) -> None:
     for path, file in _files(config, overrides):
         expected = file.sha256 if file else None
         found = file_digest(path) if path.is_file() else None
-        state = _verdict(found, expected)
-        is_bad |= state in ("missing", "differs")
-        style = "red" if state in ("missing", "differs") else "green" if state == "as published" else "yellow"
+        state = wrong_weights(path) if found and expected is None else None
+        state = "cannot be loaded" if state else _verdict(found, expected)
+        is_bad |= state in _BAD
+        style = "red" if state in _BAD else "green" if state == "as published" else "yellow"
         table.add_row(escape(str(path)), f"[{style}]{state}[/{style}]", found or "")
     Terminal().print(table)
     if is_bad:
@@ -153,7 +157,12 @@ def _files(config: str, overrides: list[str] | None) -> Iterator[tuple[Path, Kno
 def _is_complete(needed: Needed) -> bool:
     if needed.known is None:
         return needed.path.exists()
-    return all(needed.known.place(file, needed.path).is_file() for file in needed.known.files)
+    places = [needed.known.place(file, needed.path) for file in needed.known.files]
+    return all(_is_sound(place) for place in places)
+
+
+def _is_sound(path: Path) -> bool:
+    return path.is_file() and wrong_weights(path) is None
 
 
 def _fetch(known: KnownWeights, path: Path, endpoint: str | None, console: Terminal) -> None:
@@ -161,7 +170,7 @@ def _fetch(known: KnownWeights, path: Path, endpoint: str | None, console: Termi
     console.lines(*(f"  {label:<8} {text}" for label, text in _facts(known)))
     for file in known.files:
         target = known.place(file, path)
-        if known.repository is not None and not target.is_file():
+        if known.repository is not None and not _is_sound(target):
             fetch_file(known.repository, file.path, target, file.sha256, endpoint, known.revision)
             if file.sha256 is None and known.revision is None:
                 newest = f"the newest of {known.repository}, as no commit or sha256 of it is known here"

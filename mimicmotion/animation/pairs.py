@@ -86,7 +86,7 @@ def _request(row: dict[str, str], folder: Path, out: Path, wishes: Mapping[str, 
             numbers[column] = int(row[column])
     if numbers.get("seed", 0) > LARGEST_SEED:
         raise InputError(f"seed is {numbers['seed']}; it must be at most {LARGEST_SEED}")
-    if (last := numbers.get("seed", 0) + wishes.get("tries", 1) - 1) > LARGEST_SEED:
+    if (last := numbers.get("seed", wishes.get("seed", 0)) + wishes.get("tries", 1) - 1) > LARGEST_SEED:
         raise InputError(f"seed + tries - 1 is {last}; it must be at most {LARGEST_SEED}")
     fields: dict[str, Any] = {**wishes, **files, **numbers}
     request = AnimationRequest(out=out / f"{name}.mp4", **fields)

@@ -187,7 +187,7 @@ def _join(rank: int, group: WorkerGroup, meeting: Path) -> None:
         torch.set_num_threads(max(torch.get_num_threads() // group.size, 1))
     dist.init_process_group(
         "nccl" if group.cuda else "gloo",
-        init_method=f"file://{meeting.absolute()}",
+        store=dist.FileStore(str(meeting.absolute()), group.size),  # type: ignore[attr-defined]
         rank=rank,
         world_size=group.size,
         timeout=_PATIENCE,

@@ -51,6 +51,7 @@ def sample_latents(
     callback: sampling.Callback | None = None,
     progress: Progress | None = None,
     retiled: Retiled | None = None,
+    retiles: bool = True,
     share: Share | None = None,
 ) -> Float[Tensor, "n 4 h w"]:
     """Return denoised latents (num_frames, 4, h, w) times the scaling factor, float32, slot 0 among them.
@@ -70,6 +71,7 @@ def sample_latents(
         callback: called after each step, with copies of slots behind the video's where segments have them.
         progress: called after each network call.
         retiled: called where the tile becomes smaller.
+        retiles: begin anew with a smaller tile where memory runs out.
         share: this worker's part where several make one video; None alone. All of them start from the same
             noise, and all get the result.
 
@@ -102,7 +104,7 @@ def sample_latents(
         except (RuntimeError, MemoryError) as error:
             smaller = settings.smaller_tile(num_frames)
             # Workers that share a video would wait for each other's tiles.
-            if share is not None or smaller is None or not is_out_of_memory(error):
+            if share is not None or not retiles or smaller is None or not is_out_of_memory(error):
                 raise
         log.warning(
             "memory ran out with tiles of %d slots: all begins anew with %d, and more joins; --tile %d takes "

@@ -17,6 +17,8 @@ NETWORK_FILE = "network.safetensors"
 FACTS_FILE = "facts.json"
 SAMPLING = "sampling"
 """Among the facts of a checkpoint: fields of the sampler that its run teaches, none where any will do."""
+LEARNT = "learnt"
+"""Among the facts of a checkpoint: how poses were drawn, and what the network was told of rate and motion."""
 
 
 @dataclass(frozen=True, kw_only=True)

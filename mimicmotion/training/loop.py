@@ -33,7 +33,7 @@ from mimicmotion.training.distributed.group import World, lost_workers_are_conne
 from mimicmotion.training.distributed.parts import learning_rate
 from mimicmotion.training.distributed.stopping import stop_request
 from mimicmotion.training.estimate.needs import peak_tflops, training_flops
-from mimicmotion.training.job import FACTS_FILE, NETWORK_FILE, SAMPLING, TrainingJob, read_clips
+from mimicmotion.training.job import FACTS_FILE, LEARNT, NETWORK_FILE, SAMPLING, TrainingJob, read_clips
 from mimicmotion.training.measures import Later, Measures, spoilt
 from mimicmotion.training.optimiser import set_moments
 from mimicmotion.training.pictures import comparison, sample_picture
@@ -274,7 +274,8 @@ class Training:
 
     def _save(self, step: int) -> None:
         self._look()
-        facts = {**self._resume_contract(), SAMPLING: self.job.settings.sampling}
+        settings = self.job.settings
+        facts = {**self._resume_contract(), SAMPLING: settings.sampling, LEARNT: settings.learnt}
         path = self.checkpoints.save(step, self._tensors(), facts)
         logger.info("writing checkpoint %s", path)
 

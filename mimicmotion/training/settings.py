@@ -96,6 +96,16 @@ class TrainingSettings(SampleSettings):
         return self
 
     @property
+    def learnt(self) -> dict[str, Any]:
+        """What whoever animates must do as training did: how poses are drawn, which rate is told."""
+        return {
+            "drawing": self.drawing.model_dump(mode="json"),
+            "fps": self.fps,
+            "motion_bucket": self.motion_bucket,
+            "calibrated": self.calibration is not None,
+        }
+
+    @property
     def sampling(self) -> dict[str, Any]:
         """Fields of the sampler that the checkpoint asks for, by name; none where any will do."""
         return {}

@@ -83,7 +83,7 @@ class Validation:
             **{**choices, **self._job.settings.sampling},
             tile=num_frames,
             overlap=0,
-            # A worker that is short of memory would call a sharded network once more than the others do.
+            # A worker that is short of memory would call a sharded network more often than the others do.
             guidance_in_one_batch=self._job.runtime.strategy != "fsdp",
             fps=self._job.settings.fps,
             motion_bucket_id=self._job.settings.motion_bucket,
@@ -97,5 +97,6 @@ class Validation:
             settings=settings,
             noise=inputs["noise"][0],
             scaling_factor=self._encoders.scale,
+            retiles=self._job.runtime.strategy != "fsdp",
         )
         return self._encoders.pictures(latents)[1:]

@@ -71,16 +71,28 @@ def _wrong_content(path: Path, suffix: str) -> str | None:
         begin = file.read(_BEGIN_BYTES)
     if begin.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return "is a page for a browser and no weight file"
+    if begin.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS in place of the file: run `git lfs pull` where it was cloned"
     try:
         if suffix == ".json":
             json.loads(path.read_bytes())
         elif suffix == ".safetensors":
-            with safe_open(path, "pt"):
+            with safe_open(path, "np"):
                 pass  # its header fits its length
         elif (starts := _STARTS.get(suffix)) and not begin.startswith(starts):
             return f"is no {suffix} file"
     except (ValueError, RecursionError, SafetensorError) as error:
         return f"is no {suffix} file ({error})"
+    return None
+
+
+def wrong_weights(path: Path) -> str | None:
+    """Why a file, or one of a folder, cannot be loaded, as far as its beginning tells; else None."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    for file in files:
+        # A file of one's own may begin otherwise than those that are published.
+        if wrong := _wrong_content(file, file.suffix if file.suffix in (".json", ".safetensors") else ""):
+            return f"{file} {wrong}"
     return None
 
 

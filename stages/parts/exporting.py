@@ -1,4 +1,4 @@
-"""Weights out of a checkpoint that a training run has written, while it runs or after."""
+"""Weights out of a checkpoint that a training run has written; when the run is done its checkpoints go."""
 
 from pathlib import Path
 
@@ -6,15 +6,17 @@ from stages.train import CLIPS_FILE, Distill, Train
 
 
 def wrote(stage: Train, checkpoint: Path) -> bool:
-    """Whether a checkpoint is of a run of a section, and not of its teacher or student.
+    """Whether a checkpoint is of a run of a section, not of its teacher or student, and learnt what it says.
 
     Raises:
         DataError: it is no checkpoint.
     """
     from mimicmotion.training.export import checkpoint_facts
-    from mimicmotion.training.job import SAMPLING
+    from mimicmotion.training.job import LEARNT, SAMPLING
 
     facts = checkpoint_facts(checkpoint)
+    if facts.get(LEARNT, stage.learnt) != stage.learnt:
+        return False
     if SAMPLING in facts:
         return bool(facts[SAMPLING] == stage.sampling)
     # Checkpoints of earlier versions do not say it, so the folder of their stage tells.

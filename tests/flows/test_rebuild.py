@@ -128,6 +128,26 @@ def test_machine_faults_are_tried_again(
     assert len(calls) == 2
 
 
+def test_by_force_means_what_was_there_before_and_not_what_the_first_try_did(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import tasks
+    from flows.stage import stage
+
+    def unlucky(settings, name, force):
+        forced.append(force)
+        if len(forced) < 3:
+            raise ConnectionError("the head of the cluster is gone")
+        return real(settings, name, force)
+
+    forced: list[bool] = []
+    real = tasks.run_stage
+    monkeypatch.setattr(tasks, "run_stage", unlucky)
+    monkeypatch.setattr(tasks.stage_task, "retry_delay_seconds", 0)
+    stage("decode", "fake", ["decode.runtime.stage_retries=2"], force=True)
+    assert forced == [True, False, False]
+
+
 def test_retries_and_the_time_limit_are_those_of_the_config(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

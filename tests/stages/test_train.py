@@ -24,7 +24,7 @@ from training_world import (
 )
 
 from mimicmotion.animation.checkpoint import read_checkpoint_facts
-from mimicmotion.errors import InputError, StageError
+from mimicmotion.errors import ConfigError, StageError
 from mimicmotion.model.weights import load_encoders, load_pipeline
 from mimicmotion.training.building import encoders_of
 from mimicmotion.training.curves import publish_curves
@@ -37,7 +37,7 @@ from mimicmotion.video.framing import framing
 from mimicmotion.video.reader import VideoReader
 from mimicmotion.video.size import Size
 from stages.adapters.ray import training as ray_training
-from stages.engine.config import RaySettings
+from stages.engine.config import RaySettings, load_config
 from stages.engine.contract import Context
 from stages.latents import LATENTS_SCHEMA, Latents, Loaded, View
 from stages.parts.exporting import export_checkpoint, wrote
@@ -393,13 +393,18 @@ def test_training_runs_from_latents(stage, inputs, latents, context, tmp_path):
     assert [v for _, v in from_latents] == pytest.approx([v for _, v in from_pictures], rel=2e-3)
 
 
-def test_noise_on_references_and_stored_latents_do_not_go_together(stage, inputs, latents, context, tmp_path):
-    noisy = stage.model_copy(update={"reference_noise": "fixed"})
-    with pytest.raises(InputError, match="stored latents know only clean references"):
-        noisy.run({**inputs, "latents": latents}, tmp_path, context)
-    mirrored = stage.model_copy(update={"mirror": 0.5})
-    with pytest.raises(InputError, match=r"train.mirror is 0.5, but stored latents cannot be mirrored"):
-        mirrored.run({**inputs, "latents": latents}, tmp_path, context)
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("train.reference_noise=fixed", "train.reference_noise is fixed, but stored latents know only clean"),
+        ("train.mirror=0.5", "train.mirror is 0.5, but stored latents cannot be mirrored"),
+        ("distill.mirror=0.5", "distill.mirror is 0.5, but stored latents cannot be mirrored"),
+        ("latents.base=elsewhere", "latents.base is .*elsewhere, train.base is .*xt-1-1: set them alike"),
+    ],
+)
+def test_what_stored_latents_cannot_give_is_told_at_the_start(change, said):
+    with pytest.raises(ConfigError, match=said):
+        load_config("paper-distilled", [change])
 
 
 def test_a_video_without_latents_is_named_and_left_out(stage, inputs, latents, context, caplog):

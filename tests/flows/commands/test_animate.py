@@ -314,6 +314,11 @@ def test_pairs_are_answered_in_one_run(world):
     assert again.exception is None, again.output
     assert " ".join(again.output.split()).count("is there already") == 2
     assert len(list(iter_frames(tmp_path / "results" / "ref_other.mp4"))) == 6
+    (tmp_path / "results" / "007.judge.json").unlink()  # as where an earlier run was stopped while judging
+    unjudged = run(*asked)
+    assert "1 of 3 pairs could not be animated:\n007: " in str(unjudged.exception)
+    assert "is there, but was not judged" in str(unjudged.exception)
+    assert run(*asked, "--no-judge").exception is None
 
 
 def test_workers_share_one_video(world, monkeypatch):

@@ -1,5 +1,6 @@
 """``mimicmotion export`` on a checkpoint of the embedded world's network."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from mimicmotion.training.distributed.checkpoints import Checkpoints
 from mimicmotion.training.distributed.group import World
 from mimicmotion.training.job import write_clips
 from mimicmotion.training.network import PosedDenoiser
+from stages.engine.config import load_config
 
 BASE = Path(__file__).parents[3] / "mimicmotion" / "synthetic" / "weights" / "base"
 
@@ -39,6 +41,14 @@ def test_a_checkpoint_becomes_a_folder_and_a_file(tmp_path: Path) -> None:
     exported = load_pipeline(tmp_path / "out" / "checkpoint")
     assert exported.pose_net.scale.item() == 3.0
     assert torch.equal(exported.unet.conv_in.weight, pipeline.unet.conv_in.weight)
+
+    # One that learnt otherwise is not exported as if it had not.
+    told = load_config("demo").stages["train"].learnt
+    for learnt, code in ((told, 0), ({**told, "fps": 5.0}, 1)):
+        facts = json.loads((saved / "facts.json").read_text())
+        (saved / "facts.json").write_text(json.dumps({**facts, "sampling": {}, "learnt": learnt}))
+        assert CliRunner().invoke(cli.app, arguments).exit_code == code
+    (saved / "facts.json").write_text(json.dumps({name: facts[name] for name in facts if name != "sampling"}))
 
     # In the folder of its stage a checkpoint of an earlier version is the student's.
     moved = tmp_path / "distill" / "recipe" / "state" / "all" / "checkpoints" / saved.name

@@ -13,7 +13,9 @@ from typer.testing import CliRunner, Result
 
 from flows import cli
 from flows.commands import weights as weights_commands
-from mimicmotion.errors import InputError, WeightsError
+from mimicmotion.errors import ConfigError, InputError, WeightsError
+from stages.engine.config import load_config
+from stages.runner import check_stages
 
 CONTENT = b"PK" + bytes(range(256)) * 4_000
 TENSORS = {"unet.a": torch.arange(3.0), "pose_net.b": torch.ones(2, 2, dtype=torch.float16)}
@@ -84,6 +86,26 @@ def test_gated_weights_name_the_page_and_the_token(project: Path, server: str) -
     assert "HF_TOKEN" in str(refused.exception)
     assert "stable-video-diffusion-img2vid-xt-1-1 (gated)" in refused.stdout
     assert "commercial use is restricted; accept the licence on the page" in refused.stdout
+
+
+def test_files_that_cannot_be_loaded_are_told_before_anything_runs(project: Path) -> None:
+    folder = project / "network"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n"
+    for name, content, said in (
+        ("a.safetensors", pointer, "is a pointer of Git LFS in place of the file: run `git lfs pull`"),
+        ("b.pth", pointer, "is a pointer of Git LFS"),
+        ("c.bin", "<html>log in</html>", "is a page for a browser"),
+        ("d.safetensors", "half of it", "is no .safetensors file"),
+        ("e.json", "{", "is no .json file"),
+    ):
+        (folder / name).write_text(content)
+        with pytest.raises(ConfigError, match=said):
+            check_stages(load_config("fake", [f"decode.weights={folder}"]), ["decode"])
+        assert run("verify", "fake", "--set", f"decode.weights={folder}").exit_code == 1
+        (folder / name).unlink()
+    check_stages(load_config("fake", [f"decode.weights={folder}"]), ["decode"])
 
 
 def test_weights_without_an_address_are_to_be_put_there_by_hand(project: Path, server: str) -> None:

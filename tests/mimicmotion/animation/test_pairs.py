@@ -45,6 +45,9 @@ def test_the_last_of_several_tries_has_a_seed_that_torch_takes(pairs: Path) -> N
     pairs.write_text(f"image,video,seed\nme.png,dance.mp4,{2**62}\n")
     with pytest.raises(InputError, match=r"line 2: seed \+ tries - 1 is"):
         read_pairs(pairs, pairs.parent, {"tries": 4})
+    pairs.write_text("image,video\nme.png,dance.mp4\n")
+    with pytest.raises(InputError, match=r"line 2: seed \+ tries - 1 is"):
+        read_pairs(pairs, pairs.parent, {"seed": LARGEST_SEED, "tries": 4})
     with pytest.raises(ValueError, match=r"seed \+ tries - 1 is"):
         DrivingSettings(seed=LARGEST_SEED, tries=2)
     assert DrivingSettings(seed=LARGEST_SEED - 1, tries=2).tries == 2

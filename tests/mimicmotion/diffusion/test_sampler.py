@@ -89,6 +89,8 @@ def test_a_tile_becomes_smaller_for_want_of_memory_alone_and_says_so(
     torch.testing.assert_close(run(Small(), wide.replaced(tile=20), 30, retiled=told.append), expected)
     assert [(one.tile, one.overlap) for one in told] == [(10, 5)]
     assert "memory ran out with tiles of 20 slots: all begins anew with 10, and more joins" in caplog.text
+    with pytest.raises(torch.OutOfMemoryError):  # as where other workers would wait
+        run(Small(), wide.replaced(tile=20), 30, retiles=False)
     with pytest.raises(torch.OutOfMemoryError):
         run(Small(), wide, 22)  # half of 22 slots is still too much, and half of that too little
     assert wide.smaller_tile(100).tile == 18

@@ -28,7 +28,7 @@ def rebuild(config: str, overrides: list[str] | None = None, force: bool = False
         return [run_as_task(name, config, overrides or [], force, "rebuild") for name in settings.stages]
 
 
-def one_rebuild(settings: PipelineConfig) -> AbstractContextManager[None]:
+def one_rebuild(settings: PipelineConfig) -> AbstractContextManager[bool]:
     """Hold the workspace, so that no other rebuild works in it."""
     return open_workspace(settings.workspace).lock(
         "rebuild.lock", f"a rebuild of {redacted(settings.workspace)}"

@@ -80,11 +80,17 @@ def start_prefect_server(
         "PREFECT_SERVER_API_AUTH_STRING": access["PREFECT_API_AUTH_STRING"],
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{host}" for host in own),
         "PREFECT_UI_API_URL": access["PREFECT_API_URL"],
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES_ON_DISK,
         HOSTS_VARIABLE: ",".join(own),
     }
     command = [sys.executable, "-m", "uvicorn", "--factory", _PREFECT_APP, "--host", LOOPBACK]
     command += ["--port", str(port), "--log-level", "warning"]
     processes.start("prefect", command, {**environment, **access, **variables})
+
+
+LEASES_ON_DISK = "prefect.server.concurrency.lease_storage.filesystem"
+"""A server that keeps in memory which run holds a deployment's place forgets it when it is started again, and
+the run, which renews its hold every few minutes, is ended."""
 
 
 def guarded_prefect() -> Guard:

@@ -17,10 +17,19 @@
 A message says which thing, what it got, what is allowed, and what to do.
 """
 
+import errno
 from collections.abc import Sequence
 
 from mimicmotion.redaction import redacted as redacted
 from mimicmotion.redaction import shown_lines
+
+AWAY = frozenset(
+    (
+        *(errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET, errno.ECONNREFUSED),
+        *(errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EMFILE, errno.ENFILE),
+    )
+)
+"""Numbers of an OSError that say that a network or a machine is not there now: trying again may help."""
 
 
 class MimicMotionError(Exception):

@@ -129,7 +129,7 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
         from mimicmotion.clips.choosing import generated_clip, near_duplicate, training_windows
         from mimicmotion.clips.copies import Fingerprint, near_copies
         from mimicmotion.clips.overlays import given_overlays
-        from mimicmotion.clips.split import divided, joined_groups, split_videos
+        from mimicmotion.clips.split import divided, joined_groups, split_videos, uneven_sides
         from mimicmotion.pose.people import Presence
 
         videos = {row["video_id"]: row for row in inputs["decode"].table().to_pylist()}
@@ -153,15 +153,14 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
         copies = near_copies(prints)
         groups = joined_groups({name: row["group"] for name, row in videos.items()}, copies)
         split = split_videos(usable, {name: row["split"] for name, row in videos.items()}, groups, self)
+        for uneven in uneven_sides(split, groups, self):
+            log.warning("clips: %s", uneven)
         for name, twin in divided(copies, split):
             found = near_duplicate(videos[name]["source"], videos[twin]["source"], split[twin])
             windows[name] = [one.rejected(found) for one in windows[name]]
             clips[name] = clips[name].rejected(found)
-        rows = [
-            row
-            for name, side in split.items()
-            for row in self._rows(videos[name], side, windows[name], clips[name])
-        ]
+        of_each = (self._rows(videos[name], side, windows[name], clips[name]) for name, side in split.items())
+        rows = [row for rows in of_each for row in rows]
         if not any(row["kept"] for row in rows):
             raise StageError(self._nothing_kept(rows, windows.values()))
         return pa.Table.from_pylist(rows, schema=CLIPS_SCHEMA)
@@ -201,9 +200,8 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
         forms = Counter(f"{row['form']}s" for row in rows)
         of = " and ".join(f"{count} {form}" for form, count in sorted(forms.items(), reverse=True))
         message = f"clips keeps none of {of}: {counted}. "
-        limits = Counter(
-            one.reject.limit for candidates in found for one in candidates if one.reject and one.reject.limit
-        )
+        of_all = (one.reject for candidates in found for one in candidates if one.reject)
+        limits = Counter(reject.limit for reject in of_all if reject.limit)
         for name, count in limits.most_common(1):
             message += f"clips.{name} = {getattr(self, name):g} rejected most ({count}): change it, or "
         return message + "look at the poses that the pose stage shows."

@@ -31,6 +31,7 @@ from stages.engine.plan import Plan, StageGraph, reasons
 from stages.engine.progress import told_if_long, watched
 from stages.engine.provenance import git_revision, library_versions
 from stages.engine.records import KEPT, Counts, ItemState, Manifest, Timings
+from stages.engine.storage.workspace import DAY_S
 from stages.engine.store import key_of
 
 if TYPE_CHECKING:
@@ -108,11 +109,11 @@ def _run_if_stale(config: PipelineConfig, name: str, force: bool, trusts: bool) 
         plan = graph.plan(name)
     if force or not plan.is_fresh:
         check_stages(config, [name])
-        with _locked(graph, name):
+        with _locked(graph, name) as alone:
             # Planned again: another process may have worked on it until now.
             plan = StageGraph(config, trusts).plan(name)
             if force or not plan.is_fresh:
-                return _run(config, plan, force, start_s)
+                return _run(config, plan, force, start_s, alone)
     assert plan.manifest is not None
     return fresh_result(plan.manifest, start_s)
 
@@ -138,7 +139,7 @@ def track_stage(config: PipelineConfig, name: str) -> "Tracked":
         return show_again(config, stage, dataset, inputs)
 
 
-def _locked(graph: StageGraph, name: str) -> AbstractContextManager[None]:
+def _locked(graph: StageGraph, name: str) -> AbstractContextManager[bool]:
     holder = f"stage {name} in workspace {graph.workspace.shown}"
     return graph.workspace.lock(f"{name}/lock.json", holder)
 
@@ -173,7 +174,7 @@ def check_stages(config: PipelineConfig, names: list[str]) -> None:
         raise ConfigError(problems)
 
 
-def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float) -> StageResult:
+def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float, alone: bool) -> StageResult:
     from stages.adapters.mlflow.tracking import stage_run
 
     started = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -182,7 +183,7 @@ def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float) -> Sta
     for damage in plan.damaged:
         log.warning("%s: making again: %s", name, damage)
     log.info("%s: %d of %d items to do", name, len(todo), len(plan.work))
-    plan.store.clear_staging()
+    plan.store.clear_staging(0 if alone else DAY_S)
     with stage_run(config, plan.stage) as run:
         if isinstance(plan.stage, ItemStage):
             seconds = _run_items(config, plan, plan.stage, force)
@@ -230,7 +231,7 @@ def _run_items(config: PipelineConfig, plan: Plan, stage: ItemStage, force: bool
 
     seconds = {}
     with watched(stage.name, len(todo)) as watch:
-        for outcome in map_items(task, stage.name, todo, stage.runtime, reject):
+        for outcome in map_items(task, stage.name, todo, stage.runtime, reject, stage.section):
             seconds[outcome.item_key] = outcome.seconds or 0.0
             watch(outcome)
     return seconds
@@ -267,19 +268,21 @@ def run_part(
     graph = StageGraph(config, trusts=False)
     plan = graph.plan_of(stage, inputs)
     if force or not plan.is_fresh:
-        with _locked(graph, stage.name):
+        with _locked(graph, stage.name) as alone:
             # Planned again: another process may have worked on it until now.
             plan = StageGraph(config, trusts=False).plan_of(stage, inputs)
             if force or not plan.is_fresh:
-                return _run_part(config, plan, stage, force)
+                return _run_part(config, plan, stage, force, alone)
     assert plan.manifest is not None
     return PublishedDataset(plan.store, plan.manifest, stage.schema)
 
 
-def _run_part(config: PipelineConfig, plan: Plan, stage: ItemStage, force: bool) -> PublishedDataset:
+def _run_part(
+    config: PipelineConfig, plan: Plan, stage: ItemStage, force: bool, alone: bool
+) -> PublishedDataset:
     started, start_s = datetime.now(UTC).isoformat(timespec="milliseconds"), time.monotonic()
     log.info("%s: %d of %d items to do", stage.name, len(plan.todo), len(plan.work))
-    plan.store.clear_staging()
+    plan.store.clear_staging(0 if alone else DAY_S)
     seconds = _run_items(config, plan, stage, force)
     states = _states_now(plan, seconds)
     if rejected := [state for state in states if state.state != KEPT]:

@@ -35,7 +35,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Stages run in this process; lines of logs are written as programs of this project write them."""
     from stages.adapters.ray import workers
 
-    def map_here(task: ItemTask, stage: str, work: list, runtime: object, reject: object) -> Iterator:
+    def map_here(task: ItemTask, stage: str, work: list, *_: object) -> Iterator:
         task.load()
         yield from (task.run(*one) for one in work)
 

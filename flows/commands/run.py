@@ -16,6 +16,7 @@ from mimicmotion.errors import InputError, MissingSourceError
 from stages.engine.catalogue import STAGES
 from stages.engine.config import PipelineConfig, load_config, redacted
 from stages.engine.plan import StageGraph
+from stages.engine.progress import told_if_long
 from stages.engine.status import StageStatus
 from stages.engine.status import status as statuses_of
 from stages.runner import StageResult, check_stages, fresh_result, run_stage
@@ -38,6 +39,9 @@ LengthS = Annotated[float, typer.Option("--seconds", help="With --videos: length
 Gpu = Annotated[str, typer.Option(help="With --dry-run: the GPU to estimate for.")]
 
 
+_LOOKING = "every source is looked at, and read where it is new, to see what is done"
+
+
 def rebuild(
     config: Config,
     overrides: Overrides = None,
@@ -53,7 +57,8 @@ def rebuild(
         _print_needs(settings, videos, length_s, gpu)
         return
     graph = StageGraph(settings)
-    before = statuses_of(settings, graph)
+    with told_if_long(_LOOKING):
+        before = statuses_of(settings, graph)
     if force or any(line.state != "fresh" for line in before):
         check_parameters(overrides)
         check_stages(settings, list(settings.stages))
@@ -119,7 +124,8 @@ def status(config: Config, overrides: Overrides = None) -> None:
     """Show what is fresh, stale, partial, missing or rejected, and why. Runs nothing."""
     settings = load_config(config, overrides or [])
     console = Terminal()
-    lines = statuses_of(settings)
+    with told_if_long(_LOOKING):
+        lines = statuses_of(settings)
     console.print(_status_table(lines))
     for line in lines:
         if said := line.why or line.holds:

@@ -5,6 +5,7 @@ films one may move.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from mimicmotion.clips.settings import SplitSettings
@@ -77,6 +78,22 @@ def divided(pairs: Iterable[tuple[str, str]], split: Mapping[str, str]) -> Itera
         out, stays = sorted(pair, key=lambda video_id: SIDES.index(split[video_id]))
         if split[out] != split[stays]:
             yield out, stays
+
+
+def uneven_sides(
+    split: Mapping[str, str], groups: Mapping[str, str], settings: SplitSettings
+) -> Iterator[str]:
+    """A sentence for each side that has more than twice its share of videos because of one large group."""
+    for side, share in (("val", settings.val_fraction), ("test", settings.test_fraction)):
+        held = Counter(groups[name] for name, where in split.items() if where == side and name in groups)
+        num, largest = sum(where == side for where in split.values()), held.most_common(1)
+        if largest and num > 2 * share * len(split) + 1 and largest[0][1] > share * len(split) + 1:
+            name, count = largest[0]
+            yield (
+                f"{num} of {len(split)} videos are for {side}, where {share:.0%} was asked: {name} alone has "
+                f"{count}, and a group is on one side. Name smaller groups, e.g. dancers, in the column "
+                "group of a list"
+            )
 
 
 def _side(place: float, settings: SplitSettings) -> str:

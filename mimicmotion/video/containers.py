@@ -11,16 +11,10 @@ from typing import Any
 
 import av
 
-from mimicmotion.errors import InputError, MimicMotionError, RejectedItem
+from mimicmotion.errors import AWAY, InputError, MimicMotionError, RejectedItem
 
-_SURROUNDINGS = frozenset(
-    (
-        *(errno.ENOENT, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET, errno.ECONNREFUSED),
-        *(errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EMFILE, errno.ENFILE),
-        *(errno.ENOSPC, errno.EDQUOT),
-    )
-)
-"""What says that a disk, network or machine went away while a file was read: trying again may help."""
+_SURROUNDINGS = AWAY | {errno.ENOENT, errno.ENOSPC, errno.EDQUOT}
+"""What is no fault of the file that was read."""
 _FILMS_ALONE = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,mp4,matroska,webm,avi,flv,asf,mpegts,mpeg,mpegvideo,mxf,nut,dv,rm,ogg,"

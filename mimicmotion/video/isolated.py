@@ -11,8 +11,9 @@ import time
 from functools import cache
 from pathlib import Path
 from subprocess import TimeoutExpired
+from typing import Any
 
-from mimicmotion.errors import RejectedItem, StageError
+from mimicmotion.errors import MachineError, RejectedItem, StageError
 from mimicmotion.video.forks import Forks
 from mimicmotion.video.normalise import VideoFacts, staging_of
 from mimicmotion.video.settings import NormaliseSettings
@@ -87,15 +88,17 @@ def facts_from(
         complaint = child.stderr.decode(errors="replace").strip().splitlines()
         last = complaint[-1] if complaint else f"status {child.returncode}"
         raise StageError(f"decoding {name} failed, and not for the video's sake: {last}")
-    return _facts(json.loads(child.stdout))
+    return _facts(json.loads(child.stdout), name)
 
 
-def _facts(answer: dict[str, dict]) -> VideoFacts:
+def _facts(answer: dict[str, Any], name: str) -> VideoFacts:
     if "rejected" in answer:
         code, sentence = answer["rejected"]
         raise RejectedItem(code, sentence)
+    if "away" in answer:
+        raise MachineError(f"decoding {name} failed, and not for the video's sake: {answer['away']}")
     facts = answer["facts"]
-    for name in ("scene_cuts", "bad_frames", "source_frames"):
-        facts[name] = tuple(facts[name])
+    for field in ("scene_cuts", "bad_frames", "source_frames"):
+        facts[field] = tuple(facts[field])
     facts["fades"] = tuple((first, end) for first, end in facts["fades"])
     return VideoFacts(**facts)

@@ -18,7 +18,7 @@ import av.subtitles.stream  # these come with the first film anyhow: here, so th
 import numpy.ma  # noqa: F401
 from av.video.reformatter import VideoReformatter
 
-from mimicmotion.errors import MimicMotionError, RejectedItem
+from mimicmotion.errors import AWAY, MimicMotionError, RejectedItem
 from mimicmotion.parent import end_with_parent
 from mimicmotion.video.colour import YuvConverter, to_rgb, to_yuv
 from mimicmotion.video.containers import reading, unreadable
@@ -240,5 +240,9 @@ def main(arguments: list[str]) -> int:
         answer: dict[str, Any] = {"facts": dataclasses.asdict(facts)}
     except RejectedItem as reject:
         answer = {"rejected": [reject.code, reject.sentence]}
+    except OSError as error:
+        if error.errno not in AWAY:
+            raise
+        answer = {"away": f"{type(error).__name__}: {error}"}
     sys.stdout.write(json.dumps(answer) + "\n")
     return 0

@@ -246,6 +246,9 @@ class Stage(Section, ABC):
 class ItemStage(Stage):
     """A stage that works item by item."""
 
+    section: ClassVar[str] = ""
+    """Name of the section of a config whose runtime it has; its own by default."""
+
     @abstractmethod
     def items(self, inputs: Mapping[str, Dataset]) -> Iterable[Item]:
         """List the work. Cheap: opens no video and no model."""

@@ -14,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from mimicmotion.errors import InputError, WeightsError
+from mimicmotion.errors import AWAY, InputError, MachineError, WeightsError
 from mimicmotion.names import is_hidden
 from mimicmotion.weights.fetching import file_digest
 from stages.engine.contract import Stage
@@ -46,6 +46,8 @@ def file_sha256(path: Path) -> str:
     try:
         return hashes.sha256(path) if hashes else file_digest(path)
     except OSError as error:
+        if error.errno in AWAY:
+            raise MachineError(f"{path}: cannot be read now ({error.strerror})") from error
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 

@@ -146,9 +146,9 @@ class StageStore:
         """A new folder to write one item to."""
         return self.workspace.staging(self.top)
 
-    def clear_staging(self) -> None:
-        """Delete what killed runs left behind. Only the holder of the stage's lock may call this."""
-        self.workspace.clear_staging(self.top)
+    def clear_staging(self, older_than_s: float) -> None:
+        """Delete what killed runs left behind. Only the holder of the stage's lock may give an age of 0."""
+        self.workspace.clear_staging(self.top, older_than_s)
 
     def record(self, item_key: str) -> ItemRecord:
         """The record of a published item.

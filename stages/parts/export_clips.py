@@ -52,6 +52,7 @@ class ExportClips(ConfidenceSettings, ItemStage):
 
     name: ClassVar[str] = "export"
     version: ClassVar[int] = 1
+    section: ClassVar[str] = "decode"
     reads: ClassVar[tuple[str, ...]] = ("decode", "pose", "clips")
     schema: ClassVar[pa.Schema] = EXPORTED_SCHEMA
 
@@ -105,6 +106,7 @@ class ExportClips(ConfidenceSettings, ItemStage):
                         "poses": inputs["pose"].path(row.video_id, POSES_FILE),
                     },
                     label=f"{video.name} from frame {clip[0]}",
+                    num_frames=len(clip),
                 )
         if left_over:
             log.info("export: %d frames at the ends of stretches are too few for a clip", left_over)

@@ -94,6 +94,7 @@ class Measure(JudgeSettings, ItemStage):
 
     name: ClassVar[str] = "measure"
     version: ClassVar[int] = 2
+    section: ClassVar[str] = "evaluate"
     reads: ClassVar[tuple[str, ...]] = ("animate", "clips", "decode", "pose", "train")
     schema: ClassVar[pa.Schema] = MEASURED_SCHEMA
 

@@ -1,7 +1,7 @@
 """Fixtures of the flows' tests: a config of fake stages, and one temporary Prefect server for all of them."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 from fake_stages import write_texts
 
 from stages.engine.config import PipelineConfig, Settings
-from stages.engine.contract import Item, Runtime
+from stages.engine.contract import Item
 from stages.engine.item_task import ItemTask
 from stages.engine.records import ItemState
 
@@ -42,7 +42,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     from stages.adapters.ray import workers as ray_adapter
 
     def map_here(
-        task: ItemTask, stage: str, work: Sequence[tuple[Item, str]], runtime: Runtime, reject: Callable
+        task: ItemTask, stage: str, work: Sequence[tuple[Item, str]], *_: object
     ) -> Iterator[ItemState]:
         task.load()
         for item, key in work:

@@ -8,7 +8,7 @@ import pyarrow.fs as pafs
 import pytest
 from fake_stages import Letters, write_texts
 
-from stages.engine.contract import Item, Runtime
+from stages.engine.contract import Item
 from stages.engine.item_task import ItemTask
 from stages.engine.records import ItemState
 from stages.engine.storage.object_workspace import ObjectWorkspace
@@ -27,7 +27,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     from stages.adapters.ray import workers as ray_adapter
 
     def map_here(
-        task: ItemTask, stage: str, work: Sequence[tuple[Item, str]], runtime: Runtime, reject: Callable
+        task: ItemTask, stage: str, work: Sequence[tuple[Item, str]], *_: object
     ) -> Iterator[ItemState]:
         task.load()
         for item, key in work:

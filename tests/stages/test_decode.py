@@ -1,8 +1,11 @@
 """The decode stage as a plain function: items, facts, duplicates, rejects."""
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -11,7 +14,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 
-from mimicmotion.errors import InputError, RejectedItem
+from mimicmotion.errors import InputError, MachineError, RejectedItem
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.reader import open_video
 from stages.clip_rows import VIDEO_FILE
@@ -114,6 +117,21 @@ def test_rejects_leave_nothing_behind(tmp_path: Path) -> None:
         codes[item.label] = caught.value.code
         assert list((tmp_path / item.id).iterdir()) == []
     assert codes == {"text.mp4": "unreadable", "zero.mp4": "unreadable", "short.mp4": "too_short"}
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.ESTALE, MachineError), (errno.EIO, None)])
+def test_a_share_that_is_away_loses_no_film(
+    tmp_path: Path, monkeypatch, number: int, kind: type | None
+) -> None:
+    write_video(tmp_path / "in/a.mp4", 10)
+
+    def refuse(path: Path) -> str:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("stages.engine.keys.file_digest", refuse)
+    with pytest.raises(kind, match="cannot be read now") if kind else nullcontext():
+        (item,) = items(tmp_path / "in")
+        assert "unreadable" in item.payload
 
 
 def test_a_file_that_cannot_be_read_is_rejected_until_it_can(tmp_path: Path) -> None:

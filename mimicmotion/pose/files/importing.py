@@ -80,7 +80,7 @@ def import_poses(path: Path, video: VideoShape) -> list[list[tuple[int, Person]]
         return link(frames, video.fps, video.size)
     rows = _read_parquet(path)
     _check_length(rows, video, path)
-    chosen = shown_frames(rows.frame, rows.time_s, video.num_frames, video.fps)
+    chosen = _chosen(rows, video)
     by_frame: dict[int, list[tuple[int, Person]]] = {}
     for row, frame in enumerate(rows.frame):
         person = Person(rows.box[row], float(rows.box_score[row]), rows.keypoints[row], rows.confidences[row])
@@ -101,7 +101,7 @@ def _places(stated: StatedFrames, video: VideoShape, path: Path) -> Sequence[int
     if wanted is None:
         return [sorted(stated.people)[0]] if stated.people else video.source_frames
     first, last = min(stated.people, default=0), max(stated.people, default=-1)
-    whole = not stated.numbered or (first == 0 and last == count - 1)
+    whole = not stated.numbered or (first in (0, 1) and last - first == count - 1)
     if whole and count == video.num_frames != wanted and not stated.numbered:
         return range(video.num_frames)
     if stated.numbered and first > 0 and last == wanted:
@@ -116,15 +116,29 @@ def _places(stated: StatedFrames, video: VideoShape, path: Path) -> Sequence[int
     return video.source_frames
 
 
+def _chosen(rows: "_Rows", video: VideoShape) -> Sequence[int | None]:
+    """The stated frame that each normalised frame shows, or None."""
+    known, first = np.unique(rows.frame, return_index=True)
+    if len(known) > 1 and known[0] > 0 and known[-1] < (video.source_num_frames or 0):
+        times = rows.time_s[first]
+        step = float(times[-1] - times[0]) / int(known[-1] - known[0])
+        if abs(times[0] - known[0] * step) > _TAIL_FRAMES * step:
+            # The frames before were not of this rate, so times do not tell which one was the first.
+            there = set(known.tolist())
+            return [frame if frame in there else None for frame in video.source_frames]
+    return shown_frames(rows.frame, rows.time_s, video.num_frames, video.fps)
+
+
 def _check_length(rows: "_Rows", video: VideoShape, path: Path) -> None:
     """Refuse rows that lie after the end of the video."""
     if video.source_length_s is None or not len(rows.frame):
         return
     known, first = np.unique(rows.frame, return_index=True)
-    times, span = rows.time_s[first], int(known[-1] - known[0])
+    times, span, length = rows.time_s[first], int(known[-1] - known[0]), video.source_length_s
     step = float(times[-1] - times[0]) / span if span else 1 / video.fps
     length_s, most = (int(known[-1]) + 1) * step, _TAIL_FRAMES * max(step, 1 / video.fps)
-    late = length_s - video.source_length_s
+    # Of a film of varying rate the frames before the first row were not of the rate of the others.
+    late = min((length_s, float(times[-1]) + step), key=lambda end_s: abs(end_s - length)) - length
     # Poses of every frame must last as long as the video, not only no longer.
     if late > most or (known[-1] + 1 == video.source_num_frames and late < -most):
         raise InputError(

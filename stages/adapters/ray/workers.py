@@ -121,6 +121,7 @@ def map_items(
     work: Sequence[tuple[Item, str]],
     runtime: Runtime,
     reject: Callable[[Item, str, RejectedItem], ItemState],
+    section: str = "",
 ) -> Iterator[ItemState]:
     """Outcomes of items as workers finish them, in any order.
 
@@ -130,13 +131,14 @@ def map_items(
         work: items with their keys.
         runtime: how many workers, with what, how long, how often again.
         reject: publishes that an item took too long or keeps killing its worker.
+        section: of a config, where the runtime is set; the stage's by default.
 
     Raises:
         StageError: an item met a bug; names the item.
         MachineError: workers die whatever they work on, or a disk or network failed; names the item.
         MimicMotionError: what the worker raised on purpose.
     """
-    pool = _Pool(task, stage, runtime, reject)
+    pool = _Pool(task, stage, runtime, reject, section or stage)
     try:
         yield from pool.outcomes(work)
     finally:
@@ -155,8 +157,14 @@ class _Slot:
 
 class _Pool:
     def __init__(
-        self, task: Task, stage: str, runtime: Runtime, reject: Callable[[Item, str, RejectedItem], ItemState]
+        self,
+        task: Task,
+        stage: str,
+        runtime: Runtime,
+        reject: Callable[[Item, str, RejectedItem], ItemState],
+        section: str,
     ) -> None:
+        self._section = section
         self._task = ray.put(task)
         self._stage = stage
         self._runtime = runtime
@@ -175,7 +183,7 @@ class _Pool:
 
     def outcomes(self, work: Sequence[tuple[Item, str]]) -> Iterator[ItemState]:
         """Work on everything; at most one item is with each worker, so memory does not grow."""
-        check_resources(self._stage, self._runtime, 1)
+        check_resources(self._section, self._runtime, 1)
         self._queue.extend(work)
         self._waits_since_s = time.monotonic()
         self._slots = [_Slot() for _ in range(min(self._runtime.workers, len(work)))]
@@ -200,6 +208,8 @@ class _Pool:
         self._slots = []
 
     def _start(self, slot: _Slot) -> None:
+        if not any(other.item or (other.actor is not None and other.ref is None) for other in self._slots):
+            self._waits_since_s = time.monotonic()  # nobody is at work: say so where that lasts
         slot.actor = self._actor.remote(self._task, self._stage)
         slot.ref = slot.actor.load.remote()
 
@@ -280,7 +290,7 @@ class _Pool:
             return None
         ray.kill(slot.actor, no_restart=True)
         field = "item" if limit_s == self._runtime.item_timeout_s else "frame"
-        sentence = f"took longer than {limit_s:g} s ({self._stage}.runtime.{field}_timeout_s)"
+        sentence = f"took longer than {limit_s:g} s ({self._section}.runtime.{field}_timeout_s)"
         outcome = self._reject(*item, RejectedItem("timeout", sentence))
         self._replace(slot)
         return outcome

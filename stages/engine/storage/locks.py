@@ -42,8 +42,8 @@ class LockRecords(Protocol):
 
 
 @contextmanager
-def file_lock(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock file of a local folder.
+def file_lock(path: Path, what: str) -> Iterator[bool]:
+    """Hold a lock file of a local folder; false where its file system knows no locks, so that others may run.
 
     The operating system drops the lock with the process, however it ends, so a killed holder never blocks.
     A file system without locks gets a warning.
@@ -60,6 +60,7 @@ def file_lock(path: Path, what: str) -> Iterator[None]:
             "there, or name another workspace; what is published there can be read as it is."
         ) from error
     with file:
+        held = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -77,17 +78,18 @@ def file_lock(path: Path, what: str) -> Iterator[None]:
                 path.parent,
                 error.strerror,
             )
+            held = False
         file.truncate(0)
         file.write(json.dumps(_holder()))
         file.flush()
         try:
-            yield
+            yield held
         finally:
             file.truncate(0)
 
 
 @contextmanager
-def record_lock(records: LockRecords, name: str, what: str, here: Path) -> Iterator[None]:
+def record_lock(records: LockRecords, name: str, what: str, here: Path) -> Iterator[bool]:
     """Hold a lock that is a record in a store, which knows no file locks.
 
     Whoever holds the lock file in this machine's cache knows that a record written through the same cache was
@@ -110,7 +112,7 @@ def record_lock(records: LockRecords, name: str, what: str, here: Path) -> Itera
         content = json.dumps(ours).encode()
         records.write(name, content)
         try:
-            yield
+            yield True
         finally:
             with contextlib.suppress(StageError):
                 if records.read(name) == content:

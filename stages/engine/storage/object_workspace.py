@@ -171,7 +171,7 @@ class ObjectWorkspace(Workspace):
     def free_bytes(self) -> int:
         return free_bytes_at(self._cache)
 
-    def lock(self, name: str, what: str) -> AbstractContextManager[None]:
+    def lock(self, name: str, what: str) -> AbstractContextManager[bool]:
         return record_lock(self, name, what, self._cache / "locks" / name.replace("/", "-"))
 
     def _output(self, target: str) -> pa.NativeFile:

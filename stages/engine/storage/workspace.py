@@ -112,8 +112,8 @@ class Workspace(ABC):
         """Free space of that disk."""
 
     @abstractmethod
-    def lock(self, name: str, what: str) -> AbstractContextManager[None]:
-        """Hold a lock while a block runs.
+    def lock(self, name: str, what: str) -> AbstractContextManager[bool]:
+        """Hold a lock while a block runs; false where the place knows no locks, so that others may run.
 
         Raises:
             StageError: somebody else holds it; names the holder.
@@ -228,7 +228,7 @@ class LocalWorkspace(Workspace):
     def free_bytes(self) -> int:
         return free_bytes_at(self._root)
 
-    def lock(self, name: str, what: str) -> AbstractContextManager[None]:
+    def lock(self, name: str, what: str) -> AbstractContextManager[bool]:
         return file_lock(self._root / name, what)
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mimicmotion.clips.settings import SplitSettings
-from mimicmotion.clips.split import joined_groups, split_videos
+from mimicmotion.clips.split import joined_groups, split_videos, uneven_sides
 
 VIDEOS = {f"video{k}": True for k in range(40)}
 
@@ -79,6 +79,16 @@ def test_a_new_copy_does_not_move_the_group_of_the_old_one() -> None:
         after = split({**VIDEOS, "0copy": True}, groups=joined)
         assert {name: after[name] for name in VIDEOS} == before
         assert after["0copy"] == before[copied]
+
+
+def test_a_side_that_one_large_group_fills_is_told() -> None:
+    settings = SplitSettings(test_fraction=0.01, val_fraction=0.0)
+    batches = {name: f"group batch{int(name[5:]) % 2}" for name in VIDEOS}
+    told = list(uneven_sides(split_videos(VIDEOS, {}, batches, settings), batches, settings))
+    assert len(told) == 1
+    assert "20 of 40 videos are for test, where 1% was asked: group batch" in told[0]
+    dancers = {name: f"group {int(name[5:]) // 2}" for name in VIDEOS}
+    assert not list(uneven_sides(split(groups=dancers), dancers, SplitSettings(test_fraction=0.25)))
 
 
 def test_shares_that_exceed_everything_are_refused() -> None:

@@ -1,6 +1,8 @@
 """Hangs, crashes and failures of the child."""
 
+import errno
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mimicmotion.errors import RejectedItem, StageError
+from mimicmotion.errors import MachineError, RejectedItem, StageError
+from mimicmotion.video import normalise
 from mimicmotion.video.files import write_preview
 from mimicmotion.video.forks import Forks
 from mimicmotion.video.isolated import facts_from, normalise_isolated
@@ -53,6 +56,19 @@ def test_crash_is_a_reject(children: Forks) -> None:
 def test_an_end_of_everything_is_no_reject(children: Forks) -> None:
     with pytest.raises(StageError, match=r"v.mp4 failed, and not for the video's sake"):
         facts_from(children, ["import os; os.kill(os.getpid(), 15)"], "v.mp4", timeout_s=60)
+
+
+def test_a_share_that_goes_away_is_the_machines_fault(
+    children: Forks, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    def away(*_: object) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(normalise, "normalise_video", away)
+    assert normalise.main([str(tmp_path / "v.mp4"), str(tmp_path / "target.mp4"), "{}"]) == 0
+    code = f"print({capsys.readouterr().out!r})"
+    with pytest.raises(MachineError, match=r"decoding v.mp4 failed, .* OSError: .*Stale file handle"):
+        facts_from(children, [code], "v.mp4", timeout_s=60)
 
 
 @pytest.mark.parametrize("killed", ["os.getpid()", "os.getppid()"])

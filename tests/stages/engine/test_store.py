@@ -91,7 +91,7 @@ def test_killed_between_writing_and_publishing_nothing_counts(store: StageStore,
     assert child.returncode == -signal.SIGKILL
     assert list((tmp_path / "space").rglob("copy.txt")), "the test must reach the write"
     assert store.published_items() == {}
-    store.clear_staging()
+    store.clear_staging(0)
     assert not list((tmp_path / "space").rglob("copy.txt"))
     keep(store)
     assert list(store.published_items()) == ["key"]

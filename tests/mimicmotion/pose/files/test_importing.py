@@ -1,6 +1,7 @@
 """Poses of other programs become ours: right frame by time, right pixel, right point."""
 
 import json
+from dataclasses import replace
 from unicodedata import normalize
 
 import numpy as np
@@ -231,6 +232,7 @@ def test_a_frame_id_is_the_frame_whatever_the_order(tmp_path, person):
         ([0, 4, 4], "frame 4 2 times"),
         ([0, 12], "2 frames, numbered 0 to 12, but the video has 12"),
         (range(6), "6 frames, numbered 0 to 5, but the video has 12 frames .normalised: 6"),
+        (range(1, 7), "6 frames, numbered 1 to 6, but the video has 12 frames .normalised: 6"),
         ([0, "1"], "frame_id must be a whole number"),
         ([0, None], "1 of 2 frames have a number"),
     ):
@@ -238,6 +240,17 @@ def test_a_frame_id_is_the_frame_whatever_the_order(tmp_path, person):
         (tmp_path / "a.json").write_text(json.dumps({"instance_info": infos}))
         with pytest.raises(InputError, match=message):
             import_poses(tmp_path / "a.json", VIDEO)
+
+
+def test_a_film_of_varying_rate_whose_dancer_comes_late_is_matched_by_its_frames(tmp_path):
+    # Eight frames at 8 a second, then sixteen at 16: two seconds, twelve a second on average.
+    times = np.concatenate([np.arange(8) / 8, 1 + np.arange(16) / 16])
+    shown = [int(np.searchsorted(times, t + 1e-9, side="right") - 1) for t in np.arange(24) / 12]
+    film = replace(VIDEO, num_frames=24, source_frames=shown, source_num_frames=24, source_length_s=2.0)
+    late = range(10, 24)
+    path = write(tmp_path / "a.parquet", frames=late, time_s=pa.array(times[10:]))
+    found = [round(people[0][1].keypoints[0, 0]) if people else None for people in import_poses(path, film)]
+    assert found == [frame if frame in late else None for frame in shown]
 
 
 def test_poses_of_a_longer_or_a_faster_video_are_refused(tmp_path):

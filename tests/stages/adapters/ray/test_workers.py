@@ -199,6 +199,15 @@ def test_what_no_machine_has_is_told_and_a_cluster_is_waited_for(
     assert caplog.text.count("letters: no worker has loaded in 0 s; each asks 0.5 CPU and 0 GPU") == 1
 
 
+def test_a_worker_that_finds_no_place_after_the_last_one_died_is_told_too(
+    tmp_path: Path, caplog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_adapter, "_PLACE_S", 0.0)
+    case = Case(tmp_path, Runtime(workers=1, retries=1, cpus_per_worker=0.5), a="die_once")
+    assert case.run()["a"].state == "kept"
+    assert caplog.text.count("letters: no worker has loaded in 0 s") == 2
+
+
 def test_a_training_group_runs_its_loop_on_every_worker(tmp_path: Path) -> None:
     launch = ray_training.RayLauncher("total", tmp_path / "ray", SETTINGS)
     arguments = {"folder": str(tmp_path), "report": MlflowReport("", None), "dies": True}

@@ -66,8 +66,8 @@ def test_a_file_system_without_locks_is_a_warning(tmp_path: Path, monkeypatch, c
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with file_lock(tmp_path / "lock", "stage pose"):
-        pass
+    with file_lock(tmp_path / "lock", "stage pose") as alone:
+        assert not alone
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert f"knows no locks ({os.strerror(number)})" in caplog.text
 

@@ -7,7 +7,7 @@ from flows.rebuild import one_rebuild
 from flows.settings import check_parameters
 from flows.study import StudyResult, load_study, publish_study
 from flows.tasks import log_into_run, run_as_task
-from stages.runner import check_stages
+from stages.engine.checking import check_stages
 
 
 @flow(name="ablation", flow_run_name="ablation {config}", validate_parameters=True)

@@ -131,8 +131,8 @@ def main() -> None:
         sys.exit(_FAILED)
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # what Typer makes of Ctrl-C
-            again = "the same command without --force" if "--force" in sys.argv else "the same command"
-            console.print(f"Stopped. What was finished is kept; {again} does the rest.")
+            does = "works on everything again, as --force says" if "--force" in sys.argv else "does the rest"
+            console.print(f"Stopped. What was finished is kept; the same command {does}.")
         raise
 
 

@@ -6,9 +6,10 @@ from prefect import flow
 
 from flows.settings import check_parameters
 from flows.tasks import log_into_run, run_as_task
+from stages.engine.checking import check_stages
 from stages.engine.config import PipelineConfig, load_config, redacted
 from stages.engine.storage.opening import open_workspace
-from stages.runner import StageResult, check_stages
+from stages.runner import StageResult
 
 
 @flow(name="rebuild", flow_run_name="rebuild {config}", validate_parameters=True)

@@ -1,13 +1,13 @@
 """One Prefect task: a stage, run if it is stale, with a table of what it did."""
 
 import logging
+import time
 from dataclasses import replace
 from typing import Any
 
 from prefect import task
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.runtime import task_run
 from prefect.tasks import Task
 
 from flows.commands.processes import spare_loopback
@@ -53,15 +53,19 @@ def run_as_task(
         retries=runtime.stage_retries,
         timeout_seconds=runtime.stage_timeout_s,
     )
-    return work(name, config, overrides, force, run_by)
+    return work(name, config, overrides, force, run_by, time.time() if force else None)
 
 
 @task(retry_delay_seconds=_RETRY_DELAY_S, retry_condition_fn=_is_machine_fault)
-def stage_task(name: str, config: str, overrides: list[str], force: bool, run_by: str) -> StageResult:
-    """Run one stage if its dataset is stale, and show it as a table artifact."""
+def stage_task(
+    name: str, config: str, overrides: list[str], force: bool, run_by: str, begun_s: float | None = None
+) -> StageResult:
+    """Run one stage if its dataset is stale, and show it as a table artifact.
+
+    ``begun_s`` is one for all tries, so that another one goes on from what the first did, by force or not.
+    """
     settings = replace(load_config(config, overrides), run_by=run_by)
-    # Another try goes on from what the first one did, by force or not.
-    result = run_stage(settings, name, force and task_run.run_count in (None, 0, 1))
+    result = run_stage(settings, name, force, begun_s=begun_s)
     _show(settings, result)
     return result
 

@@ -152,8 +152,9 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
         }
         copies = near_copies(prints)
         groups = joined_groups({name: row["group"] for name, row in videos.items()}, copies)
-        split = split_videos(usable, {name: row["split"] for name, row in videos.items()}, groups, self)
-        for uneven in uneven_sides(split, groups, self):
+        sides = {name: row["split"] for name, row in videos.items()}
+        split = split_videos(usable, sides, groups, self)
+        for uneven in uneven_sides(split, sides, groups, self):
             log.warning("clips: %s", uneven)
         for name, twin in divided(copies, split):
             found = near_duplicate(videos[name]["source"], videos[twin]["source"], split[twin])

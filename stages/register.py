@@ -188,4 +188,4 @@ def _data_key(inputs: Mapping[str, Dataset], split: Split) -> str:
         for row in kept_clips(clips, split, "clip")
         if row.clip_id in scored
     )
-    return hashlib.sha256(json.dumps(windows).encode()).hexdigest()[:16]
+    return f"2:{hashlib.sha256(json.dumps(windows).encode()).hexdigest()[:16]}"

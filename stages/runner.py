@@ -4,6 +4,7 @@
 """
 
 import logging
+import math
 import shutil
 import time
 from collections import Counter
@@ -15,15 +16,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from mimicmotion.errors import (
-    ConfigError,
     DamagedError,
     MachineError,
     MimicMotionError,
     StageError,
 )
-from mimicmotion.weights.fetching import wrong_weights
+from stages.engine.checking import check_stages
 from stages.engine.config import PipelineConfig
-from stages.engine.contract import Context, DatasetStage, ItemStage, Launcher, Mapper, Runtime
+from stages.engine.contract import Context, DatasetStage, Item, ItemStage, Launcher, Mapper, Runtime
 from stages.engine.dataset_task import DatasetTask
 from stages.engine.datasets import PublishedDataset
 from stages.engine.item_task import ItemTask, outcome_of
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from stages.adapters.mlflow.tracking import StageRun, Tracked
 
 log = logging.getLogger(__name__)
+
+_BEGUN = "forced"
+"""File in the state of a whole stage: which forced run began it, so that its further tries go on from it."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,13 @@ class StageResult:
     is_shown: bool = True
 
 
-def run_stage(config: PipelineConfig, name: str, force: bool = False, trusts: bool = True) -> StageResult:
+def run_stage(
+    config: PipelineConfig,
+    name: str,
+    force: bool = False,
+    trusts: bool = True,
+    begun_s: float | None = None,
+) -> StageResult:
     """Run one stage if its dataset is stale; what it finds damaged of its inputs is made again first.
 
     Args:
@@ -70,16 +79,19 @@ def run_stage(config: PipelineConfig, name: str, force: bool = False, trusts: bo
         name: which stage.
         force: work on every item again, also on those that are done.
         trusts: whether to take for whole what nobody touched, as ``StageGraph`` does.
+        begun_s: when the first try of a forced run began, by ``time.time()``: what was done since then is not
+            done again.
 
     Raises:
         StageError: an input is not published, an item met a bug, too many items were rejected, the disk is
             full, or another process runs this stage.
         MimicMotionError: the config, a source or a weight file cannot be used.
     """
+    again_s = (math.inf if begun_s is None else begun_s) if force else None
     mended: set[str] = set()
     while True:
         try:
-            return _run_if_stale(config, name, force, trusts and not mended)
+            return _run_if_stale(config, name, again_s, trusts and not mended)
         except DamagedError as damage:
             if str(damage) in mended:
                 raise
@@ -102,18 +114,19 @@ def _mend(config: PipelineConfig, name: str, damage: DamagedError) -> None:
         raise StageError(damage, f"It could not be made again: {error}") from error
 
 
-def _run_if_stale(config: PipelineConfig, name: str, force: bool, trusts: bool) -> StageResult:
+def _run_if_stale(config: PipelineConfig, name: str, again_s: float | None, trusts: bool) -> StageResult:
+    """Run a stage where it is stale, or where what was published before ``again_s`` is to be done again."""
     start_s = time.monotonic()
     graph = StageGraph(config, trusts)
     with told_if_long(f"{name} looks at what it reads and what is done"):
         plan = graph.plan(name)
-    if force or not plan.is_fresh:
+    if again_s is not None or not plan.is_fresh:
         check_stages(config, [name])
         with _locked(graph, name) as alone:
             # Planned again: another process may have worked on it until now.
             plan = StageGraph(config, trusts).plan(name)
-            if force or not plan.is_fresh:
-                return _run(config, plan, force, start_s, alone)
+            if again_s is not None or not plan.is_fresh:
+                return _run(config, plan, again_s, start_s, alone)
     assert plan.manifest is not None
     return fresh_result(plan.manifest, start_s)
 
@@ -144,52 +157,24 @@ def _locked(graph: StageGraph, name: str) -> AbstractContextManager[bool]:
     return graph.workspace.lock(f"{name}/lock.json", holder)
 
 
-def check_stages(config: PipelineConfig, names: list[str]) -> None:
-    """Refuse a config whose stages would fail anyway.
-
-    Raises:
-        ConfigError: lists every problem of every stage.
-    """
-    problems = []
-    for name in names:
-        stage = config.stages[name]
-        problems += [f"{config.source}: {name}: {problem}" for problem in stage.check()]
-        if isinstance(stage, DatasetStage) and stage.one_process and stage.runtime.workers > 1:
-            problems.append(
-                f"{config.source}: {name}.runtime.workers: got {stage.runtime.workers}, allowed is 1: "
-                f"{name} works in one process."
-            )
-        problems += [
-            f"{config.source}: {name}.{field}: there is no file or folder {path}. "
-            f"`{config.command('weights list')}` says where weights come from."
-            for field, path in stage.weight_files().items()
-            if not path.exists()
-        ]
-        problems += [
-            f"{config.source}: {name}.{field}: {wrong}"
-            for field, path in stage.weight_files().items()
-            if path.exists() and (wrong := wrong_weights(path))
-        ]
-    if problems:
-        raise ConfigError(problems)
-
-
-def _run(config: PipelineConfig, plan: Plan, force: bool, start_s: float, alone: bool) -> StageResult:
+def _run(
+    config: PipelineConfig, plan: Plan, again_s: float | None, start_s: float, alone: bool
+) -> StageResult:
     from stages.adapters.mlflow.tracking import stage_run
 
     started = datetime.now(UTC).isoformat(timespec="milliseconds")
     name = plan.stage.name
-    todo = plan.work if force else plan.todo
+    todo = _to_do(plan, again_s)
     for damage in plan.damaged:
         log.warning("%s: making again: %s", name, damage)
     log.info("%s: %d of %d items to do", name, len(todo), len(plan.work))
     plan.store.clear_staging(0 if alone else DAY_S)
     with stage_run(config, plan.stage) as run:
         if isinstance(plan.stage, ItemStage):
-            seconds = _run_items(config, plan, plan.stage, force)
+            seconds = _run_items(config, plan, plan.stage, again_s)
         else:
             assert isinstance(plan.stage, DatasetStage)
-            seconds = _run_whole(config, plan, plan.stage, run, force) if todo else {}
+            seconds = _run_whole(config, plan, plan.stage, run, again_s) if todo else {}
         states = _states_now(plan, seconds)
         _check_rejected(plan, states)
         manifest = _manifest(
@@ -214,9 +199,22 @@ def _states_now(plan: Plan, seconds: Mapping[str, float]) -> list[ItemState]:
     return [replace(state, seconds=seconds.get(state.item_key, state.seconds)) for state in found]
 
 
-def _run_items(config: PipelineConfig, plan: Plan, stage: ItemStage, force: bool) -> dict[str, float]:
+def _to_do(plan: Plan, again_s: float | None) -> list[tuple[Item, str]]:
+    """What is left, and what was published before ``again_s``."""
+    if again_s is None:
+        return list(plan.todo)
+    return [(item, key) for item, key in plan.work if _published_s(plan, key) < again_s]
+
+
+def _published_s(plan: Plan, key: str) -> float:
+    return plan.states[key].time_s if key in plan.states else -math.inf
+
+
+def _run_items(
+    config: PipelineConfig, plan: Plan, stage: ItemStage, again_s: float | None
+) -> dict[str, float]:
     """Work on what is left over Ray; gives the seconds of each item by its key."""
-    todo = plan.work if force else plan.todo
+    todo = _to_do(plan, again_s)
     if not todo:
         return {}
     from stages.adapters.ray.workers import connect, map_items
@@ -238,14 +236,18 @@ def _run_items(config: PipelineConfig, plan: Plan, stage: ItemStage, force: bool
 
 
 def _run_whole(
-    config: PipelineConfig, plan: Plan, stage: DatasetStage, run: "StageRun", force: bool
+    config: PipelineConfig, plan: Plan, stage: DatasetStage, run: "StageRun", again_s: float | None
 ) -> dict[str, float]:
     """Run a dataset stage; gives the seconds of its one item by its key."""
     ((item, key),) = plan.work
-    if force:
-        _clear_state(plan)
     state = plan.store.state_folder(key)
-    launch, mapper = _launcher(config, stage.name, state), _mapper(config, force)
+    if again_s is not None:
+        begun = state / _BEGUN
+        if again_s == math.inf or not begun.exists() or begun.read_text() != repr(again_s):
+            _clear_state(plan)
+            plan.store.state_folder(key)
+            begun.write_text(repr(again_s))
+    launch, mapper = _launcher(config, stage.name, state), _mapper(config, again_s)
     context = Context(run.report, launch, state, run.registry, mapper)
     task = DatasetTask(
         stage, plan.inputs, plan.store.workspace.uri, plan.store.recipe_key, context, plan.fields
@@ -253,12 +255,12 @@ def _run_whole(
     return {key: task.run(item, key).seconds or 0.0}
 
 
-def _mapper(config: PipelineConfig, force: bool) -> Mapper:
-    return partial(run_part, config, force=force)
+def _mapper(config: PipelineConfig, again_s: float | None) -> Mapper:
+    return partial(run_part, config, again_s=again_s)
 
 
 def run_part(
-    config: PipelineConfig, stage: ItemStage, inputs: Mapping[str, Any], force: bool = False
+    config: PipelineConfig, stage: ItemStage, inputs: Mapping[str, Any], again_s: float | None = None
 ) -> PublishedDataset:
     """The dataset of an item stage outside the catalogue: what it lacks is done over all workers.
 
@@ -267,23 +269,23 @@ def run_part(
     """
     graph = StageGraph(config, trusts=False)
     plan = graph.plan_of(stage, inputs)
-    if force or not plan.is_fresh:
+    if again_s is not None or not plan.is_fresh:
         with _locked(graph, stage.name) as alone:
             # Planned again: another process may have worked on it until now.
             plan = StageGraph(config, trusts=False).plan_of(stage, inputs)
-            if force or not plan.is_fresh:
-                return _run_part(config, plan, stage, force, alone)
+            if again_s is not None or not plan.is_fresh:
+                return _run_part(config, plan, stage, again_s, alone)
     assert plan.manifest is not None
     return PublishedDataset(plan.store, plan.manifest, stage.schema)
 
 
 def _run_part(
-    config: PipelineConfig, plan: Plan, stage: ItemStage, force: bool, alone: bool
+    config: PipelineConfig, plan: Plan, stage: ItemStage, again_s: float | None, alone: bool
 ) -> PublishedDataset:
     started, start_s = datetime.now(UTC).isoformat(timespec="milliseconds"), time.monotonic()
     log.info("%s: %d of %d items to do", stage.name, len(plan.todo), len(plan.work))
     plan.store.clear_staging(0 if alone else DAY_S)
-    seconds = _run_items(config, plan, stage, force)
+    seconds = _run_items(config, plan, stage, again_s)
     states = _states_now(plan, seconds)
     if rejected := [state for state in states if state.state != KEPT]:
         raise StageError(

@@ -14,12 +14,13 @@ from flows.settings import check_parameters
 from flows.terminal import Terminal
 from mimicmotion.errors import InputError, MissingSourceError
 from stages.engine.catalogue import STAGES
+from stages.engine.checking import check_stages
 from stages.engine.config import PipelineConfig, load_config, redacted
 from stages.engine.plan import StageGraph
 from stages.engine.progress import told_if_long
 from stages.engine.status import StageStatus
 from stages.engine.status import status as statuses_of
-from stages.runner import StageResult, check_stages, fresh_result, run_stage
+from stages.runner import StageResult, fresh_result, run_stage
 
 Config = Annotated[str, typer.Argument(help="Name (demo) or path (configs/demo.yaml) of a config.")]
 Overrides = Annotated[

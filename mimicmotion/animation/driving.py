@@ -37,6 +37,8 @@ _SURE = 0.3
 _WORKING_SHORT_SIDE_PX = 1080
 _TIMEOUT_S = 3600.0
 _FRAMES_PER_BATCH = 8
+_FINEST_FPS = 60.0
+"""Most often that poses of a film with uneven times are looked for."""
 
 
 @dataclass(frozen=True)
@@ -204,10 +206,17 @@ def source_shape(video: Path | None, poses: Path | None) -> tuple[int, float]:
     return outline.num_packets, float(outline.rate.fps)
 
 
-def uneven_times(video: Path) -> np.ndarray | None:
-    """When each frame of a video is shown, in seconds from 0; None where they come at an even rate."""
+def uneven_timing(video: Path) -> tuple[float, np.ndarray] | None:
+    """A rate fine enough for a film whose frames come unevenly, and when each is shown; None for others.
+
+    Poses are found at an even rate by time, where a frame is shown from the first moment on that is not before
+    its own: so when a frame is shown says which pose is its.
+    """
     outline = read_outline(video)
-    return None if outline.rate.constant else outline.times_s
+    if outline.rate.constant:
+        return None
+    fps = min(_FINEST_FPS, 1 / float(np.quantile(np.diff(outline.times_s), 0.1)))
+    return fps, np.ceil(outline.times_s * fps - 1e-6) / fps
 
 
 def aligned(mode: AlignmentMode, driving: PoseTrack, reference: PoseTrack) -> PoseTrack:

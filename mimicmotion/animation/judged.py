@@ -27,7 +27,7 @@ from mimicmotion.animation.driving import (
     reference_pose,
     reference_pose_from,
     source_shape,
-    uneven_times,
+    uneven_timing,
 )
 from mimicmotion.animation.generate import AnimationInputs
 from mimicmotion.animation.request import AnimationRequest, result_folder
@@ -58,8 +58,6 @@ from mimicmotion.video.sources import Outline
 
 FILES = ("generated", "driving", "reference", "poses", "reference_poses")
 COLUMNS = (*FILES, "name")
-_FINEST_FPS = 60.0
-"""Most often that poses of a film with uneven times are looked for."""
 
 
 class JudgeRequest(Section):
@@ -264,11 +262,8 @@ def _timing(request: JudgeRequest, num_frames: int, own: Outline | None) -> tupl
         raise InputError(f"nothing drives {request.film_id}: give a driving video or stored poses")
     num_driving, fps = source_shape(request.driving, request.poses)
     if num_driving == num_frames:
-        # Poses are found at an even rate by time: when a frame is shown says which pose is its.
-        times_s = uneven_times(request.driving) if request.driving and request.poses is None else None
-        if times_s is None:
-            return fps, np.arange(num_frames) / fps
-        return min(_FINEST_FPS, 1 / float(np.quantile(np.diff(times_s), 0.1))), times_s
+        uneven = uneven_timing(request.driving) if request.driving and request.poses is None else None
+        return uneven or (fps, np.arange(num_frames) / fps)
     if own is None:
         raise InputError(
             f"{request.generated} is a folder of {num_frames} frames without a rate, and its driver {drives} "

@@ -81,9 +81,16 @@ def divided(pairs: Iterable[tuple[str, str]], split: Mapping[str, str]) -> Itera
 
 
 def uneven_sides(
-    split: Mapping[str, str], groups: Mapping[str, str], settings: SplitSettings
+    split: Mapping[str, str],
+    given: Mapping[str, str | None],
+    groups: Mapping[str, str],
+    settings: SplitSettings,
 ) -> Iterator[str]:
-    """A sentence for each side that has more than twice its share of videos because of one large group."""
+    """A sentence for each side that has more than twice its share of videos because of one large group.
+
+    Videos whose side the source gives are not counted.
+    """
+    split = {name: side for name, side in split.items() if not given.get(name)}
     for side, share in (("val", settings.val_fraction), ("test", settings.test_fraction)):
         held = Counter(groups[name] for name, where in split.items() if where == side and name in groups)
         num, largest = sum(where == side for where in split.values()), held.most_common(1)

@@ -92,6 +92,11 @@ def is_champion(
     best = ModelScore.of(champion)
     if best is None:
         return False, "The champion's tags do not say what it scored, so nothing can be compared with it."
+    if ":" in standing.data_key and ":" not in best.data_key:
+        return False, (
+            "The champion was measured by an earlier version, whose scores say less of their pictures: "
+            "rebuild its config once, or, to choose this version yourself, set the alias in MLflow."
+        )
     for name in ("metric", "protocol", "split", "data_key", "backbone"):
         ours, theirs = getattr(standing, name), getattr(best, name)
         if ours != theirs:

@@ -98,7 +98,8 @@ class Training:
         self.order = order_of(self.clips, job.settings.batch, job.settings.seed)
         self.accumulation_steps = accumulation_steps(job, world)
         self.built = build(job, world, cached=all(clip.latents is not None for clip in self.clips))
-        self.checkpoints = Checkpoints(job.checkpoints, job.runtime.keep, world)
+        pinned = job.settings.optimiser != "adamw_8bit"
+        self.checkpoints = Checkpoints(job.checkpoints, job.runtime.keep, world, pinned)
         unet: Any = self.built.network.unet
         self.flops = {
             size: training_flops(unet.config, size, slots, job.settings.extra_passes) for size in sizes

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -9,10 +10,12 @@ from safetensors import SafetensorError, safe_open
 
 from mimicmotion.durable import put_in_place
 from mimicmotion.errors import InputError, WeightsError
+from mimicmotion.names import is_hidden
 
 _BEGIN_BYTES = 512
 _PICKLED = (b"PK", b"\x80")  # as a zip archive, and of old versions of torch
 _STARTS = {".pth": _PICKLED, ".pt": _PICKLED, ".bin": _PICKLED, ".onnx": (b"\x08",)}
+_LOADED = {".json", ".safetensors", *_STARTS}
 _GONE_ON_TO_THE_END = 416
 _REFUSED = (401, 403)
 
@@ -88,12 +91,22 @@ def _wrong_content(path: Path, suffix: str) -> str | None:
 
 def wrong_weights(path: Path) -> str | None:
     """Why a file, or one of a folder, cannot be loaded, as far as its beginning tells; else None."""
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    for file in files:
+    for file in [path] if path.is_file() else _weights_in(path):
         # A file of one's own may begin otherwise than those that are published.
         if wrong := _wrong_content(file, file.suffix if file.suffix in (".json", ".safetensors") else ""):
             return f"{file} {wrong}"
     return None
+
+
+def _weights_in(folder: Path) -> Iterator[Path]:
+    """Files of a folder that loading may open."""
+    # Whole models in one file lie beside the parts of a pipeline, and variants beside a part.
+    is_pipeline = (folder / "model_index.json").is_file()
+    for file in sorted(folder.rglob("*")):
+        place = file.relative_to(folder)
+        is_spare = (is_pipeline and len(place.parts) == 1 and file.suffix != ".json") or ".fp16." in file.name
+        if file.suffix in _LOADED and file.is_file() and not is_spare and not is_hidden(place):
+            yield file
 
 
 def _login(url: str) -> dict[str, str]:

@@ -116,11 +116,11 @@ def test_machine_faults_are_tried_again(
     calls = []
     real = tasks.run_stage
 
-    def unlucky(*arguments):
+    def unlucky(*arguments, **more):
         calls.append(arguments)
         if len(calls) == 1:
             raise fault
-        return real(*arguments)
+        return real(*arguments, **more)
 
     monkeypatch.setattr(tasks, "run_stage", unlucky)
     monkeypatch.setattr(tasks.stage_task, "retry_delay_seconds", 0)
@@ -134,18 +134,19 @@ def test_by_force_means_what_was_there_before_and_not_what_the_first_try_did(
     from flows import tasks
     from flows.stage import stage
 
-    def unlucky(settings, name, force):
-        forced.append(force)
-        if len(forced) < 3:
+    def unlucky(settings, name, force, begun_s):
+        tries.append((force, begun_s))
+        if len(tries) < 3:
             raise ConnectionError("the head of the cluster is gone")
-        return real(settings, name, force)
+        return real(settings, name, force, begun_s=begun_s)
 
-    forced: list[bool] = []
+    tries: list[tuple[bool, float]] = []
     real = tasks.run_stage
     monkeypatch.setattr(tasks, "run_stage", unlucky)
     monkeypatch.setattr(tasks.stage_task, "retry_delay_seconds", 0)
     stage("decode", "fake", ["decode.runtime.stage_retries=2"], force=True)
-    assert forced == [True, False, False]
+    assert [force for force, _ in tries] == [True, True, True]
+    assert len({begun_s for _, begun_s in tries}) == 1
 
 
 def test_retries_and_the_time_limit_are_those_of_the_config(
@@ -154,7 +155,7 @@ def test_retries_and_the_time_limit_are_those_of_the_config(
     from flows import tasks
     from flows.stage import stage
 
-    def gone(*arguments):
+    def gone(*arguments, **more):
         calls.append(arguments)
         raise ConnectionError("the head of the cluster is gone")
 

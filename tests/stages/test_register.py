@@ -188,6 +188,13 @@ def test_scores_of_another_kind_are_not_compared(registry, change, said):
     assert f"The champion was measured with {said}" in row["reason"]
 
 
+def test_a_champion_of_an_earlier_version_is_not_compared(registry):
+    registry.versions[0][1]["data_key"] = "0123456789abcdef"
+    row = register(registry, "second", 99.0)
+    assert row["aliases"] == ["candidate"]
+    assert "The champion was measured by an earlier version" in row["reason"]
+
+
 def test_a_version_says_what_it_scored_and_why_it_is_no_champion(registry):
     register(registry, "second", 20.9, 20.0, 22.0, videos=(3.0, 2.0, 1.0))
     assert "**psnr 20.9 [20, 22]** under protocol `native`" in registry.descriptions[1]

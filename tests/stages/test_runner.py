@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from mimicmotion.errors import (
 )
 from mimicmotion.video.size import Size
 from stages.engine import datasets
-from stages.engine.contract import Item, Runtime, Stage
+from stages.engine.contract import Context, Item, Runtime, Stage
 from stages.engine.item_task import ItemTask
 from stages.engine.plan import StageGraph
 from stages.engine.storage.hashes import FileHashes
@@ -224,6 +225,54 @@ def test_killed_and_resumed_the_items_are_the_same_bytes(tmp_path: Path) -> None
         first, second = run_stage(killed, name), run_stage(straight, name)
         assert first.dataset_key == second.dataset_key
     assert files_of(tmp_path / "killed") == files_of(tmp_path / "straight")
+
+
+def test_another_try_of_a_forced_run_does_what_the_first_one_left(
+    tmp_path: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(tmp_path / "space", letters, Total(offset=10))
+    run_stage(config, "letters")
+    run_stage(config, "total")
+    begun_s, real = time.time() + 0.01, Letters.process
+    time.sleep(0.05)
+
+    def dies(self: Letters, loaded: str, item: Item, folder: Path) -> pa.Table:
+        if item.id == "b":
+            raise MachineError("a machine is gone")
+        return real(self, loaded, item, folder)
+
+    monkeypatch.setattr(Letters, "process", dies)
+    with pytest.raises(MachineError):
+        run_stage(config, "letters", force=True, begun_s=begun_s)
+    monkeypatch.setattr(Letters, "process", real)
+    assert run_stage(config, "letters", force=True, begun_s=begun_s).processed == 1
+    assert run_stage(config, "letters", force=True, begun_s=begun_s).processed == 0
+    assert processed(letters.source) == ["a", "a", "b", "b"]
+
+
+def test_another_try_of_a_forced_whole_stage_goes_on_from_its_state(
+    tmp_path: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(tmp_path / "space", letters, Total(offset=10))
+    run_stage(config, "letters")
+    run_stage(config, "total")
+    begun_s, real, found = time.time() + 0.01, Total.run, list[bool]()
+    time.sleep(0.05)
+
+    def dies(self: Total, inputs: Any, folder: Path, context: Context) -> pa.Table:
+        found.append((context.state / "checkpoint").exists())
+        (context.state / "checkpoint").touch()
+        raise MachineError("a machine is gone")
+
+    plan = StageGraph(config).plan("total")
+    (plan.store.state_folder(plan.work[0][1]) / "checkpoint").touch()  # of an earlier run
+    monkeypatch.setattr(Total, "run", dies)
+    for _ in range(2):
+        with pytest.raises(MachineError):
+            run_stage(config, "total", force=True, begun_s=begun_s)
+    monkeypatch.setattr(Total, "run", real)
+    assert run_stage(config, "total", force=True, begun_s=begun_s).processed == 1
+    assert found == [False, True]
 
 
 def test_force_works_on_everything_again(tmp_path: Path, letters: Letters) -> None:

@@ -122,11 +122,21 @@ def _chosen(rows: "_Rows", video: VideoShape) -> Sequence[int | None]:
     if len(known) > 1 and known[0] > 0 and known[-1] < (video.source_num_frames or 0):
         times = rows.time_s[first]
         step = float(times[-1] - times[0]) / int(known[-1] - known[0])
-        if abs(times[0] - known[0] * step) > _TAIL_FRAMES * step:
+        late_s = abs(times[0] - known[0] * step)
+        if late_s > _TAIL_FRAMES * step and _counts_source(known, times, step, video):
             # The frames before were not of this rate, so times do not tell which one was the first.
             there = set(known.tolist())
             return [frame if frame in there else None for frame in video.source_frames]
     return shown_frames(rows.frame, rows.time_s, video.num_frames, video.fps)
+
+
+def _counts_source(known: np.ndarray, times_s: np.ndarray, step: float, video: VideoShape) -> bool:
+    """Whether numbers and times are those of the source itself, by its end and its average rate."""
+    if video.source_length_s is None or not video.source_num_frames:
+        return False
+    inside = times_s[-1] + step <= video.source_length_s + _TAIL_FRAMES * step
+    expected_s = known[-1] * video.source_length_s / video.source_num_frames
+    return bool(inside and 0.75 * expected_s <= times_s[-1] <= 1.33 * expected_s)
 
 
 def _check_length(rows: "_Rows", video: VideoShape, path: Path) -> None:

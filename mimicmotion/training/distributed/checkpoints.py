@@ -1,7 +1,7 @@
 """Checkpoints of a run: sharded, published by a rename, the newest few kept, readable by any worker count.
 
 Training waits only while tensors are copied to host memory; a thread writes them. From a GPU they are copied
-into pinned memory, which is made once and used for every checkpoint: as much as this worker's share takes.
+into pinned memory, which is used for every checkpoint: as much as this worker's share takes.
 """
 
 import json
@@ -45,9 +45,11 @@ class Checkpoints:
         folder: holds one folder per checkpoint, ``step-00000500``.
         keep: how many of the newest to keep.
         world: the workers that write and read together.
+        pinned: copy from a GPU into pinned memory that is made once; not where tensors are made anew for
+            each checkpoint, as the moments of 8-bit AdamW are.
     """
 
-    def __init__(self, folder: Path, keep: int, world: World) -> None:
+    def __init__(self, folder: Path, keep: int, world: World, pinned: bool = True) -> None:
         self.folder = folder
         self._keep = keep
         self._world = world
@@ -55,7 +57,7 @@ class Checkpoints:
         self._group = dist.new_group(backend="gloo") if world.size > 1 else None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._begun: Future[None] | None = None
-        self._stager = _pinned_copies(world.device)
+        self._stager = _pinned_copies(world.device) if pinned else None
         if world.size == 1:
             # A lone process is meant; torch says this from its thread, where no context would catch it.
             warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
@@ -119,8 +121,6 @@ class Checkpoints:
     def close(self) -> None:
         """Let what was begun end, well or badly; for the way out of a run that failed."""
         self._thread.shutdown()
-        if self._stager is not None:
-            self._stager.close()
 
     def _publish(self, written: "Future[Any]", final: Path, facts: Mapping[str, Any]) -> None:
         """Publish once all workers have written, which is when the first one's part is done."""

@@ -102,7 +102,7 @@ def record_lock(records: LockRecords, name: str, what: str, here: Path) -> Itera
     Raises:
         StageError: somebody else holds it.
     """
-    with file_lock(here, what):
+    with file_lock(here, what) as held:
         ours = {**_holder(), "cache": _cache_id(here.parent)}
         found = _parsed(records.read(name))
         if found and found.get("cache") != ours["cache"]:
@@ -112,7 +112,7 @@ def record_lock(records: LockRecords, name: str, what: str, here: Path) -> Itera
         content = json.dumps(ours).encode()
         records.write(name, content)
         try:
-            yield True
+            yield held
         finally:
             with contextlib.suppress(StageError):
                 if records.read(name) == content:

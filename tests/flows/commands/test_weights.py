@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 from flows import cli
 from flows.commands import weights as weights_commands
 from mimicmotion.errors import ConfigError, InputError, WeightsError
+from stages.engine.checking import check_stages
 from stages.engine.config import load_config
-from stages.runner import check_stages
 
 CONTENT = b"PK" + bytes(range(256)) * 4_000
 TENSORS = {"unet.a": torch.arange(3.0), "pose_net.b": torch.ones(2, 2, dtype=torch.float16)}
@@ -105,6 +105,10 @@ def test_files_that_cannot_be_loaded_are_told_before_anything_runs(project: Path
             check_stages(load_config("fake", [f"decode.weights={folder}"]), ["decode"])
         assert run("verify", "fake", "--set", f"decode.weights={folder}").exit_code == 1
         (folder / name).unlink()
+    # What is beside the weights is not loaded.
+    for name in ("._config.json", "README.md", "a.fp16.safetensors", "whole.safetensors"):
+        (folder / name).write_text(pointer if "safetensors" in name else "<p align=center>")
+    (folder / "model_index.json").write_text("{}")
     check_stages(load_config("fake", [f"decode.weights={folder}"]), ["decode"])
 
 

@@ -83,13 +83,15 @@ def test_a_film_with_uneven_times_is_judged_by_them(world, tools, tmp_path):
 
 def test_a_film_of_as_many_frames_as_an_uneven_driver_is_compared_frame_by_frame(world, tools, tmp_path):
     frames = film(900_000, 12, occluded=0, blurred=0, truth=False).frames
-    for name, times in (("uneven.mp4", (0, 1, 2, 3, 4, 17, 18, 19, 20, 21, 22, 23)), ("even.mp4", range(12))):
+    uneven = (0, 9, 22, 30, 44, 170, 182, 190, 201, 213, 220, 231)
+    for name, times in (("uneven.mp4", uneven), ("even.mp4", range(0, 120, 10))):
         with av.open(tmp_path / name, "w") as file:
             stream = file.add_stream("libx264", rate=12, options={"crf": "10"})
             stream.height, stream.width = frames.shape[1:3]
+            stream.codec_context.time_base = Fraction(1, 120)
             for frame, place in zip(frames, times, strict=True):
                 shown = av.VideoFrame.from_ndarray(frame, "rgb24")
-                shown.pts, shown.time_base = place, Fraction(1, 12)
+                shown.pts, shown.time_base = place, Fraction(1, 120)
                 file.mux(stream.encode(shown))
             file.mux(stream.encode())
     pair = {"driving": tmp_path / "uneven.mp4", "generated": tmp_path / "even.mp4"}

@@ -84,11 +84,13 @@ def test_a_new_copy_does_not_move_the_group_of_the_old_one() -> None:
 def test_a_side_that_one_large_group_fills_is_told() -> None:
     settings = SplitSettings(test_fraction=0.01, val_fraction=0.0)
     batches = {name: f"group batch{int(name[5:]) % 2}" for name in VIDEOS}
-    told = list(uneven_sides(split_videos(VIDEOS, {}, batches, settings), batches, settings))
+    told = list(uneven_sides(split_videos(VIDEOS, {}, batches, settings), {}, batches, settings))
     assert len(told) == 1
     assert "20 of 40 videos are for test, where 1% was asked: group batch" in told[0]
+    given = dict.fromkeys(VIDEOS, "test")
+    assert not list(uneven_sides(given, given, batches, settings))
     dancers = {name: f"group {int(name[5:]) // 2}" for name in VIDEOS}
-    assert not list(uneven_sides(split(groups=dancers), dancers, SplitSettings(test_fraction=0.25)))
+    assert not list(uneven_sides(split(groups=dancers), {}, dancers, SplitSettings(test_fraction=0.25)))
 
 
 def test_shares_that_exceed_everything_are_refused() -> None:

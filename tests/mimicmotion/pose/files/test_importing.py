@@ -251,6 +251,13 @@ def test_a_film_of_varying_rate_whose_dancer_comes_late_is_matched_by_its_frames
     path = write(tmp_path / "a.parquet", frames=late, time_s=pa.array(times[10:]))
     found = [round(people[0][1].keypoints[0, 0]) if people else None for people in import_poses(path, film)]
     assert found == [frame if frame in late else None for frame in shown]
+    # Numbers at half the source's rate, and stamps that begin late: by time, as where it begins at zero.
+    even = replace(VIDEO, num_frames=60, source_frames=range(0, 120, 2), source_num_frames=120)
+    even = replace(even, source_length_s=5.0)
+    frames = np.arange(10, 60)
+    path = write(tmp_path / "b.parquet", frames=frames, time_s=pa.array(frames / 12 + 1.4))
+    found = [round(people[0][1].keypoints[0, 0]) if people else None for people in import_poses(path, even)]
+    assert found == [None] * 10 + [*range(10, 60)]
 
 
 def test_poses_of_a_longer_or_a_faster_video_are_refused(tmp_path):

@@ -94,7 +94,7 @@ class Records(dict):
         self.pop(name, None)
 
 
-Lock = Callable[..., AbstractContextManager[None]]
+Lock = Callable[..., AbstractContextManager[bool]]
 
 
 @pytest.fixture
@@ -149,3 +149,15 @@ def test_the_record_of_whoever_took_it_over_is_left_alone(lock: Lock) -> None:
     with lock(records):
         records["lock.json"] = b"of another"
     assert records == {"lock.json": b"of another"}
+
+
+def test_a_record_without_a_lock_file_behind_it_is_not_held_alone(lock: Lock, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    records = Records()
+    with lock(records) as alone:
+        assert alone
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with lock(records) as alone:
+        assert not alone

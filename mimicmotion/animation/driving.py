@@ -209,8 +209,8 @@ def source_shape(video: Path | None, poses: Path | None) -> tuple[int, float]:
 def uneven_timing(video: Path) -> tuple[float, np.ndarray] | None:
     """A rate fine enough for a film whose frames come unevenly, and when each is shown; None for others.
 
-    Poses are found at an even rate by time, where a frame is shown from the first moment on that is not before
-    its own: so when a frame is shown says which pose is its.
+    Poses are found at an even rate by time, where a frame is shown from the first moment on that is not
+    before its own: so when a frame is shown says which pose is its.
     """
     outline = read_outline(video)
     if outline.rate.constant:

@@ -132,7 +132,7 @@ def main() -> None:
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # what Typer makes of Ctrl-C
             does = "works on everything again, as --force says" if "--force" in sys.argv else "does the rest"
-            console.print(f"Stopped. What was finished is kept; the same command {does}.")
+            console.lines(f"Stopped. What was finished is kept; the same command {does}.")
         raise
 
 

@@ -51,9 +51,9 @@ def process(command: list[str], log: Path, **more: Any) -> Iterator[subprocess.P
     finally:
         started.send_signal(signal.SIGINT)
         try:
-            started.wait(60)
+            started.wait(15)
         except subprocess.TimeoutExpired:
-            started.kill()
+            kill_all(started.pid)
             started.wait()
 
 

@@ -41,8 +41,8 @@ def test_shared_stages_run_once_and_a_second_run_does_nothing(
     ran = []
     real = tasks.run_stage
 
-    def counted(*arguments):
-        ran.append(real(*arguments))
+    def counted(*arguments, **more):
+        ran.append(real(*arguments, **more))
         return ran[-1]
 
     monkeypatch.setattr(tasks, "run_stage", counted)

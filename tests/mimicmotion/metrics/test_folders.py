@@ -125,6 +125,22 @@ def test_results_of_another_size_are_resized_to_the_truth(folders):
     assert score_folders(generated, truth, NATIVE, Judge(NATIVE, {}))[-1].value is not None
 
 
+def test_results_of_the_protocols_own_size_are_scored_as_they_are(folders, tmp_path):
+    small = replace(NATIVE, id="small", frame_size=Size(16, 16))
+    (tmp_path / "made").mkdir()
+    for name in ("a.mkv", "b.mkv"):
+        write_lossless(tmp_path / "made" / name, small.resized(read_frames(folders[1] / name)), 12)
+    scores = score_folders(tmp_path / "made", folders[1], small, Judge(small, {}))
+    values = {s.clip_id: s.value for s in scores if (s.method, s.metric) == ("model", "psnr")}
+    assert values == {"a": 100, "b": 100, SUMMARY: 100}
+
+
+def test_frames_of_neither_size_are_refused():
+    small = replace(NATIVE, id="small", frame_size=Size(16, 16))
+    with pytest.raises(InputError):
+        Judge(small, {}).measure("a", [(video(), {"model": video(size=(30, 20))})])
+
+
 def test_results_of_another_aspect_are_refused_unless_the_protocol_has_it(folders):
     generated, truth = folders
     write_lossless(generated / "a.mkv", video(0, size=(32, 32)), 12)

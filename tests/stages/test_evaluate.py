@@ -72,6 +72,12 @@ def test_val_and_test_are_summed_up_apart(tmp_path):
     said = report.texts["scores.md"]
     assert "Of the test videos, which were scored once and chose nothing. On val, what the champion" in said
     assert "clip-a" not in report.files["report.html"]
+    assert "are not scored" not in said
+    lost = {**inputs["clips"].tables["all"][1], "clip_id": "clip-lost"}
+    inputs["clips"].tables["all"].append(lost)
+    Evaluate().show(dataset, inputs, report)
+    assert "1 of 2 test clips are not scored: animate rejected them." in report.texts["scores.md"]
+    inputs["clips"].tables["all"].remove(lost)
     inputs["clips"].tables["all"][1]["split"] = "val"
     with pytest.raises(StageError, match="no generated test clip"):
         Evaluate().run(inputs, tmp_path, FakeContext())

@@ -76,11 +76,14 @@ def together(folder: Path, fault: str, progress) -> int:
 
 
 def test_the_result_is_written_once(tmp_path):
-    told = []
-    assert together(tmp_path, "", lambda *state: told.append(state)) == 5
-    assert len(list(iter_frames(tmp_path / "out.mp4"))) == 5
+    # Workers meet beside it, by a name that is no address, of which ``#`` would end the path.
+    told, folder = [], tmp_path / "results#2"
+    (tmp_path / "results").mkdir()
+    folder.mkdir()
+    assert together(folder, "", lambda *state: told.append(state)) == 5
+    assert len(list(iter_frames(folder / "out.mp4"))) == 5
     assert told == [(1, 2)]
-    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+    assert {path.name for path in tmp_path.rglob("*")} == {"results", folder.name, "out.mp4"}
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,9 @@ class Case:
         def reject(item, key, reason):
             return outcome_of(self.store.reject(item, key, reason), None)
 
-        outcomes = ray_adapter.map_items(self.task, "letters", self.work, self.stage.runtime, reject)
+        outcomes = ray_adapter.map_items(
+            self.task, "letters", self.work, self.stage.runtime, reject, self.stage.section
+        )
         return {outcome.id: outcome for outcome in outcomes}
 
     def pids(self, name: str) -> list[str]:
@@ -141,11 +143,12 @@ def test_an_item_that_always_kills_its_worker_is_rejected_and_the_rest_goes_on(t
     assert len(case.pids("a")) == 2
 
 
-def test_an_item_that_hangs_is_ended_and_rejected(tmp_path: Path) -> None:
+def test_an_item_that_hangs_is_ended_and_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Letters, "section", "alphabet")  # where its runtime is set
     case = Case(tmp_path, Runtime(item_timeout_s=3, cpus_per_worker=0.5), a="hang on", b="two")
     outcomes = case.run()
     assert (outcomes["a"].reason, outcomes["b"].state) == ("timeout", "kept")
-    assert "longer than 3 s (letters.runtime.item_timeout_s)" in (outcomes["a"].sentence or "")
+    assert "longer than 3 s (alphabet.runtime.item_timeout_s)" in (outcomes["a"].sentence or "")
 
 
 def test_a_bug_stops_the_stage_and_names_the_item(tmp_path: Path, caplog) -> None:

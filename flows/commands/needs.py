@@ -8,7 +8,6 @@ share of the GPU's peak. docs/performance.md says how they are made.
 """
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from rich.table import Table
 
-from flows.commands.dry_run import UTILISATION, network_config, sample_windows
+from flows.commands.dry_run import UTILISATION, network_config, num_steps, sample_windows, training_shape
 from mimicmotion.errors import InputError, MimicMotionError
 from stages.engine.config import PipelineConfig
 
@@ -27,6 +26,8 @@ _CORE_FLOPS = 20 * _GIGA
 """Operations per second of one core, as the demo's training reaches them."""
 _FRAME_S, _MEGAPIXEL_S = 0.006, 0.0054
 """Core seconds of decoding and encoding a frame, and each megapixel of it."""
+_READ_S = 0.0034
+"""Core seconds of reading a megapixel of a normalised film's frame."""
 _SCORE_S = 0.08
 """Core seconds of PSNR, SSIM and the rest for a megapixel of a frame, of the model and three baselines."""
 _POSE_S, _POSE_TERA, _POSE_BYTES = 1.66, 0.166, 351e6
@@ -147,7 +148,9 @@ def reckon(config: PipelineConfig, films: Films, gpu: str) -> list[Needs]:
         if runtime.gpus_per_worker:
             # One that may share a GPU has it for itself where there is no other.
             devices, device = float(ceil(runtime.workers * runtime.gpus_per_worker)), gpu
-            work_s = tera / (PEAK_TFLOPS[gpu] * UTILISATION)
+            # GPUs wait for their cores where these take longer.
+            cores_s = core_s / (runtime.workers * runtime.cpus_per_worker) * devices
+            work_s = max(cores_s, tera / (PEAK_TFLOPS[gpu] * UTILISATION))
         else:
             devices = runtime.workers * runtime.cpus_per_worker
             device = "core" if devices == 1 else "cores"
@@ -159,11 +162,11 @@ def reckon(config: PipelineConfig, films: Films, gpu: str) -> list[Needs]:
 class _Work:
     """What each stage does: items, core seconds, 10^12 operations (for a GPU or cores), bytes.
 
-    A stage whose CPU work is measured gives core seconds for cores and operations for GPUs.
+    Of a stage on GPUs the core seconds are what their workers do beside them.
     """
 
     def __init__(self, config: PipelineConfig, films: Films) -> None:
-        self._stages: Mapping[str, Any] = config.stages
+        self._config, self._stages = config, dict[str, Any](config.stages)
         self._films = films
         decode: Any = config.stages["decode"]
         clips: Any = config.stages.get("clips")
@@ -172,7 +175,6 @@ class _Work:
         self._pixels = width * height * scale**2
         self._fps = decode.fps or films.fps
         self._frames = films.length_s * self._fps
-        self._counted: dict[int, float] = {}
         if clips:
             self._size = max(clips.sizes_px, key=lambda size: size[0] * size[1])
             self._mega = self._size[0] * self._size[1] / _MEGA
@@ -189,6 +191,7 @@ class _Work:
     def pose(self) -> tuple[float, ...]:
         stage, frames = self._stages["pose"], self._films.num * self._frames
         tera, core_s = self._found(stage, frames)
+        core_s += frames * _READ_S * self._pixels / _MEGA  # imported poses are looked at beside their frames
         return self._films.num, core_s, tera, frames * _POSE_ROW_BYTES
 
     def clips(self) -> tuple[float, ...]:
@@ -205,13 +208,22 @@ class _Work:
         return num, 0, frames * encode, frames * self._mega * _MEGA / 64 * 4 * 2
 
     def train(self, name: str = "train") -> tuple[float, ...]:
-        train, clips = self._stages[name], self._stages["clips"]
+        from mimicmotion.training.estimate.needs import sample_flops, weight_bytes
+
+        train, shape = self._stages[name], training_shape(self._config, name)
+        steps = num_steps(train, self.samples())
+        tera = steps * train.batch * sample_flops(shape) / _TERA
+        weights, checkpoint = weight_bytes(shape)
+        # A new checkpoint is whole before the oldest goes; at the end the weights are written in two forms.
+        there = ceil(steps / train.runtime.checkpoint_every)
+        kept = min(there, train.runtime.keep)
+        disk = max(min(there, kept + 1) * checkpoint, kept * checkpoint + 2 * weights)
+        return steps, 0, tera, disk
+
+    def samples(self) -> float:
+        """Samples of an epoch."""
         videos = self._films.num - self._films.judged
-        samples = videos * sample_windows(clips, self._frames, self._fps)
-        samples = train.steps * train.batch if train.steps else train.epochs * samples
-        passes = 3 if train.runtime.activation_checkpointing == "off" else 4
-        tera = samples * (passes + train.extra_passes) * self._forward(clips.num_frames)
-        return samples / train.batch, 0, tera, (4 * train.runtime.keep + 2) * self._weights()
+        return videos * sample_windows(self._stages["clips"], self._frames, self._fps)
 
     def distill(self) -> tuple[float, ...]:
         return self.train("distill")
@@ -241,22 +253,16 @@ class _Work:
         return 2 * self._films.judged, core_s + frames * self._mega * _SCORE_S, tera, 1e6
 
     def register(self) -> tuple[float, ...]:
-        return 1, 10, 0, self._weights()
+        from mimicmotion.training.estimate.needs import weight_bytes
+
+        return 1, 10, 0, weight_bytes(training_shape(self._config, "train"))[0]
 
     def _forward(self, slots: int) -> float:
         """10^12 operations of one pass of the network over so many slots."""
         from mimicmotion.training.estimate.needs import training_flops
 
-        if slots not in self._counted:
-            flops = training_flops(network_config(self._stages["train"].base, "unet"), self._size, slots)
-            self._counted[slots] = flops / 3 / _TERA
-        return self._counted[slots]
-
-    def _weights(self) -> float:
-        """Bytes of UNet and PoseNet in float32."""
-        from mimicmotion.training.estimate.needs import num_parameters
-
-        return 4 * num_parameters(network_config(self._stages["train"].base, "unet"))
+        unet = network_config(self._stages["train"].base, "unet")
+        return training_flops(unet, self._size, slots) / 3 / _TERA
 
     def _vae(self, base: Path) -> tuple[float, float]:
         """10^12 operations of encoding a frame and of decoding one."""
@@ -268,12 +274,17 @@ class _Work:
     def _found(self, stage: Any, frames: float) -> tuple[float, float]:
         """Operations on a GPU and core seconds on a CPU of finding people, by the size of files here."""
         if stage.detector is None:
-            return 0.0, 0.01 * self._films.num
+            return 0.0, 0.0
         if stage.runtime.gpus_per_worker:
             # ONNX Runtime works in TF32, at half of the peak in half precision.
             return frames * _POSE_TERA * 2, 0.0
         here = [path.stat().st_size for path in (stage.detector, stage.wholebody) if path.is_file()]
         return 0.0, frames * _POSE_S * (sum(here) / _POSE_BYTES if len(here) == 2 else 1)
+
+
+def epoch_samples(config: PipelineConfig, films: Films) -> int:
+    """Samples of an epoch of training on these films."""
+    return round(_Work(config, films).samples())
 
 
 def needs_table(needs: list[Needs], films: Films) -> Table:

@@ -1,9 +1,9 @@
 """The commands ``rebuild``, ``stage`` and ``status``."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -22,6 +22,9 @@ from stages.engine.status import StageStatus
 from stages.engine.status import status as statuses_of
 from stages.runner import StageResult, fresh_result, run_stage
 
+if TYPE_CHECKING:
+    from flows.commands.needs import Films
+
 Config = Annotated[str, typer.Argument(help="Name (demo) or path (configs/demo.yaml) of a config.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="section.field=value in YAML; may be repeated.")
@@ -36,10 +39,13 @@ Videos = Annotated[
     int | None,
     typer.Option(min=1, help="With --dry-run: number of films, where the source is not here yet."),
 ]
-LengthS = Annotated[float, typer.Option("--seconds", help="With --videos: length of each.", min=0.1)]
-Gpu = Annotated[str, typer.Option(help="With --dry-run: the GPU to estimate for.")]
+LengthS = Annotated[
+    float | None, typer.Option("--seconds", help="With --videos: length of each. Else 20.", min=0.1)
+]
+Gpu = Annotated[str | None, typer.Option(help="With --dry-run: the GPU to estimate for. Else A100.")]
 
 
+_GPU = "A100"
 _LOOKING = "every source is looked at, and read where it is new, to see what is done"
 
 
@@ -49,13 +55,14 @@ def rebuild(
     force: Force = False,
     dry_run: DryRun = False,
     videos: Videos = None,
-    length_s: LengthS = 20.0,
-    gpu: Gpu = "A100",
+    length_s: LengthS = None,
+    gpu: Gpu = None,
 ) -> None:
     """Run every stale stage of a config, as a Prefect flow in this process."""
     settings = load_config(config, overrides or [])
+    _check_unread(dry_run, force, {"--videos": videos, "--seconds": length_s, "--gpu": gpu})
     if dry_run:
-        _print_needs(settings, videos, length_s, gpu)
+        _print_needs(settings, _films(settings, videos, length_s), gpu or _GPU, list(settings.stages))
         return
     graph = StageGraph(settings)
     with told_if_long(_LOOKING):
@@ -85,40 +92,71 @@ def stage(
     force: Force = False,
     dry_run: DryRun = False,
     videos: Videos = None,
-    length_s: LengthS = 20.0,
+    length_s: LengthS = None,
     clips: Annotated[
         int | None,
-        typer.Option(help="With --dry-run: videos to train on (windows with clips.windows: all)."),
+        typer.Option(min=1, help="With --dry-run: videos to train on (windows with clips.windows: all)."),
     ] = None,
-    gpu: Gpu = "A100",
+    gpu: Gpu = None,
 ) -> None:
     """Run one stage of a config if it is stale, without a server."""
     settings = load_config(config, overrides or [])
+    given = {"--videos": videos, "--seconds": length_s, "--clips": clips, "--gpu": gpu}
+    _check_unread(dry_run, force, given)
     if dry_run:
-        if name not in ("train", "distill") or clips is None:
-            _print_needs(settings, videos, length_s, gpu, name)
-        if name not in ("train", "distill"):
-            return
-        from flows.commands.dry_run import training_needs
-
-        Terminal().lines(*training_needs(settings, clips, gpu, name).split("\n"))
+        _stage_dry_run(settings, name, clips, videos, length_s, gpu or _GPU)
         return
     print_summary(Terminal(), settings, [run_stage(settings, name, force)])
 
 
-def _print_needs(
-    settings: PipelineConfig, videos: int | None, length_s: float, gpu: str, only: str | None = None
+def _check_unread(dry_run: bool, force: bool, given: Mapping[str, object]) -> None:
+    """Refuse options that would change nothing."""
+    named = [option for option, value in given.items() if value is not None]
+    if named and not dry_run:
+        raise InputError(f"{named[0]} is read with --dry-run only, and nothing was run: add --dry-run")
+    if force and dry_run:
+        raise InputError("--force changes nothing with --dry-run: leave one out")
+    if "--seconds" in named and "--videos" not in named:
+        raise InputError("--seconds is the length of films that --videos counts: give --videos too")
+
+
+def _stage_dry_run(
+    settings: PipelineConfig,
+    name: str,
+    clips: int | None,
+    videos: int | None,
+    length_s: float | None,
+    gpu: str,
 ) -> None:
-    from flows.commands.needs import find_films, needs_table, reckon
+    from flows.commands.dry_run import published_samples, training_needs
+    from flows.commands.needs import epoch_samples
+    from stages.train import Train
+
+    trains = isinstance(StageGraph(settings).stage(name), Train)
+    if clips is not None and (not trains or videos is not None):
+        raise InputError("--clips is for a stage that trains, in place of --videos: leave one out")
+    if clips is None:
+        films = _films(settings, videos, length_s)
+        _print_needs(settings, films, gpu, [name])
+        clips = (None if videos else published_samples(settings)) or epoch_samples(settings, films)
+    if trains:
+        Terminal().lines(*training_needs(settings, clips, gpu, name).split("\n"))
+
+
+def _films(settings: PipelineConfig, videos: int | None, length_s: float | None) -> "Films":
+    from flows.commands.needs import find_films
 
     try:
-        films = find_films(settings, videos, length_s)
+        return find_films(settings, videos, 20.0 if length_s is None else length_s)
     except MissingSourceError as error:
         raise InputError(f"{error}; or give --videos NUMBER, to estimate without them") from error
+
+
+def _print_needs(settings: PipelineConfig, films: "Films", gpu: str, names: Sequence[str]) -> None:
+    from flows.commands.needs import needs_table, reckon
+
     found = reckon(settings, films, gpu)
-    if only is not None and only not in settings.stages:
-        raise InputError(f"config {settings.name} has no stage {only}; it has {', '.join(settings.stages)}")
-    Terminal().print(needs_table([one for one in found if only in (None, one.stage)], films))
+    Terminal().print(needs_table([one for one in found if one.stage in names], films))
 
 
 def status(config: Config, overrides: Overrides = None) -> None:

@@ -5,7 +5,8 @@ to its end, in the precisions that a GPU's autocast chooses.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ class Shape:
         extra_passes: forward passes besides; a teacher, held beside the network, does some of them.
     """
 
-    unet: dict[str, Any]
+    unet: dict[str, Any] = field(hash=False)
     size_px: Size
     num_frames: int
     micro_batch: int
@@ -138,7 +139,7 @@ def _estimate(shape: Shape, operations: Mapping[str, int]) -> Estimate:
         optimiser=2 * moment * trained // shards,
         average=_FLOAT32 * trained // shards,
         passes=_held_by_passes(network, shape, shards),
-        checkpoint=_FLOAT32 * (parameters + 3 * trained),
+        checkpoint=_checkpoint(parameters, trained),
         flops_per_sample=_flops(shape, operations) // shape.micro_batch,
     )
 
@@ -163,28 +164,42 @@ def training_flops(unet: Mapping[str, Any], size_px: Size, num_slots: int, extra
         num_slots: of a clip.
         extra_passes: forward passes besides; see ``TrainingSettings``.
     """
-    shape = Shape(
-        unet=dict(unet),
+    shape = _plain(dict(unet), size_px, num_slots, 1)
+    return _flops(replace(shape, extra_passes=extra_passes), _operations(shape))
+
+
+def _plain(unet: dict[str, Any], size_px: Size, num_slots: int, micro_batch: int) -> Shape:
+    """Return the shape of which forward passes are counted; the rest of a shape does not change them."""
+    return Shape(
+        unet=unet,
         size_px=size_px,
         num_frames=num_slots,
-        micro_batch=1,
+        micro_batch=micro_batch,
         accumulation_steps=1,
         workers=1,
         strategy="ddp",
         activation_checkpointing="off",
         trained="all",
         optimiser="adamw",
-        extra_passes=extra_passes,
     )
-    return _flops(shape, _operations(shape))
 
 
-def num_parameters(unet: Mapping[str, Any]) -> int:
-    """Return how many numbers UNet and PoseNet have."""
-    with torch.device("meta"):
-        network = PoseUNet.from_config(dict(unet)) if unet else PoseUNet()
-        pose_net = PoseNet(out_channels=network.config.block_out_channels[0])
-    return sum(value.numel() for part in (network, pose_net) for value in part.parameters())
+def sample_flops(shape: Shape) -> int:
+    """Return the operations of one sample's training, as in ``Estimate``, without reckoning its memory."""
+    return _flops(shape, _operations(shape)) // shape.micro_batch
+
+
+def weight_bytes(shape: Shape) -> tuple[int, int]:
+    """Return the bytes of UNet and PoseNet in float32, and those of a checkpoint."""
+    values = list(_on_meta(shape, torch.float32).parameters())
+    parameters = sum(value.numel() for value in values)
+    return _FLOAT32 * parameters, _checkpoint(
+        parameters, sum(value.numel() for value in values if value.requires_grad)
+    )
+
+
+def _checkpoint(parameters: int, trained: int) -> int:
+    return _FLOAT32 * (parameters + 3 * trained)
 
 
 def vae_flops(vae: Mapping[str, Any], size_px: Size) -> tuple[int, int]:
@@ -210,6 +225,11 @@ def vae_flops(vae: Mapping[str, Any], size_px: Size) -> tuple[int, int]:
 
 def _operations(shape: Shape) -> dict[str, int]:
     """Return the operations of one forward pass of a micro-batch, by kind."""
+    return _counted(_plain(shape.unet, shape.size_px, shape.num_frames, shape.micro_batch))
+
+
+@cache
+def _counted(shape: Shape) -> dict[str, int]:
     network = _on_meta(shape, torch.bfloat16)
     with CudaAutocast(), FlopCounterMode(display=False) as flops:
         _forward(network, shape)

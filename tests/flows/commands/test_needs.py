@@ -9,7 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from flows.commands.needs import find_films, needs_table, reckon
+from flows import cli
+from flows.commands.needs import epoch_samples, find_films, needs_table, reckon
 from flows.commands.run import rebuild, stage
 from mimicmotion.errors import InputError
 from mimicmotion.video.files import write_preview
@@ -121,7 +122,7 @@ def test_unknown_gpus_stages_and_missing_sources_are_named(tmp_path: Path):
     assert "register" in told.output
     assert "train" in CliRunner().invoke(app, ["stage", "train", "demo", *gone]).output
     refused = CliRunner().invoke(app, ["stage", "latents", "demo", *gone]).exception
-    assert "has no stage latents; it has decode, pose" in str(refused)
+    assert "has no stage 'latents'; it has decode, pose" in str(refused)
 
 
 def test_every_film_is_compared_with_every_other():
@@ -133,3 +134,73 @@ def test_every_film_is_compared_with_every_other():
 
     assert compared_s(500) == pytest.approx(7.96, rel=0.01)  # as measured
     assert compared_s(1000) == pytest.approx(4 * compared_s(500))
+
+
+def test_disk_of_training_follows_what_trains_and_how_many_checkpoints_are_kept():
+    def disk(*overrides: str) -> float:
+        config = load_config("finetune", overrides)
+        return {one.stage: one.disk for one in reckon(config, find_films(config, 40, 20.0), "A100")}["train"]
+
+    # 1,524.8 M parameters, 720.3 M of them trained: 14.74 GB a checkpoint, 6.10 GB each form of the weights.
+    assert disk() == pytest.approx(6 * 14.74e9 + 2 * 6.10e9, rel=0.01)
+    assert disk("train.runtime.keep=2") == pytest.approx(3 * 14.74e9, rel=0.01)
+    assert disk("train.steps=10") == pytest.approx(14.74e9 + 2 * 6.10e9, rel=0.01)
+
+
+def test_less_is_computed_again_with_selective_checkpointing():
+    def work_s(*overrides: str) -> float:
+        config = load_config("paper", overrides)
+        return {one.stage: one.work_s for one in reckon(config, find_films(config, 9, 20.0), "A100")}["train"]
+
+    selective = work_s("train.runtime.activation_checkpointing=selective")
+    assert selective / work_s() == pytest.approx(166.4 / 197.6, rel=0.01)
+
+
+def test_imported_poses_are_looked_at_beside_every_frame(tmp_path: Path):
+    importing = [
+        "pose.source=import",
+        f"pose.import_folder={tmp_path}",
+        "pose.detector=null",
+        "pose.wholebody=null",
+    ]
+    config = load_config("paper", importing)
+    (pose,) = (one for one in reckon(config, find_films(config, 4436, 20.0), "A100") if one.stage == "pose")
+    # 2.7 million frames of about a megapixel, milliseconds each.
+    assert 1.5 * 3600 < pose.work_s / pose.devices * 32 < 12 * 3600
+
+
+def _run(*arguments: str) -> "tuple[int, str, BaseException | None]":
+    told = CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "200"})
+    return told.exit_code, told.output, told.exception
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["rebuild", "paper", "--videos", "4436"],
+            "--videos is read with --dry-run only, and nothing was run",
+        ),
+        (["rebuild", "paper", "--gpu", "H100"], "--gpu is read with --dry-run only"),
+        (["stage", "train", "finetune", "--clips", "5000"], "--clips is read with --dry-run only"),
+        (["rebuild", "demo", "--dry-run", "--seconds", "3"], "give --videos too"),
+        (["rebuild", "demo", "--dry-run", "--force"], "--force changes nothing with --dry-run"),
+        (["stage", "pose", "demo", "--dry-run", "--clips", "3"], "--clips is for a stage that trains"),
+        (["stage", "train", "demo", "--dry-run", "--clips", "3", "--videos", "3"], "in place of --videos"),
+        (["stage", "latents", "demo", "--dry-run", "--videos", "3"], "has no stage 'latents'; it has decode"),
+    ],
+)
+def test_what_would_not_be_read_is_refused_and_nothing_runs(arguments: list[str], message: str):
+    with pytest.raises(InputError, match=re.escape(message)):
+        raise _run(*arguments)[2]
+
+
+def test_training_is_estimated_from_films_where_no_clips_are_published(tmp_path: Path):
+    sets = [f"workspace={tmp_path}", "train.steps=null", "train.epochs=8", "train.warmup_steps=1"]
+    config = load_config("demo", sets)
+    batch, films = config.stages["train"].batch, find_films(config, 40, 20.0)
+    told = ["stage", "train", "demo", "--dry-run", *(word for one in sets for word in ("--set", one))]
+    for more, samples in ((["--videos", "40"], epoch_samples(config, films)), (["--clips", "200"], 200)):
+        code, said, error = _run(*told, *more)
+        assert (code, error) == (0, None)
+        assert f"{round(8 * samples / batch):,} steps of {batch} samples" in said

@@ -13,10 +13,10 @@ from mimicmotion.training.estimate.needs import (
     estimate,
     estimates,
     fitting_levels,
-    num_parameters,
     peak_tflops,
     training_flops,
     vae_flops,
+    weight_bytes,
 )
 from mimicmotion.video.size import Size
 
@@ -108,10 +108,16 @@ def test_a_gpu_is_known_by_its_name(monkeypatch):
         assert peak_tflops(torch.device("cuda")) == (PEAK_TFLOPS[known] if known else None)
 
 
-def test_the_vae_and_the_parameters_are_counted():
+def test_the_vae_is_counted():
     # A pixel costs a little more in a larger picture: attention in the middle.
     encode, decode = vae_flops({}, Size(576, 1024))
     assert encode == pytest.approx(2.61e12, rel=0.01)
     assert decode == pytest.approx(6.94e12, rel=0.01)
     assert 4 < encode / vae_flops({}, Size(288, 512))[0] < 4.5
-    assert num_parameters({}) == pytest.approx(1524.8e6, rel=1e-3)
+
+
+def test_weights_and_a_checkpoint_are_reckoned_without_memory():
+    for trained, checkpoint in (("all", 23.8e9), ("attention", 14.74e9)):
+        shape = replace(TINY, trained=trained)
+        weights = 4 * 1524.8e6
+        assert weight_bytes(shape) == (pytest.approx(weights, rel=1e-3), pytest.approx(checkpoint, rel=1e-2))

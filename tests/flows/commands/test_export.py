@@ -1,6 +1,7 @@
 """``mimicmotion export`` on a checkpoint of the embedded world's network."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,12 @@ def test_a_checkpoint_becomes_a_folder_and_a_file(tmp_path: Path) -> None:
 
     # One that learnt otherwise is not exported as if it had not.
     told = load_config("demo").stages["train"].learnt
+    (tmp_path / "out" / "mine.txt").write_text("")
+    with pytest.raises(InputError, match="out is there already: name another folder"):
+        raise CliRunner().invoke(cli.app, arguments).exception
+    arguments[-1] = str(tmp_path / "again")
     for learnt, code in ((told, 0), ({**told, "fps": 5.0}, 1)):
+        shutil.rmtree(tmp_path / "again", ignore_errors=True)
         facts = json.loads((saved / "facts.json").read_text())
         (saved / "facts.json").write_text(json.dumps({**facts, "sampling": {}, "learnt": learnt}))
         assert CliRunner().invoke(cli.app, arguments).exit_code == code

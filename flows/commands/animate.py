@@ -7,6 +7,7 @@
 checkpoint, then from the release.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -270,7 +271,12 @@ def sampler_settings(
         config: fields of the config's animate section.
         facts: of the checkpoint.
         pose_strength: factor on the pose features.
+
+    Raises:
+        InputError: a value is not allowed.
     """
+    if not math.isfinite(pose_strength):
+        raise InputError(f"--pose-strength: got {pose_strength}, allowed: a finite number of at least 0")
     chosen = {**config, **facts.sampling, **given}
     values = {name: chosen[name] for name in SamplingSettings.model_fields if name in chosen}
     return checked(SamplingSettings, values, OPTIONS).sampler(

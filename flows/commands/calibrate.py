@@ -69,7 +69,7 @@ def calibrate(
         raise InputError(
             f"{settings.source}: there is nothing to calibrate: set pose.detector and pose.wholebody"
         )
-    if (truth == "annotations") != (annotations is not None and pictures is not None):
+    if {annotations is not None, pictures is not None} != {truth == "annotations"}:
         raise InputError("--truth annotations, --annotations FILE and --pictures FOLDER go together")
     if out is None and is_remote(settings.workspace):
         raise InputError(f"workspace {settings.workspace} is not a local folder: give --out FILE.")

@@ -124,6 +124,6 @@ def _sizes(fields: Mapping[str, FieldInfo], given: Mapping[str, Any]) -> list[st
 
 def _size(option: str, text: str) -> Size:
     width, _, height = text.partition("x")
-    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise InputError(f"{option} {text} is not understood; write WIDTHxHEIGHT, e.g. 576x1024")
     return Size(int(width), int(height))

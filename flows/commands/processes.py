@@ -38,11 +38,13 @@ def spare_loopback() -> None:
 
 
 def check_port(port: int, option: str) -> None:
-    """Refuse a port of this machine that something listens on.
+    """Refuse a port of this machine that something listens on, and a number that is no port.
 
     Raises:
         InputError: names the port and the option to change it with.
     """
+    if not 0 < port < 2**16:
+        raise InputError(f"{option} {port} is no port: give a number from 1 to 65535")
     with socket.socket() as probe:
         if probe.connect_ex((LOOPBACK, port)) == 0:
             raise InputError(f"port {port} is in use: stop what listens there, or choose another by {option}")

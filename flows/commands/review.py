@@ -52,13 +52,13 @@ def review(
 
     settings = load_config(config, overrides or [])
     check_port(port, "--port")
-    stage: Any = settings.stages["clips"]
+    graph = StageGraph(settings)
+    stage: Any = graph.stage("clips")
     place = out or stage.review
     if place is None:
         if is_remote(settings.workspace):
             raise InputError(f"workspace {settings.workspace} is not a local folder: give --list FILE.")
         place = Path(settings.workspace) / LIST_FILE
-    graph = StageGraph(settings)
     clips = graph.result("clips")
     token = secrets.token_urlsafe(32)
     with TemporaryDirectory() as films:

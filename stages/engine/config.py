@@ -213,6 +213,8 @@ def load_config(
         for stage, model in models.items()
         if (section := _validate(model, tree.values[stage] or {}, (stage,), tree, problems)) is not None
     }
+    if not models:
+        problems.append(f"{shown(path)}: it has no stage. Add a section, {known[0]} first.")
     problems += [
         f"{tree.mark((stage,)).text}: {stage}: reads {read}, but there is no section {read}. Add one."
         for stage, model in models.items()
@@ -226,8 +228,7 @@ def load_config(
     ]
     if problems or settings is None:
         raise ConfigError(problems)
-    shown_overrides = tuple(map(_shown_override, overrides))
-    return PipelineConfig(_name(path), shown(path), settings, stages, shown_overrides)
+    return PipelineConfig(_name(path), shown(path), settings, stages, tuple(map(_shown_override, overrides)))
 
 
 def _follow(tree: Tree, models: Mapping[str, type[Stage]]) -> None:

@@ -100,7 +100,9 @@ def _is_alive() -> bool:
 def _check_reachable(address: str) -> None:
     """Raise ``OSError`` soon where nobody listens at host:port; Ray itself waits for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if port.isdigit():
+    if port.isdecimal():
+        if int(port) >= 2**16:
+            raise OSError(f"{port} is no port")
         with socket.create_connection((host, int(port)), timeout=_KNOCK_S):
             return
 

@@ -57,6 +57,9 @@ def test_what_is_given_wins_over_the_config_and_that_over_the_release():
     for given, configured in (({"overlap": 8}, {}), ({"tile": 6}, {"overlap": 7})):
         with pytest.raises(InputError, match=r"overlap is \d, a tile has \d slots; allowed are 0 to"):
             sampler_settings(given, configured, FACTS, 1.0)
+    for strength in (float("inf"), float("nan")):
+        with pytest.raises(InputError, match=r"--pose-strength: got (inf|nan), allowed: a finite number"):
+            sampler_settings({}, {}, FACTS, strength)
     assert sampler_settings({}, {"fast": True}, FACTS, 1.0) == plain.fast()
 
 

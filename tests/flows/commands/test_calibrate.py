@@ -42,6 +42,10 @@ def test_the_built_in_world_calibrates_the_shipped_model(tmp_path: Path) -> None
 def test_options_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--truth annotations, --annotations FILE and --pictures FOLDER"):
         calibrate("demo", "--truth", "annotations", "--set", f"workspace={tmp_path}")
+    for lone in ("--annotations", "--pictures"):
+        for truth in ([], ["--truth", "annotations"]):
+            with pytest.raises(InputError, match="go together"):
+                calibrate("demo", lone, str(tmp_path), *truth, "--set", f"workspace={tmp_path}")
     with pytest.raises(InputError, match="nothing to calibrate"):
         calibrate(
             "demo", "--set", "pose={source: import, import_folder: .}", "--set", "pose.detector=null",

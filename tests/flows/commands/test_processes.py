@@ -88,6 +88,9 @@ def test_a_port_in_use_is_refused() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match=f"port {port} is in use: .* by --mlflow-port"):
             check_port(port, "--mlflow-port")
+    for number in (0, -1, 70_000):
+        with pytest.raises(InputError, match=f"--port {number} is no port: give a number from 1 to 65535"):
+            check_port(number, "--port")
     check_port(port, "--mlflow-port")
 
 

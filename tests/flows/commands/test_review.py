@@ -10,10 +10,13 @@ from clip_table import clip_row
 from marked_film import HEIGHT, WIDTH, make_datasets
 from scored_clips import FakeDataset
 from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
+from flows import cli
 from flows.commands.processes import free_port
 from flows.commands.review import review_app
 from mimicmotion.clips.review import read_review
+from mimicmotion.errors import InputError
 from stages.adapters.guard import Guard, loopback_hosts
 from stages.parts.reviewing import Review
 
@@ -103,3 +106,9 @@ def test_keys_and_columns_in_a_browser(shown):
         (0, "reject"),
         (4, "accept"),
     ]
+
+
+def test_a_config_without_clips_says_so(tmp_path):
+    (tmp_path / "early.yaml").write_text(f"workspace: {tmp_path}\ndecode: {{source: {tmp_path}}}\n")
+    with pytest.raises(InputError, match="has no stage 'clips'; it has decode"):
+        raise CliRunner().invoke(cli.app, ["review", str(tmp_path / "early.yaml")]).exception

@@ -137,6 +137,7 @@ def test_a_stage_without_what_it_reads(folder: Path) -> None:
         ("extends: twice\n", "extends itself"),
         ("extends: [a]\n", "extends: got ['a'], allowed: one config name."),
         ("workspace: .nan\n", "workspace: got nan"),
+        ("workspace: a\n", "configs/twice.yaml: it has no stage. Add a section, letters first."),
     ],
 )
 def test_files_that_cannot_be_read(folder: Path, text: str, message: str) -> None:

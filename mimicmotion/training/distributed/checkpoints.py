@@ -54,7 +54,7 @@ class Checkpoints:
         self._keep = keep
         self._world = world
         # A group of their own: what the thread sends must not mix with what training sends meanwhile.
-        self._group = dist.new_group(backend="gloo") if world.size > 1 else None
+        self.group = dist.new_group(backend="gloo") if world.size > 1 else None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._begun: Future[None] | None = None
         self._stager = _pinned_copies(world.device) if pinned else None
@@ -104,7 +104,7 @@ class Checkpoints:
         written = async_save(
             dict(tensors),
             storage_writer=FileSystemWriter(staging, sync_files=True),
-            process_group=self._group,
+            process_group=self.group,
             async_stager=self._stager,
             no_dist=self._world.size == 1,
         )
@@ -133,7 +133,10 @@ class Checkpoints:
         if final.exists():
             shutil.rmtree(final)
         put_in_place(staging, final)
-        for old in self._published()[: -self._keep]:
+        # Later ones are damaged: the run passed them over, and they must not count as newer than this one.
+        there = self._published()
+        count = there.index(final) + 1
+        for old in [*there[:count][: -self._keep], *there[count:]]:
             shutil.rmtree(old)
 
     def load(self, checkpoint: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -161,7 +164,7 @@ class Checkpoints:
         load(
             dict(tensors),
             storage_reader=reader,
-            process_group=self._group,
+            process_group=self.group,
             no_dist=self._world.size == 1,
         )
         return facts

@@ -232,3 +232,21 @@ def test_a_damaged_newest_checkpoint_is_passed_over_for_an_older_one(tmp_path, c
     tensors = {"a": torch.zeros(3)}
     assert checkpoints.load(checkpoints.newest_sound(), tensors) == {"step": 1}
     assert tensors["a"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_what_is_written_after_damaged_ones_were_passed_over_stays(tmp_path, keep):
+    """They count as newer by their steps, and would push out each one that the run writes from now on."""
+    for number in (10, 15):
+        old = Checkpoints(tmp_path, 9, ALONE)
+        old.save(number, {"a": torch.ones(3)}, {})
+        old.close()
+        (tmp_path / f"step-000000{number}" / "__0_0.distcp").write_bytes(b"")
+    checkpoints = Checkpoints(tmp_path, keep, ALONE)
+    assert checkpoints.newest_sound() is None
+    for step in (5, 7):
+        checkpoints.save(step, {"a": torch.ones(3)}, {})
+        checkpoints.wait()
+        assert checkpoints.newest_sound() == tmp_path / f"step-{step:08d}"
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    assert kept == ["step-00000005", "step-00000007"][-keep:]

@@ -46,9 +46,10 @@ def cluster_address(settings: RaySettings) -> str | None:
     return settings.address or os.environ.get("RAY_ADDRESS") or None
 
 
-def training_variables(cpus: float) -> dict[str, str]:
-    """Variables of a training worker with so many cores."""
-    return {**_WORKER_VARIABLES, "OMP_NUM_THREADS": str(max(1, int(cpus)))}
+def training_variables(cpus: float, gpus: float) -> dict[str, str]:
+    """Variables of a training worker with so many cores and GPUs; Ray hides none from one that has none."""
+    hidden = {} if gpus else {"CUDA_VISIBLE_DEVICES": ""}
+    return {**_WORKER_VARIABLES, **hidden, "OMP_NUM_THREADS": str(max(1, int(cpus)))}
 
 
 def cluster_environment(settings: RaySettings, head: str = "") -> dict[str, Any]:

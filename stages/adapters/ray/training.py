@@ -76,7 +76,9 @@ class RayLauncher:
                 name=self._stage,
                 storage_path=str(self._folder),
                 failure_config=FailureConfig(max_failures=0),
-                worker_runtime_env={"env_vars": training_variables(runtime.cpus_per_worker)},
+                worker_runtime_env={
+                    "env_vars": training_variables(runtime.cpus_per_worker, runtime.gpus_per_worker)
+                },
                 logging_config=LoggingConfig(log_level="WARNING"),
             ),
         )

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from mimicmotion.errors import InputError, StageError
-from stages.adapters.ray.environment import check_sockets_fit, start_patiently
+from stages.adapters.ray.environment import check_sockets_fit, start_patiently, training_variables
 
 
 class Slow:
@@ -59,3 +59,9 @@ def test_a_temporary_folder_with_a_long_name_is_refused_before_ray_fails(monkeyp
         check_sockets_fit()
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
     check_sockets_fit()
+
+
+def test_a_training_that_reserves_no_gpu_sees_none() -> None:
+    """Ray hides nothing from a worker that has reserved none, and torch takes what it sees."""
+    assert training_variables(2, 0)["CUDA_VISIBLE_DEVICES"] == ""
+    assert "CUDA_VISIBLE_DEVICES" not in training_variables(2, 1)

@@ -130,14 +130,14 @@ class Training:
             self.report.begin(done)
         if done == 0:
             self._validate(0)
-        with stop_request(self.job.stop_request) as stop:
+        with stop_request(self.job.stop_request, self.world) as stop:
             for step, batches in enumerate(self._batches(done), start=done + 1):
                 self._step(step, batches)
                 if step == self.job.steps:
                     break
                 if step % self.job.runtime.sample_every == 0:
                     self._validate(step)
-                stopping = stop.seen(self.world)
+                stopping = stop.seen()
                 if stopping or step % self.job.runtime.checkpoint_every == 0:
                     self._save(step)
                 if stopping:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 import torch
+import torch.distributed as dist
 
 from mimicmotion.training.distributed.group import World
 
@@ -21,26 +22,30 @@ class StopRequest:
     Args:
         file: its presence asks too; a launcher that catches the signal itself, or starts the run outside
             a main thread, where no signal arrives, writes it.
+        world: all workers make one.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, world: World) -> None:
         self._file = file
         self._signalled = False
+        # Hosts vote among themselves: a vote on GPUs would wait for all that is queued there, at every step.
+        self._hosts = dist.new_group(backend="gloo") if world.size > 1 else None
 
-    def seen(self, world: World) -> bool:
+    def seen(self) -> bool:
         """Return whether any worker was asked; every worker calls this and gets the same answer."""
-        asked = self._signalled or self._file.exists()
-        votes = world.sum(torch.tensor(float(asked), device=world.device))
-        return bool(votes.item())
+        vote = torch.tensor(self._signalled or self._file.exists(), dtype=torch.float32)
+        if self._hosts is not None:
+            dist.all_reduce(vote, group=self._hosts)
+        return bool(vote.item())
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signalled = True
 
 
 @contextmanager
-def stop_request(file: Path) -> Iterator[StopRequest]:
-    """Listen for SIGTERM and for the file within the block."""
-    request = StopRequest(file)
+def stop_request(file: Path, world: World) -> Iterator[StopRequest]:
+    """Listen for SIGTERM and for the file within the block; all workers enter it."""
+    request = StopRequest(file, world)
     with _on_signals((signal.SIGTERM,), request._on_signal):
         yield request
 

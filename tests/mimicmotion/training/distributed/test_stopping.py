@@ -2,8 +2,10 @@ import os
 import signal
 
 import pytest
+import torch
 
-from mimicmotion.training.distributed.stopping import signals_write
+from mimicmotion.training.distributed.group import World
+from mimicmotion.training.distributed.stopping import signals_write, stop_request
 
 
 def interrupt(file, times, seen):
@@ -56,3 +58,11 @@ def test_the_handlers_of_before_are_back_afterwards(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         interrupt(tmp_path / "stop", 1, [])
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_vote_asks_nothing_of_the_device(tmp_path):
+    """It would wait for all the work that is queued there."""
+    with stop_request(tmp_path / "stop", World(0, 1, torch.device("meta"))) as request:
+        assert not request.seen()
+        (tmp_path / "stop").touch()
+        assert request.seen()

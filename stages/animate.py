@@ -217,8 +217,7 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
         settings = self.sampler(
             facts.num_frames,
             bool(facts.sampling),
-            fps=facts.fps,
-            motion_bucket_id=facts.motion_bucket,
+            **facts.told,
             tile_batch_size=self.runtime.tile_batch_size,
         )
         for departure in {*facts.departures(settings.tile, fps)} - loaded.warned:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 CHECKPOINT_FOLDER = "checkpoint"
 TRAINING_FILE = "training.json"
 CLIPS_FILE = "clips.jsonl"
+_TOLD = ("base", "drawing", "fps", "motion_bucket", "reference_noise")
 TRAINED_SCHEMA = pa.schema(
     [
         ("checkpoint", pa.string()),
@@ -194,6 +195,7 @@ class Train(TrainingSettings, DatasetStage):
             "window_fps": median(clip.fps for clip in clips),
             "fps": self.fps,
             "motion_bucket": self.motion_bucket,
+            **self.told_noise,
             **({"sampling": self.sampling} if self.sampling else {}),
             **({"calibrated": True} if self.calibration else {}),
             "config": self.model_dump(mode="json", exclude={"runtime", "base", "init_from", "calibration"}),
@@ -219,7 +221,7 @@ class Distill(DistillationSettings, Train):
     version: ClassVar[int] = 1
     reads: ClassVar[tuple[str, ...]] = ("train", "clips", "decode", "pose")
     follows: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(("base", "drawing", "fps", "motion_bucket"), "train"),
+        **dict.fromkeys(_TOLD, "train"),
         **dict.fromkeys(("hand_weight", "hand_threshold", "face_weight", "trained"), "train"),
         **Train.follows,
     }
@@ -230,7 +232,7 @@ class Distill(DistillationSettings, Train):
         return super().conflicts(others) + [
             f"distill.{name} is {getattr(self, name)}, train.{name} is {getattr(teacher, name)}: the student "
             "is told what its teacher was; set them alike"
-            for name in ("base", "drawing", "fps", "motion_bucket")
+            for name in _TOLD
             if isinstance(teacher, Train) and getattr(self, name) != getattr(teacher, name)
         ]
 

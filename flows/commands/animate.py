@@ -282,8 +282,7 @@ def sampler_settings(
     return checked(SamplingSettings, values, OPTIONS).sampler(
         facts.num_frames,
         bool(facts.sampling),
-        fps=facts.fps,
-        motion_bucket_id=facts.motion_bucket,
+        **facts.told,
         pose_strength=pose_strength,
     )
 

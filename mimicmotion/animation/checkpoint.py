@@ -33,6 +33,7 @@ class CheckpointFacts:
         window_fps: driving frames per second of training clips.
         fps: frames per second that the network is told.
         motion_bucket: amount of motion that the network is told.
+        noise_aug_strength: noise that reference pictures get, and that the network is told.
         sampling: fields of the sampler that a distilled checkpoint asks for, by name; empty for others.
         calibrated: brightness is the probability of a calibration, not a model's raw confidence.
     """
@@ -43,8 +44,18 @@ class CheckpointFacts:
     window_fps: float = 15.0
     fps: float = 7.0
     motion_bucket: float = 127.0
+    noise_aug_strength: float = 0.0
     sampling: Mapping[str, Any] = field(default_factory=dict)
     calibrated: bool = False
+
+    @property
+    def told(self) -> dict[str, float]:
+        """Fields of the sampler that say what the network was told in training."""
+        return {
+            "fps": self.fps,
+            "motion_bucket_id": self.motion_bucket,
+            "noise_aug_strength": self.noise_aug_strength,
+        }
 
     def departures(self, tile: int, fps: float) -> list[str]:
         """Return what a run does otherwise than the training, in words.
@@ -82,6 +93,7 @@ def read_checkpoint_facts(checkpoint: Path) -> CheckpointFacts:
             raise WeightsError(f"{training} lacks {', '.join(sorted(lacking))}: export the checkpoint again")
         given["sizes_px"] = tuple(Size(int(width), int(height)) for width, height in facts["sizes_px"])
         given["num_frames"] = int(facts["num_frames"])
+        given["noise_aug_strength"] = float(facts.get("noise_aug_strength", 0.0))
         given["sampling"] = facts.get("sampling", {})
         given["calibrated"] = bool(facts.get("calibrated", False))
         if "window_fps" in facts:

@@ -115,8 +115,7 @@ class ServedModel:
         settings = choices.sampler(
             self._facts.num_frames,
             bool(self._facts.sampling),
-            fps=self._facts.fps,
-            motion_bucket_id=self._facts.motion_bucket,
+            **self._facts.told,
         )
         return np.stack(list(generate(self._pipeline, inputs, settings, seed)))
 

@@ -1,5 +1,6 @@
 """The settings of training, each declared once: the stage inherits them beside what makes it a stage."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -16,6 +17,9 @@ TrainedPart = Literal["all", "attention", "temporal", "pose_net"]
 Precision = Literal["bfloat16", "float32"]
 Strategy = Literal["ddp", "fsdp"]
 ActivationCheckpointing = Literal["off", "selective", "layers", "blocks"]
+
+FIXED_NOISE, LOG_NOISE, LOG_NOISE_SPREAD = 0.02, -3.0, 0.5
+"""``reference_noise``: the standard deviation, or mean and deviation of its logarithm."""
 
 
 class SampleSettings(ReaderSettings, ConfidenceSettings):
@@ -96,9 +100,16 @@ class TrainingSettings(SampleSettings):
         return self
 
     @property
+    def told_noise(self) -> dict[str, float]:
+        """The noise that references are to have from now on, typical of training's; empty for none."""
+        typical = {"none": 0.0, "fixed": FIXED_NOISE, "lognormal": math.exp(LOG_NOISE)}[self.reference_noise]
+        return {"noise_aug_strength": typical} if typical else {}
+
+    @property
     def learnt(self) -> dict[str, Any]:
         """What whoever animates must do as training did: how poses are drawn, which rate is told."""
         return {
+            **self.told_noise,
             "drawing": self.drawing.model_dump(mode="json"),
             "fps": self.fps,
             "motion_bucket": self.motion_bucket,

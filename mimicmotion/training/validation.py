@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mimicmotion.clips.windows import far_frames
 from mimicmotion.diffusion.edm import NOISE_PRESETS
 from mimicmotion.diffusion.sampler import sample_latents
 from mimicmotion.diffusion.settings import SamplerSettings
@@ -39,8 +40,10 @@ class Validation:
         self._inputs = [self._encoded(sample) for sample in self.samples]
 
     def _sample(self, number: int, clip: Clip) -> Sample:
+        far = far_frames(np.array(clip.references), clip.frames[0], clip.frames[-1], clip.reference_distance)
+        noise = self._job.settings.told_noise.get("noise_aug_strength", 0.0)
         fixed = Draw(
-            clip.frames, clip.references[0], sigma=1.0, reference_noise=0.0, dropped=False, noise_seed=number
+            clip.frames, int(far[0]), sigma=1.0, reference_noise=noise, dropped=False, noise_seed=number
         )
         return make_sample(replace(clip, latents=None), fixed, self._job.settings)
 
@@ -80,7 +83,7 @@ class Validation:
         runtime = self._job.runtime
         choices = {"num_steps": runtime.sample_steps, "guidance_scale": runtime.sample_guidance_scale}
         settings = SamplerSettings(
-            **{**choices, **self._job.settings.sampling},
+            **{**choices, **self._job.settings.sampling, **self._job.settings.told_noise},
             tile=num_frames,
             overlap=0,
             # A worker that is short of memory would call a sharded network more often than the others do.

@@ -407,6 +407,18 @@ def test_what_stored_latents_cannot_give_is_told_at_the_start(change, said):
         load_config("paper-distilled", [change])
 
 
+def test_a_student_hears_of_the_noise_that_its_teacher_knew():
+    config = load_config("demo-distilled", ["train.reference_noise=fixed"])
+    for name in ("train", "distill"):
+        stage = config.stages[name]
+        assert stage.learnt["noise_aug_strength"] == 0.02
+    assert "noise_aug_strength" not in load_config("demo").stages["train"].learnt
+    with pytest.raises(
+        ConfigError, match=r"distill.reference_noise is lognormal, train.reference_noise is none"
+    ):
+        load_config("demo-distilled", ["distill.reference_noise=lognormal"])
+
+
 def test_a_video_without_latents_is_named_and_left_out(stage, inputs, latents, context, caplog):
     del latents.rows["a"]
     latents.ids = ("b",)

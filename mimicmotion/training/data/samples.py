@@ -35,7 +35,7 @@ from mimicmotion.training.data.hand_map import (
 )
 from mimicmotion.training.data.ignored import counted_cells, ignored_boxes
 from mimicmotion.training.data.order import Order, SampleIndex
-from mimicmotion.training.settings import SampleSettings
+from mimicmotion.training.settings import FIXED_NOISE, LOG_NOISE, LOG_NOISE_SPREAD, SampleSettings
 from mimicmotion.video.framing import Framing
 
 
@@ -138,12 +138,12 @@ def draw(clip: Clip, index: SampleIndex, settings: SampleSettings) -> Draw:
     frames = tuple(frame + later for frame in clip.frames)
     references = far_frames(np.array(clip.references), frames[0], frames[-1], clip.reference_distance)
     quantile = torch.tensor([rng.random()], dtype=torch.float64)
-    log_noise = rng.normal(-3.0, 0.5)
+    log_noise = rng.normal(LOG_NOISE, LOG_NOISE_SPREAD)
     return Draw(
         frames=frames,
         reference=int(references[rng.integers(len(references))]),
         sigma=float(NOISE_PRESETS[settings.noise].sigmas(quantile)),
-        reference_noise={"none": 0.0, "fixed": 0.02, "lognormal": float(np.exp(log_noise))}[
+        reference_noise={"none": 0.0, "fixed": FIXED_NOISE, "lognormal": float(np.exp(log_noise))}[
             settings.reference_noise
         ],
         dropped=bool(rng.random() < settings.dropout),

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mimicmotion.animation.checkpoint import CheckpointFacts, read_checkpoint_facts, released_facts
+from mimicmotion.animation.settings import SamplingSettings
 from mimicmotion.errors import DataError, WeightsError
 from mimicmotion.model.weights import convert, save_released
 from mimicmotion.pose.settings import DrawingStyle
@@ -29,6 +30,11 @@ def test_a_trained_checkpoint_tells_style_sizes_and_clip(tmp_path):
     assert read_checkpoint_facts(tmp_path) == CheckpointFacts(
         style=style, sizes_px=(Size(128, 192),), num_frames=8, fps=12.0, motion_bucket=100.0, window_fps=8.0
     )
+    assert read_checkpoint_facts(tmp_path).told["noise_aug_strength"] == 0
+    (tmp_path / "training.json").write_text(json.dumps({**training, "noise_aug_strength": 0.02}))
+    told = read_checkpoint_facts(tmp_path).told
+    assert told == {"fps": 12.0, "motion_bucket_id": 100.0, "noise_aug_strength": 0.02}
+    assert SamplingSettings().sampler(8, **told).noise_aug_strength == 0.02
 
 
 def test_a_distilled_file_says_how_it_is_sampled_and_a_pickled_one_is_refused(tmp_path):

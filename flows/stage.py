@@ -5,6 +5,7 @@ from prefect import flow
 from flows.settings import check_parameters
 from flows.tasks import log_into_run, run_as_task
 from stages.engine.catalogue import StageName
+from stages.engine.config import load_config
 from stages.runner import StageResult
 
 
@@ -22,4 +23,4 @@ def stage(
     """
     check_parameters(overrides)
     log_into_run()
-    return run_as_task(name, config, overrides or [], force, "stage")
+    return run_as_task(load_config(config, overrides or []), name, force)

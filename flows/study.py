@@ -10,7 +10,7 @@ nested one for each arm, and below it the run of each seed.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,16 +47,21 @@ class Trial:
     Attributes:
         arm: its name.
         seed: its seed.
-        overrides: what makes its config, as ``--set`` takes it.
         config: the config that this gives.
         stages: stages that no trial before it shares, in running order.
+        identities: stage -> what it shares with the same stage of other trials, up to the scores.
     """
 
     arm: str
     seed: int
-    overrides: tuple[str, ...]
     config: PipelineConfig
     stages: tuple[str, ...]
+    identities: Mapping[str, str]
+
+    def on(self, made: Mapping[str, str]) -> "Trial":
+        """The trial on the datasets that were made so far, by identity."""
+        known = {name: made[identity] for name, identity in self.identities.items() if identity in made}
+        return replace(self, config=replace(self.config, made=known, run_by="ablation"))
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,10 @@ def load_study(name: str, overrides: Sequence[str] = ()) -> Study:
         for arm, fields in settings.built().items():
             chosen = (*overrides, *fields, *(f"{field}={seed}" for field in settings.seed_fields))
             made = load_config(name, chosen)
-            trials.append(Trial(arm, seed, chosen, made, tuple(_new_stages(made, seen))))
+            identities = dict(_identities(made))
+            new = tuple(name for name, identity in identities.items() if identity not in seen)
+            seen.update(identities.values())
+            trials.append(Trial(arm, seed, made, new, identities))
     return Study(config, settings, tuple(trials))
 
 
@@ -158,15 +166,12 @@ def publish_study(study: Study) -> StudyResult:
     return StudyResult(rows, markdown, f"{workspace.uri}/{place}", report.run_id)
 
 
-def _new_stages(config: PipelineConfig, seen: set[str]) -> Iterator[str]:
-    """Stages up to the scores whose own fields, or those of a stage before them, no trial had so far."""
+def _identities(config: PipelineConfig) -> Iterator[tuple[str, str]]:
+    """Stages up to the scores with a hash of their own fields and those of the stages before them."""
     fields = []
     for name, stage in config.stages.items():
         fields.append([name, stage.model_dump(mode="json", exclude={"runtime"})])
-        text = json.dumps(fields, sort_keys=True)
-        if text not in seen:
-            seen.add(text)
-            yield name
+        yield name, hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
         if name == _LAST:
             return
 
@@ -211,7 +216,7 @@ def _parent_report(study: Study, markdown: str) -> "MlflowReport":
 
     note = (
         f"**{study.config.settings.title}.** {markdown}\n"
-        f"Again: `mimicmotion ablation {study.config.source}`. A nested run for each arm, in it one for each "
+        f"Again: `{study.config.command('ablation')}`. A nested run for each arm, in it one for each "
         "seed. `chart.png` shows the table, `frames.png` and the videos what the arms made.\n"
     )
     return named_report(study.config, study.key, f"ablation {study.config.name}", note)

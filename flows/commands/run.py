@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -79,7 +80,7 @@ def rebuild(
         from flows.rebuild import rebuild as flow
 
         results: Sequence[StageResult] = flow(config, overrides or [], force)
-        graph = StageGraph(settings)
+        graph = StageGraph(replace(settings, made={one.name: one.dataset_key for one in results}))
     else:
         results = [fresh_result(graph.dataset(line.name).manifest, time.monotonic()) for line in before]
     print_summary(Terminal(), settings, results, graph)

@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -139,6 +139,7 @@ class PipelineConfig:
         stages: its stages, in the order in which they run.
         overrides: ``section.field=value`` that were set besides, secrets left out.
         run_by: what runs its stages: the command ``stage``, ``rebuild``, ``ablation`` or ``track``.
+        made: stage -> dataset that this run made or found, which its later stages read.
     """
 
     name: str
@@ -147,6 +148,7 @@ class PipelineConfig:
     stages: Mapping[str, Stage]
     overrides: tuple[str, ...] = ()
     run_by: str = "stage"
+    made: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def workspace(self) -> str:
@@ -162,9 +164,7 @@ class PipelineConfig:
         """Every field with its value as plain JSON, secrets in addresses left out."""
         sections = {name: stage.model_dump(mode="json") for name, stage in self.stages.items()}
         plain = {**self.settings.model_dump(mode="json"), **sections}
-        without_secrets = _without_secrets(plain)
-        assert isinstance(without_secrets, dict)
-        return without_secrets
+        return dict(_without_secrets(plain))
 
     def portable(self) -> dict[str, Any]:
         """The same with places in its workspace relative to it, as a manifest keeps it: workspaces move."""

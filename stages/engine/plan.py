@@ -118,11 +118,14 @@ class StageGraph:
     def dataset(self, name: str) -> PublishedDataset:
         """The published dataset of a stage, for exactly this config and what lies in its sources now.
 
+        In a run of several stages it is the one that the run made, or found, when it was the stage's turn.
+
         Raises:
             StageError: it is not published; says what to run.
         """
         if name not in self._datasets:
-            self._datasets[name] = self._find(name)
+            key = self.config.made.get(name)
+            self._datasets[name] = self._find(name) if key is None else self._of_key(name, key)
         return self._datasets[name]
 
     def result(self, name: str) -> PublishedDataset:
@@ -158,15 +161,19 @@ class StageGraph:
         """
         inputs = {}
         for name, key in dataset.manifest.inputs.items():
-            found = [one for one in all_manifests(self.workspace, name) if one.dataset_key == key]
-            if not found:
-                raise DataError(
-                    f"{self.workspace.shown}: holds no {name} dataset {key} any more, which "
-                    f"{dataset.manifest.stage} dataset {dataset.key} was made from. "
-                    f"Run again: mimicmotion rebuild {self.config.name}"
-                )
-            inputs[name] = self._published(name, found[0])
+            inputs[name] = self._of_key(
+                name, key, f", which {dataset.manifest.stage} {dataset.key} was made from"
+            )
         return inputs
+
+    def _of_key(self, name: str, key: str, why: str = "") -> PublishedDataset:
+        for manifest in all_manifests(self.workspace, name):
+            if manifest.dataset_key == key:
+                return self._published(name, manifest)
+        raise DataError(
+            f"{self.workspace.shown}: holds no {name} dataset {key} any more{why}. "
+            f"Run again: {self.config.command('rebuild')}"
+        )
 
     def _published(self, name: str, manifest: Manifest) -> PublishedDataset:
         store = StageStore(self.workspace, name, manifest.recipe_key)

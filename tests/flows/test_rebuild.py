@@ -87,6 +87,36 @@ def test_a_message_for_the_user_is_not_tried_again(project: Path) -> None:
     assert [(task.name, task.run_count) for task in tasks] == [("decode", 1)]
 
 
+@pytest.mark.parametrize("change", ["film added", "film removed", "config edited"])
+def test_a_rebuild_works_on_what_it_found_at_its_start(
+    project: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """The source changes while its second stage works; training before it would be paid for again."""
+    from flows import tasks
+    from flows.rebuild import rebuild
+
+    def meanwhile(config, name, *arguments, **more):
+        result = real(config, name, *arguments, **more)
+        if name == "pose":
+            source, file = project / "configs" / "source", project / "configs" / "fake.yaml"
+            if change == "film added":
+                write_texts(source, later="new")
+            elif change == "film removed":
+                min(source.glob("*.txt")).unlink()
+            else:
+                file.write_text(file.read_text().replace("pose: {", "pose: {mark: '?', "))
+        return result
+
+    real = tasks.run_stage
+    monkeypatch.setattr(tasks, "run_stage", meanwhile)
+    results = rebuild("fake")
+    assert [one.state for one in results] == ["published"] * len(results)
+    monkeypatch.setattr(tasks, "run_stage", real)
+    # The next one does what is new.
+    again = rebuild("fake")
+    assert again[0].processed == (change == "film added")
+
+
 def test_problems_of_a_config_come_before_any_stage(project: Path) -> None:
     from flows.rebuild import rebuild
 
@@ -170,8 +200,10 @@ def test_retries_and_the_time_limit_are_those_of_the_config(
         assert len(calls) == retries + 1
     monkeypatch.setattr(tasks, "run_stage", real)
     write_texts(project / "configs" / "source", c="hang")
-    limits = ["decode.runtime.stage_timeout_s=1", "decode.runtime.stage_retries=0"]
+    # The limit is one for the stage, not for each try.
+    limits = ["decode.runtime.stage_timeout_s=1", "decode.runtime.stage_retries=1"]
     with pytest.raises(TimeoutError):
         stage("decode", "fake", limits)
     assert (project / "configs" / "source" / "log" / "c.log").exists()
-    assert runs_of("stage")[1].state_name == "TimedOut"
+    ended = runs_of("stage")[1]
+    assert (ended.state_name, ended.run_count) == ("TimedOut", 1)

@@ -10,6 +10,14 @@ from jaxtyping import Float
 
 NUM_KEYPOINTS: Final = 133
 
+WHOLEBODY_FIELDS: Final = {
+    "keypoints": 17,
+    "foot_kpts": 6,
+    "face_kpts": 68,
+    "lefthand_kpts": 21,
+    "righthand_kpts": 21,
+}
+"""COCO-WholeBody's fields with their numbers of points, in the order of the 133."""
 BODY: Final = slice(0, 17)
 FEET: Final = slice(17, 23)
 FACE: Final = slice(23, 91)

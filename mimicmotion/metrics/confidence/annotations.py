@@ -3,16 +3,14 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from mimicmotion.errors import InputError
 from mimicmotion.metrics.confidence.reliability import BODY_SHARE_OF_BOX, TruePicture
-from mimicmotion.pose.layout import NUM_KEYPOINTS
+from mimicmotion.pose.layout import NUM_KEYPOINTS, WHOLEBODY_FIELDS
 from mimicmotion.video.picture_files import read_picture
-
-_PARTS: Final = {"keypoints": 17, "foot_kpts": 6, "face_kpts": 68, "lefthand_kpts": 21, "righthand_kpts": 21}
 
 
 def annotated_pictures(file: Path, folder: Path) -> Iterator[tuple[str, TruePicture]]:
@@ -39,7 +37,7 @@ def annotated_pictures(file: Path, folder: Path) -> Iterator[tuple[str, TruePict
         raise InputError(
             f"{file} is no annotation file of COCO-WholeBody's form ({type(error).__name__}: {error}); it "
             f"needs images with id and file_name, and annotations with image_id, area or bbox, and "
-            f"{', '.join(_PARTS)}"
+            f"{', '.join(WHOLEBODY_FIELDS)}"
         ) from error
     for name in sorted(people):
         known = points[name][..., 2] > 0
@@ -51,7 +49,7 @@ def _area(annotation: Mapping[str, Any]) -> float:
 
 
 def _points(annotation: Mapping[str, Any]) -> np.ndarray:
-    parts = [np.reshape(annotation[name], (number, 3)) for name, number in _PARTS.items()]
+    parts = [np.reshape(annotation[name], (number, 3)) for name, number in WHOLEBODY_FIELDS.items()]
     points: np.ndarray = np.concatenate(parts).astype(np.float64)
     assert points.shape == (NUM_KEYPOINTS, 3)
     return points

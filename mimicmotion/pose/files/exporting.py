@@ -1,11 +1,12 @@
 """Stored poses written for other programs, in forms that ``importing`` reads back.
 
 * ``openpose``: a folder, one ``*_keypoints.json`` per frame, 25 body points (OpenPose's BODY_25).
-* ``dwpose``: one file, a list of frames with 18 body points, as DWPose for ComfyUI writes it.
+* ``dwpose``: one file, a list of frames with 18 body points, as DWPose for ComfyUI writes it: 1 and the
+  place of a point that was found, three zeros elsewhere. Its readers drop every point below 1.
 * ``parquet``: one row per frame and person, with time stamps.
 
 JSON speaks of the frames and pixels of the upright source film, which is what these programs open; Parquet of
-shares of width and height. Confidences stay as the model gave them.
+shares of width and height. Beside ``dwpose`` confidences stay as the model gave them, but none is below 0.
 """
 
 import json
@@ -37,6 +38,8 @@ _HIPS: Final = (8, 11)
 _EYES: Final = (14, 15)
 """Of the 18 body points; OpenPose's face ends with the pupils, where DWPose repeats the eyes."""
 _DIGITS: Final = 3
+_FOUND: Final = 0.3
+"""DWPose finds a point whose confidence is greater (its ``wholebody.py``)."""
 
 
 def export_poses(table: pa.Table, video: VideoShape, target: Path, form: PoseForm) -> Path:
@@ -53,7 +56,7 @@ def export_poses(table: pa.Table, video: VideoShape, target: Path, form: PoseFor
         with in_place(path) as written:
             pq.write_table(_relative(table, video), written)
         return path
-    frames = _source_frames(table, video, feet_in_body=form == "openpose")
+    frames = _source_frames(table, video, form)
     if form == "dwpose":
         path = target.with_name(f"{target.name}.json")
         write_file(path, json.dumps(frames).encode())
@@ -77,7 +80,7 @@ def _relative(table: pa.Table, video: VideoShape) -> pa.Table:
         "box": _lists(boxes),
         "box_score": table["box_score"],
         "keypoints": _lists(keypoints.reshape(len(table), 2 * NUM_KEYPOINTS)),
-        "confidences": table["confidences"],
+        "confidences": _lists(np.maximum(column_array(table, "confidences", (NUM_KEYPOINTS,)), 0)),
     }
     return pa.table(columns)
 
@@ -86,17 +89,21 @@ def _lists(values: Float[np.ndarray, "n k"]) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), pa.float32()), values.shape[1])
 
 
-def _source_frames(table: pa.Table, video: VideoShape, feet_in_body: bool) -> list[dict[str, Any]]:
+def _source_frames(table: pa.Table, video: VideoShape, form: PoseForm) -> list[dict[str, Any]]:
     """The people of every frame of the source film; one that no normalised frame shows has the last shown."""
     scale = np.array(video.source_size) / video.size
     keypoints = column_array(table, "keypoints", (NUM_KEYPOINTS, 2)) * scale
-    points, scores = to_openpose(keypoints, column_array(table, "confidences", (NUM_KEYPOINTS,)))
+    confidences = np.maximum(column_array(table, "confidences", (NUM_KEYPOINTS,)), 0)
+    points, scores = to_openpose(keypoints, confidences)
+    if form == "dwpose":
+        scores = (scores > _FOUND).astype(np.float64)
+        points = points * scores[..., None]
     people: list[list[dict[str, Any]]] = [[] for _ in range(video.num_frames)]
     for row, (frame, track) in enumerate(
         zip(table["frame"].to_numpy(), table["person"].to_numpy(), strict=True)
     ):
         triples = np.concatenate([points[row], scores[row, :, None]], axis=1)
-        people[frame].append({"person_id": [int(track)], **_parts(triples, feet_in_body)})
+        people[frame].append({"person_id": [int(track)], **_parts(triples, form == "openpose")})
     canvas = {"canvas_width": video.source_size.width_px, "canvas_height": video.source_size.height_px}
     shown = np.searchsorted(video.source_frames, np.arange(video.source_num_frames or 0), side="right") - 1
     return [{"people": people[max(place, 0)], **canvas} for place in shown]

@@ -6,6 +6,7 @@ height. JSON: see ``openpose_json``. Rows of Parquet are matched to the frames o
 time, frames of JSON by their number: each instant takes the source frame shown then.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from mimicmotion.pose.people import Person
 from mimicmotion.pose.tracks import link
 from mimicmotion.video.geometry import upright_size
 from mimicmotion.video.size import Size
+
+log = logging.getLogger(__name__)
 
 _COLUMNS: Final = ("frame", "time_s", "person", "box", "box_score", "keypoints", "confidences")
 _TAIL_FRAMES: Final = 2.5
@@ -106,6 +109,11 @@ def _places(stated: StatedFrames, video: VideoShape, path: Path) -> Sequence[int
         return range(video.num_frames)
     if stated.numbered and first > 0 and last == wanted:
         return [place + 1 for place in video.source_frames]
+    if stated.numbered and whole and first == 1:
+        log.warning(
+            "%s: frames 1 to %d of %d have poses; they are taken as counted from 0, so that frame 0 has none",
+            path, last, wanted,
+        )  # fmt: skip
     ambiguous = whole and count == video.num_frames != wanted
     if last >= wanted or ambiguous or (not stated.numbered and count != wanted):
         numbers = f", numbered {first} to {last}" if stated.numbered else ""

@@ -43,6 +43,8 @@ _NUMBER: Final = re.compile(r"(.*?)([0-9]{1,18})([^0-9]*)", re.DOTALL)
 _FRAME_NAMES: Final = ("frame_id", "frame_idx", "frame_index", "frame")
 _MAX_SKEW: Final = 1.2
 """Tools resize to multiples of 64; a canvas of another aspect than this allows is of another video."""
+_MARGIN, _MOST_OUTSIDE = 0.1, 0.2
+"""Of the picture, beyond which a point lies outside; and the share of points that may, by confidence."""
 _MAX_RELATIVE: Final = 2.0
 _TOLD_POINTS: Final = 3
 """What most shares of a picture stay below; fewer points than this tell no frame from the others."""
@@ -94,6 +96,8 @@ def read_json(path: Path, size: Size) -> StatedFrames:
         raise InputError(f"{path} has frame {twice[0]} {known.count(twice[0])} times; each may be there once")
     read = [_people(frame, size, path) for frame in frames]
     shares = _are_shares([found for found, _ in read], path)
+    if not shares:
+        _check_inside(read, path)
     people = [
         [_person(points / (1.0 if shares else canvas), sure) for points, sure in found if sure.any()]
         for found, canvas in read
@@ -190,15 +194,41 @@ def _are_shares(frames: Sequence[_Found], path: Path) -> bool:
     Raises:
         InputError: some frames count in the one and some in the other.
     """
-    seen = [np.abs([point for points, sure in found for point in points[sure > 0]]) for found in frames]
-    shares = np.array([np.median(points) <= _MAX_RELATIVE for points in seen if len(points)])
-    told = shares[[len(points) >= _TOLD_POINTS for points in seen if len(points)]]
+    sure = [np.array([point for points, sure in found for point in points[sure > 0]]) for found in frames]
+    seen = [points for points in sure if len(points)]
+    shares = np.array([np.median(np.abs(points)) <= _MAX_RELATIVE for points in seen])
+    told = shares[[len(points) >= _TOLD_POINTS for points in seen]]
     if told.any() and not told.all():
         raise InputError(
             f"{path}: {told.sum()} of {len(told)} frames count in shares of the picture (0 to 1) and the "
             "others in pixels: write all frames in one of the two"
         )
-    return bool(shares.mean() >= 0.5) if len(shares) else True
+    are_shares = bool(shares.mean() >= 0.5) if len(shares) else True
+    if seen and are_shares and (np.concatenate(seen) < -_MARGIN).mean() > _MOST_OUTSIDE:
+        raise InputError(
+            f"{path} seems to count from -1 to 1 (OpenPose's --keypoint_scale 4), and shares of the picture "
+            "are read from 0 to 1: write it with --keypoint_scale 3"
+        )
+    return are_shares
+
+
+def _check_inside(read: Sequence[tuple[_Found, np.ndarray]], path: Path) -> None:
+    """Refuse points in pixels of which many lie outside the picture: they are those of another size."""
+    if not any(found for found, _ in read):
+        return
+    points = np.concatenate([some / canvas for found, canvas in read for some, _ in found])
+    weights = np.concatenate([sure for found, _ in read for _, sure in found])
+    beyond = np.maximum(points - 1, -points).max(axis=1)
+    outside = weights * (beyond > _MARGIN)
+    if outside.sum() <= _MOST_OUTSIDE * weights.sum():
+        return
+    canvas = read[0][1]
+    x, y = points[np.argmax(np.where(weights > 0, beyond, -np.inf))] * canvas
+    raise InputError(
+        f"{path}: {outside.sum() / weights.sum():.0%} of its points lie outside the picture of "
+        f"{canvas[0]:g} x {canvas[1]:g} pixels, one at {x:.0f}, {y:.0f}: they were found in a picture of another size. Find "
+        "them in this one, or write shares of the picture"
+    )
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Frames of pose JSON in other forms than OpenPose's and MMPose's, brought to MMPose's.
 
 * AlphaPose, its default form: one list of people, each with ``image_id`` and ``keypoints``
-  (x, y, confidence): 17, 26, 68, 133 or 136 points (COCO, Halpe or COCO-WholeBody).
+  (x, y, confidence): 17, 26, 68, 133 or 136 points (COCO, Halpe or COCO-WholeBody); and results of
+  COCO-WholeBody, with ``foot_kpts``, ``face_kpts``, ``lefthand_kpts`` and ``righthand_kpts`` beside 17.
 * AlphaPose, ``--format cmu`` or ``open``: ``{image: {"bodies" or "people": [...]}}``, 18 points.
 * DWPose's dictionaries, as One-to-All and HumanVid hold them in memory and in ``.npy``: ``bodies`` (with
   ``candidate``, ``subset``, ``score``), ``hands`` and ``faces`` in shares of the picture, -1 where a point
@@ -27,6 +28,7 @@ from mimicmotion.pose.layout import (
     OPENPOSE_LEFT_HAND,
     OPENPOSE_RIGHT_HAND,
     RIGHT_HAND,
+    WHOLEBODY_FIELDS,
     from_openpose,
 )
 
@@ -84,7 +86,7 @@ def _of_image(name: str, frame: Mapping[str, Any]) -> dict[str, Any]:
 def _alphapose(people: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     frames: dict[Any, list[dict[str, Any]]] = {}
     for person in people:
-        points = np.array(person["keypoints"], dtype=np.float64).reshape(-1, 3)
+        points = _triples(person)
         if len(points) not in _ALPHAPOSE:
             known = ", ".join(str(count) for count in _ALPHAPOSE)
             raise ValueError(f"AlphaPose's people have {known} points, got {len(points)}")
@@ -95,6 +97,14 @@ def _alphapose(people: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{"image_id": name, "instances": found} for name, found in frames.items()]
 
 
+def _triples(person: Mapping[str, Any]) -> np.ndarray:
+    """All points (n, 3): in one list, or in the five of COCO-WholeBody, of which none may be missing."""
+    if not WHOLEBODY_FIELDS.keys() & person.keys() - {"keypoints"}:
+        return np.array(person["keypoints"], dtype=np.float64).reshape(-1, 3)
+    parts = [np.array(person[name], np.float64).reshape(n, 3) for name, n in WHOLEBODY_FIELDS.items()]
+    return np.concatenate(parts)
+
+
 def _dwpose(frame: Mapping[str, Any]) -> dict[str, Any]:
     if "bodies" not in frame:
         points, scores = _array(frame["candidate"], (-1, NUM_OPENPOSE_KEYPOINTS, 2)), frame["score"]
@@ -102,6 +112,8 @@ def _dwpose(frame: Mapping[str, Any]) -> dict[str, Any]:
     bodies = frame["bodies"]
     body = _array(bodies["candidate"], (-1, OPENPOSE_BODY.stop, 2))
     people = len(body)
+    if not people:
+        return {"instances": []}
     points = np.full((people, NUM_OPENPOSE_KEYPOINTS, 2), -1.0)
     scores = np.zeros((people, NUM_OPENPOSE_KEYPOINTS))
     parts = [

@@ -11,8 +11,10 @@ Corners are in pixels of the input, and class 0 is a person. A graph that begins
 pictures in the order R, G, B; one that begins with YOLOX's slices, plain levels in its own order.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +22,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from mimicmotion.errors import WeightsError
 from mimicmotion.pose.models.detector import (
     SCORE_THRESHOLD,
     Detections,
@@ -31,12 +34,15 @@ from mimicmotion.pose.models.detector import (
 from mimicmotion.pose.models.sessions import Beginning, ImageGraph
 from mimicmotion.video.size import Size
 
+log = logging.getLogger(__name__)
+
 FORMS: Final = (
     "dets (n, boxes, 5) and labels (n, boxes)",
     "labels, boxes (n, boxes, 4) and scores",
     "one output (n, boxes, 6)",
 )
 _PERSON: Final = 0
+_LARGEST_SHARE: Final = 1.5
 _MEAN: Final = (123.675, 116.28, 103.53)
 _STD: Final = (58.395, 57.12, 57.375)
 
@@ -108,7 +114,11 @@ class BoxDetector:
         return pictures[:, ::-1] if self.wants.blue_first else pictures
 
     def detect(self, prepared: Float32[np.ndarray, "n 3 height width"], frame_size: Size) -> list[Detections]:
-        """Return the people of each prepared frame, in pixels of frames of this size."""
+        """Return the people of each prepared frame, in pixels of frames of this size.
+
+        Raises:
+            WeightsError: boxes are no pixels.
+        """
         size = self.graph.size
         scale = np.full(2, letterbox_scale(frame_size, size))
         if self.wants.stretched:
@@ -118,14 +128,28 @@ class BoxDetector:
         found = list[Detections]()
         for results in self.graph.runs(prepared, self.max_batch):
             boxes, scores, labels = _parts(dict(zip(self.graph.outputs, results, strict=True)))
+            sure = scores > self.score_threshold
+            if sure.any() and np.abs(boxes[sure]).max() <= _LARGEST_SHARE:
+                raise WeightsError(
+                    f"the person detector gives boxes in shares of the picture (the largest number is "
+                    f"{np.abs(boxes[sure]).max():.3g}); pixels of its input of {size} are read: export it so"
+                )
+            if sure.any() and not (labels[sure] == _PERSON).any():
+                _tell_classes(tuple(sorted(set(labels[sure].astype(int).tolist()))))
             for frame in range(len(boxes)):
-                chosen = (labels[frame] == _PERSON) & (scores[frame] > self.score_threshold)
+                chosen = (labels[frame] == _PERSON) & sure[frame]
                 order = np.flatnonzero(chosen)[np.argsort(-scores[frame][chosen], kind="stable")]
                 corners = (boxes[frame][order] / sides).astype(np.float32)
                 one = Detections(corners, scores[frame][order].astype(np.float32))
                 shown = prepared[len(found), :, :height, :width]
                 found.append(with_edges(shown, one, sides, levels))
         return found
+
+
+@cache
+def _tell_classes(classes: tuple[int, ...]) -> None:
+    """Say once what is found where nobody is: a model may count persons as 1."""
+    log.warning("the person detector is sure of classes %s and of no person, which is class 0", [*classes])
 
 
 def _is_raw(graph: ImageGraph) -> bool:

@@ -23,6 +23,8 @@ SCORE_THRESHOLD: Final = 0.3
 NMS_THRESHOLD: Final = 0.45
 _GREY: Final = 114
 _PERSON_COLUMN: Final = 5
+_LARGEST_LOG: Final = 2.0
+"""A box's logarithm exceeds that of a picture full of cells by less, else it is no logarithm."""
 _LEAST_EDGE: Final = 6.0
 """Least difference of neighbouring pixels, in levels, of a picture that shows somebody: a ramp from black to
 white over 64 pixels has 4."""
@@ -177,11 +179,19 @@ def people(
         scale: factor from the frame to the input.
         score_threshold: people at or below it are left out.
         nms_threshold: of two boxes that overlap by more, the better one stays.
+
+    Raises:
+        WeightsError: the rows are decoded already.
     """
     scores = rows[:, 4] * rows[:, _PERSON_COLUMN]
     chosen = np.flatnonzero(scores > score_threshold)
     cells, strides = grid(size)
     cells, strides, picked = cells[chosen], strides[chosen, None], rows[chosen]
+    if len(picked) and picked[:, 2:4].max() > _LARGEST_LOG + np.log(max(size) / STRIDES[0]):
+        raise WeightsError(
+            "the person detector gives decoded rows, in pixels, where YOLOX's raw rows are read: export it "
+            "without --decode_in_inference"
+        )
     centre = (picked[:, :2] + cells) * strides
     half = np.exp(picked[:, 2:4]) * strides / 2
     boxes = np.concatenate([centre - half, centre + half], axis=1) / scale

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from mimicmotion.errors import InputError
@@ -53,8 +54,10 @@ def test_what_was_exported_is_imported_as_the_same_frames_and_points(tmp_path, f
     for before, after in zip(frames, found, strict=True):
         for (track, was), (number, got) in zip(before, after, strict=True):
             assert number == track
-            np.testing.assert_allclose(got.keypoints, was.keypoints, atol=2e-3)
-            np.testing.assert_allclose(got.confidences, was.confidences, atol=6e-4)
+            kept = was.confidences > (0.3 if form == "dwpose" else -1)
+            np.testing.assert_allclose(got.keypoints[kept], was.keypoints[kept], atol=2e-3)
+            wanted = kept if form == "dwpose" else was.confidences
+            np.testing.assert_allclose(got.confidences, wanted, atol=6e-4)
     assert [path.name for path in path.parent.iterdir()] == [path.name]  # nothing half-written beside it
 
 
@@ -105,6 +108,26 @@ def test_a_comfyui_reader_finds_a_list_of_frames_in_pixels_of_the_canvas(tmp_pat
     assert {(frame["canvas_width"], frame["canvas_height"]) for frame in document} == {(300, 600)}
     body = np.reshape(document[5]["people"][0]["pose_keypoints_2d"], (18, 3))
     np.testing.assert_allclose(body[4, :2], frames[2][0][1].keypoints[10] * 3, atol=1e-3)
+    # Such readers drop what is below 1, and draw what is not.
+    sure, all_of_it = frames[2][0][1].confidences > 0.3, document[5]["people"][0]
+    for name, part in (("hand_left", slice(91, 112)), ("hand_right", slice(112, 133))):
+        triples = np.reshape(all_of_it[f"{name}_keypoints_2d"], (21, 3))
+        assert ((triples[:, 2] >= 1) == sure[part]).all()
+        assert not triples[~sure[part]].any()
+
+
+@pytest.mark.parametrize("form", ["openpose", "dwpose", "parquet"])
+def test_a_confidence_below_zero_does_not_spoil_a_film(tmp_path, form):
+    """Models whose scores are maxima of maps give some."""
+    table, _ = stored()
+    column = np.stack(table["confidences"].to_pylist()).astype(np.float32)
+    column[2, 100] = -0.02
+    spoilt = pa.FixedSizeListArray.from_arrays(pa.array(column.ravel()), 133)
+    place = table.schema.get_field_index("confidences")
+    table = table.set_column(place, table.schema.field(place), spoilt)
+    found = import_poses(export_poses(table, VIDEO, tmp_path / "a", form), VIDEO)
+    assert [len(people) for people in found] == [1] * 6
+    assert found[2][0][1].confidences[100] == 0
 
 
 def test_frames_that_the_normalised_film_repeats_are_one_of_the_source(tmp_path):
@@ -165,6 +188,24 @@ def test_alphapose_by_image_and_what_is_none_of_its_forms(tmp_path):
         import_poses(path, VIDEO)
 
 
+def test_results_of_coco_wholebody_bring_hands_face_and_feet(tmp_path):
+    numbers = {"keypoints": 17, "foot_kpts": 6, "face_kpts": 68, "lefthand_kpts": 21, "righthand_kpts": 21}
+    triples = [(2.0 * point, 4.0 * point, 0.5 + 0.001 * point) for point in range(133)]
+    person, first = {"image_id": 4, "category_id": 1, "score": 2.0}, 0
+    for name, number in numbers.items():
+        person[name] = [value for triple in triples[first : first + number] for value in triple]
+        first += number
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([person]))
+    ((_, found),) = import_poses(path, VIDEO)[2]
+    np.testing.assert_allclose(found.keypoints, np.array(triples)[:, :2] / 3, rtol=1e-5)
+    np.testing.assert_allclose(found.confidences, np.array(triples)[:, 2], rtol=1e-6)
+    del person["face_kpts"]
+    path.write_text(json.dumps([person]))
+    with pytest.raises(InputError, match="face_kpts"):
+        import_poses(path, VIDEO)
+
+
 def dwpose(frames, scored):
     """DWPose's dictionary: shares of the picture, -1 where not found, all left hands before the right."""
     points = np.random.default_rng(0).uniform(0.1, 0.9, (frames, 2, 134, 2))
@@ -202,6 +243,20 @@ def test_dwposes_dictionaries_as_one_to_all_and_humanvid_hold_them(tmp_path, sco
     np.testing.assert_allclose(first.keypoints[17] / [100, 200], points[6, 0, 18], atol=1e-6)
     sure = first.confidences[[0, 10, 17, 23, 29, 91]]
     np.testing.assert_allclose(sure, [0.7, 0.7, 1, 0.5, 0, 0.6] if scored else [1, 0, 1, 1, 0, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_a_frame_without_people_is_one_of_the_film(tmp_path, raw):
+    _, document = dwpose(12, scored=True)
+    empty = {"bodies": {"candidate": [], "subset": [], "score": []}, "hands": [], "faces": []}
+    if raw:
+        document = [{"candidate": np.full((1, 134, 2), 50.0).tolist(), "score": [[0.8] * 134]}] * 12
+        empty = {"candidate": [], "score": []}
+    for places in ((4,), (0, 4)):
+        given = [empty if place in places else frame for place, frame in enumerate(document)]
+        (tmp_path / "a.json").write_text(json.dumps(given))
+        found = import_poses(tmp_path / "a.json", VIDEO)
+        assert [bool(people) for people in found] == [place not in places for place in range(0, 12, 2)]
 
 
 def test_one_to_alls_raw_form_counts_in_pixels(tmp_path):

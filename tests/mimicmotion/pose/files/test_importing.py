@@ -384,6 +384,37 @@ def test_a_file_counts_in_shares_or_in_pixels_throughout(tmp_path, person, unit)
         read_json(tmp_path / "a.json", Size(500, 500))
 
 
+@pytest.mark.parametrize("factor", [3.0, 1.5])
+def test_points_of_a_larger_picture_are_refused(tmp_path, person, factor):
+    """Found in the original, for a film that was made smaller since."""
+    frames = [{"people": [as_openpose(person[0] * factor, person[1])]} for _ in range(3)]
+    (tmp_path / "a.json").write_text(json.dumps(frames))
+    with pytest.raises(InputError, match=r"[0-9]+% of its points lie outside the picture of 300 x 300"):
+        read_json(tmp_path / "a.json", Size(300, 300))
+    assert len(read_json(tmp_path / "a.json", Size(900, 900)).people) == 3
+
+
+def test_points_that_nobody_is_sure_of_may_lie_outside(tmp_path, person):
+    keypoints, confidences = person[0].copy(), person[1].copy()
+    keypoints[91:], confidences[91:] = 900, 0.01
+    (tmp_path / "a.json").write_text(json.dumps([{"people": [as_openpose(keypoints, confidences)]}] * 3))
+    assert len(read_json(tmp_path / "a.json", Size(300, 300)).people) == 3
+
+
+def test_shares_from_minus_one_are_refused(tmp_path, person):
+    frames = [{"people": [as_openpose(person[0] / 150 - 1, person[1])]} for _ in range(3)]
+    (tmp_path / "a.json").write_text(json.dumps(frames))
+    with pytest.raises(InputError, match=r"seems to count from -1 to 1 .*--keypoint_scale 3"):
+        read_json(tmp_path / "a.json", Size(300, 300))
+
+
+def test_numbers_from_one_that_end_early_are_told(tmp_path, person, caplog):
+    frames = [{"frame_id": 1 + n, "people": [as_openpose(*person)]} for n in range(9)]
+    (tmp_path / "a.json").write_text(json.dumps(frames))
+    import_poses(tmp_path / "a.json", VIDEO)
+    assert "frames 1 to 9 of 12 have poses; they are taken as counted from 0" in caplog.text
+
+
 @pytest.mark.usefixtures("closed_folders")
 def test_a_folder_of_poses_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "closed").mkdir()

@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from mimicmotion.errors import WeightsError
-from mimicmotion.pose.models.boxes import BoxDetector
+from mimicmotion.pose.models.boxes import BoxDetector, _tell_classes
 from mimicmotion.pose.models.detector import PersonDetector
 from mimicmotion.pose.models.estimator import open_detector, open_estimator
 from mimicmotion.video.size import Size
@@ -60,6 +60,19 @@ def test_pictures_are_as_the_graph_was_trained(box_detector, form, first, pixel)
     detector = opened(box_detector(form, ROWS, first))
     frame = np.full((64, 64, 3), (10, 20, 30), np.uint8)
     np.testing.assert_allclose(detector.prepare([frame])[0, :, 5, 5], pixel, rtol=1e-5)
+
+
+def test_boxes_in_shares_are_refused_and_other_classes_told(box_detector, caplog):
+    frames = np.random.default_rng(0).integers(0, 255, (1, 64, 64, 3), dtype=np.uint8)
+    detector = opened(box_detector("detr", [[0.2, 0.1, 0.6, 0.7, 0.9, 0]]))
+    with pytest.raises(WeightsError, match=r"boxes in shares of the picture \(the largest number is 0.7\)"):
+        detector.detect(detector.prepare(frames), Size(64, 64))
+    _tell_classes.cache_clear()
+    detector = opened(box_detector("detr", [[10, 10, 40, 60, 0.9, 1]]))
+    for _ in range(2):
+        (found,) = detector.detect(detector.prepare(frames), Size(64, 64))
+        assert not len(found.boxes)
+    assert caplog.text.count("sure of classes [1] and of no person, which is class 0") == 1
 
 
 def test_nobody_is_nobody(box_detector):

@@ -81,3 +81,12 @@ def test_a_real_detector_finds_the_dancer(real_data, clip):
         assert found.scores[0] > 0.8
         assert y1 - y0 > 0.5 * height
         assert 0.2 * width < (x0 + x1) / 2 < 0.8 * width
+
+
+def test_decoded_rows_are_not_read_as_raw_ones():
+    rows = np.zeros((84, 6), np.float32)
+    rows[3] = [30, 30, 20, 40, 0.9, 0.9]
+    with pytest.raises(WeightsError, match=r"decoded rows, in pixels, .* without --decode_in_inference"):
+        people(rows, Size(64, 64), 1.0)
+    rows[3, 2:4] = np.log(8)  # the whole picture
+    assert len(people(rows, Size(64, 64), 1.0).boxes) == 1

@@ -275,6 +275,11 @@ def _weight_file(folder: Path, stem: str) -> Path:
     for suffix in (".safetensors", ".fp16.safetensors", ".bin"):
         if (folder / f"{stem}{suffix}").is_file():
             return folder / f"{stem}{suffix}"
+    if index := next(folder.glob(f"{stem}*.index.json"), None):
+        raise WeightsError(
+            f"{index} says that these weights lie in several files, and one is read: load and save them once "
+            'with save_pretrained(..., max_shard_size="100GB")'
+        )
     raise WeightsError(
         f"the file {(folder / stem).absolute()}.safetensors is missing though its config.json is there: the "
         "download or copy is incomplete"

@@ -116,10 +116,17 @@ def _on_white(image: Image.Image) -> np.ndarray:
     return np.array(image)
 
 
+_BRIGHT = 2.0
+"""Highest number of a picture of floats that is thought to have white at 1."""
+
+
 def _from_deep_grey(image: Image.Image) -> Image.Image:
     """Grey with more than 8 bits, scaled by the smallest usual range that holds it."""
     values = np.asarray(image, dtype=np.float64)
+    values = np.where(np.isfinite(values), values, 0)
     highest = float(values.max(initial=0))
+    if image.mode == "F" and highest <= _BRIGHT:  # resizing leaves a little more than white
+        highest = min(highest, 1.0)
     peak = next((peak for peak in (1.0, 255.0, 65535.0) if highest <= peak), highest)
     grey = Image.fromarray(np.clip(values / peak * 255, 0, 255).round().astype(np.uint8))
     grey.info = image.info

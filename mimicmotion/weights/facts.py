@@ -14,11 +14,11 @@ def told_by(path: Path) -> dict[str, str]:
     They are files of a folder, or metadata of a ``.safetensors`` file; a ``.pth`` file has no place for them.
 
     Raises:
-        WeightsError: a ``.safetensors`` file is none.
+        WeightsError: a ``.safetensors`` file is none, or a JSON file is no text in UTF-8.
     """
     if path.is_dir():
         files = [file for file in path.glob("*.json") if file.name != "model_index.json"]
-        return {file.name: file.read_text(encoding="utf-8") for file in files}
+        return {file.name: _read(file) for file in files}
     if path.suffix != ".safetensors" or not path.is_file():
         return {}
     try:
@@ -27,3 +27,12 @@ def told_by(path: Path) -> dict[str, str]:
     except SafetensorError as error:
         raise WeightsError(f"{path} is no safetensors file: {error}") from error
     return {name: text for name, text in metadata.items() if name.endswith(".json")}
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise WeightsError(
+            f"{file} is no text in UTF-8 ({error}): save it so, or take it out of this folder"
+        ) from error

@@ -226,8 +226,8 @@ def _check_inside(read: Sequence[tuple[_Found, np.ndarray]], path: Path) -> None
     x, y = points[np.argmax(np.where(weights > 0, beyond, -np.inf))] * canvas
     raise InputError(
         f"{path}: {outside.sum() / weights.sum():.0%} of its points lie outside the picture of "
-        f"{canvas[0]:g} x {canvas[1]:g} pixels, one at {x:.0f}, {y:.0f}: they were found in a picture of another size. Find "
-        "them in this one, or write shares of the picture"
+        f"{canvas[0]:g} x {canvas[1]:g} pixels, one at {x:.0f}, {y:.0f}: they were found in a picture "
+        "of another size. Find them in this one, or write shares of the picture"
     )
 
 

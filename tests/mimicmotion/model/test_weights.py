@@ -17,6 +17,7 @@ from mimicmotion.model.pipeline import MimicMotionPipeline
 from mimicmotion.model.pose_net import PoseNet
 from mimicmotion.model.unet import PoseUNet
 from mimicmotion.model.weights import convert, load_pipeline, read_released, save_released
+from mimicmotion.weights.facts import told_by
 from mimicmotion.weights.tensors import fill_strictly, read_tensors
 
 
@@ -139,6 +140,19 @@ def test_one_error_lists_all_that_does_not_fit(folder: Path) -> None:
 def test_long_lists_are_cut_and_counted() -> None:
     with pytest.raises(WeightsError, match=r"30 unexpected: .* and 10 more"):
         fill_strictly(nn.Identity(), {f"t{n}": torch.zeros(1) for n in range(30)}, "file")
+
+
+def test_weights_in_several_files_and_foreign_files_are_named(folder: Path) -> None:
+    (folder / "notes.json").write_bytes('{"a": "gr\xfcn"}'.encode("latin-1"))
+    with pytest.raises(WeightsError, match=r"notes\.json is no text in UTF-8"):
+        told_by(folder)
+    (folder / "notes.json").write_text("{}", encoding="utf-8-sig")
+    assert told_by(folder)["notes.json"] == "{}"
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_name("diffusion_pytorch_model-00001-of-00001.safetensors"))
+    weights.with_name(f"{weights.name}.index.json").write_text("{}")
+    with pytest.raises(WeightsError, match=r"index\.json says that these weights lie in several files"):
+        load_pipeline(folder)
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,14 @@ def test_palette_with_transparency_and_16_bit_grey(tmp_path):
     assert read_picture(tmp_path / "deep.png")[..., 0].tolist() == [[0, 255], [128, 1]]
 
 
+@pytest.mark.parametrize(("brightest", "shown"), [(1.0, 128), (1.02, 128), (np.nan, 128), (255.0, 0)])
+def test_grey_of_floats_has_its_white_at_one(tmp_path, brightest, shown):
+    values = np.full((8, 8), 0.5, np.float32)
+    values[0, 0] = brightest
+    Image.fromarray(values).save(tmp_path / "a.tiff")
+    assert abs(int(read_picture(tmp_path / "a.tiff")[4, 4, 0]) - shown) <= 1
+
+
 def test_cmyk_and_the_first_picture_of_an_animation(tmp_path):
     flat = np.full((16, 16, 3), (200, 80, 40), np.uint8)
     Image.fromarray(flat).convert("CMYK").save(tmp_path / "a.jpg", quality=95)

@@ -65,9 +65,9 @@ class Register(DatasetStage):
     def check(self) -> list[str]:
         """A name that MLflow would refuse only after the training."""
         name = self.model_name
-        if name.strip() and not {"/", ":"} & {*name} and name not in (".", ".."):
+        if name.strip() and not {"/", ":", '"'} & {*name} and name not in (".", ".."):
             return []
-        return [f"model_name: got {name!r}, allowed is a name without / and :"]
+        return [f'model_name: got {name!r}, allowed is a name without /, : and "']
 
     def run(self, inputs: Mapping[str, Dataset], folder: Path, context: Context) -> pa.Table:
         """Register the checkpoint and decide about its aliases.

@@ -169,6 +169,11 @@ def _run(
         log.warning("%s: making again: %s", name, damage)
     log.info("%s: %d of %d items to do", name, len(todo), len(plan.work))
     plan.store.clear_staging(0 if alone else DAY_S)
+    if again_s is not None and config.run_by == "stage" and (later := _later(config, name)):
+        log.warning(
+            "%s is done again by force; %s stay fresh, since keys say what something is made from: force "
+            "them too where its result changes", name, ", ".join(later),
+        )  # fmt: skip
     with stage_run(config, plan.stage) as run:
         if isinstance(plan.stage, ItemStage):
             seconds = _run_items(config, plan, plan.stage, again_s)
@@ -189,6 +194,15 @@ def _run(
     holds = plan.stage.summary(dataset) or f"{manifest.counts.kept} kept, {reasons(states)}"
     log.info("%s: published %s (%s)", name, manifest.dataset_key, holds)
     return replace(_result(manifest, "published", len(seconds), start_s), is_shown=is_shown)
+
+
+def _later(config: PipelineConfig, name: str) -> list[str]:
+    """Stages that read a stage, or what was made from it."""
+    later = [name]
+    for other, stage in config.stages.items():
+        if {*later} & {*stage.reads, *stage.optional_reads}:
+            later.append(other)
+    return later[1:]
 
 
 def _states_now(plan: Plan, seconds: Mapping[str, float]) -> list[ItemState]:
@@ -315,8 +329,14 @@ def _clear_state(plan: Plan) -> None:
 def _check_rejected(plan: Plan, states: list[ItemState]) -> None:
     name = plan.stage.name
     rejected = [state for state in states if state.state != KEPT]
+    if len(rejected) == len(states):
+        raise StageError(
+            f"{name}: all {len(states)} items were rejected ({reasons(states)}), so nothing is left to work "
+            f"on. The first: {rejected[0].label or rejected[0].id}: {rejected[0].sentence}. Correct the "
+            "sources."
+        )
     allowed = plan.stage.runtime.max_rejected_fraction
-    if len(rejected) == len(states) or len(rejected) > allowed * len(states):
+    if len(rejected) > allowed * len(states):
         first = rejected[0]
         raise StageError(
             f"{name}: {len(rejected)} of {len(states)} items were rejected ({reasons(states)}), allowed is "

@@ -1,6 +1,8 @@
 """The files of ``deploy/`` name what the project has: images, commands, versions, users, ports, variables."""
 
+import json
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -273,7 +275,14 @@ def test_serve_prints_the_deployment_of_its_config(
         quoted = f"rebuild/demo -p 'config={tmp_path}/my own.yaml'"
         assert deployment(load_config("my own.yaml")) == quoted
     else:
-        assert deployment(load_config(ROOT / "configs" / f"{name}.yaml")) == shown
+        path = ROOT / "configs" / f"{name}.yaml"
+        assert deployment(load_config(path)) == shown
+        monkeypatch.chdir(tmp_path)
+        sets = ["workspace=here", "train.seed=3"] if name == "paper" else ["ablation.seeds=[0]"]
+        words = shlex.split(deployment(load_config(path, sets)))
+        assert words[:2] == [shown, "-p"]
+        given = json.loads(words[2].removeprefix("overrides="))
+        assert given == [sets[0].replace("here", str(tmp_path / "here")), *sets[1:]]
 
 
 def test_cleaning_leaves_every_workspace() -> None:

@@ -4,6 +4,7 @@
 ``prefect.yaml`` are registered on the way, so that the command it prints works at once.
 """
 
+import json
 import os
 import secrets
 import subprocess
@@ -21,6 +22,7 @@ from flows.servers import NO_JOBS, STORE_VARIABLE, mlflow_server, prefect_access
 from flows.settings import POOL, make_writable, prefect_home, prefect_place, quiet_environment
 from flows.terminal import Terminal
 from mimicmotion.errors import InputError, StageError
+from stages.adapters.mlflow.client import begin_experiment
 from stages.adapters.ray.environment import local_variables
 from stages.engine.config import PipelineConfig, load_config, redacted, tracking_uri
 from stages.engine.storage.workspace import is_remote
@@ -90,6 +92,7 @@ def _start(
     mlflow_port, prefect_port, ray_port, dashboard_port = ports
     store = tracking_uri(settings)
     if store.startswith("sqlite:"):
+        begin_experiment(settings)
         artifacts = Path(settings.workspace) / "mlartifacts"
         command = mlflow_server(store, mlflow_port, artifacts)
         processes.start("mlflow", command, environment | NO_JOBS | {STORE_VARIABLE: store})
@@ -141,12 +144,23 @@ def _addresses(environment: dict[str, str], dashboard_port: int, settings: Pipel
 
 def deployment(settings: PipelineConfig) -> str:
     """What runs a config: its own deployment of ``prefect.yaml``, else the demo's with this config."""
+    given = json.dumps([_anywhere(override, settings) for override in settings.overrides])
+    changed = f" -p {quote(f'overrides={given}')}" if settings.overrides else ""
     listed = yaml.safe_load((_PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     for one in listed:
         flow = one["entrypoint"].rpartition(":")[2]
         if flow != "stage" and one["parameters"]["config"] == settings.name:
-            return f"{flow}/{one['name']}"
+            return f"{flow}/{one['name']}{changed}"
     # A worker runs flows in the checkout, wherever this command was given.
     source = Path(settings.source).resolve()
     name = source.relative_to(_PROJECT) if source.is_relative_to(_PROJECT) else source
-    return f"rebuild/demo -p {quote(f'config={name}')}"
+    return f"rebuild/demo -p {quote(f'config={name}')}{changed}"
+
+
+def _anywhere(override: str, settings: PipelineConfig) -> str:
+    """An override that means the same in any current folder: paths in full."""
+    field, _, _ = override.partition("=")
+    value: object = settings.resolved()
+    for name in field.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return f"{field}={value}" if isinstance(value, str) and value.startswith("/") else override

@@ -162,7 +162,7 @@ class StageGraph:
         inputs = {}
         for name, key in dataset.manifest.inputs.items():
             inputs[name] = self._of_key(
-                name, key, f", which {dataset.manifest.stage} {dataset.key} was made from"
+                name, key, f", which {dataset.manifest.stage} dataset {dataset.key} was made from"
             )
         return inputs
 

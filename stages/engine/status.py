@@ -85,7 +85,8 @@ def _status(graph: StageGraph, name: str) -> StageStatus:
         return StageStatus(name, "fresh", kept, rejected, 0, key, published, "", holds)
     if plan.damaged:
         return line("partial", f"{_missing_items(plan)}; {len(plan.damaged)} damaged: {plan.damaged[0]}")
-    if not plan.todo and rejected > plan.stage.runtime.max_rejected_fraction * len(plan.work):
+    allowed = plan.stage.runtime.max_rejected_fraction * len(plan.work)
+    if not plan.todo and (rejected > allowed or rejected == len(plan.work)):
         return line("rejected", reasons(list(plan.states.values())))
     if plan.states:
         return line("partial", _missing_items(plan))

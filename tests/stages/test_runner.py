@@ -27,6 +27,7 @@ from stages.engine import datasets
 from stages.engine.contract import Context, Item, Runtime, Stage
 from stages.engine.item_task import ItemTask
 from stages.engine.plan import StageGraph
+from stages.engine.status import status
 from stages.engine.storage.hashes import FileHashes
 from stages.engine.storage.workspace import LocalWorkspace
 from stages.engine.store import StageStore
@@ -300,8 +301,26 @@ def test_an_empty_source_is_an_error(tmp_path: Path) -> None:
 
 def test_nothing_kept_is_an_error_even_where_all_rejects_are_allowed(tmp_path: Path) -> None:
     letters = Letters(source=write_texts(tmp_path / "source", a="reject"), runtime=ANY)
-    with pytest.raises(StageError, match="1 of 1 items were rejected"):
+    with pytest.raises(
+        StageError, match=r"all 1 items were rejected .* nothing is left .* Correct the sources\.$"
+    ):
         run_stage(make_config(tmp_path / "space", letters), "letters")
+    (line,) = status(make_config(tmp_path / "space", letters))
+    assert (line.state, line.rejected, line.to_do) == ("rejected", 1, 0)
+
+
+def test_whoever_forces_one_stage_is_told_of_those_that_stay(tmp_path: Path, caplog) -> None:
+    letters = Letters(source=write_texts(tmp_path / "source", a="one"))
+    config = make_config(tmp_path / "space", letters, Total())
+    for name in ("letters", "total"):
+        run_stage(config, name)
+    assert "by force" not in caplog.text
+    run_stage(config, "letters", force=True)
+    assert "letters is done again by force; total stay fresh" in caplog.text
+    caplog.clear()
+    run_stage(config, "total", force=True)
+    run_stage(replace(config, run_by="rebuild"), "letters", force=True)
+    assert "by force" not in caplog.text
 
 
 def test_an_unknown_stage_and_missing_weights(tmp_path: Path, letters: Letters) -> None:

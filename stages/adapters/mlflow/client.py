@@ -24,6 +24,7 @@ _PLACES = (
     ("model_versions", "storage_location"),
 )
 """Columns in which MLflow keeps where artifacts are."""
+_SERVED = "mlflow-artifacts:"
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Else MLflow's page takes the experiment for one about prompts, and hides runs and models."""
 _LIMIT, _UPLOAD_S = "MLFLOW_HTTP_REQUEST_TIMEOUT", 3600
@@ -66,21 +67,22 @@ def bring_here(uri: str) -> None:
     """Let a database that was copied or moved with its workspace name the artifacts that lie beside it.
 
     MLflow stores where they are in full, so that a copy would write into the original, and lose its pictures
-    with it.
+    with it. What a server of MLflow made lies there too, under an address that only the server knows.
     """
     if not uri.startswith("sqlite:///"):
         return
     database = Path(unquote(uri.removeprefix("sqlite:///")))
     database.parent.mkdir(parents=True, exist_ok=True)  # MLflow would make it with the name as quoted
     beside = database.parent / ARTIFACTS
-    if not database.is_file() or not beside.is_dir():
+    if not database.is_file():
         return
     here = beside.as_uri()
     # One that is read only, or not of this MLflow, stays as it is.
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(database)) as store, store:
         old = store.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
-        for (place,) in old:
-            if place == here or not str(place).endswith(f"/{ARTIFACTS}"):
+        for place in {_SERVED if str(found).startswith(f"{_SERVED}/") else str(found) for (found,) in old}:
+            moved = place != here and place.endswith(f"/{ARTIFACTS}") and beside.is_dir()
+            if not (moved or place == _SERVED):
                 continue
             for table, column in _PLACES:
                 store.execute(
@@ -135,3 +137,19 @@ def reach(config: PipelineConfig) -> str:
 
     client.search_experiments(max_results=1)
     return f"{mlflow.__version__} at {redacted(uri)}"
+
+
+def begin_experiment(config: PipelineConfig) -> None:
+    """Make the experiment before a server does, under whose address only that server finds its files."""
+    experiment_of(mlflow_client(tracking_uri(config)), config)
+
+
+def quoted(text: str) -> str:
+    """A text in a filter of MLflow, which knows no way to escape a quote.
+
+    Raises:
+        InputError: it has quotes of both kinds.
+    """
+    if "'" in text and '"' in text:
+        raise InputError(f"{text} has both kinds of quotes, and MLflow can look for one kind only")
+    return f'"{text}"' if "'" in text else f"'{text}'"

@@ -14,7 +14,7 @@ import numpy as np
 
 from mimicmotion.animation.settings import INPUTS, PARAMS
 from mimicmotion.errors import InputError
-from stages.adapters.mlflow.client import patient
+from stages.adapters.mlflow.client import patient, quoted
 from stages.engine.config import redacted
 
 LOADER_MODULE = "mimicmotion.animation.served"
@@ -43,9 +43,9 @@ class MlflowRegistry:
         returned, with its tags renewed. The key alone says how a checkpoint was made, not what came out.
         """
         client = self._client
-        if not client.search_registered_models(f"name='{name}'"):
+        if not client.search_registered_models(f"name={quoted(name)}"):
             client.create_registered_model(name)
-        for version in client.search_model_versions(f"name='{name}'"):
+        for version in client.search_model_versions(f"name={quoted(name)}"):
             if all(tag in tags and version.tags.get(tag) == tags[tag] for tag in _IDENTITY):
                 for tag, value in tags.items():
                     client.set_model_version_tag(name, version.version, tag, value)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from stages.adapters.mlflow.client import is_refused
+from stages.adapters.mlflow.client import is_refused, quoted
 from stages.engine.config import PipelineConfig, redacted
 from stages.engine.contract import Stage
 from stages.engine.datasets import PublishedDataset
@@ -26,6 +26,8 @@ NOTE_TAG = "mlflow.note.content"
 PARENT_TAG = "mlflow.parentRunId"
 _PARAMS_PER_CALL = 100
 _LONGEST_TEXT, _LONGEST_NAME = 5000, 200
+LONGEST_NOTE = 8000
+"""What MLflow keeps of a tag."""
 _SECTION = "\n## "
 _STAGES = "Stages"
 _STAGES_HEAD = "| stage | kept | rejected | dataset | run |\n|---|---|---|---|---|"
@@ -116,7 +118,10 @@ def is_shown(client: Any, experiment: str, manifest: Manifest) -> bool:
 
 def _newest(client: Any, experiment: str, tag: str, value: str) -> str | None:
     found = client.search_runs(
-        [experiment], f"tags.`{tag}` = '{value}'", max_results=1, order_by=["attributes.start_time DESC"]
+        [experiment],
+        f"tags.`{tag}` = {quoted(value)}",
+        max_results=1,
+        order_by=["attributes.start_time DESC"],
     )
     return str(found[0].info.run_id) if found else None
 
@@ -147,7 +152,8 @@ def named_run(
     """Id of the finished run with this key, made if need be; name and description are renewed."""
     run_id = _newest(client, experiment, KEY_TAG, key)
     parent = {} if parent_id is None else {PARENT_TAG: parent_id}
-    tags = {KEY_TAG: key, NOTE_TAG: note, **parent, **origin_tags(config)}
+    again = {"again": config.command("ablation")[:_LONGEST_TEXT]}
+    tags = {KEY_TAG: key, NOTE_TAG: note, **again, **parent, **origin_tags(config)}
     if run_id is None:
         run_id = str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
         client.set_terminated(run_id, "FINISHED")
@@ -172,7 +178,7 @@ def describe(client: Any, run_id: str, manifest: Manifest) -> None:
     client.set_tag(run_id, BEGUN_TAG, publication(manifest))
     row = f"| {stage} | {counts.kept} | {counts.rejected} | `{key}` | {run_id} |"
     note = client.get_run(parent_id).data.tags[NOTE_TAG]
-    client.set_tag(parent_id, NOTE_TAG, with_stage_row(note, stage, row))
+    client.set_tag(parent_id, NOTE_TAG, fitted(with_stage_row(note, stage, row)))
     client.set_tag(parent_id, f"dataset.{stage}", key)
     client.log_inputs(parent_id, [dataset_input(manifest)])
 
@@ -273,7 +279,19 @@ def with_section(note: str, title: str, text: str) -> str:
 def write_section(client: Any, run_id: str, title: str, text: str) -> None:
     """Put a section of Markdown into the description of a config's run."""
     page = client.get_run(run_id).data.tags[NOTE_TAG]
-    client.set_tag(run_id, NOTE_TAG, with_section(page, title, text))
+    client.set_tag(run_id, NOTE_TAG, fitted(with_section(page, title, text)))
+
+
+def fitted(note: str) -> str:
+    """The description within MLflow's limit, which cuts the end: long sections give way, never the stages."""
+    before, heading, stages = note.partition(f"{_SECTION}{_STAGES}\n")
+    head, *sections = before.split(_SECTION)
+    for place in sorted(range(len(sections)), key=lambda place: -len(sections[place])):
+        if len(_SECTION.join([head, *sections]) + heading + stages) <= LONGEST_NOTE:
+            break
+        title = sections[place].partition("\n")[0]
+        sections[place] = f"{title}\n\nToo long for this page: see the files of the nested run.\n"
+    return _SECTION.join([head, *sections]) + heading + stages
 
 
 def milliseconds(time_iso: str) -> int:

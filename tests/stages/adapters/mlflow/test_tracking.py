@@ -17,10 +17,10 @@ from training_world import make_pipeline
 
 from mimicmotion.errors import InputError
 from stages.adapters.mlflow import tracking
-from stages.adapters.mlflow.client import ARTIFACTS
+from stages.adapters.mlflow.client import ARTIFACTS, bring_here, mlflow_client, quoted
 from stages.adapters.mlflow.registry import download_model
 from stages.adapters.mlflow.reports import MlflowReport
-from stages.adapters.mlflow.runs import DIGEST_TAG
+from stages.adapters.mlflow.runs import DIGEST_TAG, LONGEST_NOTE, fitted
 from stages.adapters.mlflow.tracking import parent_run_id, stage_run
 from stages.engine.config import MlflowSettings, PipelineConfig, Settings, tracking_uri
 from stages.engine.plan import StageGraph
@@ -191,7 +191,9 @@ def test_the_registry_keeps_versions_tags_and_aliases(config: PipelineConfig, tm
     (checkpoint / "unet" / "weights").write_text("v")
     with stage_run(config, config.stages["letters"]) as run:
         third = run.registry.register("dancer", checkpoint, made_again, "other bytes under the first's key")
+        named = [run.registry.register("anna's", checkpoint, one, "a name with a quote") for _ in range(2)]
     assert (first, again, second, third) == ("1", "1", "2", "3")
+    assert named == ["1", "1"]
     assert registry.tags("dancer", "champion") == {**one, "new": "tag"}
     client = client_of(config)
     for name, text in (
@@ -344,3 +346,34 @@ def test_a_copied_workspace_has_its_own_pictures_and_leaves_the_originals_alone(
     }
     places = [experiment.artifact_location, *(run.info.artifact_uri for run in runs)]
     assert all(place.startswith((tmp_path / "copy" / ARTIFACTS).as_uri()) for place in places)
+
+
+@pytest.mark.usefixtures("here")
+def test_what_a_server_began_is_gone_on_with_without_it(tmp_path: Path, letters: Letters) -> None:
+    """A server gives experiments an address that its own clients alone can open."""
+    config = make_config(tmp_path / "space", letters)
+    client = mlflow_client(tracking_uri(config))
+    client.create_experiment(config.settings.mlflow.experiment, artifact_location="mlflow-artifacts:/1")
+    bring_here.cache_clear()
+    run_id = run_stage(config, "letters").run_id
+    assert run_id is not None
+    beside = tmp_path / "space" / ARTIFACTS / "1"
+    assert client.get_run(run_id).info.artifact_uri.startswith(beside.as_uri())
+    assert any(beside.rglob("*"))
+
+
+def test_a_long_page_keeps_its_stages() -> None:
+    row = "| number | of | many |\n"
+    note = "title\n\n## Scores\n\n" + 400 * row + "\n## Judge\n\nshort\n\n## Stages\n\n| train | fresh |\n"
+    assert len(note) > LONGEST_NOTE
+    page = fitted(note)
+    assert len(page) <= LONGEST_NOTE
+    assert "## Scores\n\nToo long for this page: see the files" in page
+    assert page.endswith("## Judge\n\nshort\n\n## Stages\n\n| train | fresh |\n")
+    assert fitted(page) == page
+
+
+def test_a_quote_in_a_filter() -> None:
+    assert (quoted("a"), quoted("a's"), quoted('a"b')) == ("'a'", '"a\'s"', "'a\"b'")
+    with pytest.raises(InputError, match="both kinds of quotes"):
+        quoted("a'\"")

@@ -107,7 +107,10 @@ def test_sources_devices_and_disk_of_a_real_config(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(LocalWorkspace, "free_bytes", lambda self: 2 << 30)
     assert "all stages are estimated at 0." in _workspace(config).found
     assert _workspace(config).state == "ok"
-    many = load_config("demo", [*overrides, "train.runtime.keep=200"])
+    # Sixty steps write two checkpoints, whatever number may be kept.
+    assert _workspace(load_config("demo", [*overrides, "train.runtime.keep=200"])).state == "ok"
+    every = ["train.runtime.keep=200", "train.runtime.checkpoint_every=1"]
+    many = load_config("demo", [*overrides, *every])
     assert _workspace(many).state == "warn"
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     assert _devices(load_config("demo", [*overrides, "decode.runtime.workers=9"])).state == "warn"

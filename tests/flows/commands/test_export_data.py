@@ -157,7 +157,9 @@ def test_poses_are_named_like_the_films_and_read_back(published, tmp_path, form)
     track = read_track(published["pose"].item_table("film"), NUM_FRAMES)
     for frame, ((number, person),) in enumerate(found):
         assert number == 0
-        assert abs(person.keypoints - track.keypoints[frame]).max() < 2e-3
+        found_here = track.confidences[frame] > (0.3 if form == "dwpose" else -1)
+        assert found_here.any()
+        assert abs(person.keypoints - track.keypoints[frame])[found_here].max() < 2e-3
 
 
 def test_too_few_frames_for_a_trainer_are_refused(published, tmp_path):

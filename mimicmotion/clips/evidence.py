@@ -38,7 +38,10 @@ _BLOCK_SAMPLES, _MIN_SAMPLES = 6, 3
 _LAG_S = 0.1
 _SHORT_SIDE_PX, CELL_PX = 256, 8
 _EDGE_CELL_PX, _MIN_STEP, _MOST_EDGES = 4, 2.0, 4_000
-"""Of each such cell the strongest edge is followed, if it has so many levels a pixel."""
+"""Of each such cell the strongest edge is followed, if it has so many levels a pixel, and more than noise has."""
+_CURVES = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+_NOISE_OF_CURVES = 1 / (6 * 0.6745)
+"""What slopes and straight edges leave nothing of, and the deviation of noise over the median of what it leaves."""
 _REACH_PX, _FAR_PX, _MAX_REST = 4, 20, 0.2
 """What is compared on both sides of an edge, how far it is looked for, and which share of its contrast may be
 otherwise where it is found."""
@@ -187,11 +190,13 @@ def _edges(
         background, np.ones((7, 7), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=(0,)
     )
     steps = np.hypot(across, down) * (inside > 0)
+    curves = np.abs(cv2.filter2D(grey.astype(np.float32), -1, _CURVES))[background > 0]
+    noise = float(np.median(curves)) * _NOISE_OF_CURVES if curves.size else 0.0
     side = _EDGE_CELL_PX
     height, width = (length // side for length in grey.shape)
     cells = steps[: height * side, : width * side].reshape(height, side, width, side).swapaxes(1, 2)
     cells = cells.reshape(height, width, side * side)
-    row, column = np.nonzero(cells.max(axis=2) > _MIN_STEP)
+    row, column = np.nonzero(cells.max(axis=2) > max(_MIN_STEP, noise))
     down_in, across_in = np.divmod(cells.argmax(axis=2)[row, column], side)
     places = np.stack([column * side + across_in, row * side + down_in], axis=1)
     x, y = (places := places[:: 1 + len(places) // _MOST_EDGES]).T

@@ -71,6 +71,21 @@ def test_the_edge_of_a_floor_alone_tells_a_camera_that_goes_up_or_down(down: int
     assert way == pytest.approx(down, abs=0.1)
 
 
+@pytest.mark.parametrize("noise", [4, 8])
+@pytest.mark.parametrize("way", [0.0, 3.0])
+def test_noise_of_a_dark_room_is_no_motion_and_hides_none_that_can_be_seen(noise: float, way: float) -> None:
+    rng = np.random.default_rng(0)
+    dark = [picture * 0.6 for picture in (room(1), moved(room(1), way))]
+    seen = [np.clip(p + rng.normal(0, noise, p.shape), 0, 255).astype(np.uint8) for p in dark]
+    assert background_motion(*seen, np.full((HEIGHT, WIDTH), 255, np.uint8)) == pytest.approx(way, abs=0.3)
+
+
+def test_noise_alone_tells_nothing() -> None:
+    rng = np.random.default_rng(1)
+    before, after = (np.clip(rng.normal(20, 12, (HEIGHT, WIDTH)), 0, 255).astype(np.uint8) for _ in range(2))
+    assert np.isnan(background_motion(before, after, np.full((HEIGHT, WIDTH), 255, np.uint8)))
+
+
 def test_a_plain_wall_tells_nothing() -> None:
     wall = np.full((HEIGHT, WIDTH), 90, np.uint8)
     assert np.isnan(background_motion(wall, wall, np.full_like(wall, 255)))

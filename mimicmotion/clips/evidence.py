@@ -38,10 +38,10 @@ _BLOCK_SAMPLES, _MIN_SAMPLES = 6, 3
 _LAG_S = 0.1
 _SHORT_SIDE_PX, CELL_PX = 256, 8
 _EDGE_CELL_PX, _MIN_STEP, _MOST_EDGES = 4, 2.0, 4_000
-"""Of each such cell the strongest edge is followed, if it has so many levels a pixel, and more than noise has."""
+"""Of each such cell the strongest edge is followed, if it has so many levels a pixel and more than noise."""
 _CURVES = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 _NOISE_OF_CURVES = 1 / (6 * 0.6745)
-"""What slopes and straight edges leave nothing of, and the deviation of noise over the median of what it leaves."""
+"""Slopes and straight edges leave nothing of it; deviation of noise over the median of what noise leaves."""
 _REACH_PX, _FAR_PX, _MAX_REST = 4, 20, 0.2
 """What is compared on both sides of an edge, how far it is looked for, and which share of its contrast may be
 otherwise where it is found."""

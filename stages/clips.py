@@ -87,7 +87,7 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
     """Chooses training windows, val clips and test clips from poses and facts of the videos."""
 
     name: ClassVar[str] = "clips"
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 7
     reads: ClassVar[tuple[str, ...]] = ("decode", "pose")
     schema: ClassVar[pa.Schema] = CLIPS_SCHEMA
     follows: ClassVar[Mapping[str, str]] = {"calibration": "pose"}

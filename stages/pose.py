@@ -84,7 +84,7 @@ class Pose(DetectionSettings, ReaderSettings, ItemStage):
     """Finds, or imports, everybody's keypoints; one normalised video is one item."""
 
     name: ClassVar[str] = "pose"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     reads: ClassVar[tuple[str, ...]] = ("decode",)
     schema: ClassVar[pa.Schema] = POSES_SCHEMA
     source_fields: ClassVar[tuple[str, ...]] = ("import_folder",)

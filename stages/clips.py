@@ -112,7 +112,8 @@ class Clips(WindowSettings, SplitSettings, DatasetStage):
         decisions = read_review(self.review)
         for name in videos:
             own = [one.at(videos[name]["fps"]) for one in decisions if one.video_id == name]
-            windows[name] = reviewed(windows[name], own, self.max_references)
+            cuts = videos[name]["scene_cuts"]
+            windows[name] = reviewed(windows[name], own, self.max_references, cuts)
             (clips[name],) = reviewed([clips[name]], own, max_references=0)
         write_review(folder / REVIEW_FILE, decisions)
         if any(one.fps is None for one in decisions):

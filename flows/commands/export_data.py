@@ -63,6 +63,11 @@ def export_data(
         )
     part = exporter(settings.stages, plain=plain, num_frames=most, multiple=form.multiple)
     exported = run_part(settings, part, inputs)
+    if not exported.table().num_rows:
+        raise InputError(
+            f"no stretch of kept windows is long enough: clips for {trainer} have at least "
+            f"{form.multiple + 1} frames; choose another --for, or keep more neighbouring windows (clips)"
+        )
     origin = {
         "config": settings.portable(),
         "datasets": {name: dataset.key for name, dataset in sorted(inputs.items())},

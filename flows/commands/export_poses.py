@@ -59,6 +59,8 @@ def _names(sources: Mapping[str, str]) -> dict[PurePath, str]:
     names: dict[PurePath, str] = {}
     for video_id, source in sources.items():
         name = PurePath(normal(source)).with_suffix("")
+        if name.is_absolute() or ".." in name.parts:  # it lies outside of the source, and so would its poses
+            name = PurePath(name.name)
         if name in names:
             raise InputError(
                 f"{sources[names[name]]} and {source} would both be {name}: poses are named without the "

@@ -7,6 +7,7 @@ a config sets; what has no limit, such as frames that do not decode, no decision
 
 import csv
 import io
+from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from math import ceil, floor, inf, isclose
@@ -117,7 +118,10 @@ def can_accept(reject: Reject | None, measured: bool) -> bool:
 
 
 def reviewed(
-    candidates: Sequence[Candidate], decisions: Sequence[Decision], max_references: int
+    candidates: Sequence[Candidate],
+    decisions: Sequence[Decision],
+    max_references: int,
+    cuts: Sequence[int] = (),
 ) -> list[Candidate]:
     """The candidates of one video as people decided; one that they divide becomes several.
 
@@ -125,11 +129,16 @@ def reviewed(
         candidates: all of one video.
         decisions: of that video.
         max_references: most references that a window takes from its own frames; 0 where it may not.
+        cuts: first frames of the video's scenes but the first; references are of the window's own scene.
     """
     if not decisions:
         return list(candidates)
+
+    def scene(one: Candidate) -> int:
+        return bisect(cuts, one.window.first)
+
     decided = [
-        _decided(part, said, candidates, max_references)
+        _decided(part, said, [one for one in candidates if scene(one) == scene(candidate)], max_references)
         for candidate in candidates
         for part, said in _divided(candidate, decisions)
     ]

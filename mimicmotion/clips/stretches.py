@@ -25,6 +25,8 @@ def pieces(frames: Sequence[int], num_frames: int | None, multiple: int) -> tupl
 def joined(windows: Sequence[range]) -> Iterator[tuple[int, int, range]]:
     """First and end of each run of windows that overlap or follow on one another, with its frames.
 
+    Frames go on in the beat of the first window, whatever the others' is.
+
     Args:
         windows: ranges of frames of one scene at one step, in the order of their first frames; the caller
             breaks where a window between two of them was not kept.
@@ -39,5 +41,4 @@ def joined(windows: Sequence[range]) -> Iterator[tuple[int, int, range]]:
 
 
 def _goes_on(before: range, after: range) -> bool:
-    apart = after.start - before.start
-    return before.step == after.step and after.start <= before[-1] + before.step and apart % before.step == 0
+    return before.step == after.step and after.start <= before[-1] + before.step

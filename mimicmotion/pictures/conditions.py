@@ -106,8 +106,12 @@ class ClipConditions:
 
     def faces(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         """The face in each frame, cut as a square from the film itself; black where none is there."""
-        points = self.track.select(self.frames).keypoints[:, FACE]
-        low, high = points.min(axis=1), points.max(axis=1)
+        track = self.track.select(self.frames)
+        known = (track.confidences[:, FACE] > 0) | ~self.shows_face[
+            :, None
+        ]  # what was not found lies at 0, 0
+        points = np.where(known[..., None], track.keypoints[:, FACE], np.nan)
+        low, high = np.nanmin(points, axis=1), np.nanmax(points, axis=1)
         sides = np.maximum(np.rint((high - low).max(axis=1) * _FACE_MARGIN), 2).astype(int)
         corners = np.rint((low + high) / 2 - sides[:, None] / 2).astype(int)
         frames = (frame for chunk in self._raw() for frame in chunk)

@@ -1,7 +1,8 @@
 """What the page of ``mimicmotion review`` shows and writes: windows, their films, decisions."""
 
 import threading
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -70,11 +71,15 @@ class Review:
     def told(self) -> dict[str, Any]:
         """Every window with its numbers and its decision."""
         names = ("number", *_COLUMNS, *self._numbers, "sentence", "can_accept")
+        own = defaultdict[str, list[Decision]](list)
+        for one in self.decisions:
+            own[one.video_id].append(one)
         return {
             "columns": [*_COLUMNS, *self._numbers],
             "about": f"clips dataset {self._key}; decisions of {self._who} go into {self.place}",
             "windows": [
-                {**{name: row[name] for name in names}, "verdict": self._verdict(row)} for row in self.windows
+                {**{name: row[name] for name in names}, "verdict": _verdict(row, own[row["video_id"]])}
+                for row in self.windows
             ],
         }
 
@@ -95,7 +100,7 @@ class Review:
         with self._writing:
             # Somebody else may review with the same list meanwhile.
             self.decisions = read_review(self.place) if self.place.exists() else []
-            shown = [one.at(row["fps"]) for one in self.decisions]
+            shown = [one.at(row["film_fps"]) for one in self.decisions]
             kept = [
                 written
                 for written, one in zip(self.decisions, shown, strict=True)
@@ -104,11 +109,12 @@ class Review:
             if decision == UNDO and len(kept) == len(self.decisions):
                 raise InputError("there is no decision of this very stretch to take back")
             if decision != UNDO:
-                kept.append(Decision(*span, decision, self._who, when, row["source"], row["fps"]))
+                kept.append(Decision(*span, decision, self._who, when, row["source"], row["film_fps"]))
             write_review(self.place, kept)
             self.decisions = kept
+        own = [one for one in self.decisions if one.video_id == row["video_id"]]
         return [
-            {"number": one["number"], "verdict": self._verdict(one)}
+            {"number": one["number"], "verdict": _verdict(one, own)}
             for one in self.windows
             if one["video_id"] == row["video_id"]
         ]
@@ -126,7 +132,7 @@ class Review:
                 frames = range(row["first_frame"], row["last_frame"] + 1, row["step"])
                 thinned = frames[:: -(-len(frames) // _MOST_SHOWN)]
                 written = path.with_suffix(".tmp.mp4")
-                write_preview(written, self._pictures(row, thinned), row["fps"] * row["step"] / thinned.step)
+                write_preview(written, self._pictures(row, thinned), row["film_fps"] / thinned.step)
                 written.replace(path)
         return path
 
@@ -147,10 +153,11 @@ class Review:
             raise InputError(f"there is no window {number!r}; they are numbered 0 to {len(self.windows) - 1}")
         return self.windows[number]
 
-    def _verdict(self, row: Mapping[str, Any]) -> dict[str, str] | None:
-        own = [one.at(row["fps"]) for one in self.decisions if one.video_id == row["video_id"]]
-        said = verdict(own, row["first_frame"], row["last_frame"])
-        return {"decision": said.decision, "who": said.who, "when": said.when} if said else None
+
+def _verdict(row: Mapping[str, Any], own: Sequence[Decision]) -> dict[str, str] | None:
+    """What holds for a window, of the decisions about its video."""
+    said = verdict([one.at(row["film_fps"]) for one in own], row["first_frame"], row["last_frame"])
+    return {"decision": said.decision, "who": said.who, "when": said.when} if said else None
 
 
 def _window(number: int, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,6 +171,7 @@ def _window(number: int, row: Mapping[str, Any]) -> dict[str, Any]:
         **row,
         **numbers,
         "number": number,
+        "film_fps": row["fps"] * row["step"],  # of the frames that are counted
         "last_frame": clip.frames[-1] + clip.num_windows - 1,
         "clip": clip,
         "can_accept": can_accept(reject, row["visibility"] is not None),

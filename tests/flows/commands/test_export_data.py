@@ -168,6 +168,28 @@ def test_too_few_frames_for_a_trainer_are_refused(published, tmp_path):
         raise result.exception
 
 
+def test_an_export_without_a_clip_says_that_no_stretch_is_long_enough(published, tmp_path, monkeypatch):
+    monkeypatch.setattr(data_command, "run_part", lambda *_: FakeDataset({"all": []}))
+    result = run("export-data", "demo", "--for", "ltx", "--out", tmp_path / "out")
+    with pytest.raises(
+        InputError, match="no stretch of kept windows is long enough: clips for ltx have at least 9"
+    ):
+        raise result.exception
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("outside", ["{root}/theirs/film.mp4", "../theirs/film.mp4"])
+def test_poses_of_films_outside_of_the_source_stay_in_the_export(published, tmp_path, outside):
+    theirs = tmp_path / "theirs" / "film"
+    theirs.mkdir(parents=True)
+    facts = published["decode"].item_table("film").to_pylist()[0] | {"source": outside.format(root=tmp_path)}
+    published["decode"].tables["film"] = pa.Table.from_pylist([facts])
+    result = run("export-poses", "demo", "--out", tmp_path / "poses")
+    assert result.exception is None, result.output
+    assert not [*theirs.iterdir()]
+    assert (tmp_path / "poses" / "film" / "film_000000000000_keypoints.json").is_file()
+
+
 @pytest.mark.parametrize(("source", "ends"), [("anna/film.mp4", True), ("anna.mp4", False)])
 def test_two_films_of_one_name_are_refused_and_a_folder_of_a_films_name_is_none(
     published, tmp_path, source, ends

@@ -122,6 +122,14 @@ def test_an_accepted_window_is_kept_in_spite_of_limits_only():
     assert reviewed([short], said, 2) == [short]
 
 
+def test_an_accepted_window_takes_references_of_its_own_scene():
+    said, other = [decision(0, 500, "accept")], candidate(100, references=(140,))
+    (kept, _) = reviewed([candidate(0, 3, STILL), other], said, 2, cuts=[90])
+    assert kept.references == (0, 10), "the other scene's 140 is no picture of this one"
+    (alike, _) = reviewed([candidate(0, 3, STILL), other], said, 2)
+    assert alike.references == (140,)
+
+
 def test_what_may_be_accepted():
     assert can_accept(None, True)
     assert can_accept(STILL, True)

@@ -1,5 +1,7 @@
 """Films beside a clip: each frame belongs to the same frame of the film, told by a marker drawn into it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -86,3 +88,12 @@ def test_a_face_at_the_edge_is_padded_with_black(tmp_path):
     moved = ClipConditions(one.reader, track, {}, (), [0], one.fit, STYLE, 0.3, 32)
     (face,) = moved.faces()
     assert not face[:, :8].any()
+
+
+def test_a_point_of_the_face_that_was_not_found_does_not_stretch_the_picture_of_it(tmp_path):
+    one = conditions(tmp_path, [4])
+    keypoints, confidences = one.track.keypoints.copy(), one.track.confidences.copy()
+    keypoints[4, 30], confidences[4, 30] = 0, 0
+    (whole,) = one.faces()
+    (missing,) = replace(one, track=replace(one.track, keypoints=keypoints, confidences=confidences)).faces()
+    np.testing.assert_array_equal(missing, whole)

@@ -18,7 +18,7 @@ from stages.parts.reviewing import Review
 def row(first, reason=None, **changes):
     kept = {"kept": reason is None, "reason": reason, "sentence": reason and f"because {reason}"}
     numbers = {"visibility": 0.9, "motion": 0.25 + first / 100, "source": "anna/film.mov"}
-    window = {"first_frame": first, "num_frames": 4, "step": 2}
+    window = {"first_frame": first, "num_frames": 4, "step": 2, "fps": 6.0}
     return clip_row(f"film-{first}", "film", "train", (WIDTH, HEIGHT), **window, **kept, **numbers, **changes)
 
 
@@ -67,6 +67,15 @@ def test_a_decision_is_written_with_who_and_when_and_can_be_taken_back(review):
     ):
         with pytest.raises(InputError, match=message):
             review.decide(number, said, "now")
+
+
+def test_clips_obeys_on_the_frames_that_were_shown_whatever_the_step(review):
+    (row_of,) = [one for one in review.windows if one["number"] == 1]
+    review.decide(1, "reject", "now")
+    (written,) = read_review(review.place)
+    in_film = written.at(row_of["fps"] * row_of["step"])
+    assert in_film.holds(row_of["first_frame"], row_of["last_frame"])
+    assert not in_film.holds(row_of["first_frame"] + 1, row_of["last_frame"] + 1)
 
 
 def test_a_list_that_is_there_counts_and_is_gone_on_with(review, tmp_path):

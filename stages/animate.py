@@ -67,7 +67,9 @@ class Animate(SamplingSettings, DrivingSettings, ConfidenceSettings, ItemStage):
     optional_reads: ClassVar[tuple[str, ...]] = ("distill",)
     schema: ClassVar[pa.Schema] = ANIMATIONS_SCHEMA
     renamed: ClassVar[Mapping[str, str]] = {"guidance": "guidance_scale"}
-    follows: ClassVar[Mapping[str, str]] = {"calibration": "pose"}
+    follows: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("calibration", "judge.score_threshold", "judge.nms_threshold"), "pose"
+    )
 
     runtime: AnimateRuntime = AnimateRuntime()
     precision: Literal["float32", "bfloat16", "float16"] = Field(

@@ -54,7 +54,7 @@ class Evaluate(JudgeSettings, DatasetStage):
     """Measures generated val and test videos against the true ones under a named protocol."""
 
     name: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     reads: ClassVar[tuple[str, ...]] = ("animate", "clips", "decode", "pose", "train")
     optional_reads: ClassVar[tuple[str, ...]] = ("distill",)
     schema: ClassVar[pa.Schema] = SCORES_SCHEMA
@@ -74,8 +74,8 @@ class Evaluate(JudgeSettings, DatasetStage):
         return self.unchanged_fields() | ({"pairs_protocol"} if default else set())
 
     def check(self) -> list[str]:
-        """Networks whose code may not run here."""
-        problems = []
+        """Networks whose code may not run here, or which do not take such windows."""
+        problems = self.window_problems()
         for field, path in self.weight_files().items():
             try:
                 check_script(path)
@@ -134,7 +134,7 @@ class Evaluate(JudgeSettings, DatasetStage):
                 own = scores_in(judged["kept"], clip_id) if judged else []
                 board.add(chain(chain.from_iterable(map(measured_rows, tables)), own))
             scores = board.scores() if done else []
-            of = {"split": split, "protocol": protocol.id}
+            of = {"split": split, "protocol": protocol.id_on(split)}
             rows += [
                 {**asdict(score), **of, "is_primary": score.metric == self.primary_metric} for score in scores
             ]
@@ -156,7 +156,7 @@ class Evaluate(JudgeSettings, DatasetStage):
         report.metrics({f"{s.method}/{s.metric}": s.value for s in summary if s.value is not None})
         report.table("scores", table)
         chosen_by = headline(scores_of(table, "val"), self.primary_metric)
-        shown = summary_markdown(scores, table["protocol"][0].as_py()) + _OF_SIDES.format(
+        shown = summary_markdown(scores, self.chosen_protocol.id) + _OF_SIDES.format(
             f"what the champion is chosen by: {chosen_by}" if chosen_by else "there is no val video"
         )
         kept = {clip.clip_id for clip in kept_clips(inputs["clips"], "test", "clip")}

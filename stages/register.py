@@ -55,8 +55,8 @@ class Register(DatasetStage):
     """Keeps the trained checkpoint as a version of a named model."""
 
     name: ClassVar[str] = "register"
-    version: ClassVar[int] = 5
-    reads: ClassVar[tuple[str, ...]] = ("train", "evaluate", "clips")
+    version: ClassVar[int] = 6
+    reads: ClassVar[tuple[str, ...]] = ("train", "evaluate", "clips", "animate", "decode", "pose")
     optional_reads: ClassVar[tuple[str, ...]] = ("distill",)
     schema: ClassVar[pa.Schema] = MODELS_SCHEMA
 
@@ -158,7 +158,7 @@ def _standing(inputs: Mapping[str, Dataset], split: Split) -> "tuple[ModelScore,
         row["low"],
         row["high"],
         row["protocol"],
-        _data_key(inputs, split),
+        _data_key(inputs, split, row["metric"]),
         row["backbone_sha256"],
         tuple(row["without"] or ()),
         split,
@@ -176,16 +176,30 @@ def _unscored(inputs: Mapping[str, Dataset]) -> NoReturn:
     )
 
 
-def _data_key(inputs: Mapping[str, Dataset], split: Split) -> str:
-    """Key of the clips of one side that were scored: others do not decide what scores mean."""
-    clips, rows = inputs["clips"], inputs["evaluate"].table().to_pylist()
-    scored = {row["clip_id"] for row in rows if row["split"] == split}
+def _data_key(inputs: Mapping[str, Dataset], split: Split, metric: str) -> str:
+    """Key of all that a score depends on but the model and its backbone."""
+    from mimicmotion.metrics.scores import JUDGE, MODEL
+    from mimicmotion.metrics.settings import BODY_METRICS, BodySettings
+
+    rows = [row for row in inputs["evaluate"].table().to_pylist() if row["split"] == split]
+    scored = {row["clip_id"] for row in rows}
+    of_metric = [row for row in rows if (row["method"], row["metric"]) == (MODEL, metric)]
+    without = sorted(row["clip_id"] for row in of_metric if row["value"] is None)
+    of_bodies = metric.startswith((JUDGE, *BODY_METRICS))
+    clips = [row for row in kept_clips(inputs["clips"], split, "clip") if row.clip_id in scored]
     windows = sorted(
         [
             *(row.video_id, row.first_frame, row.num_frames, row.step, row.fps, [*row.reference_frames]),
             *(getattr(row, name) for name in FRAMING_COLUMNS),
         ]
-        for row in kept_clips(clips, split, "clip")
-        if row.clip_id in scored
+        for row in clips
     )
-    return f"2:{hashlib.sha256(json.dumps(windows).encode()).hexdigest()[:16]}"
+    read = ("decode", "pose") if of_bodies else ("decode",)
+    made = sorted({inputs[stage].item_key(row.video_id) for row in clips for stage in read})
+    if metric.startswith(JUDGE):
+        settings = inputs["animate"].fields.get("judge")
+    else:
+        fields = inputs["evaluate"].fields if of_bodies else {}
+        settings = {name: fields.get(name) for name in BodySettings.model_fields if name in fields}
+    told = json.dumps([windows, without, made, settings], sort_keys=True)
+    return f"3:{hashlib.sha256(told.encode()).hexdigest()[:16]}"

@@ -101,9 +101,11 @@ def evaluate(
         return
     _check_unread({"appearance": appearance, "align": align}, "--truth")
     settings = _judge_settings(config, {"protocol": chosen.id, **of_truth, **models})
+    if settings.identity and settings.wholebody is None:
+        raise InputError("--identity needs --detector and --wholebody, which find the faces that it compares")
     chosen = settings.chosen_protocol
     device, _ = device_and_dtype(has_cuda(), "float32")
-    judge = open_judge(settings, device, cuda=has_cuda(), allow_cpu=True, called=option_of)
+    judge = open_judge(settings, device, cuda=has_cuda(), allow_cpu=True, called=option_of, drives=False)
     _show(score_folders(generated, truth, chosen, judge), chosen.id, out)
 
 

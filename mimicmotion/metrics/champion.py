@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from mimicmotion.metrics.intervals import paired_change
 from mimicmotion.metrics.scores import is_below_floor, is_better
 
+SCORED = "primary_"
+"""How tags begin that say what a version scored."""
+
 
 @dataclass(frozen=True)
 class ModelScore:
@@ -17,7 +20,7 @@ class ModelScore:
         value: of the model.
         low, high: interval; None with one test video.
         protocol: id of the protocol.
-        data_key: content key of the clips.
+        data_key: content key of what scores depend on but the model: clips, true films, poses, thresholds.
         backbone: sha256 of the network behind the metric; None where it has none.
         without: the value without each video, or group of videos, in turn.
         split: side of the clips that were scored.
@@ -37,7 +40,7 @@ class ModelScore:
         """As text, for a registry."""
         numbers = {"value": self.value, "low": self.low, "high": self.high}
         known = {name: repr(number) for name, number in numbers.items() if number is not None}
-        named = {f"primary_{name}": text for name, text in known.items()}
+        named = {f"{SCORED}{name}": text for name, text in known.items()}
         if self.backbone is not None:
             named["primary_backbone"] = self.backbone
         return {
@@ -80,19 +83,21 @@ def is_champion(
     champion: Mapping[str, str] | None,
 ) -> tuple[bool, str]:
     """Whether a version becomes champion, and a sentence that says why."""
-    if is_below_floor(standing.metric, standing.value, floor):
-        return False, (
-            f"Its {standing.metric} of {standing.value:.4g} is worse than that of copying the reference "
-            f"picture, {floor:.4g}: no champion."
-        )
+    below = is_below_floor(standing.metric, standing.value, floor) and (
+        f"{standing.metric} of {standing.value:.4g} is worse than that of copying the reference picture, "
+        f"{floor:.4g}"
+    )
+    if champion is not None and identity.items() <= champion.items():
+        return True, "It is the champion already" + (f", though its {below}." if below else ".")
+    if below:
+        return False, f"Its {below}: no champion."
     if champion is None:
         return True, "Promoted to champion: the first version."
-    if identity.items() <= champion.items():
-        return True, "It is the champion already."
     best = ModelScore.of(champion)
     if best is None:
         return False, "The champion's tags do not say what it scored, so nothing can be compared with it."
-    if ":" in standing.data_key and ":" not in best.data_key:
+    form, _, _ = standing.data_key.partition(":")
+    if not best.data_key.startswith(f"{form}:"):
         return False, (
             "The champion was measured by an earlier version, whose scores say less of their pictures: "
             "rebuild its config once, or, to choose this version yourself, set the alias in MLflow."
@@ -100,7 +105,8 @@ def is_champion(
     for name in ("metric", "protocol", "split", "data_key", "backbone"):
         ours, theirs = getattr(standing, name), getattr(best, name)
         if ours != theirs:
-            return False, f"The champion was measured with {name} {theirs}, this version with {ours}."
+            what = "other clips, true films, poses or thresholds: " if name == "data_key" else ""
+            return False, f"The champion was measured with {what}{name} {theirs}, this version with {ours}."
     change, half = paired_change(standing.value, standing.without, best.value, best.without)
     measured = f"{standing.metric} of {standing.value:.4g} against the champion's {best.value:.4g}"
     if half is None:

@@ -36,6 +36,7 @@ class Compared:
         num_videos: videos behind it.
         note: what a reader must know.
         against: the arm that it is compared with.
+        change_note: what a reader must know of the change.
     """
 
     arm: str
@@ -51,6 +52,7 @@ class Compared:
     num_videos: int = 0
     note: str | None = None
     against: str | None = None
+    change_note: str | None = None
 
     @property
     def is_gain(self) -> bool | None:
@@ -75,19 +77,39 @@ class _Measured:
         without: float64 (seeds, videos), the same without each video; None where that is not known.
         num_videos: videos behind it.
         note: what a reader must know.
+        of_videos: float64 (seeds, videos), the mean of each video; None for a distance between sets.
+        counts: of the same, what each mean went over; 0 where a video could not be measured.
     """
 
     values: np.ndarray
     without: np.ndarray | None
     num_videos: int
     note: str | None
+    of_videos: np.ndarray | None = None
+    counts: np.ndarray | None = None
 
     def less(self, other: "_Measured") -> "_Measured":
-        """The change from another one, seed by seed and video by video."""
-        ours, theirs = self.without, other.without
+        """The change from another one, by seed and video, over the videos that both could measure."""
+        mine, ours_had = self._both(other)
+        its, theirs_had = other._both(self)
+        ours, theirs = mine.without, its.without
         fits = ours is not None and theirs is not None and ours.shape == theirs.shape
         without = ours - theirs if fits and ours is not None and theirs is not None else None
-        return _Measured(self.values - other.values, without, self.num_videos, None)
+        num_videos = mine.num_videos
+        lost = max(ours_had, theirs_had) - num_videos
+        note = f"the change is over the {num_videos} videos that both could measure" if lost else None
+        return _Measured(mine.values - its.values, without, num_videos, note)
+
+    def _both(self, other: "_Measured") -> tuple["_Measured", int]:
+        """The same over the videos that another one measured too, and over how many it is itself."""
+        if self.of_videos is None or self.counts is None or other.counts is None:
+            return self, self.num_videos
+        if self.counts.shape != other.counts.shape:
+            return self, self.num_videos
+        both = ((self.counts > 0) & (other.counts > 0)).all(axis=0)
+        had = int((self.counts > 0).any(axis=0).sum())
+        counts = self.counts * both
+        return replace(_of_videos(self.of_videos, counts), num_videos=int(both.sum())), had
 
     def interval(self) -> tuple[float | None, float | None]:
         """Low and high around the mean over seeds."""
@@ -123,9 +145,11 @@ def compare(
     if len(videos) != 1:
         raise InputError("the arms were measured on different videos: their test clips must be the same")
     first = next(iter(arms.values()))
-    rows = [
-        _row(floor, metric, _measured(first[:1], floor, metric)) for floor in floors for metric in metrics
+    of_floors = [
+        (floor, metric, _measured(first[:1], floor, metric)) for floor in floors for metric in metrics
     ]
+    # What no floor ever has, as scores of a judge without a truth, is no news.
+    rows = [replace(_row(*one), note=one[2].note) for one in of_floors]
     others = compared_with or {later: before for before, later in pairwise(arms)}
     known: dict[tuple[str, str], _Measured] = {}
     for arm, runs in arms.items():
@@ -141,28 +165,33 @@ def _videos(scores: Sequence[Score]) -> list[str]:
     return sorted({score.clip_id for score in scores if score.method == MODEL} - {SUMMARY})
 
 
+def _of_videos(values: np.ndarray, counts: np.ndarray) -> _Measured:
+    """The means of each seed over all that was counted, and the same without each video."""
+    means = [
+        float(np.average(v, weights=c)) if c.sum() else np.nan for v, c in zip(values, counts, strict=True)
+    ]
+    rest = [means_without(v.tolist(), c.tolist()) for v, c in zip(values, counts, strict=True)]
+    known = len({len(one) for one in rest}) == 1 and bool(rest[0])
+    without = np.array(rest, np.float64) if known else None
+    return _Measured(np.array(means), without, values.shape[1], None, values, counts)
+
+
 def _measured(runs: Sequence[Sequence[Score]], method: str, metric: str) -> _Measured:
     rows = [[s for s in scores if s.method == method and s.metric == metric] for scores in runs]
     videos = sorted({score.clip_id for scores in rows for score in scores} - {SUMMARY})
     notes = "; ".join(dict.fromkeys(score.note for scores in rows for score in scores if score.note)) or None
-    whole = [_over_videos(scores, videos) if videos else _whole(scores) for scores in rows]
-    values = np.array([value for value, _ in whole], np.float64)
+    if videos:
+        found = [{score.clip_id: score for score in scores if score.value is not None} for scores in rows]
+        values = np.array([[one[v].value if v in one else 0.0 for v in videos] for one in found], np.float64)
+        counts = np.array([[one[v].count if v in one else 0 for v in videos] for one in found], np.int64)
+        return replace(_of_videos(values, counts), note=notes)
+    whole = [_whole(scores) for scores in rows]
     lengths = {len(without) for _, without in whole}
     without = np.array([without for _, without in whole], np.float64) if len(lengths) == 1 else None
     if without is not None and not without.size:
         without = None
-    num_videos = len(videos) or max((s.num_videos for scores in rows for s in scores), default=0)
-    return _Measured(values, without, num_videos, notes)
-
-
-def _over_videos(scores: Sequence[Score], videos: Sequence[str]) -> tuple[float, tuple[float | None, ...]]:
-    """The mean of one run over all that was counted, and the same without each video."""
-    by_video = {score.clip_id: score for score in scores if score.value is not None}
-    found = [by_video.get(video) for video in videos]
-    values = [0.0 if score is None else float(score.value or 0.0) for score in found]
-    counts = [0 if score is None else score.count for score in found]
-    mean = float(np.average(values, weights=counts)) if sum(counts) else np.nan
-    return mean, means_without(values, counts)
+    num_videos = max((s.num_videos for scores in rows for s in scores), default=0)
+    return _Measured(np.array([value for value, _ in whole], np.float64), without, num_videos, notes)
 
 
 def _whole(scores: Sequence[Score]) -> tuple[float, tuple[float | None, ...]]:
@@ -195,7 +224,13 @@ def _row(arm: str, metric: str, measured: _Measured, before: _Measured | None = 
     # Without its videos on one side, a change has no interval of the kind that the row names.
     same = (change.without is None) == (measured.without is None)
     change_low, change_high = change.interval() if same else (None, None)
-    return replace(row, change=float(change.values.mean()), change_low=change_low, change_high=change_high)
+    return replace(
+        row,
+        change=float(change.values.mean()),
+        change_low=change_low,
+        change_high=change_high,
+        change_note=change.note,
+    )
 
 
 def comparison_markdown(rows: Sequence[Compared]) -> str:
@@ -213,8 +248,16 @@ def comparison_markdown(rows: Sequence[Compared]) -> str:
     before = {later: arm for arm, later in pairwise(arms)}
     names = {arm: arm if against[arm] == before[arm] else f"{arm}, from {against[arm]}" for arm in changed}
     changes = [_line(names[arm], [_change_cell(cells[arm, metric]) for metric in metrics]) for arm in changed]
+    measured = {row.metric for row in rows if row.value is not None}
     notes = dict.fromkeys(
-        f"- {METRICS[row.metric].title}: {row.note}" for row in rows if row.value is None and row.note
+        f"- {METRICS[row.metric].title}: {f'{row.arm}: ' if row.metric in measured else ''}{row.note}"
+        for row in rows
+        if row.value is None and row.note
+    )
+    notes |= dict.fromkeys(
+        f"- {METRICS[row.metric].title}: {names[row.arm]}: {row.change_note}"
+        for row in rows
+        if row.change_note
     )
     how = (
         f"Means over {max(row.num_seeds for row in rows)} seeds; in brackets the interval: "

@@ -126,15 +126,20 @@ class Judge:
         return self.board.scores()
 
 
-def absent_metrics(settings: JudgeSettings, called: Callable[[str], str] = str) -> dict[str, str]:
-    """Metrics that these settings leave out, each with the reason; ``called`` names a field for a person."""
+def absent_metrics(
+    settings: JudgeSettings, called: Callable[[str], str] = str, *, drives: bool = True
+) -> dict[str, str]:
+    """Metrics that these settings leave out, each with the reason; ``called`` names a field for a person.
+
+    Where no poses drive (``drives``), hands too are found by the models.
+    """
     absent = {
         metric: f"absent: no weights in {called(metric)}"
         for metric in BACKBONE_FIELDS
         if getattr(settings, metric) is None
     }
     if settings.detector is None or settings.wholebody is None:
-        for metric in ("pose_error_body", "pose_error_hands"):
+        for metric in ("pose_error_body", "pose_error_hands", *(() if drives else ("hand_psnr",))):
             absent[metric] = f"absent: no graphs in {called('detector')} and {called('wholebody')}"
     return absent
 
@@ -147,6 +152,7 @@ def open_judge(
     allow_cpu: bool,
     batch_size: int = 4,
     called: Callable[[str], str] = str,
+    drives: bool = True,
 ) -> Judge:
     """The judge of these settings, with everything loaded that they name.
 
@@ -157,12 +163,13 @@ def open_judge(
         allow_cpu: go on with the CPU where ONNX Runtime cannot use the GPU.
         batch_size: windows that a video backbone sees at a time.
         called: what a person calls a field, for the reasons of absent metrics.
+        drives: whether each video is measured with the poses that drove it.
 
     Raises:
         WeightsError: a file is missing or of another form.
         InputError: CUDA is not there, and the CPU is not allowed.
     """
-    backbones: dict[str, Backbone | str] = {**absent_metrics(settings, called)}
+    backbones: dict[str, Backbone | str] = {**absent_metrics(settings, called, drives=drives)}
     for metric in BACKBONE_FIELDS:
         path: Path | None = getattr(settings, metric)
         if path is None:

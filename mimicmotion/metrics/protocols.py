@@ -4,6 +4,7 @@ The two TikTok test sets share two videos only, so their numbers never belong in
 weights are reported at FVD 185 to 598 because papers mixed sets, windows and lossy files.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -44,6 +45,10 @@ class EvaluationProtocol:
             return self
         return replace(self, window=window, id=f"{self.id}-w{window}")
 
+    def id_on(self, split: str) -> str:
+        """The id for numbers of a side: of other videos than its list, which val is, they are another's."""
+        return self.id if self.videos is None or split == "test" else f"{self.id}-{split}"
+
     def check_truth(self, has_truth: bool) -> None:
         """Make sure that results are scored against true films where the protocol has them, and only there.
 
@@ -64,7 +69,13 @@ class EvaluationProtocol:
         """
         if self.videos is None:
             return
-        got = set(names)
+        named = Counter(list(names))  # a mapping would be taken for counts
+        if twice := sorted(name for name, count in named.items() if count > 1):
+            raise InputError(
+                f"protocol {self.id} scores each of its videos once, and several are called "
+                f"{', '.join(twice)}: rename or leave out those that are not part of it"
+            )
+        got = set(named)
         missing = sorted(set(self.videos) - got)
         foreign = sorted(got - set(self.videos))
         if missing or foreign:

@@ -194,7 +194,9 @@ class Scoreboard:
         """The mean over all that was counted, as the published protocols average over frames, not videos."""
         said = Counter(row.note for row in rows if row.note)
         notes = _joined(*(f"{note}{_in_some(count, len(rows))}" for note, count in said.items()))
+        sha256 = next((row.backbone_sha256 for row in rows if row.backbone_sha256), None)
         summary = replace(rows[0], clip_id=SUMMARY, value=None, count=0, num_videos=0, note=notes)
+        summary = replace(summary, backbone_sha256=sha256)
         # By place of the video, so that two models are compared on the same ones.
         values, counts = [0.0] * len(self._videos), [0] * len(self._videos)
         for row in rows:

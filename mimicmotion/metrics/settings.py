@@ -1,5 +1,6 @@
 """How generated videos are judged: protocol, backbones, pose models and thresholds."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
 BACKBONE_FIELDS = ("fvd", "fid_vid", "fvd_small", "fid", "lpips", "identity", "videomae", "vjepa")
 """Metrics that need a file; each is named as the field that holds it."""
+LEAST_WINDOW: Final = {"fvd": 9, "fvd_small": 8}
+"""Fewest frames that a network takes: the last pooling of I3D spans two steps of eight frames."""
+BODY_METRICS: Final = ("pose_", "hand_", "identity")
+"""How metrics begin that depend on poses and on the thresholds of ``BodySettings``."""
 FILM_NETWORKS: Final = {
     **{f"{JUDGE}{name}": "wholebody" for name in ("body", "hands", "face", "nobody", "jerk")},
     f"{JUDGE}identity": "identity",
@@ -92,11 +97,35 @@ class JudgeSettings(BodySettings):
             raise ValueError(
                 f"primary_metric {self.primary_metric!r} is unknown; choose one of {', '.join(METRICS)}"
             )
+        window = self.chosen_protocol.window
+        for name, least in LEAST_WINDOW.items():
+            if getattr(self, name) is not None and window < least:
+                raise ValueError(f"{name} needs windows of at least {least} frames, window is {window}")
         needs = network_of(self.primary_metric)
         needs = "wholebody" if needs.startswith("pose_") else needs
         if needs in (*BACKBONE_FIELDS, "wholebody") and getattr(self, needs) is None:
             raise ValueError(f"primary_metric {self.primary_metric!r} needs the weights in the field {needs}")
         return self
+
+    def window_problems(self) -> list[str]:
+        """Windows that the configs beside video transformers say they do not take."""
+        window, problems = self.chosen_protocol.window, []
+        for name in ("videomae", "vjepa"):
+            folder = getattr(self, name)
+            if folder is None or not (folder / "config.json").is_file():
+                continue
+            try:
+                told = json.loads((folder / "config.json").read_bytes())
+            except ValueError:
+                continue  # whoever loads it says what is wrong
+            least = told.get("num_frames") if name == "videomae" else None
+            if least not in (None, window):
+                problems.append(f"{name}: {folder} takes windows of {least} frames, window is {window}")
+            elif window % (told.get("tubelet_size") or 1):
+                problems.append(
+                    f"{name}: {folder} sees {told['tubelet_size']} frames at a time, window is {window}"
+                )
+        return problems
 
     def weight_files(self) -> dict[str, Path]:
         """The backbones and pose models that are given, by field."""

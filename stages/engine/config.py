@@ -234,10 +234,13 @@ def load_config(
 def _follow(tree: Tree, models: Mapping[str, type[Stage]]) -> None:
     """Give each field that follows another section's the value that is written there."""
     for stage, model in models.items():
-        for name, other in model.follows.items():
+        for path, other in model.follows.items():
+            *outer, name = path.split(".")
             values, theirs = tree.values[stage], tree.values.get(other)
+            for part in outer:
+                values = values.get(part) if isinstance(values, dict) else None
             if isinstance(values, dict) and isinstance(theirs, dict) and name in theirs:
-                tree.marks.setdefault((stage, name), tree.mark((other, name)))
+                tree.marks.setdefault((stage, *outer, name), tree.mark((other, name)))
                 values.setdefault(name, theirs[name])
 
 

@@ -95,6 +95,10 @@ class Dataset(Protocol):
         """Content key of the whole dataset."""
 
     @property
+    def fields(self) -> Mapping[str, Any]:
+        """The result-changing fields of the section that it was made with, weights by their hash."""
+
+    @property
     def ids(self) -> tuple[str, ...]:
         """Ids of the kept items, sorted."""
 
@@ -215,7 +219,8 @@ class Stage(Section, ABC):
     """
 
     follows: ClassVar[Mapping[str, str]] = {}
-    """Fields that take the value of the same field in another section where a config gives them none."""
+    """Fields that take the value of the same field in another section where a config gives them none; those
+    within a part only where a config has it, as ``judge.score_threshold``."""
 
     runtime: Runtime = Runtime()
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -49,6 +50,11 @@ class PublishedDataset:
     def key(self) -> str:
         """Content key of the whole dataset."""
         return self.manifest.dataset_key
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The result-changing fields of the section that it was made with, weights by their hash."""
+        return self.manifest.fields
 
     @cached_property
     def items(self) -> Mapping[str, ItemState]:

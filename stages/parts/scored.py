@@ -93,7 +93,7 @@ def write_reports(
     table = scores.table()
     (primary,) = {row["metric"] for row in table.to_pylist() if row["is_primary"]}
     about = {
-        "protocol": table["protocol"][0].as_py(),
+        "protocol": next(row["protocol"] for row in table.to_pylist() if row["split"] == "test"),
         "generated": inputs["animate"].key,
         "checkpoint": checkpoint_of(inputs).key,
         "test clips": inputs["clips"].key,

@@ -21,6 +21,7 @@ class FakeRegistry:
         for number, (_, known) in enumerate(self.versions, start=1):
             if all(known[tag] == tags[tag] for tag in ("checkpoint_key", "checkpoint_sha256")):
                 self.versions[number - 1] = (folder, tags)
+                self.descriptions[number - 1] = description
                 return str(number)
         self.versions.append((folder, tags))
         self.descriptions.append(description)
@@ -42,8 +43,8 @@ class FakeContext:
 
 
 class FakeDataset:
-    def __init__(self, rows, key="k", files=None):
-        self.rows, self.key_of_item, self.files = rows, key, files or {}
+    def __init__(self, rows, key="k", files=None, fields=None):
+        self.rows, self.key_of_item, self.files, self.fields = rows, key, files or {}, fields or {}
         self.ids = ("all",)
 
     def item_key(self, item_id):
@@ -72,6 +73,11 @@ def make_inputs(
     decides="val",
     scored=True,
     framing=(),
+    film="film",
+    poses="poses",
+    threshold=0.3,
+    judged=0.3,
+    unmeasured=False,
 ):
     """Scores of as many videos as are given: how far the value moves without each.
 
@@ -83,6 +89,7 @@ def make_inputs(
     score["split"] = decides
     floor = {**score, "method": "copy_reference", "value": copied}
     of_clip = {**score, "clip_id": f"v-{decides}", "is_primary": False, "split": decides}
+    of_clip["value"] = None if unmeasured else value
     scores = [
         floor,
         score,
@@ -93,7 +100,10 @@ def make_inputs(
     clip |= dict(framing)
     return {
         "train": FakeDataset([{}], checkpoint, {"checkpoint": weights}),
-        "evaluate": FakeDataset(scores, "scores"),
+        "evaluate": FakeDataset(scores, "scores", fields={"hand_threshold": threshold, "lpips": "any"}),
+        "animate": FakeDataset([], "films", fields={"judge": {"hand_threshold": judged}}),
+        "decode": FakeDataset([], film),
+        "pose": FakeDataset([], poses),
         "clips": FakeDataset([clip, {**clip, "split": "train"}]),
     }
 
@@ -179,13 +189,47 @@ def test_without_the_same_videos_there_is_no_new_champion(registry, videos):
         ({"framing": {"left_px": 5}}, "data_key"),
         ({"framing": {"fps": 99.0}}, "data_key"),
         ({"scored": False}, "data_key"),
+        ({"unmeasured": True}, "data_key"),
+        ({"film": "of another size"}, "data_key"),
         ({"backbone": "ab" * 32}, "backbone"),
     ],
 )
 def test_scores_of_another_kind_are_not_compared(registry, change, said):
     row = register(registry, "second", 99.0, **change)
     assert row["aliases"] == ["candidate"]
-    assert f"The champion was measured with {said}" in row["reason"]
+    what = "other clips, true films, poses or thresholds: " if said == "data_key" else ""
+    assert f"The champion was measured with {what}{said}" in row["reason"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "change", "is_same"),
+    [
+        ("psnr", {"threshold": 0.5, "judged": 0.5, "poses": "others"}, True),
+        ("hand_psnr", {"judged": 0.5}, True),
+        ("hand_psnr", {"threshold": 0.5}, False),
+        ("pose_pck_hands", {"poses": "others"}, False),
+        ("identity", {"threshold": 0.5}, False),
+        ("judge_nobody", {"threshold": 0.5}, True),
+        ("judge_nobody", {"judged": 0.5}, False),
+        ("judge_nobody", {"poses": "others"}, False),
+    ],
+)
+def test_thresholds_and_poses_count_where_the_metric_reads_them(metric, change, is_same):
+    registry = FakeRegistry()
+    register(registry, "first", 20.0, metric=metric)
+    row = register(registry, "second", 20.0, metric=metric, **change)
+    assert ("on the same videos" in row["reason"], "poses or thresholds" in row["reason"]) == (
+        is_same,
+        not is_same,
+    )
+
+
+def test_a_champion_that_is_scored_again_stays_one_and_says_so(registry):
+    row = register(registry, "first", 20.0, metric="ssim", copied=30.0)
+    assert (row["version"], row["aliases"]) == ("1", ["candidate", "champion"])
+    assert "the champion already, though its ssim of 20 is worse than that of copying" in row["reason"]
+    assert registry.versions[0][1]["primary_metric"] == "ssim"
+    assert "ssim" in registry.descriptions[0]
 
 
 def test_a_champion_of_an_earlier_version_is_not_compared(registry):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mimicmotion.errors import InputError, WeightsError
-from mimicmotion.metrics.backbones import i3d, small_video_net
+from mimicmotion.metrics.backbones import small_video_net
 from mimicmotion.metrics.backbones.i3d import I3D
 from mimicmotion.metrics.backbones.resnet3d import ResNet3D50
 from mimicmotion.metrics.backbones.small_video_net import SmallVideoNet
@@ -27,6 +27,7 @@ from mimicmotion.metrics.backbones.video_encoders import (
     MODEL_TYPES,
     open_encoder,
 )
+from mimicmotion.metrics.settings import LEAST_WINDOW
 from mimicmotion.video.size import Size
 from mimicmotion.weights.fetching import file_digest
 from mimicmotion.weights.scripts import check_script, is_torchscript
@@ -66,10 +67,10 @@ class BackboneForm:
 _STRIP_PX = 64
 _HALF = (127.5, 127.5, 127.5)
 FORMS: Mapping[str, BackboneForm] = {
-    "fvd": BackboneForm(I3D, Size(224, 224), _HALF, 127.5, 400, i3d.MIN_FRAMES),
+    "fvd": BackboneForm(I3D, Size(224, 224), _HALF, 127.5, 400, LEAST_WINDOW["fvd"]),
     "fid_vid": BackboneForm(ResNet3D50, Size(112, 112), KINETICS_MEAN, 1.0, 2048, 1, classifier="fc."),
     "fvd_small": BackboneForm(
-        SmallVideoNet, small_video_net.SIZE, _HALF, 127.5, small_video_net.FEATURES, small_video_net.WINDOW
+        SmallVideoNet, small_video_net.SIZE, _HALF, 127.5, small_video_net.FEATURES, LEAST_WINDOW["fvd_small"]
     ),
     "fid": BackboneForm(None, None, (0.0, 0.0, 0.0), 1.0, 2048, 1, per_frame=True),
     **{name: BackboneForm(None, None, IMAGENET_MEAN, IMAGENET_SCALE, 0, 2) for name in MODEL_TYPES},

@@ -4,9 +4,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-MIN_FRAMES = 9
-"""The last pooling spans two time steps, each of eight frames."""
-
 _MIXED = {
     "Mixed_3b": (192, (64, 96, 128, 16, 32, 32)),
     "Mixed_3c": (256, (128, 128, 192, 32, 96, 64)),

@@ -2,12 +2,13 @@
 
 from torch import Tensor, nn
 
+from mimicmotion.metrics.settings import LEAST_WINDOW
 from mimicmotion.video.size import Size
 
 FEATURES = 64
 SIZE = Size(64, 96)
 """Of its input."""
-WINDOW = 8
+WINDOW = LEAST_WINDOW["fvd_small"]
 """Frames of one input window."""
 
 

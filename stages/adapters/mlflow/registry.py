@@ -14,6 +14,7 @@ import numpy as np
 
 from mimicmotion.animation.settings import INPUTS, PARAMS
 from mimicmotion.errors import InputError
+from mimicmotion.metrics.champion import SCORED
 from stages.adapters.mlflow.client import patient, quoted
 from stages.engine.config import redacted
 
@@ -40,7 +41,8 @@ class MlflowRegistry:
         """Store a checkpoint folder as a new version of a model; returns the version.
 
         Where a version has the same tags ``checkpoint_key`` and ``checkpoint_sha256``, that version is
-        returned, with its tags renewed. The key alone says how a checkpoint was made, not what came out.
+        returned, with tags and description renewed. The key alone says how a checkpoint was made, not what
+        came out.
         """
         client = self._client
         if not client.search_registered_models(f"name={quoted(name)}"):
@@ -49,6 +51,10 @@ class MlflowRegistry:
             if all(tag in tags and version.tags.get(tag) == tags[tag] for tag in _IDENTITY):
                 for tag, value in tags.items():
                     client.set_model_version_tag(name, version.version, tag, value)
+                for tag in set(version.tags) - set(tags):
+                    if tag.startswith(SCORED):  # of an earlier score
+                        client.delete_model_version_tag(name, version.version, tag)
+                client.update_model_version(name, version.version, description)
                 return str(version.version)
         self._log_model(folder)
         made = client.create_model_version(

@@ -37,6 +37,9 @@ def test_a_table_and_a_file(tmp_path):
     assert "no weights in --fid-vid" in result.output
     assert "no graphs in --detector" in result.output
     assert "native" in result.output
+    assert "Hand PSNR dB: absent: no graphs in --detector" in result.output
+    alone = run(*folders, "--protocol", "native", "--identity", WEIGHTS / "detector.onnx")
+    assert "--identity needs --detector and --wholebody" in str(alone.exception)
     rows = json.loads((tmp_path / "scores.json").read_text())
     assert {row["protocol"] for row in rows} == {"native"}
     refused = run(*folders, "--protocol", "tiktok")
@@ -50,12 +53,12 @@ def test_a_config_supplies_networks_and_thresholds_that_are_not_given(tmp_path, 
     )
     monkeypatch.setattr("mimicmotion.metrics.folders.score_folders", lambda *_: [])
     folders = ("--generated", tmp_path, "--truth", tmp_path, "--protocol", "native")
-    for more in ((), ("--config", "demo"), ("--config", "demo", "--window", 4)):
+    for more in ((), ("--config", "demo"), ("--config", "demo", "--window", 12)):
         run(*folders, *more)
     plain, demo, changed = opened
     assert (plain.score_threshold, plain.fvd_small, plain.window) == (0.3, None, None)
     assert (demo.score_threshold, demo.fvd_small.name, demo.window) == (0.5, "fvd_small.safetensors", 8)
-    assert changed == demo.replaced(window=4)
+    assert changed == demo.replaced(window=12)
 
 
 @pytest.mark.parametrize("protocol", ["tiktok-335-340-256", "tiktok-disco10-256"])

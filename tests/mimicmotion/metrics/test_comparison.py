@@ -122,3 +122,36 @@ def test_an_arm_can_be_compared_with_another_than_the_one_before():
     text = comparison_markdown(rows)
     assert "| worse | *-2.00" in text
     assert "| better, from base | **+1.00" in text
+
+
+def spoilt(values):
+    found = [
+        Score(f"c{i}", "model", "pose_error_hands", v, count=0 if v is None else 9)
+        for i, v in enumerate(values)
+    ]
+    return [*found, Score("c0", "copy_reference", "pose_error_hands", 0.2, count=9)]
+
+
+def test_a_change_is_over_the_videos_that_both_arms_could_measure():
+    """The later arm is worse on each video and lost the hands in the hardest one, which lowers its mean."""
+    before = [0.030, 0.031, 0.029, 0.030, 0.032, 0.120]
+    later = [0.034, 0.035, 0.033, 0.034, 0.036, None]
+    arms = {"base": [spoilt(before)] * 2, "+ x": [spoilt(later)] * 2}
+    base, more = compare(arms, ["pose_error_hands"])
+    assert more.value < base.value
+    assert (more.change, more.is_gain) == (pytest.approx(0.004), False)
+    text = comparison_markdown([base, more])
+    assert "Pose error hands: + x: the change is over the 5 videos that both could measure" in text
+    _, back = compare({"a": arms["+ x"], "b": arms["base"]}, ["pose_error_hands"])
+    assert (back.change, back.is_gain) == (pytest.approx(-0.004), True)
+    assert compare({"a": arms["base"], "b": arms["base"]}, ["pose_error_hands"])[1].change_note is None
+
+
+def test_scores_that_no_floor_has_are_not_said_to_be_unmeasured():
+    own = [Score(f"c{i}", "model", "judge_body", 0.5 + i / 10, count=1) for i in range(3)]
+    floor = [Score("c0", "copy_reference", "psnr", 12.0, count=10)]
+    rows = compare({"a": [own + floor], "b": [own + floor]}, ["judge_body"], ["copy_reference"])
+    assert "not measured" not in comparison_markdown(rows)
+    lacking = [*own, Score("c0", "model", "lpips", None, note="no file"), *floor]
+    rows = compare({"a": [own + floor], "b": [lacking]}, ["judge_body", "lpips"])
+    assert "- LPIPS: not measured" in comparison_markdown(rows)

@@ -118,6 +118,11 @@ def test_the_two_tiktok_sets_are_not_confused():
         disco.check_videos(disco.videos[:2] + disco.videos[3:])
     with pytest.raises(InputError, match="not part of it: 00001"):
         paper.check_videos([*paper.videos, "00001"])
+    with pytest.raises(
+        InputError, match=f"each of its videos once, and several are called {paper.videos[0]}"
+    ):
+        paper.check_videos([*paper.videos, paper.videos[0]])
+    assert (paper.id_on("test"), paper.id_on("val")) == (paper.id, f"{paper.id}-val")
     with pytest.raises(InputError, match="choose one of"):
         protocol_by_id("tiktok")
 
@@ -127,6 +132,7 @@ def test_a_protocol_with_another_window_has_another_id():
     assert native.with_window(16) is native
     assert native.with_window(8).id == "native-w8"
     native.check_videos(["anything"])
+    assert native.id_on("val") == native.id
     assert native.resized(frames()).shape == (4, 40, 30, 3)
 
 

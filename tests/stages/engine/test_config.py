@@ -234,3 +234,23 @@ def test_a_command_repeats_what_was_set_but_secrets(folder: Path) -> None:
 )
 def test_people_are_found_again_as_the_pose_stage_finds_them(overrides: list[str], threshold: float) -> None:
     assert load_config("demo", overrides).stages["evaluate"].score_threshold == threshold
+
+
+def test_the_judge_of_animate_finds_people_as_pose_does_where_it_says_nothing_else(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "extends: demo\nworkspace: w\npose: {score_threshold: 0.6, nms_threshold: 0.7}\n"
+        "animate: {judge: {score_threshold: 0.4}}\n"
+    )
+    stages = load_config(str(path)).stages
+    assert (stages["animate"].judge.score_threshold, stages["animate"].judge.nms_threshold) == (0.4, 0.7)
+    assert stages["evaluate"].score_threshold == 0.6
+
+
+@pytest.mark.parametrize(("window", "refused"), [(7, True), (8, False)])
+def test_a_window_that_a_network_does_not_take_is_refused_before_the_training(window, refused):
+    if refused:
+        with pytest.raises(ConfigError, match="fvd_small needs windows of at least 8 frames, window is 7"):
+            load_config("demo", [f"evaluate.window={window}"])
+    else:
+        load_config("demo", [f"evaluate.window={window}"])

@@ -30,3 +30,22 @@ def test_weights_may_take_an_hour_and_the_rest_stays_impatient(tmp_path, monkeyp
     assert MlflowRegistry(client, "run").register("model", tmp_path, {}, "") == "3"
     assert limits == {"model": usual, "model/data/checkpoint": for_weights}
     assert os.environ.get(LIMIT) == usual
+
+
+def test_a_version_that_is_scored_again_says_the_new_score_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(MlflowRegistry, "_log_model", lambda self, folder: None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mlflow import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = client.create_experiment("x", artifact_location=str(tmp_path / "files"))
+    registry = MlflowRegistry(client, client.create_run(experiment).info.run_id)
+    same = {"checkpoint_key": "k", "checkpoint_sha256": "s", "teacher_key": "t"}
+    first = {**same, "primary_metric": "fvd", "primary_low": "250", "primary_backbone": "ab"}
+    again = {**same, "primary_metric": "psnr", "primary_value": "20"}
+    assert registry.register("model", tmp_path, first, "fvd 300") == "1"
+    registry.set_alias("model", "champion", "1")
+    assert registry.register("model", tmp_path, again, "psnr 20") == "1"
+    assert registry.tags("model", "champion") == again
+    assert client.get_model_version("model", "1").description == "psnr 20"

@@ -236,10 +236,8 @@ def _follow(tree: Tree, models: Mapping[str, type[Stage]]) -> None:
     for stage, model in models.items():
         for path, other in model.follows.items():
             *outer, name = path.split(".")
-            values, theirs = tree.values[stage], tree.values.get(other)
-            for part in outer:
-                values = values.get(part) if isinstance(values, dict) else None
-            if isinstance(values, dict) and isinstance(theirs, dict) and name in theirs:
+            values, theirs = tree.section((stage, *outer)), tree.section((other,)) or {}
+            if values is not None and name in theirs:
                 tree.marks.setdefault((stage, *outer, name), tree.mark((other, name)))
                 values.setdefault(name, theirs[name])
 

@@ -41,6 +41,13 @@ class Tree:
             place = place[:-1]
         return self.marks[place]
 
+    def section(self, place: Place) -> dict[str, Any] | None:
+        """The values of a section, or of a part of one; None where there are none."""
+        values: Any = self.values
+        for name in place:
+            values = values.get(name) if isinstance(values, dict) else None
+        return values if isinstance(values, dict) else None
+
     def merge(self, other: "Tree") -> None:
         """Let another tree replace what it also has; sections are merged, lists are replaced."""
         _merge(self, other, self.values, other.values, ())

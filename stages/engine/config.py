@@ -233,13 +233,13 @@ def load_config(
 
 def _follow(tree: Tree, models: Mapping[str, type[Stage]]) -> None:
     """Give each field that follows another section's the value that is written there."""
-    for stage, model in models.items():
-        for path, other in model.follows.items():
-            *outer, name = path.split(".")
-            values, theirs = tree.section((stage, *outer)), tree.section((other,)) or {}
-            if values is not None and name in theirs:
-                tree.marks.setdefault((stage, *outer, name), tree.mark((other, name)))
-                values.setdefault(name, theirs[name])
+    follows = [(stage, *one) for stage, model in models.items() for one in model.follows.items()]
+    for stage, path, other in follows:
+        *outer, name = path.split(".")
+        values, theirs = tree.section((stage, *outer)), tree.section((other,)) or {}
+        if values is not None and name in theirs:
+            tree.marks.setdefault((stage, *outer, name), tree.mark((other, name)))
+            values.setdefault(name, theirs[name])
 
 
 def without_workspace(resolved: Mapping[str, Any]) -> dict[str, Any]:
@@ -276,7 +276,7 @@ def tracking_uri(config: PipelineConfig) -> str:
 
 
 def sqlite_uri(database: Path, driver: str = "sqlite") -> str:
-    """Address of a SQLite file; ``?``, ``#`` and ``%`` in its path do not end the path."""
+    """Address of a SQLite file, whatever is in its path."""
     return f"{driver}:///{str(database).translate(_QUOTED)}"
 
 
@@ -293,8 +293,7 @@ def _config_folders() -> list[Path]:
 def _stage_class(name: str) -> type[Stage]:
     module, _, attribute = STAGES[name].partition(":")
     found = getattr(import_module(module), attribute)
-    assert isinstance(found, type)
-    assert issubclass(found, Stage)
+    assert isinstance(found, type) and issubclass(found, Stage)  # noqa: PT018
     return found
 
 

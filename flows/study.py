@@ -150,7 +150,7 @@ def publish_study(study: Study) -> StudyResult:
     markdown = "\n".join(filter(None, (comparison_markdown(rows), study.settings.note)))
     workspace = StageGraph(study.config).workspace
     place = f"ablations/{study.key}"
-    report = _parent_report(study, markdown)
+    report = _parent_report(study, comparison_markdown(rows))
     with staged(workspace, "ablations") as folder:
         (folder / TABLE_FILE).write_text(f"# {study.config.settings.title}\n\n{markdown}", encoding="utf-8")
         text = json.dumps([asdict(row) for row in rows], indent=1)
@@ -211,13 +211,14 @@ def _clips(trial: Trial) -> list[GeneratedClip]:
     return list(generated_clips({name: graph.dataset(name) for name in names}))
 
 
-def _parent_report(study: Study, markdown: str) -> "MlflowReport":
+def _parent_report(study: Study, tables: str) -> "MlflowReport":
     from stages.adapters.mlflow.tracking import named_report
 
     note = (
-        f"**{study.config.settings.title}.** {markdown}\n"
+        f"**{study.config.settings.title}.** {study.settings.note}\n\n"
         f"Again: `{study.config.command('ablation')}`. A nested run for each arm, in it one for each "
-        "seed. `chart.png` shows the table, `frames.png` and the videos what the arms made.\n"
+        f"seed. `{TABLE_FILE}` and `{CHART_FILE}` show the tables, `{FRAMES_FILE}` and the videos what the arms "
+        f"made.\n\n## Arms compared\n\n{tables}"
     )
     return named_report(study.config, study.key, f"ablation {study.config.name}", note)
 

@@ -153,7 +153,7 @@ def named_run(
     run_id = _newest(client, experiment, KEY_TAG, key)
     parent = {} if parent_id is None else {PARENT_TAG: parent_id}
     again = {"again": config.command("ablation")[:_LONGEST_TEXT]}
-    tags = {KEY_TAG: key, NOTE_TAG: note, **again, **parent, **origin_tags(config)}
+    tags = {KEY_TAG: key, NOTE_TAG: fitted(note), **again, **parent, **origin_tags(config)}
     if run_id is None:
         run_id = str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
         client.set_terminated(run_id, "FINISHED")
@@ -290,7 +290,9 @@ def fitted(note: str) -> str:
         if len(_SECTION.join([head, *sections]) + heading + stages) <= LONGEST_NOTE:
             break
         title = sections[place].partition("\n")[0]
-        sections[place] = f"{title}\n\nToo long for this page: see the files of the nested run.\n"
+        sections[place] = (
+            f"{title}\n\nToo long for this page: see the files of this run and of those nested in it.\n"
+        )
     return _SECTION.join([head, *sections]) + heading + stages
 
 

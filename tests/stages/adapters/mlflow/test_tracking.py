@@ -371,6 +371,8 @@ def test_a_long_page_keeps_its_stages() -> None:
     assert "## Scores\n\nToo long for this page: see the files" in page
     assert page.endswith("## Judge\n\nshort\n\n## Stages\n\n| train | fresh |\n")
     assert fitted(page) == page
+    study = fitted(f"**Arms.** All from one base.\n\n## Arms compared\n\n{'| x ' * LONGEST_NOTE}\n")
+    assert study.startswith("**Arms.** All from one base.\n\n## Arms compared\n\nToo long for this page")
 
 
 def test_a_quote_in_a_filter() -> None:

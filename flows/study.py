@@ -217,8 +217,8 @@ def _parent_report(study: Study, tables: str) -> "MlflowReport":
     note = (
         f"**{study.config.settings.title}.** {study.settings.note}\n\n"
         f"Again: `{study.config.command('ablation')}`. A nested run for each arm, in it one for each "
-        f"seed. `{TABLE_FILE}` and `{CHART_FILE}` show the tables, `{FRAMES_FILE}` and the videos what the arms "
-        f"made.\n\n## Arms compared\n\n{tables}"
+        f"seed. `{TABLE_FILE}` and `{CHART_FILE}` show the tables, `{FRAMES_FILE}` and the videos what "
+        f"the arms made.\n\n## Arms compared\n\n{tables}"
     )
     return named_report(study.config, study.key, f"ablation {study.config.name}", note)
 

@@ -142,5 +142,6 @@ def _table(rows: "Sequence[Reliability]") -> Table:
         "part", "points", "error raw", "error calibrated", title="Expected calibration error, held out"
     )
     for row in rows:
-        table.add_row(row.part, str(row.num_points), f"{row.error_before:.3f}", f"{row.error_after:.3f}")
+        errors = (f"{error:.3f}" if row.num_points else "-" for error in (row.error_before, row.error_after))
+        table.add_row(row.part, str(row.num_points), *errors)
     return table

@@ -34,7 +34,10 @@ def comparison_chart(rows: Sequence[Compared], floors: Sequence[str]) -> UInt8[n
     for axes in panels[len(metrics) :]:
         axes.set_axis_off()
     if metrics:
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        # Not every panel has every floor.
+        known = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in panels[: len(metrics)]]
+        by_label = {label: handle for panel in known for handle, label in panel}
+        figure.legend(by_label.values(), by_label.keys(), loc="outside lower center", ncols=4)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 

@@ -22,11 +22,14 @@ def reliability_chart(rows: Sequence[Reliability]) -> UInt8[np.ndarray, "h w 3"]
             ("raw", row.before, row.error_before),
             ("calibrated", row.after, row.error_after),
         ):
+            if not bins:
+                continue
             confidence, share, _ = zip(*bins, strict=True)
             axes.plot(confidence, share, "o-", markersize=3, label=f"{name}, error {error:.3f}")
         axes.set_title(f"{row.part}, {row.num_points} points", fontsize=10)
         axes.set_xlabel("confidence (raw cut at 1)", fontsize=8)
         axes.set_ylabel("share within r of the truth", fontsize=8)
-        axes.legend(fontsize=7)
+        if row.num_points:
+            axes.legend(fontsize=7)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

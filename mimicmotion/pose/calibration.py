@@ -52,7 +52,8 @@ class Curve:
         order = np.argsort(raw, kind="stable")
         number = max(1, min(_NUM_GROUPS, len(raw) // _FEWEST_IN_GROUP))
         groups = [group for group in np.array_split(order, number) if len(group)]
-        levels = np.array([raw[group].mean() for group in groups])
+        # Means of equal numbers may differ in their last digit.
+        levels = np.maximum.accumulate([raw[group].mean(dtype=np.float64) for group in groups])
         shares = np.array([right[group].mean() for group in groups])
         weights = np.array([len(group) for group in groups], np.float64)
         rising = isotonic_regression(shares, weights=weights).x.clip(_LEAST, 1)

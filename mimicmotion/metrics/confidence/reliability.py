@@ -89,7 +89,8 @@ class Reliability:
     Attributes:
         part: of the body, or ``all``.
         num_points: points that were looked at.
-        error_before, error_after: expected calibration error, raw (cut to [0, 1]) and calibrated.
+        error_before, error_after: expected calibration error, raw (cut to [0, 1]) and calibrated; nan
+            where there is no point.
         before, after: (mean confidence, share right, number) of each bin that holds a point.
     """
 
@@ -190,7 +191,8 @@ def _bins(confidence: np.ndarray, right: np.ndarray) -> list[tuple[float, float,
 
 def _expected_error(bins: Sequence[tuple[float, float, int]]) -> float:
     total = sum(number for _, _, number in bins)
-    return sum(number * abs(confidence - share) for confidence, share, number in bins) / max(total, 1)
+    wrong = sum(number * abs(confidence - share) for confidence, share, number in bins)
+    return wrong / total if total else math.nan
 
 
 def _matched(found: Sequence[Person], true: TruePicture) -> Iterator[tuple[Person, int]]:

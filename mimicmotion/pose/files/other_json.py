@@ -79,7 +79,9 @@ def _has_people(frame: Any) -> bool:
 
 
 def _of_image(name: str, frame: Mapping[str, Any]) -> dict[str, Any]:
-    people = frame.get("people") or [{"pose_keypoints_2d": body["joints"]} for body in frame["bodies"]]
+    if "people" in frame:
+        return {"image_id": name, "people": frame["people"]}
+    people = [{"pose_keypoints_2d": body["joints"]} for body in frame["bodies"]]
     return {"image_id": name, "people": people}
 
 

@@ -39,6 +39,14 @@ def test_confidences_that_say_nothing_become_one_probability():
     assert np.interp(0.5, curve.raw, curve.probability) == pytest.approx(0.3, abs=0.03)
 
 
+@pytest.mark.parametrize(("value", "count"), [(0.7, 30_011), (127 * 0.0083, 99_999)])
+def test_confidences_that_are_all_alike_make_a_curve(value, count):
+    raw, right = np.full(count, value, np.float32), np.arange(count) % 3 == 0
+    curve = Curve.fitted(raw, right.astype(float))
+    np.testing.assert_allclose(curve.raw, value, rtol=1e-6)
+    assert np.interp(value, curve.raw, curve.probability) == pytest.approx(1 / 3, abs=0.01)
+
+
 def test_each_part_has_its_curve_and_what_was_not_located_stays_0():
     found = calibration(hands=Curve((0.5,), (0.25,))).probabilities(np.full((2, 133), 1.0))
     assert (found[:, :91] == np.float32(0.5005)).all()

@@ -14,6 +14,7 @@ from mimicmotion.metrics.confidence.reliability import (
     reliability,
 )
 from mimicmotion.pictures.reliability import reliability_chart
+from mimicmotion.pose.calibration import PARTS
 from mimicmotion.pose.layout import MIRRORED, NUM_KEYPOINTS
 from mimicmotion.pose.people import Person
 
@@ -66,6 +67,16 @@ def test_a_calibration_brings_the_error_on_other_pictures_down():
     assert rows["all"].error_before == pytest.approx(0.35, abs=0.03)
     assert all(row.error_after < row.error_before / 3 for row in rows.values())
     assert rows["face"].num_points == 40 * (68 - 10)
+    assert reliability_chart([*rows.values()]).shape[2] == 3
+
+
+def test_a_part_that_no_held_out_picture_shows_has_no_error_and_an_empty_panel():
+    made, tested = (judge_pictures(*world(40, seed, boast=3)) for seed in (0, 1))
+    tested.raw[:, PARTS["feet"]] = np.nan
+    rows = {row.part: row for row in reliability(tested, fit(made, "a", {}))}
+    assert rows["feet"].num_points == 0
+    assert np.isnan([rows["feet"].error_before, rows["feet"].error_after]).all()
+    assert np.isfinite(rows["all"].error_after)
     assert reliability_chart([*rows.values()]).shape[2] == 3
 
 

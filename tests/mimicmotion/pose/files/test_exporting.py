@@ -180,6 +180,9 @@ def test_alphapose_by_image_and_what_is_none_of_its_forms(tmp_path):
         found = import_poses(path, VIDEO)
         assert [len(people) for people in found] == [1] * 6
         np.testing.assert_allclose(found[0][0][1].keypoints[10], [40 / 3, 20 / 3], rtol=1e-5)
+        nobody = {name: [] for name in frame}
+        path.write_text(json.dumps({f"{n}.jpg": nobody if n < 4 else frame for n in range(12)}))
+        assert [len(people) for people in import_poses(path, VIDEO)] == [0, 0, 1, 1, 1, 1]
     path.write_text(json.dumps([alphapose(20)]))
     with pytest.raises(InputError, match="17, 26, 68, 133, 136 points, got 20"):
         import_poses(path, VIDEO)

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -169,11 +169,6 @@ def _run(
         log.warning("%s: making again: %s", name, damage)
     log.info("%s: %d of %d items to do", name, len(todo), len(plan.work))
     plan.store.clear_staging(0 if alone else DAY_S)
-    if again_s is not None and config.run_by == "stage" and (later := _later(config, name)):
-        log.warning(
-            "%s is done again by force; %s stay fresh, since keys say what something is made from: force "
-            "them too where its result changes", name, ", ".join(later),
-        )  # fmt: skip
     with stage_run(config, plan.stage) as run:
         if isinstance(plan.stage, ItemStage):
             seconds = _run_items(config, plan, plan.stage, again_s)
@@ -193,16 +188,24 @@ def _run(
     _clear_state(plan)
     holds = plan.stage.summary(dataset) or f"{manifest.counts.kept} kept, {reasons(states)}"
     log.info("%s: published %s (%s)", name, manifest.dataset_key, holds)
+    if again_s is not None and config.run_by == "stage" and plan.manifest is not None:
+        _warn_of_fresh(config, plan.stage.name, plan.manifest.dataset_key == manifest.dataset_key)
     return replace(_result(manifest, "published", len(seconds), start_s), is_shown=is_shown)
 
 
-def _later(config: PipelineConfig, name: str) -> list[str]:
-    """Stages that read a stage, or what was made from it."""
-    later = [name]
+def _warn_of_fresh(config: PipelineConfig, name: str, same_key: bool) -> None:
+    """Name the stages that stay fresh though what they were made from was made again under the same key."""
+    graph, later = StageGraph(config), [name]
     for other, stage in config.stages.items():
-        if {*later} & {*stage.reads, *stage.optional_reads}:
-            later.append(other)
-    return later[1:]
+        if same_key and {*later} & {*stage.reads, *stage.optional_reads}:
+            with suppress(MimicMotionError):  # it is not made yet
+                graph.dataset(other)
+                later.append(other)
+    if later[1:]:
+        log.warning(
+            "%s was done again by force; %s stay fresh, since keys say what something is made from: force "
+            "them too where its result changed", later[0], ", ".join(later[1:]),
+        )  # fmt: skip
 
 
 def _states_now(plan: Plan, seconds: Mapping[str, float]) -> list[ItemState]:

@@ -9,7 +9,7 @@ share of the GPU's peak. docs/performance.md says how they are made.
 
 import logging
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ _COPIES_S = 1.42e-7
 """Core seconds of looking for near-copies, of a second of a film and one of another."""
 _FILM_BYTES, _LOSSLESS_BYTES, _POSE_ROW_BYTES = 0.04, 0.7, 1_700
 """Bytes of a pixel in normalised films and in generated ones, and of a person's row in `pose`."""
+_BESIDE = {"vae": 97_742_847, "image_encoder": 632_076_800}
+"""Parameters of SVD's other parts."""
 _PROBED = 24
 
 
@@ -127,8 +129,14 @@ def _header(path: str) -> tuple[float, float, float, float] | None:
         return None  # decode will reject it
 
 
-def reckon(config: PipelineConfig, films: Films, gpu: str) -> list[Needs]:
+def reckon(config: PipelineConfig, films: Films, gpu: str, samples: int | None = None) -> list[Needs]:
     """The needs of every stage of a config, in order; says of which it knows none.
+
+    Args:
+        config: what is to run.
+        films: what it runs on.
+        gpu: which one.
+        samples: of an epoch of training, where clips are published; None reckons them from films.
 
     Raises:
         InputError: the GPU is not known, or a stage before is missing.
@@ -137,7 +145,7 @@ def reckon(config: PipelineConfig, films: Films, gpu: str) -> list[Needs]:
 
     if gpu not in PEAK_TFLOPS:
         raise InputError(f"GPU {gpu!r} is not known; known are {', '.join(PEAK_TFLOPS)}")
-    work = _Work(config, films)
+    work = _Work(config, films, samples)
     found = []
     for name, stage in config.stages.items():
         if (estimate := getattr(work, name, None)) is None:
@@ -165,9 +173,9 @@ class _Work:
     Of a stage on GPUs the core seconds are what their workers do beside them.
     """
 
-    def __init__(self, config: PipelineConfig, films: Films) -> None:
+    def __init__(self, config: PipelineConfig, films: Films, samples: int | None) -> None:
         self._config, self._stages = config, dict[str, Any](config.stages)
-        self._films = films
+        self._films, self._known = films, samples
         decode: Any = config.stages["decode"]
         clips: Any = config.stages.get("clips")
         width, height = films.size_px
@@ -214,14 +222,17 @@ class _Work:
         steps = num_steps(train, self.samples())
         tera = steps * train.batch * sample_flops(shape) / _TERA
         weights, checkpoint = weight_bytes(shape)
-        # A new checkpoint is whole before the oldest goes; at the end the weights are written in two forms.
+        # A new checkpoint is whole before the oldest goes; at the end the average is written whole, then in
+        # two forms, one with the other parts of the base.
         there = ceil(steps / train.runtime.checkpoint_every)
         kept = min(there, train.runtime.keep)
-        disk = max(min(there, kept + 1) * checkpoint, kept * checkpoint + 2 * weights)
+        disk = max(min(there, kept + 1) * checkpoint, kept * checkpoint + 3 * weights + self._beside())
         return steps, 0, tera, disk
 
     def samples(self) -> float:
         """Samples of an epoch."""
+        if self._known:
+            return self._known
         videos = self._films.num - self._films.judged
         return videos * sample_windows(self._stages["clips"], self._frames, self._fps)
 
@@ -255,7 +266,13 @@ class _Work:
     def register(self) -> tuple[float, ...]:
         from mimicmotion.training.estimate.needs import weight_bytes
 
-        return 1, 10, 0, weight_bytes(training_shape(self._config, "train"))[0]
+        weights, _ = weight_bytes(training_shape(self._config, "train"))
+        return 1, 10, 0, weights + self._beside()
+
+    def _beside(self) -> float:
+        """Bytes of the base's other parts, which every exported pipeline holds in float32."""
+        base = self._stages["train"].base
+        return 4 * sum(_parameters(base / part) or of_svd for part, of_svd in _BESIDE.items())
 
     def _forward(self, slots: int) -> float:
         """10^12 operations of one pass of the network over so many slots."""
@@ -282,9 +299,20 @@ class _Work:
         return 0.0, frames * _POSE_S * (sum(here) / _POSE_BYTES if len(here) == 2 else 1)
 
 
+def _parameters(folder: Path) -> int:
+    """Numbers that the weights in a folder hold; 0 where none can be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(min(folder.glob("*.safetensors")), "numpy") as weights:
+            return sum(prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    except (ValueError, OSError, SafetensorError):
+        return 0
+
+
 def epoch_samples(config: PipelineConfig, films: Films) -> int:
     """Samples of an epoch of training on these films."""
-    return round(_Work(config, films).samples())
+    return round(_Work(config, films, None).samples())
 
 
 def needs_table(needs: list[Needs], films: Films) -> Table:

@@ -138,8 +138,9 @@ def _stage_dry_run(
         raise InputError("--clips is for a stage that trains, in place of --videos: leave one out")
     if clips is None:
         films = _films(settings, videos, length_s)
-        _print_needs(settings, films, gpu, [name])
-        clips = (None if videos else published_samples(settings)) or epoch_samples(settings, films)
+        known = None if videos or not trains else published_samples(settings)
+        _print_needs(settings, films, gpu, [name], known)
+        clips = known or epoch_samples(settings, films)
     if trains:
         Terminal().lines(*training_needs(settings, clips, gpu, name).split("\n"))
 
@@ -153,10 +154,12 @@ def _films(settings: PipelineConfig, videos: int | None, length_s: float | None)
         raise InputError(f"{error}; or give --videos NUMBER, to estimate without them") from error
 
 
-def _print_needs(settings: PipelineConfig, films: "Films", gpu: str, names: Sequence[str]) -> None:
+def _print_needs(
+    settings: PipelineConfig, films: "Films", gpu: str, names: Sequence[str], samples: int | None = None
+) -> None:
     from flows.commands.needs import needs_table, reckon
 
-    found = reckon(settings, films, gpu)
+    found = reckon(settings, films, gpu, samples)
     Terminal().print(needs_table([one for one in found if one.stage in names], films))
 
 

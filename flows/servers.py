@@ -10,13 +10,12 @@ import secrets
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 
 from flows.commands.processes import LOOPBACK, Processes, answers, free_port, spare_loopback
 from flows.settings import prepare_prefect
 from mimicmotion.errors import InputError
 from stages.adapters.guard import Guard, loopback_hosts
-from stages.adapters.mlflow.client import bring_here
+from stages.adapters.mlflow.client import artifacts_of, bring_here
 from stages.adapters.mlflow.server import APP_NAME
 from stages.engine.config import PipelineConfig, redacted
 
@@ -34,7 +33,7 @@ _WITHOUT_PAGES = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"
 """What Prefect gives to the temporary server that it would start itself."""
 
 
-def mlflow_server(uri: str, port: int, artifacts: Path | None = None) -> list[str]:
+def mlflow_server(uri: str, port: int) -> list[str]:
     """The command that serves MLflow's page for a store, on this machine only.
 
     The process needs the store in ``STORE_VARIABLE``: a store may have a password, and everybody on a machine
@@ -43,7 +42,6 @@ def mlflow_server(uri: str, port: int, artifacts: Path | None = None) -> list[st
     Args:
         uri: the store.
         port: where to listen.
-        artifacts: folder for files of experiments that are made through the server.
 
     Raises:
         InputError: the store is a server already.
@@ -53,7 +51,7 @@ def mlflow_server(uri: str, port: int, artifacts: Path | None = None) -> list[st
     bring_here(uri)
     options = ["--host", LOOPBACK, "--port", str(port), "--workers", "1", "--app-name", APP_NAME]
     options += ["--allowed-hosts", ",".join(loopback_hosts(port))]
-    if artifacts is not None:
+    if (artifacts := artifacts_of(uri)) is not None:
         options += ["--artifacts-destination", artifacts.as_uri()]
     return [sys.executable, "-m", "mlflow", "server", *options]
 

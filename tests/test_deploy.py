@@ -282,7 +282,53 @@ def test_serve_prints_the_deployment_of_its_config(
         words = shlex.split(deployment(load_config(path, sets)))
         assert words[:2] == [shown, "-p"]
         given = json.loads(words[2].removeprefix("overrides="))
-        assert given == [sets[0].replace("here", str(tmp_path / "here")), *sets[1:]]
+        wanted = sets[0].replace("here", json.dumps(str(tmp_path / "here")))
+        assert given == [wanted, *sets[1:]]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "decode.source='{here}/dance #1'",
+        "decode.source='dance #1'",
+        "decode={{source: 'dance: two', short_side_px: 96}}",
+        "pose={{detector: a.onnx, wholebody: b.onnx}}",
+    ],
+)
+def test_the_printed_command_means_the_same_config_in_any_folder(
+    written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.commands.serve import deployment
+    from stages.engine.config import load_config
+
+    monkeypatch.chdir(tmp_path)
+    path = ROOT / "configs" / "demo.yaml"
+    here = load_config(path, [written.format(here=tmp_path)])
+    given = json.loads(shlex.split(deployment(here))[2].removeprefix("overrides="))
+    monkeypatch.chdir(ROOT)
+    assert load_config(path, given).resolved() == here.resolved()
+
+
+def test_what_holds_a_password_is_left_out_of_the_printed_command_and_named(tmp_path: Path) -> None:
+    from flows.commands import serve
+    from stages.engine.config import load_config
+
+    sets = ["mlflow.tracking_uri=http://u:geheim@host:5000", "train.seed=3"]
+    config = load_config(ROOT / "configs" / "demo.yaml", sets)
+    assert serve.deployment(config) == "rebuild/demo -p 'overrides=[\"train.seed=3\"]'"
+    names = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_URI", "RAY_AUTH_TOKEN")
+    lines = serve._addresses(dict.fromkeys(names, "x"), 1, config)
+    assert "mlflow.tracking_uri: what holds a password is not printed" in lines[-1]
+    assert "geheim" not in "".join(lines)
+
+
+def test_a_config_of_ones_own_with_a_shipped_name_is_its_own(tmp_path: Path) -> None:
+    from flows.commands.serve import deployment
+    from stages.engine.config import load_config
+
+    own = tmp_path / "demo.yaml"
+    own.write_text(f"extends: {ROOT / 'configs' / 'demo.yaml'}\ntrain: {{seed: 7}}\n")
+    assert deployment(load_config(own)) == f"rebuild/demo -p config={own}"
 
 
 def test_cleaning_leaves_every_workspace() -> None:

@@ -22,6 +22,7 @@ from flows.servers import NO_JOBS, STORE_VARIABLE, mlflow_server, prefect_access
 from flows.settings import POOL, make_writable, prefect_home, prefect_place, quiet_environment
 from flows.terminal import Terminal
 from mimicmotion.errors import InputError, StageError
+from mimicmotion.redaction import HIDDEN
 from stages.adapters.mlflow.client import begin_experiment
 from stages.adapters.ray.environment import local_variables
 from stages.engine.config import PipelineConfig, load_config, redacted, tracking_uri
@@ -93,8 +94,7 @@ def _start(
     store = tracking_uri(settings)
     if store.startswith("sqlite:"):
         begin_experiment(settings)
-        artifacts = Path(settings.workspace) / "mlartifacts"
-        command = mlflow_server(store, mlflow_port, artifacts)
+        command = mlflow_server(store, mlflow_port)
         processes.start("mlflow", command, environment | NO_JOBS | {STORE_VARIABLE: store})
     else:
         environment["MLFLOW_TRACKING_URI"] = store
@@ -139,28 +139,48 @@ def _addresses(environment: dict[str, str], dashboard_port: int, settings: Pipel
         "run": f"PREFECT_API_URL={api} PREFECT_API_AUTH_STRING={password} "
         f"prefect deployment run {deployment(settings)}",
     }
+    if hidden := _hidden(settings):
+        lines["not in it"] = (
+            f"{', '.join(hidden)}: what holds a password is not printed; write it into the config"
+        )
     return [f"{what:<8} {where}" for what, where in lines.items()]
+
+
+def _hidden(settings: PipelineConfig) -> list[str]:
+    """Fields whose overrides hold what nobody else may read."""
+    return [override.partition("=")[0] for override in settings.overrides if HIDDEN in override]
 
 
 def deployment(settings: PipelineConfig) -> str:
     """What runs a config: its own deployment of ``prefect.yaml``, else the demo's with this config."""
-    given = json.dumps([_anywhere(override, settings) for override in settings.overrides])
-    changed = f" -p {quote(f'overrides={given}')}" if settings.overrides else ""
+    given = [_anywhere(override, settings) for override in settings.overrides if HIDDEN not in override]
+    changed = f" -p {quote(f'overrides={json.dumps(given)}')}" if given else ""
+    # A worker runs flows in the checkout, wherever this command was given.
+    source = Path(settings.source).resolve()
     listed = yaml.safe_load((_PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     for one in listed:
         flow = one["entrypoint"].rpartition(":")[2]
-        if flow != "stage" and one["parameters"]["config"] == settings.name:
+        if flow != "stage" and source == _PROJECT / "configs" / f"{one['parameters']['config']}.yaml":
             return f"{flow}/{one['name']}{changed}"
-    # A worker runs flows in the checkout, wherever this command was given.
-    source = Path(settings.source).resolve()
     name = source.relative_to(_PROJECT) if source.is_relative_to(_PROJECT) else source
     return f"rebuild/demo -p {quote(f'config={name}')}{changed}"
 
 
 def _anywhere(override: str, settings: PipelineConfig) -> str:
     """An override that means the same in any current folder: paths in full."""
-    field, _, _ = override.partition("=")
+    field, _, text = override.partition("=")
     value: object = settings.resolved()
-    for name in field.split("."):
+    for name in field.strip().split("."):
         value = value.get(name) if isinstance(value, dict) else None
-    return f"{field}={value}" if isinstance(value, str) and value.startswith("/") else override
+    written = yaml.safe_load(text)
+    found = _with_paths(written, value)
+    return override if found == written else f"{field}={json.dumps(found)}"
+
+
+def _with_paths(written: object, resolved: object) -> object:
+    """What was written, with each path as it was resolved."""
+    if isinstance(written, dict) and isinstance(resolved, dict):
+        return {name: _with_paths(value, resolved.get(name)) for name, value in written.items()}
+    if isinstance(written, list) and isinstance(resolved, list) and len(written) == len(resolved):
+        return [_with_paths(*pair) for pair in zip(written, resolved, strict=True)]
+    return resolved if isinstance(resolved, str) and resolved.startswith("/") else written

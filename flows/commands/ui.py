@@ -12,7 +12,7 @@ from flows.servers import NO_JOBS, STORE_VARIABLE, mlflow_server, prefect_access
 from flows.settings import make_writable, prefect_home, prefect_place, prepare_prefect
 from flows.terminal import Terminal
 from stages.engine.config import load_config, tracking_uri
-from stages.engine.storage.workspace import CACHE_VARIABLE, is_remote
+from stages.engine.storage.workspace import CACHE_VARIABLE
 
 
 def ui(
@@ -28,8 +28,7 @@ def ui(
     home = prefect_home(settings)
     if home:
         make_writable(home.parent)
-    local = store.startswith("sqlite:") and not is_remote(settings.workspace)
-    command = mlflow_server(store, port, Path(settings.workspace, "mlartifacts") if local else None)
+    command = mlflow_server(store, port)
     check_port(port, "--port")
     if prefect:
         check_port(prefect_port, "--prefect-port")

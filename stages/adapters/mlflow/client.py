@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from mimicmotion.errors import InputError
-from stages.engine.config import PipelineConfig, redacted, sqlite_uri, tracking_uri
+from mimicmotion.errors import InputError, StageError
+from stages.engine.config import PipelineConfig, redacted, tracking_uri
 
 ARTIFACTS = "mlartifacts"
-"""Folder of a workspace, beside its ``mlflow.db``."""
+"""Folder beside a SQLite file: of a workspace beside its ``mlflow.db``."""
 _PLACES = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -76,14 +76,9 @@ def bring_here(uri: str) -> None:
     beside = database.parent / ARTIFACTS
     if not database.is_file():
         return
-    here = beside.as_uri()
     # One that is read only, or not of this MLflow, stays as it is.
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(database)) as store, store:
-        old = store.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
-        for place in {_SERVED if str(found).startswith(f"{_SERVED}/") else str(found) for (found,) in old}:
-            moved = place != here and place.endswith(f"/{ARTIFACTS}") and beside.is_dir()
-            if not (moved or place == _SERVED):
-                continue
+        for place, here in _moved(store, beside):
             for table, column in _PLACES:
                 store.execute(
                     f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR "
@@ -92,15 +87,36 @@ def bring_here(uri: str) -> None:
                 )
 
 
+def _moved(store: sqlite3.Connection, beside: Path) -> Iterator[tuple[str, str]]:
+    """Where a database says that artifacts of experiments are -> where they lie beside it."""
+    here = beside.as_uri()
+    counted = "(SELECT count(*) FROM runs WHERE runs.experiment_id = experiments.experiment_id)"
+    for place, runs in store.execute(f"SELECT artifact_location, {counted} FROM experiments").fetchall():
+        if str(place).startswith(f"{_SERVED}/"):
+            below = str(place).removeprefix(_SERVED)
+            # A server may keep files elsewhere; where nothing was run there are none.
+            if not runs or (beside / below.strip("/")).is_dir():
+                yield str(place), f"{here}{below}"
+        elif place != here and str(place).endswith(f"/{ARTIFACTS}") and beside.is_dir():
+            yield str(place), here
+
+
+def artifacts_of(uri: str) -> Path | None:
+    """The folder for artifacts of a SQLite file; None for other stores, which have their own."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    return Path(unquote(uri.removeprefix("sqlite:///"))).parent / ARTIFACTS
+
+
 def experiment_of(client: Any, config: PipelineConfig) -> str:
     """Id of the experiment that a config names, made if need be."""
     name = config.settings.mlflow.experiment
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
-    in_workspace = tracking_uri(config) == sqlite_uri(Path(config.workspace, "mlflow.db"))
-    artifacts = Path(config.workspace, ARTIFACTS).as_uri() if in_workspace else None
-    return str(client.create_experiment(name, artifact_location=artifacts, tags=_EXPERIMENT_TAGS))
+    artifacts = artifacts_of(tracking_uri(config))
+    place = None if artifacts is None else artifacts.as_uri()
+    return str(client.create_experiment(name, artifact_location=place, tags=_EXPERIMENT_TAGS))
 
 
 def check_address(uri: str) -> None:
@@ -140,8 +156,19 @@ def reach(config: PipelineConfig) -> str:
 
 
 def begin_experiment(config: PipelineConfig) -> None:
-    """Make the experiment before a server does, under whose address only that server finds its files."""
-    experiment_of(mlflow_client(tracking_uri(config)), config)
+    """Make the experiment before a server does, under whose address only that server finds its files.
+
+    Raises:
+        StageError: MLflow cannot open its database.
+    """
+    uri = tracking_uri(config)
+    try:
+        experiment_of(mlflow_client(uri), config)
+    except Exception as error:
+        raise StageError(
+            f"MLflow cannot open {redacted(uri)}: {redacted(error).strip()}. If it is of another version of "
+            "MLflow, name another file (mlflow.tracking_uri), or see `mlflow db upgrade`."
+        ) from error
 
 
 def quoted(text: str) -> str:

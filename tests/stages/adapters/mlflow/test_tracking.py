@@ -15,9 +15,9 @@ import pytest
 from fake_stages import Letters, Total, make_config, write_texts
 from training_world import make_pipeline
 
-from mimicmotion.errors import InputError
+from mimicmotion.errors import InputError, StageError
 from stages.adapters.mlflow import tracking
-from stages.adapters.mlflow.client import ARTIFACTS, bring_here, mlflow_client, quoted
+from stages.adapters.mlflow.client import ARTIFACTS, begin_experiment, bring_here, mlflow_client, quoted
 from stages.adapters.mlflow.registry import download_model
 from stages.adapters.mlflow.reports import MlflowReport
 from stages.adapters.mlflow.runs import DIGEST_TAG, LONGEST_NOTE, fitted
@@ -346,6 +346,37 @@ def test_a_copied_workspace_has_its_own_pictures_and_leaves_the_originals_alone(
     }
     places = [experiment.artifact_location, *(run.info.artifact_uri for run in runs)]
     assert all(place.startswith((tmp_path / "copy" / ARTIFACTS).as_uri()) for place in places)
+
+
+def test_files_that_a_server_keeps_elsewhere_are_not_said_to_lie_beside_the_database(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = mlflow_client(uri)
+    kept = client.create_experiment("kept elsewhere", artifact_location="mlflow-artifacts:/7")
+    run = client.create_run(kept).info.run_id
+    empty = client.create_experiment("empty", artifact_location="mlflow-artifacts:/8")
+    here = client.create_experiment("here", artifact_location="mlflow-artifacts:/9")
+    client.create_run(here)
+    (tmp_path / ARTIFACTS / "9").mkdir(parents=True)
+    bring_here.cache_clear()
+    client = mlflow_client(uri)
+    beside = (tmp_path / ARTIFACTS).as_uri()
+    found = [client.get_experiment(one).artifact_location for one in (kept, empty, here)]
+    assert found == ["mlflow-artifacts:/7", f"{beside}/8", f"{beside}/9"]
+    assert client.get_run(run).info.artifact_uri.startswith("mlflow-artifacts:/7/")
+
+
+def test_an_experiment_of_any_sqlite_file_keeps_its_files_beside_it(tmp_path: Path, letters: Letters) -> None:
+    config = make_config(tmp_path / "space", letters)
+    uri = f"sqlite:///{tmp_path}/shared/mlflow.db"
+    named = config.settings.mlflow.model_copy(update={"tracking_uri": uri})
+    config = replace(config, settings=config.settings.model_copy(update={"mlflow": named}))
+    begin_experiment(config)
+    (found,) = mlflow_client(uri).search_experiments(filter_string="name = 'test'")
+    assert found.artifact_location == (tmp_path / "shared" / ARTIFACTS).as_uri()
+    (tmp_path / "shared" / "mlflow.db").write_bytes(b"no database" * 100)
+    mlflow_client.__globals__["bring_here"].cache_clear()
+    with pytest.raises(StageError, match="MLflow cannot open sqlite:"):
+        begin_experiment(config)
 
 
 @pytest.mark.usefixtures("here")

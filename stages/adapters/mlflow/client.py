@@ -69,9 +69,9 @@ def bring_here(uri: str) -> None:
     MLflow stores where they are in full, so that a copy would write into the original, and lose its pictures
     with it. What a server of MLflow made lies there too, under an address that only the server knows.
     """
-    if not uri.startswith("sqlite:///"):
+    database = _file_of(uri)
+    if database is None:
         return
-    database = Path(unquote(uri.removeprefix("sqlite:///")))
     database.parent.mkdir(parents=True, exist_ok=True)  # MLflow would make it with the name as quoted
     beside = database.parent / ARTIFACTS
     if not database.is_file():
@@ -103,9 +103,14 @@ def _moved(store: sqlite3.Connection, beside: Path) -> Iterator[tuple[str, str]]
 
 def artifacts_of(uri: str) -> Path | None:
     """The folder for artifacts of a SQLite file; None for other stores, which have their own."""
+    database = _file_of(uri)
+    return None if database is None else database.parent / ARTIFACTS
+
+
+def _file_of(uri: str) -> Path | None:
     if not uri.startswith("sqlite:///"):
         return None
-    return Path(unquote(uri.removeprefix("sqlite:///"))).parent / ARTIFACTS
+    return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0])).absolute()
 
 
 def experiment_of(client: Any, config: PipelineConfig) -> str:

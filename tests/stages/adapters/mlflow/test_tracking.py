@@ -365,16 +365,23 @@ def test_files_that_a_server_keeps_elsewhere_are_not_said_to_lie_beside_the_data
     assert client.get_run(run).info.artifact_uri.startswith("mlflow-artifacts:/7/")
 
 
-def test_an_experiment_of_any_sqlite_file_keeps_its_files_beside_it(tmp_path: Path, letters: Letters) -> None:
+@pytest.mark.parametrize(
+    "address", ["{here}/shared/mlflow.db", "shared/mlflow.db", "shared/mlflow.db?timeout=9"]
+)
+def test_an_experiment_of_any_sqlite_file_keeps_its_files_beside_it(
+    address: str, tmp_path: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bring_here.cache_clear()
     config = make_config(tmp_path / "space", letters)
-    uri = f"sqlite:///{tmp_path}/shared/mlflow.db"
+    uri = f"sqlite:///{address.format(here=tmp_path)}"
     named = config.settings.mlflow.model_copy(update={"tracking_uri": uri})
     config = replace(config, settings=config.settings.model_copy(update={"mlflow": named}))
     begin_experiment(config)
     (found,) = mlflow_client(uri).search_experiments(filter_string="name = 'test'")
     assert found.artifact_location == (tmp_path / "shared" / ARTIFACTS).as_uri()
     (tmp_path / "shared" / "mlflow.db").write_bytes(b"no database" * 100)
-    mlflow_client.__globals__["bring_here"].cache_clear()
+    bring_here.cache_clear()
     with pytest.raises(StageError, match="MLflow cannot open sqlite:"):
         begin_experiment(config)
 

@@ -309,6 +309,26 @@ def test_the_printed_command_means_the_same_config_in_any_folder(
     assert load_config(path, given).resolved() == here.resolved()
 
 
+@pytest.mark.parametrize(
+    ("written", "printed"),
+    [
+        ("mlflow.tracking_uri=sqlite:///my/runs.db", 'mlflow.tracking_uri="sqlite:///{here}/my/runs.db"'),
+        ("mlflow={{tracking_uri: 'sqlite:///a.db'}}", 'mlflow={{"tracking_uri": "sqlite:///{here}/a.db"}}'),
+        ("mlflow.tracking_uri=sqlite:///{here}/a.db", "mlflow.tracking_uri=sqlite:///{here}/a.db"),
+    ],
+)
+def test_the_printed_command_names_a_database_in_full(
+    written: str, printed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.commands.serve import deployment
+    from stages.engine.config import load_config
+
+    monkeypatch.chdir(tmp_path)
+    config = load_config(ROOT / "configs" / "demo.yaml", [written.format(here=tmp_path)])
+    given = json.loads(shlex.split(deployment(config))[2].removeprefix("overrides="))
+    assert given == [printed.format(here=tmp_path)]
+
+
 def test_what_holds_a_password_is_left_out_of_the_printed_command_and_named(tmp_path: Path) -> None:
     from flows.commands import serve
     from stages.engine.config import load_config

@@ -25,10 +25,11 @@ from mimicmotion.errors import InputError, StageError
 from mimicmotion.redaction import HIDDEN
 from stages.adapters.mlflow.client import begin_experiment
 from stages.adapters.ray.environment import local_variables
-from stages.engine.config import PipelineConfig, load_config, redacted, tracking_uri
+from stages.engine.config import PipelineConfig, load_config, redacted, sqlite_uri, tracking_uri
 from stages.engine.storage.workspace import is_remote
 
 _PROJECT = Path(__file__).resolve().parents[2]
+_SQLITE = "sqlite:///"
 _MLFLOW, _PREFECT, _RAY, _DASHBOARD = 5000, 4200, 6379, 8265
 
 
@@ -183,4 +184,6 @@ def _with_paths(written: object, resolved: object) -> object:
         return {name: _with_paths(value, resolved.get(name)) for name, value in written.items()}
     if isinstance(written, list) and isinstance(resolved, list) and len(written) == len(resolved):
         return [_with_paths(*pair) for pair in zip(written, resolved, strict=True)]
+    if isinstance(written, str) and written.startswith(_SQLITE) and not written.startswith(f"{_SQLITE}/"):
+        return f"{sqlite_uri(Path.cwd())}/{written.removeprefix(_SQLITE)}"
     return resolved if isinstance(resolved, str) and resolved.startswith("/") else written

@@ -1,16 +1,21 @@
 """Trains the shipped base model: ``python -m mimicmotion.synthetic.trainers.base .cache/corpus OUT_FOLDER``.
 
 The same network, loss and average as the ``train`` stage, on thousands of dancers with the poses that
-``detect`` found, from scratch or from the weights of ``--start``. ``OUT_FOLDER`` holds vae/ and
+``detect`` found, from scratch or from the weights of ``--init-from``. ``OUT_FOLDER`` holds vae/ and
 image_encoder/ already and gets unet/ and pose_net/, and ``base_log.jsonl`` with a line every 50 steps. Runs
 for hours on one core, with one thread; stop it at any time and start it again: it goes on from its last
-state. ``--pair-steps`` begins with the reference and one frame, which costs a third of a window.
+state. ``--pair-steps`` begins with the reference and one frame, which costs a third of a window. ``--plain``
+trains without hand weight and with poses drawn at full brightness: the base of ablations that ask what these
+bring, and the one that the shipped base goes on from.
+
+``torchrun --nproc-per-node 2 -m mimicmotion.synthetic.trainers.base ...`` takes two cores, one thread each;
+every process draws ``--batch`` clips of its own.
 """
 
 import argparse
 import copy
 import json
-import math
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +23,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPImageProcessor
 
 from mimicmotion.diffusion.edm import added_time_ids
@@ -32,7 +39,8 @@ from mimicmotion.pose.settings import DrawingStyle
 from mimicmotion.synthetic.trainers.corpus import Corpus, open_corpus
 from mimicmotion.synthetic.trainers.detect import open_poses
 from mimicmotion.synthetic.trainers.encoder import EMBEDDING, pixels
-from mimicmotion.synthetic.trainers.vae import LATENTS, SCALING_FACTOR
+from mimicmotion.synthetic.trainers.muon import ADAMW_SHARE, optimizers
+from mimicmotion.synthetic.trainers.vae import LATENTS, SCALING_FACTOR, widen
 from mimicmotion.synthetic.world import FPS
 from mimicmotion.training.data.hand_map import confident_hands, hand_weight_map
 from mimicmotion.training.distributed.parts import choose_trained
@@ -42,9 +50,20 @@ from mimicmotion.training.network import PosedDenoiser
 from mimicmotion.video.size import Size
 
 WIDTHS = (64, 64, 128)
-NUM_SLOTS, BATCH = 8, 16
-DROPOUT, HAND_WEIGHT, HAND_THRESHOLD = 0.1, 3.0, 0.6
+NUM_SLOTS, DROPOUT = 8, 0.1
 STYLE = DrawingStyle(canvas_short_side_px=480)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What differs between the plain and the shipped base."""
+
+    hand_weight: float = 3.0
+    hand_threshold: float = 0.6
+    style: DrawingStyle = STYLE
+
+
+PLAIN = Recipe(hand_weight=1.0, style=STYLE.replaced(use_confidence=False))
 
 
 def build_network() -> PosedDenoiser:
@@ -60,9 +79,15 @@ def build_network() -> PosedDenoiser:
 
 
 def read_network(folder: Path) -> PosedDenoiser:
-    """The network that an earlier training left in this folder."""
-    unet, pose_net = PoseUNet.from_pretrained(folder / "unet"), PoseNet.from_pretrained(folder / "pose_net")
-    return PosedDenoiser(unet.float(), pose_net.float())
+    """The network that an earlier training left in this folder; latents it did not know begin at zero."""
+    network = build_network()
+    earlier = PoseUNet.from_pretrained(folder / "unet").state_dict()
+    noisy, reference = earlier["conv_in.weight"].chunk(2, dim=1)
+    missing = (0, 0, 0, 0, 0, LATENTS - noisy.shape[1])
+    earlier["conv_in.weight"] = torch.cat([F.pad(noisy, missing), F.pad(reference, missing)], 1)
+    network.unet.load_state_dict(widen(earlier, network.unet))
+    network.pose_net.load_state_dict(PoseNet.from_pretrained(folder / "pose_net").state_dict())
+    return network
 
 
 def hand_boxes(keypoints: np.ndarray, confidences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -85,17 +110,20 @@ class Batch:
 class Batches:
     """Random clips of a corpus: slot 0 is any frame of the film, the rest follows one another."""
 
-    def __init__(self, corpus: Corpus, poses: np.ndarray, folder: Path, seed: int) -> None:
+    def __init__(
+        self, corpus: Corpus, poses: np.ndarray, folder: Path, seed: tuple[int, ...], recipe: Recipe
+    ) -> None:
         self.corpus, self.poses, self.rng = corpus, poses, np.random.default_rng(seed)
+        self.recipe = recipe
         vae = Vae.from_pretrained(folder / "vae")
         self.rows, self.offsets = linear_encoder(vae.float())
         self.encoder = ImageEncoder.from_pretrained(folder / "image_encoder").float().eval()
         self.processor = CLIPImageProcessor.from_pretrained(folder / "feature_extractor")
 
     @torch.no_grad()
-    def next(self, slots: int = NUM_SLOTS) -> Batch:
+    def next(self, size: int, slots: int = NUM_SLOTS) -> Batch:
         """Draw a batch of clips of so many slots."""
-        clips = [self._clip(slots) for _ in range(BATCH)]
+        clips = [self._clip(slots) for _ in range(size)]
         references = np.stack([self.corpus.frames[row, index[0]] for row, index in clips])
         embeds = self.encoder(pixels(references, self.processor)).image_embeds[:, None]
         latents, poses, hands = zip(*(self._tensors(row, index) for row, index in clips), strict=True)
@@ -116,10 +144,11 @@ class Batches:
         confidences = confidences[..., 0]
         size = Size.of(frames[0])
         drawn = [
-            draw_pose(k[None], c[None], size, STYLE) for k, c in zip(keypoints, confidences, strict=True)
+            draw_pose(k[None], c[None], size, self.recipe.style)
+            for k, c in zip(keypoints, confidences, strict=True)
         ]
-        boxes = confident_hands(*hand_boxes(keypoints, confidences), HAND_THRESHOLD)
-        weights = hand_weight_map(boxes, (latents.shape[-2], latents.shape[-1]), HAND_WEIGHT)
+        boxes = confident_hands(*hand_boxes(keypoints, confidences), self.recipe.hand_threshold)
+        weights = hand_weight_map(boxes, (latents.shape[-2], latents.shape[-1]), self.recipe.hand_weight)
         return latents, torch.from_numpy(np.stack(drawn)).float() / 127.5 - 1, torch.from_numpy(weights)
 
 
@@ -155,13 +184,13 @@ def batch_loss(network: PosedDenoiser, batch: Batch, generator: torch.Generator)
 
 
 def save_state(
-    path: Path, step: int, network: PosedDenoiser, optimizer: torch.optim.Optimizer, ema: MovingAverage
+    path: Path, step: int, network: PosedDenoiser, chosen: list[torch.optim.Optimizer], ema: MovingAverage
 ) -> None:
     """Write all that a later run needs to go on, aside and then in place."""
     state = {
         "step": step,
         "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in chosen],
         "ema": ema.state_dict(),
     }
     torch.save(state, path.with_suffix(".tmp"))
@@ -177,10 +206,22 @@ def export(network: PosedDenoiser, ema: MovingAverage, folder: Path) -> None:
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Warm-up over 100 steps, then a cosine down to a twentieth."""
-    return (
-        peak * min(1, (step + 1) / 100) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1, step / steps))))
-    )
+    """Warm-up over 100 steps, level, then down to a twentieth over the last quarter.
+
+    Level for long, so that a run can be made longer afterwards.
+    """
+    left = min(1, 4 * (1 - step / steps))
+    return peak * min(1, (step + 1) / 100) * (0.05 + 0.95 * left)
+
+
+def average_gradients(network: PosedDenoiser) -> None:
+    """The mean of all processes' gradients."""
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for gradient, mean in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
 
 
 def say(path: Path, step: int, slots: int, losses: list[float], started_s: float) -> None:
@@ -192,58 +233,71 @@ def say(path: Path, step: int, slots: int, losses: list[float], started_s: float
         log.write(json.dumps(line) + "\n")
 
 
-def main() -> None:
-    """Train, resume and export."""
+def options() -> argparse.Namespace:
+    """What the command line says."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--pair-steps", type=int, default=0, help="first steps on pairs, before windows")
-    parser.add_argument("--peak-lr", type=float, default=1.2e-3)
-    parser.add_argument("--start", type=Path, help="begin with the network of this folder")
-    parser.add_argument("--seed", type=int, default=0, help="another with --start, for other clips")
-    options = parser.parse_args()
+    parser.add_argument("--batch", type=int, default=8, help="clips of a step in each process")
+    parser.add_argument("--peak-lr", type=float, default=4e-3)
+    parser.add_argument("--plain", action="store_true", help="no hand weight, no confidence drawing")
+    parser.add_argument("--init-from", type=Path, help="begin with the network of this folder")
+    parser.add_argument("--seed", type=int, default=0, help="another with --init-from, for other clips")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train, resume and export."""
+    chosen = options()
     torch.set_num_threads(1)
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1:
+        dist.init_process_group("gloo")
     torch.manual_seed(0)
-    network = read_network(options.start) if options.start else build_network()
+    network = read_network(chosen.init_from) if chosen.init_from else build_network()
     choose_trained(network, "all")
     quicken(network)
     ema = MovingAverage(network, 0.998)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=options.peak_lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True
-    )
-    state_path, first = options.corpus / "base_state.pt", 0
+    stepping = optimizers(network, chosen.peak_lr)
+    state_path, first = chosen.out / "base_state.pt", 0
     if state_path.exists():
         state = torch.load(state_path, weights_only=True)
         network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, values in zip(stepping, state["optimizers"], strict=True):
+            optimizer.load_state_dict(values)
         ema.load_state_dict(state["ema"], first := state["step"])
-    train = options.corpus / "train"
-    batches = Batches(open_corpus(train), open_poses(train), options.out, seed=options.seed + first)
-    generator, started_s, recent = (
-        torch.Generator().manual_seed(options.seed + first),
-        time.process_time(),
-        [],
-    )
-    print(sum(p.numel() for p in network.parameters()), "parameters", flush=True)
-    for step in range(first, options.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, options.steps, options.peak_lr)
-        slots = 2 if step < options.pair_steps else NUM_SLOTS
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = batch_loss(network, batches.next(slots), generator)
-        optimizer.zero_grad()
+    seed = (chosen.seed, first, rank)
+    generator = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**62)))
+    train, recipe = chosen.corpus / "train", PLAIN if chosen.plain else Recipe()
+    batches = Batches(open_corpus(train), open_poses(train), chosen.out, seed, recipe)
+    started_s, recent = time.process_time(), []
+    for step in range(first, chosen.steps):
+        for optimizer, share in zip(stepping, (1, ADAMW_SHARE), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = share * learning_rate(step, chosen.steps, chosen.peak_lr)
+        slots = 2 if step < chosen.pair_steps else NUM_SLOTS
+        # Plain matrix products are faster than flash attention on grids this small.
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+            loss = batch_loss(network, batches.next(chosen.batch, slots), generator)
+        network.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        if world > 1:
+            average_gradients(network)
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
+        for optimizer in stepping:
+            optimizer.step()
         ema.update(network)
         recent.append(loss.item())
-        if (step + 1) % 50 == 0 or step + 1 == options.steps:
-            say(options.out / "base_log.jsonl", step + 1, slots, recent, started_s)
+        if rank == 0 and ((step + 1) % 50 == 0 or step + 1 == chosen.steps):
+            say(chosen.out / "base_log.jsonl", step + 1, slots, recent, started_s)
             recent.clear()
-        if (step + 1) % 200 == 0 or step + 1 == options.steps:
-            save_state(state_path, step + 1, network, optimizer, ema)
-            export(network, ema, options.out)
+        if rank == 0 and ((step + 1) % 200 == 0 or step + 1 == chosen.steps):
+            save_state(state_path, step + 1, network, stepping, ema)
+            export(network, ema, chosen.out)
+    if world > 1:
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,17 @@
 """Trains the small VAE: ``python -m mimicmotion.synthetic.trainers.vae .cache/corpus OUT_FOLDER``.
 
-The encoder is linear: the eight largest principal components of 8x8 patches, written into the layers of
-diffusers' encoder, so that latents are known before any training. Only the temporal decoder learns.
+The encoder is linear: the twenty largest principal components of 8x8 patches, written into the layers of
+diffusers' encoder, so that latents are known before any training. Only the temporal decoder learns, from
+scratch or from the one of ``--start``, which may know fewer components; where it knows as many, the encoder
+is its own too. Stop it at any time and start it
+again: it goes on from its last state, which lies in the corpus' folder.
 """
 
 import argparse
 import json
+import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +22,16 @@ from mimicmotion.model.over_time import quicken
 from mimicmotion.model.svd import Vae
 from mimicmotion.synthetic.trainers.corpus import Corpus, open_corpus
 
-CHANNELS, LATENTS = (32, 64, 64, 128), 8
+CHANNELS, LATENTS = (32, 64, 64, 128), 20
 SCALING_FACTOR = 0.5
+STRONG = 8
+"""So many components, the largest, have a mean square of 1 once they are scaled; more do not change them."""
 PLATEAU = 30.0
 """Size of the constant channels that turn the last group norm into a fixed scale."""
 
 
 def build_vae() -> Vae:
-    """The untrained VAE: 8x smaller latents of 8 channels."""
+    """The untrained VAE: 8x smaller latents of 20 channels."""
     return Vae(
         down_block_types=("DownEncoderBlock2D",) * 4,
         block_out_channels=CHANNELS,
@@ -36,7 +43,7 @@ def build_vae() -> Vae:
 
 
 def principal_components(corpus: Corpus, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Rows (8, 3, 8, 8) and offsets (8,) that map a patch in [-1, 1] to its latent.
+    """Rows (20, 3, 8, 8) and offsets (20,) that map a patch in [-1, 1] to its latent.
 
     A component of spread s is divided by the root of s: strong ones stay stronger, weak ones are not lost.
     """
@@ -53,8 +60,8 @@ def principal_components(corpus: Corpus, rng: np.random.Generator) -> tuple[Tens
     order = values.argsort(descending=True)[:LATENTS]
     spread, rows = values[order].sqrt(), vectors[:, order].T
     rows = rows / spread.sqrt()[:, None]
-    latents = (data - mean) @ rows.T
-    rows = rows / (latents.square().mean().sqrt() * SCALING_FACTOR)
+    strong = (data - mean) @ rows[:STRONG].T
+    rows = rows / (strong.square().mean().sqrt() * SCALING_FACTOR)
     print("spread of components:", [round(float(s), 3) for s in spread])
     return rows.reshape(LATENTS, 3, 8, 8).float(), -(rows @ mean).float()
 
@@ -114,6 +121,16 @@ def write_components(vae: Vae, rows: Tensor, offsets: Tensor) -> None:
 
 
 @torch.no_grad()
+def widen(values: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """Weights for a module with more channels at its ends: what is new begins at zero and changes nothing."""
+    wide = {}
+    for name, target in module.state_dict().items():
+        wide[name] = torch.zeros_like(target)
+        wide[name][tuple(slice(n) for n in values[name].shape)] = values[name].to(target.dtype)
+    return wide
+
+
+@torch.no_grad()
 def still_temporal_layers(decoder: nn.Module) -> None:
     """Let temporal convolutions see their own frame only, so that training can begin on single frames."""
     for module in decoder.modules():
@@ -156,15 +173,20 @@ def reconstruction_psnr(vae: Vae, corpus: Corpus, dancers: int = 16) -> float:
     return float(np.mean(values))
 
 
-def train_decoder(vae: Vae, corpus: Corpus, held_out: Corpus, steps: int) -> None:
+def train_decoder(vae: Vae, corpus: Corpus, held_out: Corpus, steps: int, state_path: Path) -> None:
     """Train the decoder on crops: single frames at first, four in a row in the last third."""
     quicken(vae.decoder)
-    rng, started = np.random.default_rng(0), time.time()
-    parameters = list(vae.decoder.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=1.5e-3, betas=(0.9, 0.98), weight_decay=1e-4)
-    for step in range(steps):
+    parameters, first, started = list(vae.decoder.parameters()), 0, time.time()
+    optimizer = torch.optim.AdamW(parameters, lr=1.5e-3, betas=(0.9, 0.98), weight_decay=1e-4, fused=True)
+    if state_path.exists():
+        state = torch.load(state_path, weights_only=True)
+        vae.decoder.load_state_dict(state["decoder"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+    rng = np.random.default_rng(first)
+    for step in range(first, steps):
         for group in optimizer.param_groups:
-            group["lr"] = 1.5e-3 * min(1, (step + 1) / 50) * 0.5 * (1.02 + np.cos(np.pi * step / steps))
+            group["lr"] = 1.5e-3 * min(1, (step + 1) / 50) * 0.5 * (1.02 + math.cos(math.pi * step / steps))
         frames, batch = (1, 8) if step < steps * 2 / 3 else (4, 2)
         pictures = _crops(corpus, rng, batch, frames)
         with torch.no_grad():
@@ -174,12 +196,16 @@ def train_decoder(vae: Vae, corpus: Corpus, held_out: Corpus, steps: int) -> Non
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        if step % 50 == 0 or step == steps - 1:
-            psnr = reconstruction_psnr(vae, held_out, 4) if step % 200 == 0 else float("nan")
+        if (step + 1) % 50 == 0 or step + 1 == steps:
+            psnr = reconstruction_psnr(vae, held_out, 4) if (step + 1) % 200 == 0 else float("nan")
             seconds = time.time() - started
             print(
-                f"step {step} loss {loss.item():.4f} held-out psnr {psnr:.2f} dB {seconds:.0f} s", flush=True
+                f"step {step + 1} loss {loss.item():.4f} held-out psnr {psnr:.2f} dB {seconds:.0f} s",
+                flush=True,
             )
+            state = {"decoder": vae.decoder.state_dict(), "optimizer": optimizer.state_dict()}
+            torch.save({**state, "step": step + 1}, state_path.with_suffix(".tmp"))
+            state_path.with_suffix(".tmp").replace(state_path)
 
 
 def main() -> None:
@@ -192,16 +218,19 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     corpus, held_out = open_corpus(options.corpus / "train"), open_corpus(options.corpus / "held_out")
-    if options.start:
-        vae = Vae.from_pretrained(options.start).float()
+    vae, earlier = build_vae(), Vae.from_pretrained(options.start).float() if options.start else None
+    if earlier is not None and earlier.config.latent_channels == LATENTS:
+        vae = earlier  # with its encoder, so that networks that know its latents go on
     else:
-        vae = build_vae()
         write_components(vae, *principal_components(corpus, np.random.default_rng(0)))
+    if earlier is None:
         still_temporal_layers(vae.decoder)
-        vae.save_pretrained(options.out)  # latents are final here; only pictures get better
+    elif vae is not earlier:
+        vae.decoder.load_state_dict(widen(earlier.decoder.state_dict(), vae.decoder))
+    vae.save_pretrained(options.out)  # latents are final here; only pictures get better
     vae.requires_grad_(False)
     vae.decoder.requires_grad_(True)
-    train_decoder(vae, corpus, held_out, options.steps)
+    train_decoder(vae, corpus, held_out, options.steps, options.corpus / "vae_state.pt")
     vae.half().save_pretrained(options.out)
     psnr = reconstruction_psnr(vae.float(), held_out, len(held_out.frames))
     print(

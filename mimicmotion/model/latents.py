@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from mimicmotion.diffusion.memory import is_out_of_memory
 from mimicmotion.diffusion.numbers import check_finite
@@ -28,7 +28,7 @@ def encode_frames(
     dtype = vae.dtype
     upcast = dtype == torch.float16 and vae.config.force_upcast
     if upcast:
-        vae.to(dtype=torch.float32)
+        nn.Module.to(vae, torch.float32)  # that of diffusers warns, whatever the network
     try:
         modes = [
             vae.encode(chunk.to(vae.device, vae.dtype)).latent_dist.mode().float()
@@ -36,7 +36,7 @@ def encode_frames(
         ]
     finally:
         if upcast:
-            vae.to(dtype=dtype)
+            nn.Module.to(vae, dtype)
     return torch.cat(modes)
 
 

@@ -1,10 +1,12 @@
 """Encoding and decoding in chunks, also when memory is short."""
 
+import copy
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from mimicmotion.errors import StageError
 from mimicmotion.model.latents import decode_frames, encode_frames, round_trip
@@ -97,3 +99,20 @@ def test_the_round_trip_is_what_decoding_makes_of_the_encoded_frames(
     latents = encode_frames(vae, pixels) * vae.config.scaling_factor
     assert (made.shape, made.dtype) == (frames.shape, np.uint8)
     assert (made == np.stack(list(decode_frames(vae, latents)))).all()
+
+
+def test_a_vae_in_half_precision_encodes_in_float32_and_without_a_word(
+    small_pipeline: MimicMotionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vae, pictures = copy.deepcopy(small_pipeline.vae), torch.rand(1, 3, 32, 32) * 2 - 1
+    nn.Module.to(vae, torch.float16)
+    vae.register_to_config(force_upcast=True)
+    weights = vae.encoder.conv_in.weight.clone()
+    said: list[str] = []
+    monkeypatch.setattr("diffusers.models.modeling_utils.logger.warning", said.append)
+    found = encode_frames(vae, pictures)
+    assert said == []
+    assert found.dtype == torch.float32
+    assert vae.dtype == torch.float16
+    torch.testing.assert_close(vae.encoder.conv_in.weight, weights)
+    torch.testing.assert_close(found, encode_frames(vae.float(), pictures))

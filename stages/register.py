@@ -197,7 +197,8 @@ def _data_key(inputs: Mapping[str, Dataset], split: Split, metric: str) -> str:
     read = ("decode", "pose") if of_bodies else ("decode",)
     made = sorted({inputs[stage].item_key(row.video_id) for row in clips for stage in read})
     if metric.startswith(JUDGE):
-        settings = inputs["animate"].fields.get("judge")
+        fields = inputs["animate"].fields
+        settings = {name: fields.get(name) for name in ("judge", "calibration")}
     else:
         fields = inputs["evaluate"].fields if of_bodies else {}
         settings = {name: fields.get(name) for name in BodySettings.model_fields if name in fields}

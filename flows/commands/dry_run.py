@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mimicmotion.errors import InputError, MimicMotionError
+from mimicmotion.errors import InputError, StageError, WeightsError
 from stages.clip_rows import kept_clips
 from stages.clips import Clips
 from stages.engine.config import PipelineConfig
@@ -104,6 +104,6 @@ def published_samples(config: PipelineConfig) -> int | None:
     """Samples of an epoch of the clips that are published; None where none are."""
     try:
         clips = StageGraph(config).dataset("clips")
-    except MimicMotionError:  # e.g. weights that are to be fetched first
+    except (InputError, StageError, WeightsError):  # none, or weights are still to be fetched
         return None
     return len({row.unit for row in kept_clips(clips, "train", "window")})

@@ -1,5 +1,7 @@
 """The score table: means as published, floors, absent metrics with their reason, intervals."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from mimicmotion.metrics.perceptual import PerceptualDistance
 from mimicmotion.metrics.protocols import PROTOCOLS
 from mimicmotion.metrics.scoreboard import Scoreboard
 from mimicmotion.metrics.scores import SUMMARY, Measured, is_better, metric_name, summary_markdown
+from mimicmotion.metrics.settings import JudgeSettings
 from mimicmotion.video.size import Size
 
 CPU = torch.device("cpu")
@@ -197,6 +200,28 @@ def test_numbers_measured_elsewhere_are_weighed_by_their_count():
     assert summary.value == pytest.approx(0.125)
     assert summary.num_videos == 2
     assert "nobody found" in summary.note
+
+
+def test_the_summary_names_the_network_though_the_first_video_had_nothing_to_measure():
+    scores = Scoreboard(16, {})
+    nobody = Measured("a", "model", "pose_error_body", None, note="nobody found")
+    scores.add([nobody, Measured("b", "model", "pose_error_body", 0.2, 10, backbone_sha256="ab")])
+    assert only(scores, clip_id=SUMMARY).backbone_sha256 == "ab"
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "problem"),
+    [
+        ("videomae", {"num_frames": 8, "tubelet_size": 2}, "takes windows of 8 frames, window is 16"),
+        ("videomae", {"num_frames": 16, "tubelet_size": 2}, None),
+        ("vjepa", {"tubelet_size": 3}, "sees 3 frames at a time, window is 16"),
+        ("vjepa", {"tubelet_size": 2}, None),
+    ],
+)
+def test_windows_that_a_folder_of_transformers_does_not_take_are_told_unloaded(tmp_path, name, told, problem):
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    problems = JudgeSettings(**{name: tmp_path}).window_problems()
+    assert [one.partition(f"{tmp_path} ")[2] for one in problems] == ([problem] if problem else [])
 
 
 def test_the_table_reads_well():

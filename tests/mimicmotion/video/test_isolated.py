@@ -3,8 +3,6 @@
 import errno
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,14 +31,7 @@ def test_child_gives_the_facts_and_the_file(tmp_path: Path) -> None:
     write_preview(source, [np.full((32, 48, 3), 10 * k, np.uint8) for k in range(12)], 24)
     facts = normalise_isolated(source, tmp_path / "child.mp4", NormaliseSettings(), timeout_s=60)
     assert facts == normalise_video(source, tmp_path / "here.mp4", NormaliseSettings())
-    # Once, of many runs, the encoder gave a byte more in a process that had run a thousand tests.
-    alone = (
-        "from pathlib import Path; from mimicmotion.video.normalise import normalise_video;"
-        "from mimicmotion.video.settings import NormaliseSettings;"
-        f"normalise_video(Path({str(source)!r}), Path({str(tmp_path / 'alone.mp4')!r}), NormaliseSettings())"
-    )
-    subprocess.run([sys.executable, "-c", alone], check=True)
-    assert (tmp_path / "child.mp4").read_bytes() == (tmp_path / "alone.mp4").read_bytes()
+    assert (tmp_path / "child.mp4").read_bytes() == (tmp_path / "here.mp4").read_bytes()
 
 
 def test_reject_crosses_the_border(tmp_path: Path) -> None:
